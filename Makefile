@@ -1,0 +1,61 @@
+# make run, make test: each makes the environment that it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
+ARGS ?=
+
+.PHONY: run test test-e2e test-long check format lint types cov clean
+
+run: .venv/.run  ## serve on http://127.0.0.1:3000
+	@$(BIN)/mirror-stage serve
+
+test: .venv/.dev  ## the tests, without the long forms and without wheel and browser
+	$(PYTEST) -m "not long" --ignore=tests/end_to_end $(ARGS)
+
+test-e2e: .venv/.dev  ## the installed wheel, a real server, a real browser
+	$(BIN)/pytest -m "not long" tests/end_to_end $(ARGS)
+
+test-long: .venv/.dev  ## the full form of the fault tests, minutes each
+	$(BIN)/pytest -m long $(ARGS)
+
+check: .venv/.dev  ## everything that must hold before a commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test test-e2e
+
+format: .venv/.dev  ## write the code in its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+cov: .venv/.dev  ## which lines the tests reach
+	$(BIN)/coverage run -m pytest -m "not long" --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/coverage report --skip-covered --show-missing
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+
+# What is installed is older than pyproject.toml: install again, quietly.
+.venv/.run: pyproject.toml | $(BIN)/python
+	@echo "installing MIRROR STAGE EGO into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing MIRROR STAGE EGO and its tools into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch .venv/.run $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv .venv
