@@ -1,0 +1,31 @@
+"""How Alembic reaches the application's database. One transaction a run: a migration is there whole or not at all."""
+
+from alembic import context
+from flask import current_app
+from sqlalchemy import Table
+
+migrate = current_app.extensions["migrate"]
+
+
+def include_object(thing: object, name: str | None, kind: str, reflected: bool, _compare_to: object) -> bool:
+    """Leave out what a database has beyond our models, such as TimescaleDB's own indexes."""
+    if kind == "table" and reflected:
+        return name in migrate.db.metadata.tables
+    return not (
+        kind == "index"
+        and reflected
+        and str(name).endswith("_idx")
+        and isinstance(getattr(thing, "table", None), Table)
+    )
+
+
+with migrate.db.engine.connect() as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=migrate.db.metadata,
+        include_object=include_object,
+        transactional_ddl=True,
+        **migrate.configure_args,
+    )
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,86 @@
+"""Strict marshmallow fields that every domain's schemas share: nothing is coerced, nothing is invented."""
+
+from __future__ import annotations
+
+import math
+import typing
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+from mirror_stage import instants
+from mirror_stage.metrics.domain import BadField, normalise_hostname
+
+
+class WireSchema(Schema):
+    """Inbound objects: unknown keys are ignored, so that a newer agent works with an older EGO."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Number(fields.Float):
+    """A finite JSON number: no number in quotes, no `true` for 1."""
+
+    def _validated(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("must be a number")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValidationError("must be a finite number")
+        return number
+
+
+class Whole(fields.Integer):
+    """A JSON number without a fraction: 12 and 12.0, but neither 12.7 nor "12"."""
+
+    def _validated(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("must be a whole number")
+        if isinstance(value, float) and not value.is_integer():
+            raise ValidationError("must be a whole number")
+        return int(value)
+
+
+class Truth(fields.Boolean):
+    """`true` or `false`, nothing else."""
+
+    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
+
+
+class Text(fields.String):
+    """A string that can be stored and sent: no NUL, no half of a surrogate pair."""
+
+    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("must be a string")
+        if "\0" in value:
+            raise ValidationError("must not contain NUL")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValidationError("has half of a surrogate pair") from error
+        return value
+
+
+class Hostname(Text):
+    """A host's name in its one form (`normalise_hostname`)."""
+
+    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> str:
+        try:
+            return normalise_hostname(super()._deserialize(value, attr, data, **kwargs))
+        except BadField as error:
+            raise ValidationError(error.message) from error
+
+
+class InstantText(fields.Field[instants.Instant]):
+    """An instant, out only: ISO 8601 UTC, milliseconds, `Z`."""
+
+    def _serialize(self, value: typing.Any, attr: str | None, obj: object, **kwargs: object) -> str | None:
+        return instants.to_optional_text(value)

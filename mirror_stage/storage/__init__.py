@@ -1,0 +1,1 @@
+"""One door for every write and one for every read, over SQLite or PostgreSQL."""

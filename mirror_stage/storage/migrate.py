@@ -1,0 +1,66 @@
+"""The schema's history, applied: one Alembic history for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import flask_migrate
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Flask
+
+from mirror_stage.ego import Ego, current_ego
+from mirror_stage.owner import migrating
+from mirror_stage.shipped import path_of
+from mirror_stage.storage.db import db, translated
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def upgrade(app: Flask, revision: str = "head") -> None:
+    """Bring the schema to `revision`, under a lock. Raises Unavailable if the database does not answer."""
+    with _reached(app) as ego, migrating(db.engine, ego.config):
+        if revision != "head" or _current() != _head():
+            flask_migrate.upgrade(directory=_directory(), revision=revision)
+
+
+def downgrade(app: Flask, revision: str = "-1") -> None:
+    """Take the schema back to `revision`, under the same lock. Raises Unavailable."""
+    with _reached(app) as ego, migrating(db.engine, ego.config):
+        flask_migrate.downgrade(directory=_directory(), revision=revision)
+
+
+def current(app: Flask) -> str | None:
+    """The revision of the schema as it is, None before the first. Raises Unavailable."""
+    with _reached(app):
+        return _current()
+
+
+@contextlib.contextmanager
+def _reached(app: Flask) -> Iterator[Ego]:
+    """The application's parts, with an open storage and the database's errors in EGO's kinds."""
+    with app.app_context(), translated():
+        ego = current_ego()
+        if not ego.storage.is_open:
+            ego.storage.open(db.engine)
+        yield ego
+
+
+def head() -> str | None:
+    """The newest revision there is."""
+    return _head()
+
+
+def _current() -> str | None:
+    with db.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _head() -> str | None:
+    return ScriptDirectory(_directory()).get_current_head()
+
+
+def _directory() -> str:
+    return str(path_of("migrations"))

@@ -1,0 +1,55 @@
+"""Many rows in one statement: `json_each` on SQLite, `unnest` on PostgreSQL.
+
+One statement, because sqlite3's `executemany` gives the interpreter lock up at every row: beside busy Python 1,000
+rows took 50 times as long as one statement with them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Table
+
+KEEP_FIRST = "nothing"
+REPLACE = "update"
+
+
+def insert_rows(
+    tx: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str
+) -> int:
+    """How many of `rows` (values in the order of `columns`) were stored.
+
+    On a clash with the primary key `KEEP_FIRST` leaves the stored row, `REPLACE` overwrites the named columns.
+    """
+    if not rows:
+        return 0
+    statement = _insert_statement(table, columns, conflict, tx.dialect.name)
+    if tx.dialect.name == "sqlite":
+        return tx.exec_driver_sql(statement, (orjson.dumps(rows).decode(),)).rowcount
+    return tx.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True))).rowcount
+
+
+@lru_cache(maxsize=64)
+def _insert_statement(table: Table, columns: tuple[str, ...], conflict: str, dialect: str) -> str:
+    names = ", ".join(columns)
+    keys = [column.name for column in table.primary_key]
+    if dialect == "sqlite":
+        values = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(columns)))
+        source = f"SELECT {values} FROM json_each(?) WHERE true"  # WHERE: else ON CONFLICT parses as a join's ON
+    else:
+        arrays = ", ".join(f"%s::{table.c[name].type.compile(_postgresql())}[]" for name in columns)
+        source = f"SELECT * FROM unnest({arrays})"
+    action = "DO NOTHING"
+    if conflict == REPLACE:
+        sets = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
+        action = f"DO UPDATE SET {sets}"
+    return f"INSERT INTO {table.name} ({names}) {source} ON CONFLICT ({', '.join(keys)}) {action}"
+
+
+def _postgresql() -> Any:
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.dialect()

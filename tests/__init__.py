@@ -1,0 +1,1 @@
+"""The tests. Real parts, started by fixtures on free ports and stopped by their ids."""
