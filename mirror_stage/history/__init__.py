@@ -1,0 +1,1 @@
+"""Every sample that was ever acknowledged, for as long as its tier keeps it."""

@@ -1,0 +1,38 @@
+"""The history's tables."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Double, Integer, SmallInteger
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mirror_stage.storage.db import Base
+
+
+class HostMetricSample(Base):
+    """One host at one instant, numbers only.
+
+    Time comes first in the key: 1,000 hosts that report in turn then append instead of touching 1,000 places
+    (2.6 against 18 microseconds and 125 against 6,411 bytes of WAL a sample).
+    """
+
+    __tablename__ = "host_metric_samples"
+
+    at_second: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    host_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at_ms: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    reported_after_ms: Mapped[int] = mapped_column(BigInteger)  # reported_at - at: 0 unless the clock was not believed
+    received_after_ms: Mapped[int] = mapped_column(BigInteger)  # received_at - at
+    cpu_load: Mapped[float] = mapped_column(Double)
+    memory_used_percent: Mapped[float] = mapped_column(Double)
+    swap_used_percent: Mapped[float | None] = mapped_column(Double)
+    load_average: Mapped[float] = mapped_column(Double)
+    uptime_seconds: Mapped[float] = mapped_column(Double)
+    cpu_temperature: Mapped[float | None] = mapped_column(Double)
+    gpu_temperature: Mapped[float | None] = mapped_column(Double)
+    memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    net_bytes_tx: Mapped[int | None] = mapped_column(BigInteger)
+    net_bytes_rx: Mapped[int | None] = mapped_column(BigInteger)
+    net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
+    fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)

@@ -1,0 +1,1 @@
+"""Samples: what one is, how it is decoded, and the door through which agents post them."""

@@ -1,0 +1,224 @@
+"""Bytes to samples at two speeds: a msgspec decoder compiled from the marshmallow schema, and the schema itself.
+
+The fast path decodes and validates about 70 times faster. What it refuses goes to marshmallow, sample by sample, which
+decides and words the error; the fast path is never more lenient. Both end in `metrics.domain.normalise`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+import gevent
+import msgspec
+from marshmallow import Schema, ValidationError, fields, validate
+
+from mirror_stage.errors import Invalid
+from mirror_stage.metrics.domain import BadField, Sample, normalise
+from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
+from mirror_stage.schemas import Number, Text, Truth, Whole
+
+DEPTH_MAX = 32
+SAMPLE_BYTES_MAX = 64 * 1024
+_YIELD_EVERY_FAST, _YIELD_EVERY_SLOW = 50, 20
+
+
+class NoFastPath(TypeError):
+    """A field or validator that the compiler cannot map: teach it, or the fast path would be more lenient."""
+
+
+def compile_struct(schema: type[Schema]) -> type[msgspec.Struct]:
+    """A msgspec struct that accepts no more than `schema` does, with the same attribute names."""
+    for hooks in schema._hooks.values():
+        if hooks:
+            raise NoFastPath(f"{schema.__name__} has hooks")
+    members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for name, member in schema().fields.items():
+        kind = _kind(member)
+        members.append((name, kind) if member.required else (name, kind | None, None))
+    return msgspec.defstruct(f"Decoded{schema.__name__}", members, gc=False, kw_only=True)
+
+
+def _kind(member: fields.Field[Any]) -> Any:
+    """The msgspec type of a marshmallow field."""
+    if member.data_key not in {None, member.name}:
+        raise NoFastPath(f"{member.name} has another name on the wire")
+    if member.required == member.allow_none:
+        raise NoFastPath(f"{member.name} must be either required or nullable")
+    return _annotated(_plain_kind(member), member)
+
+
+def _plain_kind(member: fields.Field[Any]) -> Any:
+    plain = {Text: str, Number: float, Whole: int, Truth: bool}.get(type(member))
+    if plain is not None:
+        return plain
+    if isinstance(member, fields.Nested):
+        return compile_struct(type(member.schema))
+    if isinstance(member, fields.List):
+        return list[_annotated(_plain_kind(member.inner), member.inner)]  # type: ignore[misc]
+    if isinstance(member, fields.Dict) and type(member.key_field) is Text and member.value_field is not None:
+        return dict[str, _annotated(_plain_kind(member.value_field), member.value_field)]  # type: ignore[misc]
+    raise NoFastPath(f"{type(member).__name__} of {member.name}")
+
+
+def _annotated(kind: Any, member: fields.Field[Any]) -> Any:
+    for rule in member.validators:
+        if isinstance(rule, validate.Range) and rule.min_inclusive and rule.max_inclusive:
+            kind = Annotated[kind, msgspec.Meta(ge=rule.min, le=rule.max)]
+        elif isinstance(rule, validate.Length) and rule.equal is None:
+            kind = Annotated[kind, msgspec.Meta(min_length=rule.min, max_length=rule.max)]
+        elif isinstance(rule, validate.Regexp) and not rule.regex.flags & re.IGNORECASE:
+            kind = Annotated[kind, msgspec.Meta(pattern="^" + str(rule.regex.pattern))]
+        elif isinstance(rule, validate.OneOf):
+            kind = Literal[tuple(rule.choices)]
+        else:
+            raise NoFastPath(f"{type(rule).__name__} of {member.name}")
+    return kind
+
+
+SampleStruct: Any = compile_struct(SampleSchema)
+
+
+class _Envelope(msgspec.Struct):
+    samples: list[msgspec.Raw]
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_sample = msgspec.json.Decoder(SampleStruct).decode
+_schema = SampleSchema()
+
+
+@dataclass(slots=True)
+class Batch:
+    """The samples of one request, and what is wrong with the others: `{"index", "field", "message"}` each."""
+
+    samples: list[Sample] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+def decode_batch(body: bytes) -> Batch:
+    """The samples of a request body, in its order. Raises Invalid where it is no batch at all.
+
+    Yields to other greenlets now and then: a body of 1,000 samples takes 20 ms.
+    """
+    batch = Batch()
+    slow = 0
+    for index, raw in enumerate(split(body)):
+        try:
+            batch.samples.append(decode_fast(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotFast):
+            slow += 1
+            sample, errors = decode_slow(raw)
+            if sample is not None:
+                batch.samples.append(sample)
+            batch.errors += [{"index": index, **error} for error in errors]
+        except BadField as error:
+            batch.errors.append({"index": index, "field": error.field, "message": error.message})
+        if index % _YIELD_EVERY_FAST == _YIELD_EVERY_FAST - 1 or slow % _YIELD_EVERY_SLOW == _YIELD_EVERY_SLOW - 1:
+            gevent.sleep(0)
+    return batch
+
+
+class _NotFast(ValueError):
+    """Something that only the slow path words well."""
+
+
+def split(body: bytes) -> list[memoryview]:
+    """The bytes of each sample. Raises Invalid."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the body is not UTF-8 (byte {error.start})") from error
+    try:
+        samples = _decode_envelope(body).samples
+    except (msgspec.MsgspecError, RecursionError):
+        return [memoryview(json.dumps(sample).encode()) for sample in _samples_of(body)]
+    _check_count(len(samples))
+    return [memoryview(raw) for raw in samples]
+
+
+def decode_fast(raw: memoryview) -> Sample:
+    """One sample by the compiled decoder. Raises MsgspecError or BadField."""
+    content = bytes(raw)
+    if len(content) > SAMPLE_BYTES_MAX or b"\\u0000" in content or is_too_deep(content):
+        raise _NotFast
+    return normalise(_decode_sample(content))
+
+
+def decode_slow(raw: memoryview) -> tuple[Sample | None, list[dict[str, str]]]:
+    """One sample by marshmallow, or all that is wrong with it."""
+    content = bytes(raw)
+    if len(content) > SAMPLE_BYTES_MAX:
+        return None, [{"field": "", "message": f"a sample is at most {SAMPLE_BYTES_MAX // 1024} KiB of JSON"}]
+    if is_too_deep(content):
+        return None, [{"field": "", "message": f"nested deeper than {DEPTH_MAX}"}]
+    try:
+        loaded = _schema.load(json.loads(content, parse_constant=_no_constant, parse_int=_whole))
+        return normalise(msgspec.convert(loaded, SampleStruct)), []
+    except ValidationError as error:
+        return None, list(flatten(error.normalized_messages()))
+    except BadField as error:
+        return None, [{"field": error.field, "message": error.message}]
+    except ValueError as error:
+        return None, [{"field": "", "message": f"not JSON: {error}"}]
+
+
+def flatten(messages: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, str]]:
+    """marshmallow's nested messages as rows of a dotted path and a text."""
+    if isinstance(messages, dict):
+        for key, inner in messages.items():
+            yield from flatten(inner, path if key in {"_schema", "key", "value"} else (*path, str(key)))
+    else:
+        yield {"field": ".".join(path), "message": "; ".join(str(text) for text in messages)}
+
+
+def is_too_deep(content: bytes) -> bool:
+    """Whether brackets nest deeper than DEPTH_MAX; few cannot. In time that grows with the length, whatever is in it."""
+    if content.count(b"{") + content.count(b"[") <= DEPTH_MAX:
+        return False
+    marks = content.replace(rb"\\", b"").replace(rb"\"", b"").translate(_AS_SQUARE, _NO_MARKS)
+    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])  # what stands outside of texts
+    if b"[" * (DEPTH_MAX + 1) in brackets:
+        return True
+    steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")
+    return max(accumulate(steps), default=0) > DEPTH_MAX
+
+
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_MARKS = bytes(set(range(256)) - set(b'{}[]"'))
+_AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # +1 and -1
+
+
+def _samples_of(body: bytes) -> list[Any]:
+    """The samples of a body that the fast path refused. Raises Invalid with the reason in words."""
+    if is_too_deep(body):
+        raise Invalid(f"the body nests deeper than {DEPTH_MAX}")
+    try:
+        loaded = json.loads(body, parse_constant=_no_constant, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"the body is not JSON: {error}") from error
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("samples"), list):
+        expected = 'must be an object with a list: {"samples": [...]}'
+        raise Invalid(f"the body {expected}", errors=[{"field": "samples", "message": expected}])
+    samples: list[Any] = loaded["samples"]
+    _check_count(len(samples))
+    return samples
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= SAMPLES_MAX:
+        detail = f"a batch has 1 to {SAMPLES_MAX} samples, this one {count}"
+        raise Invalid(detail, errors=[{"field": "samples", "message": detail}])
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else math.inf

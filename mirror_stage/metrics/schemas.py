@@ -1,0 +1,138 @@
+"""What a sample is on the wire, field by field. This schema is the authority; the decoder is compiled from it."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+from marshmallow.validate import Length, OneOf, Range, Regexp
+
+from mirror_stage.schemas import InstantText, Number, Text, Truth, Whole, WireSchema
+
+SAMPLES_MAX = 1_000
+COUNTER_MAX = 2**53 - 1  # what every JSON reader can hold
+IPV4 = Regexp(
+    r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\Z",
+    error="must be an IPv4 address",
+)
+
+
+def _text(least: int, most: int) -> Text:
+    return Text(required=True, validate=Length(least, most))
+
+
+def _optional_text(most: int | None = None) -> Text:
+    return Text(allow_none=True, load_default=None, validate=Length(max=most) if most else None)
+
+
+def _optional_number(least: float | None = None, most: float | None = None) -> Number:
+    bounded = least is not None or most is not None
+    return Number(allow_none=True, load_default=None, validate=Range(least, most) if bounded else None)
+
+
+def _optional_whole(most: int = COUNTER_MAX) -> Whole:
+    return Whole(allow_none=True, load_default=None, validate=Range(0, most))
+
+
+class PositionReading(WireSchema):
+    x = _optional_number()
+    y = _optional_number()
+    z = _optional_number()
+
+
+class DiskReading(WireSchema):
+    device = _optional_text()
+    mountpoint = Text(required=True)
+    fstype = _optional_text()
+    total_bytes = _optional_whole()
+    used_bytes = _optional_whole()
+    used_percent = _optional_number()
+
+
+class InterfaceReading(WireSchema):
+    name = Text(required=True)
+    bytes_sent = _optional_whole()
+    bytes_recv = _optional_whole()
+    packets_sent = _optional_whole()
+    packets_recv = _optional_whole()
+    errin = _optional_whole()
+    errout = _optional_whole()
+    dropin = _optional_whole()
+    dropout = _optional_whole()
+    speed_mbps = _optional_number()
+    is_up = Truth(allow_none=True, load_default=None)
+
+
+class ProcessReading(WireSchema):
+    pid = _optional_whole()
+    name = Text(required=True)
+    username = _optional_text()
+    cpu_percent = _optional_number()
+    memory_percent = _optional_number()
+
+
+class SampleSchema(WireSchema):
+    """One host at one instant, as an agent reports it. `docs/contract.md` section 1, Metrics."""
+
+    hostname = Text(required=True)
+    timestamp = Text(required=True, metadata={"description": "ISO 8601; no zone is UTC"})
+    cpu_load = Number(required=True, validate=Range(0))
+    memory_used_percent = Number(required=True, validate=Range(0, 100))
+    load_average = Number(required=True)
+    uptime_seconds = Number(required=True, validate=Range(0))
+    agent_version = _text(1, 200)
+    platform = _text(1, 200)
+    cpu_temperature = _optional_number()
+    gpu_temperature = _optional_number()
+    net_bytes_tx = _optional_whole()
+    net_bytes_rx = _optional_whole()
+    ip = Text(allow_none=True, load_default=None, validate=IPV4)
+    ipv4 = Text(allow_none=True, load_default=None, validate=IPV4)
+    rack = _optional_text(64)
+    position = fields.Nested(PositionReading, allow_none=True, load_default=None)
+    memory_total_bytes = _optional_whole()
+    memory_available_bytes = _optional_whole()
+    system_manufacturer = _optional_text(160)
+    system_model = _optional_text(160)
+    bios_version = _optional_text(160)
+    cpu_model = _optional_text(160)
+    os_distro = _optional_text(160)
+    os_release = _optional_text(160)
+    os_kernel = _optional_text(160)
+    cpu_physical_cores = _optional_whole()
+    cpu_logical_cores = _optional_whole()
+    primary_interface_speed_mbps = _optional_number(0)
+    tags = fields.Dict(keys=Text(), values=Text(), allow_none=True, load_default=None, validate=Length(max=64))
+    cpu_per_core = fields.List(Number(), allow_none=True, load_default=None, validate=Length(max=1024))
+    swap_used_percent = _optional_number(0, 100)
+    disks = fields.List(fields.Nested(DiskReading), allow_none=True, load_default=None, validate=Length(max=64))
+    interfaces = fields.List(
+        fields.Nested(InterfaceReading), allow_none=True, load_default=None, validate=Length(max=64)
+    )
+    temperatures = fields.Dict(
+        keys=Text(), values=Number(), allow_none=True, load_default=None, validate=Length(max=256)
+    )
+    top_processes = fields.List(
+        fields.Nested(ProcessReading), allow_none=True, load_default=None, validate=Length(max=50)
+    )
+    command_policy = Text(allow_none=True, load_default=None, validate=OneOf(("off", "allow_list", "all")))
+
+
+class BatchSchema(WireSchema):
+    """1 to 1,000 samples, at most 4 MiB."""
+
+    samples = fields.List(fields.Nested(SampleSchema), required=True, validate=Length(1, SAMPLES_MAX))
+
+
+class SampleErrorSchema(WireSchema):
+    index = fields.Integer(required=True)
+    field = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class ReceiptSchema(WireSchema):
+    """How many samples are stored; duplicates were there before and count as accepted."""
+
+    accepted = fields.Integer(required=True)
+    receivedAt = InstantText(required=True, metadata={"type": "string", "format": "date-time"})
+    duplicates = fields.Integer()
+    rejected = fields.Integer()
+    errors = fields.List(fields.Nested(SampleErrorSchema))

@@ -1,0 +1,124 @@
+"""The compiled decoder and the marshmallow schema are one: never more lenient, never another value."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from marshmallow import Schema, fields, post_load, validate
+
+from mirror_stage.metrics.decoder import NoFastPath, compile_struct, decode_batch, decode_fast, decode_slow
+from mirror_stage.metrics.domain import BadField
+from mirror_stage.metrics.schemas import COUNTER_MAX, SampleSchema
+from mirror_stage.schemas import Number, Text
+from tests.builders import make_sample
+
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-5, 2**70),
+    st.sampled_from([0, 12.0, 12.7, 100, 100.0001, -1, 2**53 - 1, 2**53]),
+)
+texts = st.one_of(
+    st.text(max_size=8), st.sampled_from(["", "x" * 161, "\0", "10.0.0.1", "10.0.0.256", "off", "all", "1.5", "한"])
+)
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=6,
+)
+FULL = make_sample(at="2026-03-01T12:00:00.123456Z") | {
+    "cpu_temperature": 51.5, "gpu_temperature": None, "net_bytes_tx": 5, "net_bytes_rx": COUNTER_MAX, "ip": "10.0.0.9", "ipv4": None,
+    "rack": " R1 ", "position": {"x": 1, "z": 2.5}, "memory_total_bytes": 64 * 2**30, "cpu_model": "Xeon", "cpu_logical_cores": 8.0,
+    "primary_interface_speed_mbps": 1000, "tags": {"room": "A", "uplink": "sw"}, "cpu_per_core": [1, 2.5], "swap_used_percent": 0,
+    "disks": [{"mountpoint": "/", "used_percent": 28.3, "total_bytes": 10}], "interfaces": [{"name": "eth0", "is_up": True, "speed_mbps": None}],
+    "temperatures": {"cpu": 51.5}, "top_processes": [{"name": "init", "pid": 1}], "command_policy": "allow_list", "unknown_key": [1e308, {"a": None}],
+}  # fmt: skip
+
+
+@st.composite
+def near_valid(draw: st.DrawFn) -> dict[str, Any]:
+    """Mostly a valid sample; now and then a member is dropped, or is anything."""
+    sample = dict(FULL)
+    for name in draw(st.lists(st.sampled_from(sorted(FULL)), max_size=3, unique=True)):
+        match draw(st.sampled_from(["drop", "number", "text", "anything", "inner"])):
+            case "drop":
+                del sample[name]
+            case "number":
+                sample[name] = draw(numbers)
+            case "text":
+                sample[name] = draw(texts)
+            case "anything":
+                sample[name] = draw(anything)
+            case "inner":
+                inner = sample[name]
+                if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+                    sample[name] = [inner[0] | {draw(st.sampled_from(sorted(inner[0]))): draw(anything)}]
+                elif isinstance(inner, dict):
+                    sample[name] = inner | {draw(texts): draw(anything)}
+    return sample
+
+
+@settings(max_examples=400, deadline=None)
+@given(near_valid())
+def test_what_the_fast_path_takes_the_schema_takes_with_the_same_values(sample: dict[str, Any]) -> None:
+    raw = memoryview(json.dumps(sample).encode())
+    slow, errors = decode_slow(raw)
+    try:
+        fast = decode_fast(raw)
+    except (BadField, msgspec.MsgspecError, ValueError) as refused:
+        expected = [{"field": refused.field, "message": refused.message}] if isinstance(refused, BadField) else errors
+        assert (slow is None, errors) == (bool(errors), expected)  # the schema decides, and words it
+    else:
+        assert slow == fast
+
+
+def test_the_fast_path_takes_the_usual_sample() -> None:
+    usual = {name: value for name, value in FULL.items() if name != "cpu_logical_cores"}
+    raw = memoryview(json.dumps(usual).encode())
+    assert decode_fast(raw) == decode_slow(raw)[0]
+
+
+def test_every_field_of_the_contract_arrives() -> None:
+    sample = decode_slow(memoryview(json.dumps(FULL).encode()))[0]
+    assert sample is not None
+    assert (sample.ip, sample.rack, sample.position, sample.command_policy) == (
+        "10.0.0.9",
+        "R1",
+        (1.0, 0.0, 2.5),
+        "allow_list",
+    )
+    assert (sample.net_bytes_rx, sample.fullest_disk_percent, sample.net_capacity_gbps) == (COUNTER_MAX, 28.3, 1.0)
+    assert sample.details.cpu_logical_cores == 8
+
+
+def test_a_bad_sample_is_named_by_its_index_among_good_ones() -> None:
+    samples = [make_sample() for _ in range(5)]
+    samples[3]["cpu_load"] = "12"
+    del samples[4]["platform"]
+    batch = decode_batch(json.dumps({"samples": samples}).encode())
+    assert len(batch.samples) == 3
+    assert [(row["index"], row["field"]) for row in batch.errors] == [(3, "cpu_load"), (4, "platform")]
+
+
+def test_a_schema_that_the_compiler_cannot_map_is_refused_at_import() -> None:
+    class Hooked(Schema):
+        a = Text(required=True)
+
+        @post_load
+        def shout(self, loaded: Any, **_kwargs: Any) -> Any:
+            return loaded
+
+    class Coercing(Schema):
+        a = fields.Integer(required=True)
+
+    class Odd(Schema):
+        a = Number(required=True, validate=validate.NoneOf([1]))
+
+    for schema in (Hooked, Coercing, Odd):
+        with pytest.raises(NoFastPath):
+            compile_struct(schema)
+    assert compile_struct(SampleSchema).__name__ == "DecodedSampleSchema"

@@ -1,0 +1,121 @@
+"""What a sample is after normalising and stamping."""
+
+from __future__ import annotations
+
+import pytest
+
+from mirror_stage.instants import DAY, HOUR, MINUTE, from_text, to_text
+from mirror_stage.metrics.domain import BadField, capacity_gbps, normalise_hostname
+from tests.builders import decoded, make_sample
+
+NOW = from_text("2026-03-01T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("titan-01", "titan-01"),
+        ("  titan-01\t", "titan-01"),
+        ("한글-호스트", "한글-호스트"),
+        ("e\u0301", "\u00e9"),
+        ("a b", "a b"),
+        ("x" * 120, "x" * 120),
+    ],
+)
+def test_a_hostname_has_one_form(given: str, expected: str) -> None:
+    assert normalise_hostname(given) == expected
+    assert normalise_hostname(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "   ",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        "50%",
+        "x" * 121,
+        "a\x00b",
+        "a\x1bb",
+        "a\u202eb",
+        "a\u200fb",
+        "a\u0085b",
+        "a\u2028b",
+    ],
+)
+def test_what_cannot_be_a_hostname_is_refused_with_the_reason(given: str) -> None:
+    with pytest.raises(BadField) as refused:
+        normalise_hostname(given)
+    assert refused.value.field == "hostname"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-11-01T02:15:00.123456Z", "2025-11-01T02:15:00.123Z"),
+        ("2025-11-01T02:15:00.1239999999Z", "2025-11-01T02:15:00.123Z"),
+        ("2025-11-01T02:15:00", "2025-11-01T02:15:00.000Z"),
+        ("2025-11-01 02:15:00+09:00", "2025-10-31T17:15:00.000Z"),
+        ("20251101T021500Z", "2025-11-01T02:15:00.000Z"),
+        ("2025-11-01T02:15Z", "2025-11-01T02:15:00.000Z"),
+    ],
+)
+def test_a_timestamp_is_iso_8601_to_the_millisecond(text: str, expected: str) -> None:
+    assert to_text(decoded(make_sample(at=text))[0].reported_at) == expected
+
+
+TAGS = {"primary_interface_speed_mbps": "2500", "interface_speed_mbps": "1000", "link_speed_mbps": "100"}
+
+
+class _Interface:
+    def __init__(self, name: str, speed_mbps: float | None, is_up: bool = True):
+        self.name, self.speed_mbps, self.is_up = name, speed_mbps, is_up
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "field", "interfaces", "expected"),
+    [
+        ("the first tag wins", TAGS, 10_000, [], 2.5),
+        ("then the second", {"interface_speed_mbps": "1000", "link_speed_mbps": "100"}, 10_000, [], 1.0),
+        ("then the third", {"link_speed_mbps": "100"}, 10_000, [], 0.1),
+        ("then the field", {}, 10_000, [_Interface("eth0", 1000)], 10.0),
+        ("then the fastest real interface", None, None, [_Interface("eth0", 1000), _Interface("eth1", 2500), _Interface("docker0", 10_000)], 2.5),
+        ("not one that is down", None, None, [_Interface("eth0", 1000), _Interface("eth1", 2500, is_up=False)], 1.0),
+        ("a tag that is no number is unknown", {"link_speed_mbps": "fast"}, 10_000, [], None),
+        ("nan is unknown", {"link_speed_mbps": "nan"}, None, [], None),
+        ("0 is unknown", None, 0, [_Interface("eth0", 1000)], None),
+        ("nothing is unknown", None, None, None, None),
+    ],
+)  # fmt: skip
+def test_capacity_comes_from_the_first_that_says_it(name: str, tags, field, interfaces, expected: float | None) -> None:
+    assert capacity_gbps(tags, field, interfaces) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "offsets", "kept"),
+    [
+        ("a right clock is believed", [0], [0]),
+        ("so is one 5 min ahead", [5 * MINUTE], [5 * MINUTE]),
+        ("further ahead is not", [5 * MINUTE + 1], [0]),
+        ("nor is a year of 2099; distances stay", [70 * 365 * DAY - 10_000, 70 * 365 * DAY], [-10_000, 0]),
+        ("an hour late is history", [-HOUR], [-HOUR]),
+        ("behind everything kept is not believed", [-731 * DAY, -731 * DAY - 5000], [-5000, 0]),
+        ("believed and unbelieved together", [-1000, DAY], [-1000, 0]),
+    ],
+)
+def test_a_clock_that_cannot_be_right_is_not_believed(name: str, offsets: list[int], kept: list[int]) -> None:
+    samples = decoded(*(make_sample(at=NOW + offset) for offset in offsets), received_at=NOW)
+    assert sorted(sample.at - NOW for sample in samples) == sorted(kept), name
+
+
+def test_samples_are_stamped_in_time_order_and_the_newest_of_each_host_is_known() -> None:
+    given = [make_sample("a", at=NOW - 1000), make_sample("b", at=NOW - 3000), make_sample("a", at=NOW - 2000)]
+    stamped = decoded(*given, received_at=NOW)
+    assert [(s.hostname, s.at - NOW, s.is_newest_of_request) for s in stamped] == [
+        ("b", -3000, True),
+        ("a", -2000, False),
+        ("a", -1000, True),
+    ]
