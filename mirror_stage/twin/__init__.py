@@ -1,0 +1,1 @@
+"""The live digital twin: every host and link as it is now."""

@@ -1,0 +1,241 @@
+"""A host of the twin, and how a sample changes it. Pure: no Flask, no SQL, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from mirror_stage.instants import MINUTE, SECOND, Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.twin.geometry import ORIGIN, Place
+from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio
+
+REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
+REANCHOR_AFTER = 3  # late samples in rising order
+REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+
+Gauges = tuple[float | None, ...]
+
+
+class Status(StrEnum):
+    ONLINE = "online"
+    STALE = "stale"
+    OFFLINE = "offline"
+
+
+STATUS_CODES: dict[str, int] = {Status.ONLINE: 0, Status.STALE: 1, Status.OFFLINE: 2}
+
+
+class Role(StrEnum):
+    HUB = "hub"
+    EGO = "ego"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class LateRun:
+    """Late samples in rising order since the last fresh one."""
+
+    count: int
+    at: Instant
+    received_at: Instant
+
+
+@dataclass(slots=True)
+class Host:
+    """A host as the twin shows it. A value: a change makes a new one, so that a frame keeps what it was made of.
+
+    `utilization` is before clamping. `gauges` are the delta stream's columns, rounded once, here.
+    """
+
+    id: int
+    hostname: str
+    role: str
+    place: Place
+    ip: str | None = None
+    first_seen_at: Instant | None = None
+    sample: Sample | None = None
+    last_seen_at: Instant | None = None
+    last_poll_at: Instant | None = None
+    rates: Rates | None = None
+    utilization: float | None = None
+    gauges: Gauges = (None,) * 8
+    status: str = Status.ONLINE
+    severity: str | None = None
+    uplink: str | None = None
+    late: LateRun | None = None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether nobody reports this host: the hub, until a host of its name does."""
+        return self.sample is None
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return (self.sample.tags if self.sample is not None else None) or {}
+
+    @property
+    def display_name(self) -> str:
+        return self.tags.get("display_name") or self.hostname
+
+    @property
+    def position(self) -> Place:
+        """The sample's own place, else the computed one; the hub is the origin."""
+        if self.role == Role.HUB:
+            return ORIGIN
+        return (self.sample.position if self.sample is not None else None) or self.place
+
+    @property
+    def position_source(self) -> str:
+        is_own = self.role != Role.HUB and self.sample is not None and self.sample.position is not None
+        return "sample" if is_own else "computed"
+
+
+class Arrival(StrEnum):
+    """What a sample means to the live twin, with the reason."""
+
+    FRESH = "fresh"
+    REANCHORED = "re-anchored: three late samples in rising order, the host's clock was set back"
+    LATE = "late: history has it, the twin never moves back"
+    REPLAYED = "replayed: history from long ago, no sign of life"
+    REPEATED = "repeated"
+
+
+def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
+    """How `sample` stands to the host's newest one, and the run of late samples after it.
+
+    A late sample counts towards re-anchoring if it is the newest of its host in its request and its clock gained at
+    most REANCHOR_LEAD on EGO's: otherwise an agent that sends its backlog would move the twin back in time.
+    """
+    newest = host.sample
+    if newest is None or sample.order > newest.order:
+        return Arrival.FRESH, None
+    if sample.at == newest.at:
+        return Arrival.REPEATED, host.late
+    late = _late_run(host.late, sample)
+    if late is not None and late.count >= REANCHOR_AFTER:
+        return Arrival.REANCHORED, None
+    return (Arrival.REPLAYED if sample.at < newest.at - REPLAY_AGE else Arrival.LATE), late
+
+
+def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
+    if not sample.is_newest_of_request:
+        return run
+    if (
+        run is None
+        or sample.at <= run.at
+        or sample.at - run.at - (sample.received_at - run.received_at) > REANCHOR_LEAD
+    ):
+        return LateRun(1, sample.at, sample.received_at)
+    return LateRun(run.count + 1, sample.at, sample.received_at)
+
+
+def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
+    """The host after one more sample, and what the sample meant to it."""
+    kind, late = arrival(host, sample)
+    if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
+        before = host.sample if kind is Arrival.FRESH else None
+        rates = rates_between(before, sample) if before is not None else None
+        utilization = utilization_ratio(rates, sample.net_capacity_gbps)
+        return (
+            Host(
+                id=host.id,
+                hostname=host.hostname,
+                role=host.role,
+                place=host.place,
+                ip=sample.ip or host.ip,
+                first_seen_at=host.first_seen_at or sample.received_at,
+                sample=sample,
+                last_seen_at=max(host.last_seen_at or 0, sample.received_at),
+                last_poll_at=host.last_poll_at,
+                rates=rates,
+                utilization=utilization,
+                gauges=gauges(sample, rates, utilization),
+                status=host.status,
+                severity=host.severity,
+                uplink=host.uplink,
+            ),
+            kind,
+        )
+    if kind is Arrival.REPEATED:
+        return host, kind
+    seen = host.last_seen_at if kind is Arrival.REPLAYED else max(host.last_seen_at or 0, sample.received_at)
+    return replace(host, late=late, last_seen_at=seen), kind
+
+
+def gauges(sample: Sample, rates: Rates | None, utilization: float | None) -> Gauges:
+    """The columns of the delta stream: one decimal, Gbps and ratio three."""
+    return (
+        round(sample.cpu_load, 1),
+        round(sample.memory_used_percent, 1),
+        round(sample.load_average, 1),
+        None if sample.cpu_temperature is None else round(sample.cpu_temperature, 1),
+        None if sample.gpu_temperature is None else round(sample.gpu_temperature, 1),
+        None if rates is None else round(rates.rx_gbps, 3),
+        None if rates is None else round(rates.tx_gbps, 3),
+        None if utilization is None else round(clamped(utilization), 3),
+    )
+
+
+def without_rates(host: Host, status: Status) -> Host:
+    """The host in another status, its throughput unknown."""
+    return replace(host, status=status, rates=None, utilization=None, gauges=(*host.gauges[:5], None, None, None))
+
+
+def clamped(utilization: float) -> float:
+    """A ratio between 0 and 1."""
+    return min(1.0, max(0.0, utilization))
+
+
+def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline_after: Instant) -> Status:
+    """The status after so much silence, all in ms of EGO's clock."""
+    silence = now - last_seen_at
+    if silence < stale_after:
+        return Status.ONLINE
+    return Status.STALE if silence < offline_after else Status.OFFLINE
+
+
+def same_identity(before: Host, after: Host) -> bool:
+    """Whether nothing changed that the delta stream sends only on change."""
+    old, new = before.sample, after.sample
+    if old is None or new is None:
+        return old is new and before.severity == after.severity and before.uplink == after.uplink
+    return (
+        before.severity == after.severity
+        and before.uplink == after.uplink
+        and before.ip == after.ip
+        and (before.rates is None) == (after.rates is None)
+        and old.tags == new.tags
+        and old.rack == new.rack
+        and old.position == new.position
+        and old.agent_version == new.agent_version
+        and old.platform == new.platform
+        and old.memory_total_bytes == new.memory_total_bytes
+        and old.net_capacity_gbps == new.net_capacity_gbps
+    )
+
+
+def uplinks(wanted: Mapping[str, str | None], hub: str) -> dict[str, str]:
+    """Which host each hangs from: the one it names if that exists and no circle arises, else the hub.
+
+    `wanted` has every host but the hub and the uplink it asks for. All hosts of a circle hang from the hub.
+    """
+    parents = {
+        host: up if up is not None and up != host and (up in wanted or up == hub) else hub
+        for host, up in wanted.items()
+    }
+    settled: set[str] = {hub}
+    for start in parents:
+        path: list[str] = []
+        on_path: set[str] = set()
+        host = start
+        while host not in settled and host not in on_path:
+            path.append(host)
+            on_path.add(host)
+            host = parents[host]
+        if host in on_path:
+            for member in path[path.index(host) :]:
+                parents[member] = hub
+        settled.update(path)
+    return parents

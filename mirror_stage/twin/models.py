@@ -1,0 +1,70 @@
+"""The twin's tables: one small row a host, saved at most once a second, and its details, saved rarely."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Double, ForeignKey, Integer, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mirror_stage.storage.db import Base
+
+
+class HostMetrics(Base):
+    """A host: its identity, its newest sample and what the next one is compared with. Instants in ms since 1970 UTC."""
+
+    __tablename__ = "host_metrics"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)  # the place index, and the slot on the wire
+    hostname: Mapped[str] = mapped_column(Text, unique=True)
+    first_seen_at: Mapped[int | None] = mapped_column(BigInteger)
+    removed_at: Mapped[int | None] = mapped_column(BigInteger)
+    last_seen_at: Mapped[int | None] = mapped_column(BigInteger)
+    last_poll_at: Mapped[int | None] = mapped_column(BigInteger)
+    reported_at: Mapped[int | None] = mapped_column(BigInteger)
+    received_at: Mapped[int | None] = mapped_column(BigInteger)
+    at: Mapped[int | None] = mapped_column(BigInteger)
+    agent_version: Mapped[str | None] = mapped_column(Text)
+    platform: Mapped[str | None] = mapped_column(Text)
+    command_policy: Mapped[str | None] = mapped_column(Text)
+    ip: Mapped[str | None] = mapped_column(Text)
+    rack: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[str | None] = mapped_column(Text)  # JSON
+    place_x: Mapped[float | None] = mapped_column(Double)
+    place_y: Mapped[float | None] = mapped_column(Double)
+    place_z: Mapped[float | None] = mapped_column(Double)
+    position_x: Mapped[float | None] = mapped_column(Double)
+    position_y: Mapped[float | None] = mapped_column(Double)
+    position_z: Mapped[float | None] = mapped_column(Double)
+    cpu_load: Mapped[float | None] = mapped_column(Double)
+    memory_used_percent: Mapped[float | None] = mapped_column(Double)
+    swap_used_percent: Mapped[float | None] = mapped_column(Double)
+    load_average: Mapped[float | None] = mapped_column(Double)
+    uptime_seconds: Mapped[float | None] = mapped_column(Double)
+    cpu_temperature: Mapped[float | None] = mapped_column(Double)
+    gpu_temperature: Mapped[float | None] = mapped_column(Double)
+    memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    net_bytes_tx: Mapped[int | None] = mapped_column(BigInteger)
+    net_bytes_rx: Mapped[int | None] = mapped_column(BigInteger)
+    tx_gbps: Mapped[float | None] = mapped_column(Double)
+    rx_gbps: Mapped[float | None] = mapped_column(Double)
+    net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
+    fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
+
+
+class HostDetails(Base):
+    """A host's newest sample as it was reported: hardware and diagnostics, JSON."""
+
+    __tablename__ = "host_details"
+
+    host_id: Mapped[int] = mapped_column(ForeignKey("host_metrics.id"), primary_key=True, autoincrement=False)
+    saved_at: Mapped[int] = mapped_column(BigInteger)
+    sample: Mapped[str] = mapped_column(Text)
+
+
+class EgoState(Base):
+    """What EGO remembers of itself: `twin_id`, `saved_at` (the twin), `stamped_at` (the leader is alive)."""
+
+    __tablename__ = "ego_state"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,56 @@
+"""REST: the snapshot and the hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+
+from mirror_stage.ego import ego
+from mirror_stage.http import Blueprint, hostname_in_path, json_response
+from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, SnapshotSchema
+from mirror_stage.twin.service import find_hosts, host_named
+
+blp = Blueprint("twin", __name__, url_prefix="/api/twin", description="The live digital twin")
+hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="Its hosts")
+
+
+@blp.get("/state")
+@blp.response(200, SnapshotSchema)
+@blp.alt_response(304, description="This is the tick that the ETag names")
+def state() -> Response:
+    """The whole twin at its newest tick."""
+    frames = ego.pipeline.shown()
+    response = Response(mimetype="application/json")
+    response.set_etag(frames.etag)
+    response.headers["Cache-Control"] = "private, no-cache"
+    if request.if_none_match.contains(frames.etag):
+        response.status_code = 304
+    else:
+        response.set_data(frames.body())
+    return response
+
+
+@hosts_blp.get("")
+@hosts_blp.arguments(HostQuery, location="query")
+@hosts_blp.response(200, HostList)
+def list_hosts(query: dict[str, str]) -> Response:
+    """The hosts that match every filter."""
+    items = find_hosts(ego.pipeline.shown(), query)
+    return json_response({"items": items, "total": len(items)})
+
+
+@hosts_blp.get("/<hostname>")
+@hosts_blp.response(200, HostDetailSchema)
+def get_host(hostname: str) -> Response:
+    """One host with its hardware and diagnostics."""
+    ego.pipeline.shown()  # settles what hangs from what
+    return json_response(host_named(ego.pipeline.twin, hostname_in_path(hostname)))
+
+
+@hosts_blp.delete("/<hostname>")
+@hosts_blp.response(204)
+def delete_host(hostname: str) -> Any:
+    """Let a host leave the twin; its history stays until retention."""
+    ego.pipeline.forget(hostname_in_path(hostname))
+    return Response(status=204)

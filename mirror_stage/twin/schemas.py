@@ -1,0 +1,172 @@
+"""The twin on the wire. Frames are encoded by `encode.py`; these schemas are their OpenAPI, and a test compares the two."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+from marshmallow.validate import OneOf
+
+from mirror_stage.schemas import InstantText, Text, WireSchema
+
+_STATUSES = ("online", "stale", "offline")
+
+
+def _number() -> fields.Float:
+    return fields.Float(required=True, allow_none=True)
+
+
+def _whole() -> fields.Integer:
+    return fields.Integer(required=True, allow_none=True)
+
+
+def _text() -> fields.String:
+    return fields.String(required=True, allow_none=True)
+
+
+class PointSchema(WireSchema):
+    x = fields.Float(required=True)
+    y = fields.Float(required=True)
+    z = fields.Float(required=True)
+
+
+class MetricsSchema(WireSchema):
+    cpuLoad = _number()
+    memoryUsedPercent = _number()
+    loadAverage = _number()
+    uptimeSeconds = _number()
+    cpuTemperature = _number()
+    gpuTemperature = _number()
+    memoryTotalBytes = _whole()
+    memoryAvailableBytes = _whole()
+    swapUsedPercent = _number()
+    netBytesTx = _whole()
+    netBytesRx = _whole()
+    netThroughputGbps = _number()
+    netCapacityGbps = _number()
+
+
+class HostSchema(WireSchema):
+    """A host of the twin."""
+
+    hostname = fields.String(required=True)
+    displayName = fields.String(required=True)
+    label = fields.String(required=True)
+    role = fields.String(required=True, validate=OneOf(("hub", "ego", "host")))
+    ip = _text()
+    status = fields.String(required=True, validate=OneOf(_STATUSES))
+    severity = fields.String(required=True, allow_none=True, validate=OneOf(("info", "warning", "critical", None)))
+    isSynthetic = fields.Boolean(required=True)
+    lastSeen = InstantText(required=True, allow_none=True)
+    agentVersion = fields.String(required=True)
+    platform = fields.String(required=True)
+    rack = _text()
+    room = _text()
+    tier = _text()
+    uplink = _text()
+    position = fields.Nested(PointSchema, required=True)
+    positionSource = fields.String(required=True, validate=OneOf(("sample", "computed")))
+    metrics = fields.Nested(MetricsSchema, required=True)
+
+
+class LinkSchema(WireSchema):
+    """What hangs from what, and how busy it is. Unmeasured is 0 with `measured: false`."""
+
+    id = fields.String(required=True)
+    source = fields.String(required=True)
+    target = fields.String(required=True)
+    throughputGbps = fields.Float(required=True)
+    rxGbps = fields.Float(required=True)
+    txGbps = fields.Float(required=True)
+    utilization = fields.Float(required=True)
+    capacityGbps = _number()
+    measured = fields.Boolean(required=True)
+
+
+class SnapshotSchema(WireSchema):
+    """The whole twin at one tick."""
+
+    type = fields.String(required=True)
+    twinId = fields.String(required=True)
+    epoch = fields.String(required=True)
+    revision = fields.Integer(required=True)
+    generatedAt = InstantText(required=True)
+    hosts = fields.List(fields.Nested(HostSchema), required=True)
+    links = fields.List(fields.Nested(LinkSchema), required=True)
+
+
+class HardwareSchema(WireSchema):
+    systemManufacturer = _text()
+    systemModel = _text()
+    biosVersion = _text()
+    cpuModel = _text()
+    cpuPhysicalCores = _whole()
+    cpuLogicalCores = _whole()
+    memoryTotalBytes = _whole()
+    osDistro = _text()
+    osRelease = _text()
+    osKernel = _text()
+
+
+class DiskSchema(WireSchema):
+    device = _text()
+    mountpoint = fields.String(required=True)
+    fstype = _text()
+    totalBytes = _whole()
+    usedBytes = _whole()
+    usedPercent = _number()
+
+
+class InterfaceSchema(WireSchema):
+    name = fields.String(required=True)
+    bytesSent = _whole()
+    bytesRecv = _whole()
+    packetsSent = _whole()
+    packetsRecv = _whole()
+    errIn = _whole()
+    errOut = _whole()
+    dropIn = _whole()
+    dropOut = _whole()
+    speedMbps = _number()
+    isUp = fields.Boolean(required=True, allow_none=True)
+
+
+class ProcessSchema(WireSchema):
+    pid = _whole()
+    name = fields.String(required=True)
+    username = _text()
+    cpuPercent = _number()
+    memoryPercent = _number()
+
+
+class DiagnosticsSchema(WireSchema):
+    cpuPerCore = fields.List(fields.Float(), required=True, allow_none=True)
+    swapUsedPercent = _number()
+    disks = fields.List(fields.Nested(DiskSchema), required=True, allow_none=True)
+    interfaces = fields.List(fields.Nested(InterfaceSchema), required=True, allow_none=True)
+    topProcesses = fields.List(fields.Nested(ProcessSchema), required=True, allow_none=True)
+    temperatures = fields.Dict(keys=fields.String(), values=fields.Float(), required=True, allow_none=True)
+    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+
+class HostDetailSchema(HostSchema):
+    """A host with its hardware and diagnostics."""
+
+    hardware = fields.Nested(HardwareSchema, required=True)
+    diagnostics = fields.Nested(DiagnosticsSchema, required=True)
+    firstSeen = InstantText(required=True, allow_none=True)
+    reportedAt = InstantText(required=True, allow_none=True)
+    commandPolicy = _text()
+    lastPollAt = InstantText(required=True, allow_none=True)
+
+
+class HostQuery(WireSchema):
+    status = fields.String(validate=OneOf(_STATUSES))
+    rack = Text()
+    tag = Text(metadata={"description": "`name` or `name:value`"})
+    search = Text(
+        metadata={"description": "literal part of the hostname, the display name or the address, in any case"}
+    )
+
+
+class HostList(WireSchema):
+    items = fields.List(fields.Nested(HostSchema), required=True)
+    total = fields.Integer(required=True)

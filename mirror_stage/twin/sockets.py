@@ -1,0 +1,97 @@
+"""Socket.IO: `/digital-twin`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from flask import request
+from flask_socketio import SocketIO
+
+from mirror_stage.ego import Ego, current_ego, ego
+from mirror_stage.metrics.domain import BadField, normalise_hostname
+from mirror_stage.permissions import admit_client
+from mirror_stage.twin.stream import NAMESPACE
+
+Ack = dict[str, Any]
+
+
+def register(socketio: SocketIO) -> None:
+    """Install the handlers of the namespace."""
+    socketio.on_event("connect", _connect, namespace=NAMESPACE)
+    socketio.on_event("disconnect", _disconnect, namespace=NAMESPACE)
+    socketio.on_event("subscribe", _subscribe, namespace=NAMESPACE)
+    socketio.on_event("seen", _seen, namespace=NAMESPACE)
+    socketio.on_event("resync", _resync, namespace=NAMESPACE)
+    socketio.on_event("watch-host", _watch_host, namespace=NAMESPACE)
+    socketio.on_event("unwatch-host", _unwatch_host, namespace=NAMESPACE)
+
+
+def _sid() -> str:
+    return str(request.sid)  # type: ignore[attr-defined]
+
+
+def _member(message: Any, name: str) -> Any:
+    return message.get(name) if isinstance(message, dict) else None
+
+
+def _connect(auth: Any = None) -> None:
+    admit_client(NAMESPACE)
+    gevent.spawn(_join, current_ego(), _sid(), _member(auth, "stream") == "delta")  # after Socket.IO's own greeting
+
+
+def _join(ego: Ego, sid: str, wants_delta: bool) -> None:
+    if sid in ego.realtime.clients(NAMESPACE):  # it may be gone already
+        ego.pipeline.frames.join(sid, ego.clock.now(), wants_delta=wants_delta)
+
+
+def _disconnect(*_reason: Any) -> None:
+    ego.pipeline.frames.leave(_sid())
+
+
+def _subscribe(message: Any = None, *_rest: Any) -> Ack:
+    if _member(message, "stream") != "delta":
+        return _refused('the only stream is {"stream": "delta"}')
+    ego.pipeline.frames.subscribe(_sid(), ego.clock.now())
+    return {"ok": True}
+
+
+def _seen(message: Any = None, *_rest: Any) -> Ack:
+    revision = _member(message, "revision")
+    if not isinstance(revision, int):
+        return _refused("seen takes {revision: whole number}")
+    ego.pipeline.frames.seen(_sid(), revision)
+    return {"ok": True}
+
+
+def _resync(_message: Any = None, *_rest: Any) -> Ack:
+    if ego.pipeline.frames.resync(_sid(), ego.clock.now()):
+        return {"ok": True}
+    return _refused("resync is for the delta stream, and at most every 2 s")
+
+
+def _watch_host(message: Any = None, *_rest: Any) -> Ack:
+    try:
+        why_not = ego.pipeline.frames.watch(_sid(), _hostname(message))
+    except BadField as error:
+        return _refused(str(error))
+    return {"ok": True} if why_not is None else _refused(why_not)
+
+
+def _unwatch_host(message: Any = None, *_rest: Any) -> Ack:
+    try:
+        ego.pipeline.frames.unwatch(_sid(), _hostname(message))
+    except BadField as error:
+        return _refused(str(error))
+    return {"ok": True}
+
+
+def _hostname(message: Any) -> str:
+    hostname = _member(message, "hostname")
+    if not isinstance(hostname, str):
+        raise BadField("hostname", "must be a string")
+    return normalise_hostname(hostname)
+
+
+def _refused(why: str) -> Ack:
+    return {"ok": False, "error": why}

@@ -1,0 +1,184 @@
+"""The one live copy of the twin, in memory. Only the pipeline changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from mirror_stage.instants import SECOND, Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.twin.domain import (
+    Arrival,
+    Host,
+    Role,
+    Status,
+    fold,
+    same_identity,
+    status_of,
+    uplinks,
+    without_rates,
+)
+from mirror_stage.twin.geometry import Place
+
+STRANGERS_MAX = 10_000  # agents that poll and never report; the oldest are forgotten
+
+
+@dataclass(slots=True)
+class Changes:
+    """What changed since the last tick: slots with new values, slots with a new identity, slots that left."""
+
+    touched: dict[int, Host] = field(default_factory=dict)
+    upserted: set[int] = field(default_factory=set)
+    removed: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.touched or self.removed)
+
+
+class Twin:
+    """Every known host by name. It is told who the hub and EGO are; it does not ask."""
+
+    def __init__(self, *, hub: str, hub_ip: str, ego: str, stale_after_seconds: float, offline_after_seconds: float):
+        self.hub, self.hub_ip, self.ego = hub, hub_ip, ego
+        self._stale_after, self._offline_after = int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND)
+        self.hosts_by_name: dict[str, Host] = {}
+        self._changes = Changes()
+        self._dirty: set[str] = set()
+        self._polls_of_strangers: dict[str, Instant] = {}
+        self._links_are_stale = False
+
+    def role_of(self, hostname: str) -> Role:
+        if hostname == self.hub:
+            return Role.HUB
+        return Role.EGO if hostname == self.ego else Role.HOST
+
+    def admit(self, host_id: int, hostname: str, place: Place) -> Host:
+        """A host that is new here, without samples yet."""
+        role = self.role_of(hostname)
+        last_poll_at = self._polls_of_strangers.pop(hostname, None)
+        host = Host(
+            host_id, hostname, role, place, ip=self.hub_ip if role is Role.HUB else None, last_poll_at=last_poll_at
+        )
+        self.restore(host)
+        return host
+
+    def restore(self, host: Host) -> None:
+        """Put a host in as it was saved."""
+        self.hosts_by_name[host.hostname] = host
+        self._touch(host, upserted=True)
+        self._links_are_stale = True
+
+    def fold(self, sample: Sample) -> tuple[Host, Arrival]:
+        """The host after this sample. It must be known; a fresh sample shows it online."""
+        before = self.hosts_by_name[sample.hostname]
+        after, kind = fold(before, sample)
+        if after is before:
+            return after, kind
+        self.hosts_by_name[sample.hostname] = after
+        self._dirty.add(sample.hostname)
+        if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
+            after.status = Status.ONLINE  # not yet in any frame: still ours to complete
+            if before.sample is None or before.tags.get("uplink") != after.tags.get("uplink"):
+                self._links_are_stale = True
+            self._touch(after, upserted=not same_identity(before, after))
+        elif after.last_seen_at != before.last_seen_at:
+            self._touch(after, upserted=False)
+        return after, kind
+
+    def polled(self, hostname: str, now: Instant) -> None:
+        """Remember that this host's agent asked for commands, perhaps before its first sample."""
+        host = self.hosts_by_name.get(hostname)
+        if host is not None:
+            self.hosts_by_name[hostname] = replace(host, last_poll_at=now)
+            self._dirty.add(hostname)
+        else:
+            self._polls_of_strangers.pop(hostname, None)
+            self._polls_of_strangers[hostname] = now
+            if len(self._polls_of_strangers) > STRANGERS_MAX:
+                del self._polls_of_strangers[next(iter(self._polls_of_strangers))]
+
+    def policy_of(self, hostname: str) -> str | None:
+        """Whether a host's agent takes commands, as it says itself; None is unknown."""
+        host = self.hosts_by_name.get(hostname)
+        return host.sample.command_policy if host is not None and host.sample is not None else None
+
+    def last_poll_of(self, hostname: str) -> Instant | None:
+        """When a host's agent last asked for commands."""
+        host = self.hosts_by_name.get(hostname)
+        return host.last_poll_at if host is not None else self._polls_of_strangers.get(hostname)
+
+    def forget(self, hostname: str) -> Host | None:
+        """The host that left, None if there was none."""
+        host = self.hosts_by_name.pop(hostname, None)
+        if host is not None:
+            self._dirty.discard(hostname)
+            self._changes.touched.pop(host.id, None)
+            self._changes.upserted.discard(host.id)
+            self._changes.removed.append(host.id)
+            self._links_are_stale = True
+        return host
+
+    def set_severity(self, hostname: str, severity: str | None) -> None:
+        """Show the worst active alert of a host."""
+        host = self.hosts_by_name.get(hostname)
+        if host is not None and host.severity != severity:
+            self._change(replace(host, severity=severity), upserted=True)
+
+    def sweep(self, now: Instant) -> None:
+        """Move the status of every host whose silence says so."""
+        for host in list(self.hosts_by_name.values()):
+            if host.last_seen_at is None or host.sample is None:
+                continue
+            status = status_of(host.last_seen_at, now, self._stale_after, self._offline_after)
+            if status != host.status:
+                silent = status is Status.OFFLINE  # what it carried a minute ago is no rate of now
+                self._change(without_rates(host, status) if silent else replace(host, status=status), upserted=silent)
+
+    def take_changes(self) -> Changes:
+        """What changed since the last call; uplinks are settled first."""
+        if self._links_are_stale:
+            self._settle_links()
+        self._touch_synthetic_hub()
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def take_dirty(self) -> list[Host]:
+        """The hosts whose row is older than they are."""
+        dirty, self._dirty = self._dirty, set()
+        return [self.hosts_by_name[name] for name in dirty if name in self.hosts_by_name]
+
+    def mark_dirty(self, hosts: list[Host]) -> None:
+        """They could not be saved: try again."""
+        self._dirty.update(host.hostname for host in hosts)
+
+    def _settle_links(self) -> None:
+        self._links_are_stale = False
+        hosts = [host for host in self.hosts_by_name.values() if host.role != Role.HUB]
+        settled = uplinks({host.hostname: host.tags.get("uplink") for host in hosts}, self.hub)
+        for host in hosts:
+            if host.uplink != settled[host.hostname]:
+                self._change(replace(host, uplink=settled[host.hostname]), upserted=True)
+
+    def _touch_synthetic_hub(self) -> None:
+        """A hub that nobody reports shows the sum of its links."""
+        hub = self.hosts_by_name.get(self.hub)
+        if hub is None or hub.sample is not None or not self._changes:
+            return
+        children = [
+            host.rates for host in self.hosts_by_name.values() if host.uplink == self.hub and host.rates is not None
+        ]
+        rx, tx = (
+            round(sum(rates.rx_gbps for rates in children), 3),
+            round(sum(rates.tx_gbps for rates in children), 3),
+        )
+        sums = (None, None, None, None, None, rx, tx, None) if children else (None,) * 8
+        if sums != hub.gauges:
+            self._change(replace(hub, gauges=sums), upserted=False)
+
+    def _change(self, host: Host, *, upserted: bool) -> None:
+        self.hosts_by_name[host.hostname] = host
+        self._touch(host, upserted=upserted)
+
+    def _touch(self, host: Host, *, upserted: bool) -> None:
+        self._changes.touched[host.id] = host
+        if upserted:
+            self._changes.upserted.add(host.id)

@@ -1,0 +1,155 @@
+"""All SQL of the twin: registering hosts, saving them, loading them again."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Table, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mirror_stage.instants import Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.storage.rows import REPLACE, insert_rows
+from mirror_stage.twin.domain import Host, Role, fold, gauges
+from mirror_stage.twin.geometry import ORIGIN, Place, place
+from mirror_stage.twin.models import EgoState, HostDetails, HostMetrics
+from mirror_stage.twin.throughput import Rates, utilization_ratio
+
+_HOSTS: Table = HostMetrics.__table__  # type: ignore[assignment]
+_DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
+_STATE: Table = EgoState.__table__  # type: ignore[assignment]
+_FROM_SAMPLE = (
+    "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "rack", "cpu_load", "memory_used_percent",
+    "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature", "gpu_temperature", "memory_total_bytes",
+    "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
+)  # fmt: skip
+_SAVED = (
+    "id", "hostname", "ip", "first_seen_at", "last_seen_at", "last_poll_at", "tags", "place_x", "place_y", "place_z",
+    "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", *_FROM_SAMPLE,
+)  # fmt: skip
+
+
+def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hub: str) -> dict[str, tuple[int, Place]]:
+    """The (id, place) of each hostname; an unknown one gets the next id, a place for ever, and its first sample's row.
+
+    A host that was removed comes back as it was.
+    """
+    wanted = select(
+        _HOSTS.c.id, _HOSTS.c.hostname, _HOSTS.c.removed_at, _HOSTS.c.place_x, _HOSTS.c.place_y, _HOSTS.c.place_z
+    )
+    wanted = wanted.where(_HOSTS.c.hostname.in_(list(firsts_by_hostname)))
+    known = {row["hostname"] for row in tx.execute(wanted).mappings()}
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    for hostname in firsts_by_hostname:
+        if hostname not in known:
+            tx.execute(dialect.insert(_HOSTS).values(hostname=hostname).on_conflict_do_nothing())
+    found: dict[str, tuple[int, Place]] = {}
+    for row in tx.execute(wanted).mappings().all():
+        hostname, first = row["hostname"], firsts_by_hostname[row["hostname"]]
+        spot = _place(row)
+        if spot is None:
+            spot = ORIGIN if hostname == hub else place(first.rack if first is not None else None, row["id"])
+            host = Host(row["id"], hostname, Role.HOST, spot)
+            newcomer = fold(host, first)[0] if first is not None else host
+            insert_rows(tx, _HOSTS, _SAVED, [_row(newcomer)], REPLACE)
+        elif row["removed_at"] is not None:
+            tx.execute(update(_HOSTS).where(_HOSTS.c.id == row["id"]).values(removed_at=None))
+        found[hostname] = (row["id"], spot)
+    return found
+
+
+def _place(row: RowMapping) -> Place | None:
+    if row["place_x"] is None:
+        return None
+    return (row["place_x"], row["place_y"], row["place_z"])
+
+
+def save(tx: Connection, hosts: Collection[Host], now: Instant) -> None:
+    """Write the rows of hosts as they are, and that the twin is saved up to `now`."""
+    insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
+    remember(tx, "saved_at", str(now))
+
+
+def _row(host: Host) -> tuple[Any, ...]:
+    sample = host.sample
+    own = sample.position if sample is not None and sample.position is not None else (None, None, None)
+    tags = json.dumps(dict(sample.tags), ensure_ascii=False) if sample is not None and sample.tags else None
+    rates = (host.rates.tx_gbps, host.rates.rx_gbps) if host.rates is not None else (None, None)
+    return (
+        host.id, host.hostname, host.ip, host.first_seen_at, host.last_seen_at, host.last_poll_at, tags, *host.place, *own, *rates,
+        *(getattr(sample, name) if sample is not None else None for name in _FROM_SAMPLE),
+    )  # fmt: skip
+
+
+def save_details(tx: Connection, samples_by_id: Mapping[int, str], now: Instant) -> None:
+    """Write the details (JSON) of hosts."""
+    rows = [(host_id, now, sample) for host_id, sample in samples_by_id.items()]
+    insert_rows(tx, _DETAILS, ("host_id", "saved_at", "sample"), rows, REPLACE)
+
+
+def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
+    """Every host that was not removed, as it was saved, with its details (JSON). The hub needs no sample to be there."""
+    statement = select(_HOSTS, _DETAILS.c.sample).join(_DETAILS, _DETAILS.c.host_id == _HOSTS.c.id, isouter=True)
+    rows = tx.execute(statement.where(_HOSTS.c.removed_at.is_(None)).order_by(_HOSTS.c.id)).mappings()
+    return [(_host(row, hub, ego), row["sample"]) for row in rows if row["place_x"] is not None]
+
+
+def _host(row: RowMapping, hub: str, ego: str) -> Host:
+    hostname = row["hostname"]
+    role = Role.HUB if hostname == hub else Role.EGO if hostname == ego else Role.HOST
+    sample = _sample(row) if row["at"] is not None else None
+    rates = Rates(row["tx_gbps"], row["rx_gbps"]) if row["tx_gbps"] is not None else None
+    utilization = utilization_ratio(rates, row["net_capacity_gbps"])
+    return Host(
+        id=row["id"],
+        hostname=hostname,
+        role=role,
+        place=_place(row) or ORIGIN,
+        ip=row["ip"],
+        first_seen_at=row["first_seen_at"],
+        sample=sample,
+        last_seen_at=row["last_seen_at"],
+        last_poll_at=row["last_poll_at"],
+        rates=rates,
+        utilization=utilization,
+        gauges=gauges(sample, rates, utilization) if sample is not None else (None,) * 8,
+    )
+
+
+def _sample(row: RowMapping) -> Sample:
+    own = (row["position_x"], row["position_y"], row["position_z"])
+    values = {name: row[name] for name in _FROM_SAMPLE}
+    return Sample(
+        hostname=row["hostname"],
+        ip=row["ip"],
+        tags=json.loads(row["tags"]) if row["tags"] else None,
+        position=own if own[0] is not None else None,
+        **values,
+    )
+
+
+def remove(tx: Connection, host_id: int, now: Instant) -> None:
+    """Take a host out of the twin; its row keeps the name of its history."""
+    tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=now))
+
+
+def remember(tx: Connection, name: str, value: str) -> None:
+    """Write one thing that EGO knows of itself."""
+    insert_rows(tx, _STATE, ("name", "value"), [(name, value)], REPLACE)
+
+
+def remembered(tx: Connection, name: str) -> str | None:
+    """What EGO remembers under a name."""
+    return tx.execute(select(_STATE.c.value).where(_STATE.c.name == name)).scalar_one_or_none()
+
+
+def twin_id(tx: Connection) -> str:
+    """The id of this twin, made once."""
+    known = remembered(tx, "twin_id")
+    if known is None:
+        known = f"project5-{secrets.token_hex(5)}"
+        tx.execute(insert(_STATE).values(name="twin_id", value=known))
+    return known
