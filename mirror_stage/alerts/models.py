@@ -1,0 +1,40 @@
+"""The alerts' table."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Double, Index, Integer, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mirror_stage.storage.db import Base
+
+
+class AlertRow(Base):
+    """One alert, active or resolved. `subject` is empty where the rule has none. Instants in ms since 1970 UTC."""
+
+    __tablename__ = "alerts"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    hostname: Mapped[str] = mapped_column(Text)
+    metric: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    severity: Mapped[str] = mapped_column(Text)
+    threshold: Mapped[float] = mapped_column(Double)
+    current_value: Mapped[float] = mapped_column(Double)
+    status: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    resolved_at: Mapped[int | None] = mapped_column(BigInteger)
+    resolved_reason: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (
+        Index(
+            "alerts_one_active",
+            "hostname", "metric", "subject",
+            unique=True,
+            sqlite_where=text("status = 'active'"),
+            postgresql_where=text("status = 'active'"),
+        ),
+        Index("alerts_newest_first", "created_at", "id"),
+        Index("alerts_of_host", "hostname", "created_at"),
+    )  # fmt: skip

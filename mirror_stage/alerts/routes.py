@@ -1,0 +1,28 @@
+"""REST: `/api/alerts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mirror_stage.alerts.schemas import AlertPage, AlertQuery, AlertSchema
+from mirror_stage.ego import ego
+from mirror_stage.http import Blueprint, bounded_page
+
+blp = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What is wrong with which host")
+
+
+@blp.get("/active")
+@blp.response(200, AlertSchema(many=True))
+def active() -> Any:
+    """The active alerts, newest first."""
+    return ego.alerts.active()
+
+
+@blp.get("")
+@blp.arguments(AlertQuery, location="query")
+@blp.response(200, AlertPage)
+def list_alerts(query: dict[str, Any]) -> Any:
+    """Alerts of the past and the present, newest first."""
+    page, page_size = bounded_page(query)
+    items, total = ego.alerts.page(query, page, page_size)
+    return {"items": items, "total": total, "page": page, "pageSize": page_size}

@@ -1,0 +1,44 @@
+"""Alerts on the wire."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+from marshmallow.validate import OneOf, Range
+
+from mirror_stage.schemas import Hostname, InstantText, Text, WireSchema
+
+
+class AlertSchema(WireSchema):
+    id = fields.String(required=True)
+    hostname = fields.String(required=True)
+    severity = fields.String(required=True, validate=OneOf(("info", "warning", "critical")))
+    metric = fields.String(required=True)
+    subject = fields.String(required=True, allow_none=True)
+    message = fields.String(required=True)
+    threshold = fields.Float(required=True)
+    currentValue = fields.Float(required=True, attribute="current_value")
+    status = fields.String(required=True, validate=OneOf(("active", "resolved")))
+    createdAt = InstantText(required=True, attribute="created_at")
+    updatedAt = InstantText(required=True, attribute="updated_at")
+    resolvedAt = InstantText(required=True, allow_none=True, attribute="resolved_at")
+    resolvedReason = fields.String(required=True, allow_none=True, attribute="resolved_reason")
+
+
+class PageQuery(WireSchema):
+    """page x pageSize is at most 10,000."""
+
+    page = fields.Integer(load_default=1, validate=Range(1, 10_000))
+    pageSize = fields.Integer(load_default=20, validate=Range(1, 100))
+
+
+class AlertQuery(PageQuery):
+    hostname = Hostname()
+    metric = Text()
+    status = fields.String(validate=OneOf(("active", "resolved")))
+
+
+class AlertPage(WireSchema):
+    items = fields.List(fields.Nested(AlertSchema), required=True)
+    total = fields.Integer(required=True)
+    page = fields.Integer(required=True)
+    pageSize = fields.Integer(required=True)

@@ -1,0 +1,17 @@
+"""Socket.IO: `/alerts`."""
+
+from __future__ import annotations
+
+from flask_socketio import SocketIO
+
+from mirror_stage.alerts.events import NAMESPACE
+from mirror_stage.permissions import admit_client
+
+
+def register(socketio: SocketIO) -> None:
+    """Install the handlers of the namespace."""
+    socketio.on_event("connect", _connect, namespace=NAMESPACE)
+
+
+def _connect(_auth: object = None) -> None:
+    admit_client(NAMESPACE)

@@ -1,0 +1,100 @@
+"""Rules: they fire, hold, resolve, and never chatter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence
+from mirror_stage.instants import from_text
+from mirror_stage.twin.domain import Host
+from tests.builders import decoded, make_sample
+
+NOW = from_text("2026-03-01T12:00:00Z")
+RULES_BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def host_with(metric: str, value: float | None) -> Host:
+    """A host whose newest sample has this value for a rule's metric."""
+    fields = {
+        "cpu_load_high": {"cpu_load": value},
+        "memory_high": {"memory_used_percent": value},
+        "cpu_temperature_high": {"cpu_temperature": value},
+        "gpu_temperature_high": {"gpu_temperature": value},
+    }.get(metric, {})
+    at = NOW + int(value * 1000) if metric == "clock_skew" and value is not None else NOW
+    host = Host(1, "a", "host", (0.0, 0.0, 0.0), sample=decoded(make_sample("a", at=at, **fields), received_at=NOW)[0])
+    return replace(host, utilization=value) if metric == "link_congestion" else host
+
+
+def run(metric: str, values: list[float | None], seconds: float = 1) -> list[list[Transition]]:
+    """What each value in turn does, `seconds` apart."""
+    open_alerts: dict[str, Alert] = {}
+    steps = []
+    for n, value in enumerate(values):
+        found = evaluate([RULES_BY_NAME[metric]], host_with(metric, value), open_alerts, NOW + int(n * seconds * 1000))
+        for transition in found:
+            open_alerts = {metric: transition.alert} if transition.alert.status == "active" else {}
+        steps.append(found)
+    return steps
+
+
+def kinds(steps: list[list[Transition]]) -> list[str | None]:
+    return [step[0].kind if step else None for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        ("cpu_load_high", [79.9, 80, 75, 70.1, 70, 79], [None, "fired", "moved", "moved", "resolved", None]),
+        ("memory_high", [89.9, 90, 80.1, 80], [None, "fired", "moved", "resolved"]),
+        ("cpu_temperature_high", [84.9, 85, None, 75], [None, "fired", None, "resolved"]),
+        ("gpu_temperature_high", [None, 80, 70], [None, "fired", "resolved"]),
+        ("link_congestion", [0.89, 0.9, 0.7], [None, "fired", "resolved"]),
+        ("clock_skew", [299, 300, 241, 240], [None, "fired", "moved", "resolved"]),
+        ("clock_skew", [-86_400, 0], ["fired", "resolved"]),
+    ],
+)
+def test_each_rule_of_the_contract_fires_and_resolves_at_its_figures(metric, values, expected) -> None:
+    assert kinds(run(metric, values)) == expected
+
+
+def test_a_missing_value_neither_fires_nor_resolves() -> None:
+    assert kinds(run("gpu_temperature_high", [95, None, None, 95])) == ["fired", None, None, None]
+
+
+def test_congestion_is_critical_from_full_until_well_below() -> None:
+    steps = run("link_congestion", [0.92, 1.2, 0.96, 0.94])
+    assert kinds(steps) == ["fired", "updated", "moved", "updated"]
+    assert [step[0].alert.severity for step in steps] == ["warning", "critical", "critical", "warning"]
+
+
+def test_a_trembling_value_is_told_at_most_every_ten_seconds() -> None:
+    steps = kinds(run("cpu_load_high", [90, *(90 + n % 2 for n in range(1, 30))]))
+    assert steps[0] == "fired"
+    assert [n for n, kind in enumerate(steps) if kind == "updated"] == [11, 22]
+
+
+def test_a_value_that_rounds_to_the_same_is_not_told_again() -> None:
+    assert kinds(run("cpu_load_high", [90.01, 90.02], seconds=20)) == ["fired", "moved"]
+
+
+def test_versions_count_what_clients_heard() -> None:
+    steps = run("cpu_load_high", [90, 95, 60], seconds=11)
+    assert [(step[0].kind, step[0].alert.version) for step in steps] == [("fired", 1), ("updated", 2), ("resolved", 3)]
+
+
+def test_the_same_alert_gets_the_same_id_when_history_is_folded_again() -> None:
+    first, again = run("cpu_load_high", [90]), run("cpu_load_high", [90])
+    assert first[0][0].alert.id == again[0][0].alert.id
+    assert run("memory_high", [95])[0][0].alert.id != first[0][0].alert.id
+
+
+def test_going_offline_resolves_the_other_alerts_with_the_reason() -> None:
+    cpu = run("cpu_load_high", [90])[0][0].alert
+    rule = RULES_BY_NAME["host_offline"]
+    assert evaluate_silence(rule, "a", 59_999, {"cpu_load_high": cpu}, NOW) == []
+    fired, resolved = evaluate_silence(rule, "a", 60_000, {"cpu_load_high": cpu}, NOW)
+    assert (fired.kind, fired.alert.metric, fired.alert.severity) == ("fired", "host_offline", "critical")
+    assert (resolved.kind, resolved.alert.resolved_reason) == ("resolved", "host-offline")

@@ -1,0 +1,55 @@
+"""The rules' TOML file: the shipped one is the built-in ones, and a bad one stops the start with one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.rules import load
+from mirror_stage.config import BadSetting, Config
+from mirror_stage.shipped import path_of
+
+
+def rules_of(tmp_path: Path, text: str):
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    return {rule.name: rule for rule in load(Config(alert_rules=path))}
+
+
+def test_the_shipped_file_equals_the_built_in_rules() -> None:
+    assert load(Config(alert_rules=path_of("config") / "alert_rules.toml")) == RULES
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    rules = rules_of(tmp_path, "[cpu_load_high]\nfire_at = 95\n[memory_high]\nenabled = false\n")
+    assert (rules["cpu_load_high"].fire_at, rules["cpu_load_high"].resolve_at) == (95, 70)
+    assert "memory_high" not in rules
+    assert rules["host_offline"].fire_at == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[cpu]\nfire_at = 1", "there is no such rule"),
+        ("[cpu_load_high]\nfire_at = '95'", "fire_at must be a number"),
+        ("[cpu_load_high]\nfire = 95", "fire is not one of"),
+        ("[cpu_load_high]\nfire_at = 60", "resolve_at (70) must not be above fire_at (60)"),
+        ("[cpu_load_high]\nseverity = 'loud'", "severity must be one of"),
+        ("cpu_load_high = 3", "must be a table"),
+        ("[cpu_load_high", "rules.toml"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_the_place(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        rules_of(tmp_path, text)
+    line = str(refused.value)
+    assert line.startswith("MIRROR_STAGE_ALERT_RULES: ")
+    assert named in line
+    assert "\n" not in line
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"nowhere\.toml"):
+        load(Config(alert_rules=tmp_path / "nowhere.toml"))
