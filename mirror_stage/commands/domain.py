@@ -1,0 +1,323 @@
+"""A command's life: where it can stand, the legal moves, what an outcome is and how much of it is kept. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from mirror_stage.instants import DAY, SECOND, Instant
+
+COMMAND_BYTES_MAX = 8 * 1024
+METADATA_BYTES_MAX = 16 * 1024
+TIMEOUT_SECONDS_MAX = 600.0
+TIMEOUT_SECONDS_DEFAULT = 30.0
+EXPIRES_IN_SECONDS_DEFAULT = 3_600.0
+EXPIRES_IN_SECONDS_MAX = 30 * 86_400.0
+PENDING_OF_HOST_MAX = 100
+OPEN_MAX = 10_000
+CLAIM_MAX = 5
+WAIT_SECONDS_MAX = 30.0
+KEY_KEPT: Final[Instant] = DAY
+KEPT_FOR: Final[Instant] = 30 * DAY  # a command that is over
+LEASE_GRACE: Final[Instant] = 60 * SECOND
+STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer one means that EGO was down
+HEAD_BYTES = 16 * 1024
+TAIL_BYTES = 48 * 1024
+CHUNK_BYTES_MAX = 16 * 1024
+OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output; its result replaces it
+CHUNK_OVERHEAD_BYTES = 64  # so that a million empty chunks do not count as nothing
+
+PENDING: Final = "pending"
+RUNNING: Final = "running"
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+TIMEOUT: Final = "timeout"
+STATUSES = (PENDING, RUNNING, SUCCEEDED, FAILED, TIMEOUT)
+
+CANCELLED: Final = "cancelled"
+REJECTED: Final = "rejected"
+AGENT_RESTARTED: Final = "agent_restarted"
+EXEC_TIMEOUT: Final = "exec_timeout"
+EXPIRED: Final = "expired"
+LOST: Final = "lost"
+REPORTED_REASONS = (REJECTED, AGENT_RESTARTED, CANCELLED, EXEC_TIMEOUT)
+REASONS = (*REPORTED_REASONS, EXPIRED, LOST)
+
+OUTCOMES = frozenset(
+    {
+        (SUCCEEDED, None),
+        (FAILED, None),
+        (FAILED, REJECTED),
+        (FAILED, AGENT_RESTARTED),
+        (FAILED, CANCELLED),
+        (TIMEOUT, EXEC_TIMEOUT),
+    }
+)
+FIELD_WORDS = {"success": SUCCEEDED, "error": FAILED}  # what agents already in the field say
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+
+
+class Standing(Enum):
+    """The rows of the contract's state table."""
+
+    PENDING = "waits to be fetched"
+    RUNNING = "was handed out"
+    LOST = "lost, but its agent may still report"
+    FINAL = "is over"
+
+
+class Act(Enum):
+    """The columns of the contract's state table."""
+
+    CLAIM = "claim"
+    HEARTBEAT = "heartbeat"
+    RESULT = "result"
+    CANCEL = "cancel"
+    LEASE_OVER = "lease over"
+    EXPIRY = "expiry"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One edge of the diagram: its name in the record, and where it leads. No status: the outcome says."""
+
+    name: str
+    status: str | None = None
+    reason: str | None = None
+
+
+CREATED = Move("created", PENDING)
+
+# A command only ever goes down this table; within one act the earlier standing comes first.
+MOVES: Mapping[tuple[Standing, Act], Move] = {
+    (Standing.PENDING, Act.CLAIM): Move("claimed", RUNNING),
+    (Standing.PENDING, Act.CANCEL): Move("cancelled", FAILED, CANCELLED),
+    (Standing.PENDING, Act.EXPIRY): Move("expired", TIMEOUT, EXPIRED),
+    (Standing.RUNNING, Act.CANCEL): Move("cancel-requested", RUNNING),
+    (Standing.RUNNING, Act.RESULT): Move("reported"),
+    (Standing.RUNNING, Act.LEASE_OVER): Move("lost", TIMEOUT, LOST),
+    (Standing.LOST, Act.RESULT): Move("reported-late"),
+    (Standing.LOST, Act.CANCEL): Move("closed", TIMEOUT, LOST),
+}
+
+REFUSALS: Mapping[tuple[Standing, Act], str] = {
+    (Standing.PENDING, Act.HEARTBEAT): "it was never handed out",
+    (Standing.PENDING, Act.RESULT): "it was never handed out",
+    (Standing.LOST, Act.HEARTBEAT): "its lease is over; only its result is still taken",
+    (Standing.FINAL, Act.HEARTBEAT): "it is over",
+    (Standing.FINAL, Act.RESULT): "it is over, with another outcome",
+    (Standing.FINAL, Act.CANCEL): "it is over",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command as it is stored. `metadata` is JSON text; `result_digest` identifies the report it ended with."""
+
+    seq: int
+    id: str
+    hostname: str
+    command: str
+    timeout_seconds: float
+    status: str
+    reason: str | None
+    is_closed: bool
+    requested_at: Instant
+    started_at: Instant | None
+    completed_at: Instant | None
+    expires_at: Instant
+    lease_until: Instant | None
+    exit_code: int | None
+    stdout: str | None
+    stderr: str | None
+    stdout_bytes: int | None
+    stderr_bytes: int | None
+    truncated: bool
+    late: bool
+    duration_seconds: float | None
+    cancel_requested: bool
+    metadata: str | None
+    requested_by: str | None
+    retry_of: str | None
+    version: int
+    updated_at: Instant
+    result_digest: str | None
+    output_bytes: int
+
+    @property
+    def standing(self) -> Standing:
+        """Its row in the contract's state table."""
+        if self.status == PENDING:
+            return Standing.PENDING
+        if self.status == RUNNING:
+            return Standing.RUNNING
+        return Standing.LOST if self.reason == LOST and not self.is_closed else Standing.FINAL
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status in {PENDING, RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, for the record. `hostname` is set for an agent's credential: it may touch that host's commands only."""
+
+    actor: str | None = None
+    peer: str | None = None
+    hostname: str | None = None
+
+
+EGO = Caller(actor="ego")
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    """What somebody wants to have run."""
+
+    hostname: str
+    command: str
+    timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT
+    expires_in_seconds: float = EXPIRES_IN_SECONDS_DEFAULT
+    metadata: str | None = None
+    retry_of: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for requests that mean the same."""
+        return _digest(
+            [self.hostname, self.command, self.timeout_seconds, self.expires_in_seconds, self.metadata, self.retry_of]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What an agent hears when it shows that it is alive."""
+
+    lease_until: Instant
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of what a running command prints; `seq` only rises."""
+
+    seq: int
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition of a command, as it is recorded."""
+
+    version: int
+    at: Instant
+    name: str
+    status: str
+    reason: str | None
+    actor: str | None
+    peer: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is kept of an output stream, how long it was, and whether something is missing."""
+
+    text: str | None
+    size_bytes: int | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, as its agent reports it; `digest` was taken before anything was cut."""
+
+    status: str
+    reason: str | None
+    exit_code: int | None
+    duration_seconds: float | None
+    stdout: Stream
+    stderr: Stream
+    digest: str
+
+
+class BadOutcome(ValueError):
+    """A status and a reason that do not go together."""
+
+
+def normalise_id(text: str) -> str | None:
+    """The one form of a command's id, None if it cannot be one."""
+    lowered = text.lower()
+    return lowered if _ID.match(lowered) else None
+
+
+def key_digest(key: str, caller: Caller) -> str:
+    """What an Idempotency-Key is stored as: the same key of somebody else is another one."""
+    return _digest([caller.actor, key])
+
+
+def outcome_of(reported: Mapping[str, Any]) -> Outcome:
+    """The Outcome of a report with the contract's keys. Raises BadOutcome."""
+    status = FIELD_WORDS.get(reported["status"], reported["status"])
+    reason = reported.get("reason") or (EXEC_TIMEOUT if status == TIMEOUT else None)
+    if (status, reason) not in OUTCOMES:
+        raise BadOutcome(f"{status} has no reason {reason}")
+    exit_code, duration_seconds = reported.get("exitCode"), reported.get("durationSeconds")
+    stdout, stderr = reported.get("stdout"), reported.get("stderr")
+    stdout_bytes, stderr_bytes = reported.get("stdoutBytes"), reported.get("stderrBytes")
+    return Outcome(
+        status=status,
+        reason=reason,
+        exit_code=exit_code,
+        duration_seconds=duration_seconds,
+        stdout=kept(stdout, stdout_bytes),
+        stderr=kept(stderr, stderr_bytes),
+        digest=_digest([status, reason, exit_code, duration_seconds, stdout, stderr, stdout_bytes, stderr_bytes]),
+    )
+
+
+def kept(text: str | None, reported_bytes: int | None) -> Stream:
+    """The first 16 KiB and the last 48 KiB of a stream, whole characters only, and its true length in bytes.
+
+    `reported_bytes` is the length that the agent counted before it cut the stream itself.
+    """
+    if text is None:
+        return Stream(None, reported_bytes, truncated=bool(reported_bytes))
+    encoded = text.encode()
+    size_bytes = len(encoded) if reported_bytes is None else reported_bytes
+    if len(encoded) <= HEAD_BYTES + TAIL_BYTES:
+        return Stream(text, size_bytes, truncated=size_bytes > len(encoded))
+    head, tail = encoded[:HEAD_BYTES].decode(errors="ignore"), encoded[-TAIL_BYTES:].decode(errors="ignore")
+    return Stream(head + tail, size_bytes, truncated=True)
+
+
+def refusal(act: Act, command: Command) -> str:
+    """Why `act` cannot happen to a command as it stands."""
+    if act is Act.RESULT and command.standing is Standing.FINAL and command.started_at is None:
+        return f"it was never handed out ({command.reason})"
+    reason = REFUSALS.get((command.standing, act), "it has just changed; look again")
+    return f"{reason} ({command.status}{f', {command.reason}' if command.reason else ''})"
+
+
+def gap(previous: Instant | None, now: Instant) -> Instant:
+    """How far leases must be moved, in ms: the time EGO was down, or that its clock was set back meanwhile; else 0."""
+    if previous is None or 0 <= now - previous <= STAMP_GAP:
+        return 0
+    return now - previous
+
+
+def chunk_weight(text: str) -> int:
+    """What a chunk of live output counts for, in bytes."""
+    return len(text.encode()) + CHUNK_OVERHEAD_BYTES
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

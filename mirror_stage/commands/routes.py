@@ -1,0 +1,197 @@
+"""REST: `/api/commands`, and `/api/field/commands` for the agents that were there first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, g, request
+
+from mirror_stage.commands import domain
+from mirror_stage.commands.domain import RUNNING, Caller, Chunk, Command, NewCommand, Outcome
+from mirror_stage.commands.schemas import (
+    CommandPage,
+    CommandQuery,
+    CommandSchema,
+    EventList,
+    FieldPendingSchema,
+    FieldResultSchema,
+    HeartbeatSchema,
+    LeaseSchema,
+    NewCommandSchema,
+    OutputSchema,
+    PendingQuery,
+    PendingSchema,
+    ResultSchema,
+    event_on_wire,
+    field_item_on_wire,
+    lease_on_wire,
+    pending_on_wire,
+)
+from mirror_stage.commands.waiters import is_connected
+from mirror_stage.ego import ego
+from mirror_stage.errors import Invalid, NotFound
+from mirror_stage.http import Blueprint, bounded_page, hostname_in_path, json_response
+
+KEY_MAX = 255
+
+blp = Blueprint(
+    "commands", __name__, url_prefix="/api/commands", description="What hosts are told to run, and what came of it"
+)
+field_blp = Blueprint(
+    "field", __name__, url_prefix="/api/field/commands", description="The same for agents that are in the field already"
+)
+
+
+@blp.post("")
+@blp.arguments(NewCommandSchema())
+@blp.response(201, CommandSchema)
+@blp.alt_response(200, schema=CommandSchema, description="The command that this Idempotency-Key has created before")
+def create(new: NewCommand) -> Response:
+    """Queue a command for a host."""
+    command, is_new = ego.commands.create(new, _caller(), _idempotency_key())
+    return _answer(command, 201 if is_new else 200)
+
+
+@blp.get("")
+@blp.arguments(CommandQuery(), location="query")
+@blp.response(200, CommandPage)
+def list_commands(query: dict[str, Any]) -> Response:
+    """Commands, newest first. `search` is a literal part of the command, in small or capital letters."""
+    page, page_size = bounded_page(query)
+    commands, total = ego.commands.page(query, page, page_size)
+    items = [ego.commands.on_wire(command) for command in commands]
+    return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
+
+
+@blp.get("/pending/<hostname>")
+@blp.arguments(PendingQuery(), location="query")
+@blp.response(200, PendingSchema(many=True))
+def pending(query: dict[str, Any], hostname: str) -> Response:
+    """What a host's agent shall run now, oldest first; each is `running` from here on. HEAD claims nothing."""
+    return _claimed([pending_on_wire(command) for command in _claim(hostname, query)])
+
+
+@blp.get("/<id>")
+@blp.response(200, CommandSchema)
+def get_command(id: str) -> Response:
+    """One command."""
+    return _answer(ego.commands.get(_known(id), _caller()))
+
+
+@blp.get("/<id>/events")
+@blp.response(200, EventList)
+def events(id: str) -> Response:
+    """Every transition of a command, oldest first."""
+    items = [event_on_wire(event) for event in ego.commands.events_of(_known(id), _caller())]
+    return json_response({"items": items, "total": len(items)})
+
+
+@blp.post("/<id>/result")
+@blp.arguments(ResultSchema())
+@blp.response(201, CommandSchema)
+@blp.alt_response(200, schema=CommandSchema, description="This very result was reported before")
+def result(outcome: Outcome, id: str) -> Response:
+    """Report how a command ended. The first report wins."""
+    return _reported(id, outcome)
+
+
+@blp.post("/<id>/heartbeat")
+@blp.arguments(HeartbeatSchema())
+@blp.response(200, LeaseSchema)
+def heartbeat(_phase: dict[str, Any], id: str) -> Response:
+    """Show that a command runs: its lease is extended."""
+    return json_response(lease_on_wire(ego.commands.heartbeat(_known(id), _caller())))
+
+
+@blp.post("/<id>/output")
+@blp.arguments(OutputSchema())
+@blp.response(200, LeaseSchema)
+def output(chunk: Chunk, id: str) -> Response:
+    """Pass on what a command prints while it runs; a `seq` that is not above the newest is ignored."""
+    return json_response(lease_on_wire(ego.commands.append_output(_known(id), chunk, _caller())))
+
+
+@blp.post("/<id>/cancel")
+@blp.response(200, CommandSchema)
+@blp.alt_response(202, schema=CommandSchema, description="It runs; its agent is asked to stop it")
+def cancel(id: str) -> Response:
+    """Cancel a command, ask for its end, or close a lost one."""
+    command = ego.commands.cancel(_known(id), _caller())
+    return _answer(command, 202 if command.status == RUNNING else 200)
+
+
+@field_blp.get("/pending/<hostname>", endpoint="pending")
+@field_blp.arguments(PendingQuery(), location="query")
+@field_blp.response(200, FieldPendingSchema)
+def field_pending(query: dict[str, Any], hostname: str) -> Response:
+    """What a host's agent shall run now, in the form that agents in the field read."""
+    return _claimed({"items": [field_item_on_wire(command) for command in _claim(hostname, query)]})
+
+
+@field_blp.post("/result/<id>", endpoint="result")
+@field_blp.arguments(FieldResultSchema())
+@field_blp.response(201, CommandSchema)
+@field_blp.alt_response(200, schema=CommandSchema, description="This very result was reported before")
+def field_result(outcome: Outcome, id: str) -> Response:
+    """Report how a command ended, in the words of agents in the field."""
+    return _reported(id, outcome)
+
+
+def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
+    name = hostname_in_path(hostname)
+    if request.method == "HEAD":
+        return []
+    environ = request.environ
+    return ego.commands.claim(
+        name,
+        _caller(),
+        limit=query["limit"],
+        wait=query["wait"],
+        instance=_instance(),
+        is_there=lambda: is_connected(environ),
+    )
+
+
+def _claimed(body: Any) -> Response:
+    response = json_response(body)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _reported(id: str, outcome: Outcome) -> Response:
+    command, is_first = ego.commands.report(_known(id), outcome, _caller())
+    return _answer(command, 201 if is_first else 200)
+
+
+def _answer(command: Command, status: int = 200) -> Response:
+    return json_response(ego.commands.on_wire(command), status)
+
+
+def _caller() -> Caller:
+    """Who asks: `g.actor`, and `g.agent_of` where a credential is bound to a host."""
+    return Caller(g.get("actor"), request.remote_addr, g.get("agent_of"))
+
+
+def _known(id: str) -> str:
+    known = domain.normalise_id(id)
+    if known is None:
+        raise NotFound(f"there is no command {id[:40]!a}")
+    return known
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= KEY_MAX:
+        raise Invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_MAX} are taken")
+    return key
+
+
+def _instance() -> str | None:
+    """The agent's instance, if it keeps a journal of what it is handed."""
+    text = request.headers.get("X-Reflector-Instance")
+    if text is None or request.headers.get("X-Reflector-Journal") != "1":
+        return None
+    instance = domain.normalise_id(text)
+    if instance is None:
+        raise Invalid("X-Reflector-Instance must be a UUID")
+    return instance

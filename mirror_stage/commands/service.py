@@ -1,0 +1,182 @@
+"""What can be done with commands: one transaction, then everybody who should know is told."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from mirror_stage.clock import Clock
+from mirror_stage.commands import domain, events, store
+from mirror_stage.commands.domain import Caller, Chunk, Command, Event, Lease, NewCommand, Outcome
+from mirror_stage.commands.events import InOrder
+from mirror_stage.commands.schemas import command_on_wire
+from mirror_stage.commands.waiters import Waiters
+from mirror_stage.commands.watchers import Watch, Watchers
+from mirror_stage.instants import Instant
+from mirror_stage.realtime import Realtime
+from mirror_stage.storage.db import Storage, Work
+
+REAP_AT_ONCE = 500
+PRUNE_AT_ONCE = 500
+
+Answer = TypeVar("Answer")
+
+
+class CommandService:
+    """The command queue. Of the twin it knows only what it is given: a host's policy and when its agent last polled."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        realtime: Realtime,
+        *,
+        policy_of: Callable[[str], str | None],
+        last_poll_of: Callable[[str], Instant | None],
+        polled: Callable[[str, Instant], None],
+        waiters_max: int,
+    ):
+        self._storage, self._clock, self._realtime = storage, clock, realtime
+        self._policy_of, self._last_poll_of, self._polled = policy_of, last_poll_of, polled
+        self._waiters = Waiters(waiters_max)
+        self._watchers = Watchers()
+        self._in_order = InOrder(self._publish)
+
+    def create(self, new: NewCommand, caller: Caller, key: str | None = None) -> tuple[Command, bool]:
+        """The queued command, and whether it is new: the same Idempotency-Key finds the same command."""
+        digest = None if key is None else domain.key_digest(key, caller)
+        id, now = str(uuid.uuid4()), self._clock.now()
+        command, is_new = self._write(lambda tx: store.create(tx, new, caller, now, id=id, key=digest), _if_changed)
+        self._waiters.look_again([command.hostname])
+        return command, is_new
+
+    def claim(
+        self,
+        hostname: str,
+        caller: Caller,
+        *,
+        limit: int = domain.CLAIM_MAX,
+        wait: float = 0.0,
+        instance: str | None = None,
+        is_there: Callable[[], bool] = lambda: True,
+    ) -> list[Command]:
+        """What an agent shall run now, oldest first; within `wait` seconds, if nothing waits yet.
+
+        `instance` is given by an agent that keeps a journal. Nothing is claimed once `is_there` says no.
+        """
+        self._polled(hostname, self._clock.now())
+        return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, caller), is_there)
+
+    def _claim(self, hostname: str, instance: str | None, limit: int, caller: Caller) -> list[Command]:
+        now = self._clock.now()
+        again, fresh = self._write(
+            lambda tx: store.claim(tx, hostname, caller, now, instance=instance, limit=limit), lambda answer: answer[1]
+        )
+        return again + fresh
+
+    def report(self, id: str, outcome: Outcome, caller: Caller) -> tuple[Command, bool]:
+        """The command with its outcome, and whether this report brought it: the first one does."""
+        now = self._clock.now()
+        return self._write(lambda tx: store.report(tx, id, outcome, caller, now), _if_changed)
+
+    def heartbeat(self, id: str, caller: Caller) -> Lease:
+        """The extended lease of a command whose agent shows that it runs."""
+        now = self._clock.now()
+        return self._storage.write(lambda tx: store.heartbeat(tx, id, caller, now))
+
+    def append_output(self, id: str, chunk: Chunk, caller: Caller) -> Lease:
+        """The extended lease; a new chunk goes to those who watch the command."""
+        now = self._clock.now()
+        lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, caller, now))
+        if is_new:
+            self._watchers.hear(id, chunk)
+        return lease
+
+    def cancel(self, id: str, caller: Caller) -> Command:
+        """The command: cancelled if it waited, asked to stop if it runs, closed if it was lost."""
+        now = self._clock.now()
+        command, _ = self._write(lambda tx: store.cancel(tx, id, caller, now), _if_changed)
+        return command
+
+    def publish_all(self, commands: Sequence[Command]) -> None:
+        """Tell of transitions that somebody else has committed, by `store.cancel_pending_of` in a wider transaction."""
+        self._in_order.offer(commands)
+
+    def get(self, id: str, caller: Caller) -> Command:
+        """One command."""
+        return self._storage.read(lambda tx: store.get(tx, id, caller))
+
+    def page(self, filters: dict[str, str], page: int, page_size: int) -> tuple[list[Command], int]:
+        """One page of commands, newest first, and how many there are. `filters`: hostname, status, search."""
+        return self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+
+    def events_of(self, id: str, caller: Caller) -> list[Event]:
+        """Every transition of a command, oldest first."""
+        return self._storage.read(lambda tx: store.events_of(tx, id, caller))
+
+    def watch_over(self, now: Instant) -> None:
+        """Stamp the database; then what ran out is lost or expired. For one process, each second."""
+        self._storage.write(lambda tx: store.stamp(tx, now))
+        while len(self._write(lambda tx: store.reap(tx, now, REAP_AT_ONCE), list)) >= REAP_AT_ONCE:
+            pass
+
+    def prune(self, now: Instant) -> None:
+        """Remove the commands that have been over for 30 days."""
+        while self._storage.write(lambda tx: store.prune(tx, now, PRUNE_AT_ONCE)):
+            pass
+
+    def look_for_pending(self) -> None:
+        """Wake every agent that waits although there is something for it: another process may have queued it."""
+        if len(self._waiters):
+            self._waiters.look_again(self._storage.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
+
+    def watch(self, client: str, id: str, after_seq: int, caller: Caller) -> None:
+        """Send a client the stored output of a command behind `after_seq`, then each new chunk until it is over."""
+
+        def tell(chunk: Chunk) -> None:
+            self._realtime.tell(events.NAMESPACE, client, events.COMMAND_OUTPUT, events.command_output(id, chunk))
+
+        watch = Watch(tell, after_seq)
+        self._watchers.add(client, id, watch)  # before the look into the database, so that nothing slips in between
+        is_open = False
+        try:
+            command, stored = self._storage.read(lambda tx: store.output_after(tx, id, after_seq, caller))
+            watch.catch_up(stored)
+            is_open = command.is_open
+        finally:
+            if not is_open:
+                self._watchers.remove(client, id)
+
+    def forget_client(self, client: str) -> None:
+        """Send a client that is gone nothing more."""
+        self._watchers.forget_client(client)
+
+    def close(self) -> None:
+        """Let every waiting agent go, so that the process can stop."""
+        self._waiters.close()
+
+    def on_wire(self, command: Command) -> dict[str, Any]:
+        """A command as REST and Socket.IO show it."""
+        return command_on_wire(command, deliverable=self.is_deliverable(command.hostname))
+
+    def is_deliverable(self, hostname: str) -> bool:
+        """Whether a host's agent fetches commands, as far as is known: it has polled, and its policy is not off."""
+        return self._last_poll_of(hostname) is not None and self._policy_of(hostname) != "off"
+
+    def _write(self, work: Work[Answer], changed: Callable[[Answer], Sequence[Command]]) -> Answer:
+        """What `work` returns; the commands that `changed` finds in it have made a transition, and all are told."""
+        with self._in_order.writing():
+            answer = self._storage.write(work)
+            self._in_order.offer(changed(answer))
+        return answer
+
+    def _publish(self, command: Command) -> None:
+        if not command.is_open:
+            self._watchers.forget_command(command.id)
+        self._realtime.publish(events.NAMESPACE, events.COMMAND_UPDATE, self.on_wire(command))
+
+
+def _if_changed(answer: tuple[Command, bool]) -> list[Command]:
+    command, is_changed = answer
+    return [command] if is_changed else []

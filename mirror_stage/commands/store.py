@@ -1,0 +1,492 @@
+"""All SQL of the commands, as functions of a transaction.
+
+Every move is one conditional UPDATE: its WHERE is the standing it starts from, so of two that race one finds no row.
+On SQLite writes are serial anyway; on PostgreSQL they are not, so there a host's creations and claims take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+from mirror_stage.commands.domain import (
+    CREATED,
+    EGO,
+    KEPT_FOR,
+    KEY_KEPT,
+    LEASE_GRACE,
+    LOST,
+    MOVES,
+    OPEN_MAX,
+    OUTPUT_BYTES_KEPT,
+    PENDING,
+    PENDING_OF_HOST_MAX,
+    RUNNING,
+    TIMEOUT,
+    Act,
+    Caller,
+    Chunk,
+    Command,
+    Event,
+    Lease,
+    NewCommand,
+    Outcome,
+    Standing,
+    chunk_weight,
+    gap,
+    refusal,
+)
+from mirror_stage.commands.models import CommandEvent, CommandOutput, CommandRow
+from mirror_stage.errors import Conflict, Invalid, KeyReused, NotFound, Refused
+from mirror_stage.instants import Instant
+from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
+
+_TABLE: Table = CommandRow.__table__  # type: ignore[assignment]
+_EVENTS: Table = CommandEvent.__table__  # type: ignore[assignment]
+_OUTPUTS: Table = CommandOutput.__table__  # type: ignore[assignment]
+_C = _TABLE.c
+_waiting = _TABLE.alias("waiting")
+_COMMAND = tuple(_C[field.name] for field in fields(Command))
+_EVENT = tuple(field.name for field in fields(Event))
+_IS_OPEN = or_(_C.status == PENDING, _C.status == RUNNING)  # not IN: its list would be expanded at each call
+
+
+class _Greatest(GenericFunction[int]):
+    """The greatest of its arguments; SQLite says max."""
+
+    name = "greatest"
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Greatest, "sqlite")
+def _max(element: Any, compiler: Any, **options: Any) -> str:
+    return f"max({compiler.process(element.clause_expr.element, **options)})"
+
+
+_NOW = bindparam("now", type_=BigInteger)
+_MOMENT = _Greatest(_NOW, _C.updated_at)  # a command's instants never go back, even if EGO's clock did
+_STANDS: dict[Standing, ColumnElement[bool]] = {
+    Standing.PENDING: _C.status == PENDING,
+    Standing.RUNNING: _C.status == RUNNING,
+    Standing.LOST: and_(_C.status == TIMEOUT, _C.reason == LOST, _C.is_closed == false()),
+}
+_THIS_ONE = (
+    _C.id == bindparam("wanted_id", type_=Text),
+    _C.hostname == func.coalesce(bindparam("bound_to", type_=Text), _C.hostname),
+)
+
+
+def _lease_until() -> ColumnElement[int]:
+    """Now + the timeouts of all unfinished claims of the host up to this one + 60 s; what is being claimed counts."""
+    other = _TABLE.alias("other")
+    unfinished = or_(other.c.status == RUNNING, and_(other.c.status == PENDING, other.c.expires_at > _NOW))
+    seconds = (
+        select(func.sum(other.c.timeout_seconds))
+        .where(other.c.hostname == _C.hostname, other.c.seq <= _C.seq, unfinished)
+        .correlate(_TABLE)
+        .scalar_subquery()
+    )
+    return _NOW + LEASE_GRACE + cast(func.round(seconds * 1000), BigInteger)
+
+
+def _first(order: ColumnElement[int], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a row is among the first `:most` that meet the conditions; rows that others are changing are passed over.
+
+    The order must be an index's. A CTE, because PostgreSQL may run a plain subquery with a LIMIT more than once.
+    """
+    first = select(_waiting.c.seq).where(*conditions).order_by(order).limit(bindparam("most", type_=Integer))
+    return _C.seq.in_(select(first.with_for_update(skip_locked=True).cte("first_of_all").c.seq))
+
+
+def _move(standing: Standing, act: Act, *conditions: ColumnElement[bool], **changes: Any) -> Update:
+    """The statement that makes one move of the domain's table and returns the commands that made it."""
+    move = MOVES[standing, act]
+    values: dict[str, Any] = {"version": _C.version + 1, "updated_at": _MOMENT}
+    if move.status is not None:
+        values |= {"status": move.status, "reason": move.reason}
+    if move.status != RUNNING:
+        values |= {"completed_at": _MOMENT, "lease_until": None}
+    return update(_TABLE).where(_STANDS[standing], *conditions).values(values | changes).returning(*_COMMAND)
+
+
+def _given(*names: str) -> dict[str, Any]:
+    """Columns that take the parameters `new_<column>`."""
+    return {name: bindparam(f"new_{name}", type_=_C[name].type) for name in names}
+
+
+_CLAIM = _move(
+    Standing.PENDING,
+    Act.CLAIM,
+    _first(
+        _waiting.c.seq,
+        _waiting.c.hostname == bindparam("host"),
+        _waiting.c.status == PENDING,
+        _waiting.c.expires_at > _NOW,
+    ),
+    started_at=_MOMENT,
+    lease_until=_lease_until(),
+    **_given("claimed_by"),
+)
+_CLAIMED_BEFORE = (
+    select(*_COMMAND)
+    .where(
+        _C.hostname == bindparam("host"),
+        _C.status == RUNNING,
+        _C.claimed_by == bindparam("instance"),
+        _C.start_reported_at.is_(None),
+        _C.cancel_requested == false(),
+        _C.expires_at > _NOW,
+        _C.lease_until > _NOW,
+    )
+    .order_by(_C.seq)
+    .limit(bindparam("most", type_=Integer))
+)
+_REPORTED = _given(
+    *("status", "reason", "exit_code", "duration_seconds", "result_digest"),
+    *("stdout", "stderr", "stdout_bytes", "stderr_bytes", "truncated"),
+)
+_RESULT = {
+    Standing.RUNNING: _move(Standing.RUNNING, Act.RESULT, *_THIS_ONE, **_REPORTED),
+    Standing.LOST: _move(Standing.LOST, Act.RESULT, *_THIS_ONE, late=true(), **_REPORTED),
+}
+_CANCEL = {
+    Standing.PENDING: _move(Standing.PENDING, Act.CANCEL, *_THIS_ONE),
+    Standing.RUNNING: _move(
+        Standing.RUNNING, Act.CANCEL, *_THIS_ONE, _C.cancel_requested == false(), cancel_requested=true()
+    ),
+    Standing.LOST: _move(Standing.LOST, Act.CANCEL, *_THIS_ONE, is_closed=true(), completed_at=_C.completed_at),
+}
+_CANCEL_PENDING_OF_HOST = _move(Standing.PENDING, Act.CANCEL, _C.hostname == bindparam("host"))
+_REAP = {
+    (Standing.RUNNING, Act.LEASE_OVER): _move(
+        Standing.RUNNING,
+        Act.LEASE_OVER,
+        _first(_waiting.c.lease_until, _waiting.c.lease_until <= _NOW),
+        _C.lease_until <= _NOW,
+    ),
+    (Standing.PENDING, Act.EXPIRY): _move(
+        Standing.PENDING,
+        Act.EXPIRY,
+        _first(_waiting.c.seq, _waiting.c.status == PENDING, _waiting.c.expires_at <= _NOW),
+    ),
+}
+_SIGN_OF_LIFE = (
+    update(_TABLE)
+    .where(_STANDS[Standing.RUNNING], *_THIS_ONE)
+    .values(
+        lease_until=_Greatest(_C.lease_until, _lease_until()),
+        start_reported_at=func.coalesce(_C.start_reported_at, _NOW),
+    )
+    .returning(_C.seq, _C.lease_until, _C.cancel_requested, _C.output_bytes)
+)
+_NEW_CHUNK = _SIGN_OF_LIFE.where(_C.output_seq < bindparam("chunk_seq", type_=BigInteger)).values(
+    output_seq=bindparam("chunk_seq", type_=BigInteger),
+    output_bytes=_C.output_bytes + bindparam("weight", type_=BigInteger),
+)
+_OVERFULL = select(
+    select(func.count())
+    .select_from(_TABLE)
+    .where(_C.hostname == bindparam("host"), _C.status == PENDING)
+    .scalar_subquery(),
+    select(func.count())
+    .select_from(select(literal(1)).select_from(_TABLE).where(_IS_OPEN).limit(literal(OPEN_MAX)).subquery())
+    .scalar_subquery(),
+)
+_STAMP = text(
+    "INSERT INTO ego_state (name, value) VALUES ('stamped_at', :now) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_INSERT = insert(_TABLE).returning(*_COMMAND)
+_GET = select(*_COMMAND).where(*_THIS_ONE)
+
+
+def create(
+    tx: Connection, new: NewCommand, caller: Caller, now: Instant, *, id: str, key: str | None
+) -> tuple[Command, bool]:
+    """The stored command, and whether it is new: the same `key` (a digest) finds the same command for 24 h.
+
+    Raises KeyReused, Refused when too many wait, Invalid for an unknown `retry_of`.
+    """
+    _take_turns(tx, "host", new.hostname)
+    if key is not None:
+        _take_turns(tx, "key", key)
+        former = _of_key(tx, key, new, now)
+        if former is not None:
+            return former, False
+    _refuse_overfull(tx, new.hostname)
+    if new.retry_of is not None and not tx.execute(select(_C.seq).where(_C.id == new.retry_of)).first():
+        detail = f"there is no command {new.retry_of}"
+        raise Invalid(f"retryOf: {detail}", errors=[{"field": "retryOf", "message": detail}])
+    command = Command(*tx.execute(_INSERT, _new_row(new, id, key, caller, now)).one())
+    _record(tx, [command], CREATED.name, caller)
+    return command, True
+
+
+def _new_row(new: NewCommand, id: str, key: str | None, caller: Caller, now: Instant) -> dict[str, Any]:
+    return {
+        "id": id,
+        "hostname": new.hostname,
+        "command": new.command,
+        "command_folded": new.command.casefold(),
+        "timeout_seconds": new.timeout_seconds,
+        "metadata": new.metadata,
+        "retry_of": new.retry_of,
+        "requested_by": caller.actor,
+        "requested_at": now,
+        "updated_at": now,
+        "expires_at": now + round(new.expires_in_seconds * 1000),
+        "status": CREATED.status,
+        "version": 1,
+        "request_digest": new.digest,
+        "idempotency_key": key,
+        "is_closed": False,
+        "truncated": False,
+        "late": False,
+        "cancel_requested": False,
+        "output_seq": -1,
+        "output_bytes": 0,
+    }
+
+
+def _of_key(tx: Connection, key: str, new: NewCommand, now: Instant) -> Command | None:
+    row = tx.execute(select(_C.request_digest, *_COMMAND).where(_C.idempotency_key == key)).first()
+    if row is None:
+        return None
+    former = Command(*row[1:])
+    if former.requested_at + KEY_KEPT <= now:
+        tx.execute(update(_TABLE).where(_C.seq == former.seq).values(idempotency_key=None))
+        return None
+    if row[0] != new.digest:
+        raise KeyReused(f"this Idempotency-Key belongs to command {former.id}, whose request was another one")
+    return former
+
+
+def _refuse_overfull(tx: Connection, hostname: str) -> None:
+    pending, open_in_all = tx.execute(_OVERFULL, {"host": hostname}).one()
+    if pending >= PENDING_OF_HOST_MAX:
+        raise Refused(f"{pending} commands wait for {hostname} already; at most {PENDING_OF_HOST_MAX} may")
+    if open_in_all >= OPEN_MAX:
+        raise Refused(f"{OPEN_MAX} commands wait or run, which is all that EGO takes")
+
+
+def claim(
+    tx: Connection, hostname: str, caller: Caller, now: Instant, *, instance: str | None, limit: int
+) -> tuple[list[Command], list[Command]]:
+    """What was handed to this instance before and has not started, and what it gets now; each oldest first.
+
+    `instance` is given by agents that keep a journal. Together they are at most `limit`.
+    """
+    _take_turns(tx, "host", hostname)
+    again: list[Command] = []
+    if instance is not None:
+        asked = {"host": hostname, "instance": instance, "most": limit, "now": now}
+        again = [Command(*row) for row in tx.execute(_CLAIMED_BEFORE, asked)]
+    if len(again) == limit:
+        return again, []
+    wanted = {"host": hostname, "new_claimed_by": instance, "most": limit - len(again), "now": now}
+    return again, _moved(tx, (Standing.PENDING, Act.CLAIM), _CLAIM, wanted, caller)
+
+
+def report(tx: Connection, id: str, outcome: Outcome, caller: Caller, now: Instant) -> tuple[Command, bool]:
+    """The command with its outcome, and whether this report brought it. Raises NotFound, Conflict."""
+    values = {
+        "wanted_id": id,
+        "bound_to": caller.hostname,
+        "now": now,
+        "new_status": outcome.status,
+        "new_reason": outcome.reason,
+        "new_exit_code": outcome.exit_code,
+        "new_stdout": outcome.stdout.text,
+        "new_stderr": outcome.stderr.text,
+        "new_stdout_bytes": outcome.stdout.size_bytes,
+        "new_stderr_bytes": outcome.stderr.size_bytes,
+        "new_truncated": outcome.stdout.truncated or outcome.stderr.truncated,
+        "new_duration_seconds": outcome.duration_seconds,
+        "new_result_digest": outcome.digest,
+    }
+    for standing, statement in _RESULT.items():
+        for command in _moved(tx, (standing, Act.RESULT), statement, values, caller):
+            if command.output_bytes:
+                tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == command.seq))
+            return command, True
+    command = get(tx, id, caller)
+    if command.result_digest != outcome.digest:
+        raise Conflict(f"command {id} takes no such result: {refusal(Act.RESULT, command)}")
+    return command, False
+
+
+def heartbeat(tx: Connection, id: str, caller: Caller, now: Instant) -> Lease:
+    """The extended lease of a running command. Raises NotFound, Conflict."""
+    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    row = tx.execute(_SIGN_OF_LIFE, wanted).first()
+    if row is None:
+        command = get(tx, id, caller)
+        raise Conflict(f"command {id} takes no heartbeat: {refusal(Act.HEARTBEAT, command)}")
+    return Lease(row.lease_until, row.cancel_requested)
+
+
+def append_output(tx: Connection, id: str, chunk: Chunk, caller: Caller, now: Instant) -> tuple[Lease, bool]:
+    """The extended lease, and whether the chunk was stored: one that is not behind the newest was there before.
+
+    Raises NotFound, Conflict.
+    """
+    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    row = tx.execute(_NEW_CHUNK, wanted | {"chunk_seq": chunk.seq, "weight": chunk_weight(chunk.text)}).first()
+    if row is None:
+        return heartbeat(tx, id, caller, now), False
+    stored = {"command_seq": row.seq, "seq": chunk.seq, "stream": chunk.stream, "chunk": chunk.text}
+    tx.execute(insert(_OUTPUTS), stored | {"end_byte": row.output_bytes})
+    if row.output_bytes > OUTPUT_BYTES_KEPT:
+        too_old = _OUTPUTS.c.end_byte <= row.output_bytes - OUTPUT_BYTES_KEPT
+        tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == row.seq, too_old))
+    return Lease(row.lease_until, row.cancel_requested), True
+
+
+def cancel(tx: Connection, id: str, caller: Caller, now: Instant) -> tuple[Command, bool]:
+    """The command, and whether this changed it; one that runs is only asked to stop. Raises NotFound, Conflict."""
+    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    for standing, statement in _CANCEL.items():
+        for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, caller):
+            return command, True
+    command = get(tx, id, caller)
+    if not command.cancel_requested or command.standing is not Standing.RUNNING:
+        raise Conflict(f"command {id} cannot be cancelled: {refusal(Act.CANCEL, command)}")
+    return command, False
+
+
+def cancel_pending_of(tx: Connection, hostname: str, note: str, caller: Caller, now: Instant) -> list[Command]:
+    """The commands that waited for a host, cancelled; `note` goes into their record."""
+    edge = Standing.PENDING, Act.CANCEL
+    return _moved(tx, edge, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, caller, note=note)
+
+
+def reap(tx: Connection, now: Instant, most: int) -> list[Command]:
+    """At most `most` commands whose lease is over (lost), and as many that nobody fetched in time (expired)."""
+    reaped: list[Command] = []
+    for edge, statement in _REAP.items():
+        reaped += _moved(tx, edge, statement, {"now": now, "most": most}, EGO)
+    return reaped
+
+
+def stamp(tx: Connection, now: Instant) -> Instant:
+    """Note that EGO is up, and give all running leases the time in which it was not. Returns that time, mostly 0."""
+    row = tx.execute(text("SELECT value FROM ego_state WHERE name = 'stamped_at'")).first()
+    moved_by = gap(int(row[0]) if row else None, now)
+    if moved_by:
+        running = update(_TABLE).where(_STANDS[Standing.RUNNING])
+        tx.execute(running.values(lease_until=_C.lease_until + moved_by))
+    tx.execute(_STAMP, {"now": str(now)})
+    return moved_by
+
+
+def get(tx: Connection, id: str, caller: Caller) -> Command:
+    """A command. Raises NotFound, also for another host's agent."""
+    row = tx.execute(_GET, {"wanted_id": id, "bound_to": caller.hostname}).first()
+    if row is None:
+        raise NotFound(f"there is no command {id}")
+    return Command(*row)
+
+
+def page(tx: Connection, filters: dict[str, str], offset: int, limit: int) -> tuple[list[Command], int]:
+    """One page of commands, newest first, and how many there are. `filters`: hostname, status, search."""
+    conditions = [_C[name] == value for name, value in filters.items() if name != "search"]
+    if filters.get("search"):
+        conditions.append(_C.command_folded.contains(filters["search"].casefold(), autoescape=True))
+    total = tx.execute(select(func.count()).select_from(_TABLE).where(*conditions)).scalar_one()
+    newest_first = select(*_COMMAND).where(*conditions).order_by(_C.seq.desc()).offset(offset).limit(limit)
+    return [Command(*row) for row in tx.execute(newest_first)], total
+
+
+def events_of(tx: Connection, id: str, caller: Caller) -> list[Event]:
+    """Every transition of a command, oldest first. Raises NotFound."""
+    command = get(tx, id, caller)
+    wanted = select(*(_EVENTS.c[name] for name in _EVENT)).where(_EVENTS.c.command_seq == command.seq)
+    return [Event(*row) for row in tx.execute(wanted.order_by(_EVENTS.c.version))]
+
+
+def output_after(tx: Connection, id: str, after_seq: int, caller: Caller) -> tuple[Command, list[Chunk]]:
+    """A command and the stored chunks of its output behind `after_seq`. Raises NotFound."""
+    command = get(tx, id, caller)
+    columns = _OUTPUTS.c.seq, _OUTPUTS.c.stream, _OUTPUTS.c.chunk
+    wanted = select(*columns).where(_OUTPUTS.c.command_seq == command.seq, _OUTPUTS.c.seq > after_seq)
+    return command, [Chunk(*row) for row in tx.execute(wanted.order_by(_OUTPUTS.c.seq))]
+
+
+def hosts_with_pending(tx: Connection, now: Instant) -> list[str]:
+    """The names of the hosts that something waits for."""
+    wanted = select(_C.hostname).distinct().where(_C.status == PENDING, _C.expires_at > now)
+    return list(tx.execute(wanted).scalars())
+
+
+def prune(tx: Connection, now: Instant, most: int) -> int:
+    """How many of the oldest commands were removed, because they have been over for 30 days."""
+    oldest = select(_C.seq).order_by(_C.seq).limit(most).subquery()
+    over = and_(not_(_IS_OPEN), _C.completed_at <= now - KEPT_FOR)
+    seqs = list(tx.execute(select(_C.seq).where(_C.seq.in_(select(oldest.c.seq)), over)).scalars())
+    for gone in (
+        delete(_OUTPUTS).where(_OUTPUTS.c.command_seq.in_(seqs)),
+        delete(_EVENTS).where(_EVENTS.c.command_seq.in_(seqs)),
+    ):
+        tx.execute(gone)
+    tx.execute(delete(_TABLE).where(_C.seq.in_(seqs)))
+    return len(seqs)
+
+
+def _moved(
+    tx: Connection,
+    edge: tuple[Standing, Act],
+    statement: Update,
+    values: dict[str, Any],
+    caller: Caller,
+    *,
+    note: str | None = None,
+) -> list[Command]:
+    """The commands that made a move, oldest first, each with its row in the record."""
+    commands = sorted((Command(*row) for row in tx.execute(statement, values)), key=lambda command: command.seq)
+    _record(tx, commands, MOVES[edge].name, caller, note)
+    return commands
+
+
+def _record(tx: Connection, commands: Sequence[Command], name: str, caller: Caller, note: str | None = None) -> None:
+    rows = [
+        (c.seq, c.version, c.updated_at, name, c.status, c.reason, caller.actor, caller.peer, note) for c in commands
+    ]
+    insert_rows(tx, _EVENTS, ("command_seq", *_EVENT), rows, KEEP_FIRST)
+
+
+_TURNS = {"host": 1, "key": 2}  # always taken in this order, so that nobody waits in a circle
+
+
+def _take_turns(tx: Connection, kind: str, name: str) -> None:
+    """Wait, on PostgreSQL, until no other transaction creates or claims for this name; SQLite has one at a time."""
+    if tx.dialect.name == "postgresql":
+        wanted = {"kind": _TURNS[kind], "name": name}
+        tx.execute(text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), wanted)

@@ -1,0 +1,101 @@
+"""Agents that wait for a command: long polls, at most one a host, woken when there is something to claim."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from gevent import monkey
+from gevent.event import Event
+
+from mirror_stage.clock import elapsed_seconds
+
+Found = TypeVar("Found")
+_poll = monkey.get_original("select", "poll")  # the patched one gives way to other greenlets
+_GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+def is_connected(environ: dict[str, Any]) -> bool:
+    """Whether the client of this request is still there, as far as its socket knows; never waits.
+
+    Without a socket (a test client, another server) the answer is yes.
+    """
+    wire = environ.get("gunicorn.socket")
+    if wire is None:
+        return True
+    if wire.fileno() < 0:
+        return False
+    poll = _poll()
+    poll.register(wire.fileno(), _GONE)
+    return not poll.poll(0)
+
+
+class Waiter:
+    """One request that waits."""
+
+    def __init__(self) -> None:
+        self.woken = Event()
+        self.is_dismissed = False
+
+    def dismiss(self) -> None:
+        """Let it go without another look."""
+        self.is_dismissed = True
+        self.woken.set()
+
+
+class Waiters:
+    """All long polls of this process, at most `most`. The newest poll of a host dismisses the older one."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._waiters_by_hostname: dict[str, Waiter] = {}
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiters_by_hostname)
+
+    def serve(
+        self, hostname: str, seconds: float, claim: Callable[[], list[Found]], is_there: Callable[[], bool]
+    ) -> list[Found]:
+        """What `claim` returns as soon as that is something, within `seconds`; [] when the time is over.
+
+        Looks once and does not wait when too many wait. Claims nothing for a client that is gone.
+        """
+        waiter = self._enter(hostname, seconds)
+        until = elapsed_seconds() + seconds
+        try:
+            while is_there() and not waiter.is_dismissed:
+                waiter.woken.clear()
+                found = claim()
+                if found or self._waiters_by_hostname.get(hostname) is not waiter:
+                    return found
+                if not waiter.woken.wait(max(0.0, until - elapsed_seconds())):
+                    return []
+            return []
+        finally:
+            if self._waiters_by_hostname.get(hostname) is waiter:
+                del self._waiters_by_hostname[hostname]
+
+    def _enter(self, hostname: str, seconds: float) -> Waiter:
+        """A new waiter: before the first claim, so that nothing can slip in between claiming and waiting."""
+        waiter = Waiter()
+        older = self._waiters_by_hostname.pop(hostname, None)
+        if older is not None:
+            older.dismiss()
+        if seconds > 0 and len(self) < self._most and not self._is_closed:
+            self._waiters_by_hostname[hostname] = waiter
+        return waiter
+
+    def look_again(self, hostnames: Iterable[str]) -> None:
+        """Wake those who wait for these hosts."""
+        for hostname in hostnames:
+            waiter = self._waiters_by_hostname.get(hostname)
+            if waiter is not None:
+                waiter.woken.set()
+
+    def close(self) -> None:
+        """Dismiss everybody, and let nobody wait any more."""
+        self._is_closed = True
+        for waiter in self._waiters_by_hostname.values():
+            waiter.dismiss()

@@ -1,0 +1,22 @@
+"""Fixtures of the command queue's tests."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from mirror_stage.app import create_app
+from mirror_stage.config import Config
+from tests.commands.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    """A command queue of this test's own."""
+    return World()
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    """REST of one EGO, shared by a module's tests: give each its own host."""
+    return create_app(Config(testing=True)).test_client()

@@ -1,0 +1,154 @@
+"""Races that only PostgreSQL has, for its transactions run side by side: exactly one of two wins."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+
+from mirror_stage.commands.domain import Command, NewCommand
+from mirror_stage.config import Config
+from mirror_stage.errors import Conflict, Problem
+from mirror_stage.storage.db import engine_options
+from tests.commands.world import AGENT, INSTANCE, OPERATOR, OTHER_INSTANCE, World, outcome
+from tests.servers import PostgresqlServer
+
+ROUNDS = 25
+
+
+@pytest.fixture(scope="module")
+def world(postgresql: PostgresqlServer) -> Iterator[World]:
+    config = Config(db_url=postgresql.new_database(), testing=True)
+    world = World(create_engine(config.database_url, **engine_options(config)), config)
+    yield world
+    world.storage.close()
+
+
+def at_once(*works: Callable[[], Any]) -> list[Any]:
+    """What each returns, or the Problem that it raised; they begin together, each in a thread of its own."""
+    barrier, answers = threading.Barrier(len(works)), [None] * len(works)
+
+    def run(place: int, work: Callable[[], Any]) -> None:
+        barrier.wait()
+        try:
+            answers[place] = work()
+        except Problem as problem:
+            answers[place] = problem
+
+    threads = [threading.Thread(target=run, args=row) for row in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def versions(world: World, command: Command) -> list[int]:
+    return [event.version for event in world.commands.events_of(command.id, OPERATOR)]
+
+
+def test_of_two_results_one_wins(world: World) -> None:
+    for n in range(ROUNDS):
+        command = world.running(host=f"results-{n}")
+        one, two = at_once(
+            lambda command=command: world.commands.report(command.id, outcome("succeeded"), AGENT),
+            lambda command=command: world.commands.report(command.id, outcome("failed"), AGENT),
+        )
+        assert isinstance(one, Conflict) != isinstance(two, Conflict)
+        assert versions(world, command) == [1, 2, 3]
+
+
+def test_of_two_equal_results_one_is_the_first(world: World) -> None:
+    for n in range(ROUNDS):
+        command = world.running(host=f"same-{n}")
+        answers = at_once(*[lambda command=command: world.commands.report(command.id, outcome(), AGENT)] * 4)
+        assert Counter(is_first for _, is_first in answers) == {True: 1, False: 3}
+        assert versions(world, command) == [1, 2, 3]
+
+
+def test_what_several_agents_claim_at_once_is_handed_to_one_in_order(world: World) -> None:
+    for n in range(ROUNDS):
+        host = f"claims-{n}"
+        created = [world.create(host=host, timeout_seconds=10).id for _ in range(12)]
+        instances = (None, INSTANCE, OTHER_INSTANCE, None)
+        polls = [lambda i=instance, host=host: world.claim(host, instance=i, limit=4) for instance in instances]
+        answers = at_once(*polls)
+        claimed = [command.id for batch in answers for command in batch]
+        assert sorted(claimed) == sorted(created)
+        assert all(
+            [created.index(c.id) for c in batch] == sorted(created.index(c.id) for c in batch) for batch in answers
+        )
+        leases = {command.id: command.lease_until for batch in answers for command in batch}
+        now = world.clock.now()
+        assert [leases[id] for id in created] == [now + 60_000 + 10_000 * (place + 1) for place in range(12)]
+
+
+def test_a_claim_a_cancel_and_the_reaper_agree(world: World) -> None:
+    for n in range(ROUNDS):
+        host = f"mixed-{n}"
+        command = world.create(host=host, expires_in_seconds=10)
+        world.clock.instant = command.expires_at - (n % 2)
+        claimed, cancelled, _ = at_once(
+            lambda host=host: world.claim(host),
+            lambda command=command: world.commands.cancel(command.id, OPERATOR),
+            lambda: world.commands.watch_over(world.clock.now()),
+        )
+        now = world.get(command)
+        assert versions(world, command) == list(range(1, now.version + 1))
+        if claimed:
+            assert now.status == "running"
+            assert now.cancel_requested
+            assert now.version == 3
+        else:
+            assert (now.reason, now.version) in {("cancelled", 2), ("expired", 2)}
+            assert isinstance(cancelled, Conflict) == (now.reason == "expired")
+
+
+def test_a_late_result_and_the_end_of_the_lease_agree(world: World) -> None:
+    world.commands.watch_over(world.clock.now())
+    for n in range(ROUNDS):
+        command = world.running(host=f"late-{n}")
+        assert command.lease_until is not None
+        world.clock.instant = command.lease_until
+        world.sql("UPDATE ego_state SET value = :now WHERE name = 'stamped_at' RETURNING 1", now=str(world.clock.now()))
+        at_once(
+            lambda command=command: world.commands.report(command.id, outcome(), AGENT),
+            lambda: world.commands.watch_over(world.clock.now()),
+        )
+        now = world.get(command)
+        assert now.status == "succeeded"
+        assert now.late == (now.version == 4)
+        assert versions(world, command) == list(range(1, now.version + 1))
+
+
+def test_the_same_key_sent_twice_at_once_makes_one_command(world: World) -> None:
+    for n in range(ROUNDS):
+        new = NewCommand(f"keys-{n}", "uptime")
+        answers = at_once(*[lambda new=new, n=n: world.commands.create(new, OPERATOR, f"key-{n}")] * 4)
+        assert len({command.id for command, _ in answers}) == 1
+        assert Counter(is_new for _, is_new in answers) == {True: 1, False: 3}
+
+
+def test_no_more_than_100_wait_for_a_host_however_many_ask(world: World) -> None:
+    for _ in range(98):
+        world.create(host="full")
+    answers = at_once(*[lambda: world.create(host="full")] * 6)
+    assert sum(isinstance(answer, Command) for answer in answers) == 2
+
+
+def test_a_search_is_literal_there_too(world: World) -> None:
+    world.create(host="searched", command="echo 100% Été")
+    for search, total in (("100%", 1), ("1%0", 0), ("éTÉ", 1), ("\\", 0)):
+        assert world.commands.page({"hostname": "searched", "search": search}, 1, 20)[1] == total
+
+
+def test_every_transition_was_published_once_and_in_order(world: World) -> None:
+    by_id: dict[str, list[int]] = {}
+    for update in world.updates():
+        by_id.setdefault(update["id"], []).append(update["version"])
+    assert len(by_id) > ROUNDS
+    assert all(published == list(range(1, len(published) + 1)) for published in by_id.values())
