@@ -1,0 +1,73 @@
+"""Observes the machine that EGO runs on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import orjson
+
+from mirror_stage import __version__
+from mirror_stage.clock import Clock
+from mirror_stage.config import Config
+from mirror_stage.ego_monitor.native import native_start
+from mirror_stage.metrics.decoder import decode_batch
+from mirror_stage.metrics.domain import BadField, Sample, normalise_hostname, stamp
+from mirror_stage.reflector.collector import Collector
+from mirror_stage.reflector.parts import Parts
+
+AGENT_VERSION = f"ego-{__version__}"
+FALLBACK_HOSTNAME = "ego"
+
+logger = logging.getLogger(__name__)
+
+
+def ego_hostname(config: Config) -> str:
+    """The name of EGO's own host in the twin; `ego` where the machine has one that no host can have."""
+    try:
+        return normalise_hostname(config.ego_hostname)
+    except BadField:
+        return FALLBACK_HOSTNAME
+
+
+class EgoMonitor:
+    """Submits a sample of this machine whenever it is asked to, unless an agent reports the same host."""
+
+    def __init__(
+        self,
+        config: Config,
+        submit: Callable[[list[Sample]], object],
+        is_reported_by_agent: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self._submit = submit
+        self._is_reported_by_agent = is_reported_by_agent
+        self._clock = clock
+        self._complaint: str | None = None
+        self._collector = Collector(
+            hostname=ego_hostname(config),
+            rack=config.ego_rack,
+            tags={"display_name": config.ego_display_name} if config.ego_display_name else None,
+            agent_version=AGENT_VERSION,
+            ip=config.ego_primary_ip,
+            parts=Parts(native_start()),
+        )
+
+    def observe(self) -> None:
+        """Take one sample and submit it. What goes wrong is logged, in one line and once, and never ends the job."""
+        try:
+            if not self._is_reported_by_agent():
+                self._submit(self._samples())
+            self._complaint = None
+        except Exception as error:
+            complaint = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if complaint != self._complaint:
+                logger.warning("EGO cannot observe itself: %s", complaint)
+            self._complaint = complaint
+
+    def _samples(self) -> list[Sample]:
+        """One sample of this machine, held to an agent's checks. Raises ValueError with all that is wrong."""
+        batch = decode_batch(orjson.dumps({"samples": [self._collector.sample()]}))
+        if batch.errors:
+            raise ValueError("; ".join(f"{error['field']}: {error['message']}" for error in batch.errors))
+        return stamp(batch.samples, self._clock.now())
