@@ -1,0 +1,133 @@
+"""The command line: `mirror-stage serve | db | doctor`. Flask is imported only by what needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mirror_stage import __version__
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what it returns is the exit status: 0 done, 1 not possible, 2 asked wrongly."""
+    from mirror_stage.config import BadSetting
+
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except BadSetting as error:
+        return _say(str(error), 2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mirror-stage",
+        description="MIRROR STAGE EGO: a live digital twin of a private network.",
+        epilog="Settings come from the environment, then from .env: config/ego.env.example has them all.",
+    )
+    parser.add_argument("--version", action="version", version=f"mirror-stage {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    serve = commands.add_parser("serve", help="bring the schema up to date, then serve")
+    serve.add_argument("--port", help="listen on this port instead of PORT")
+    serve.add_argument("--bind", help="listen on this address instead of MIRROR_STAGE_BIND")
+    serve.add_argument("--reload", action="store_true", help="start again when the code changes (development)")
+    serve.set_defaults(run=_serve)
+
+    schema = commands.add_parser("db", help="the database's schema")
+    steps = schema.add_subparsers(title="commands", metavar="command", required=True)
+    steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
+    downgrade = steps.add_parser("downgrade", help="bring it to an older revision; what that cannot hold is lost")
+    downgrade.add_argument("revision", nargs="?", default="-1", help="a revision, -1 for one step (default), base")
+    downgrade.set_defaults(run=_db_downgrade)
+    steps.add_parser("current", help="print its revision").set_defaults(run=_db_current)
+
+    doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    """Check, migrate, and become gunicorn."""
+    if chosen.port is not None:
+        os.environ["PORT"] = chosen.port  # gunicorn.conf.py reads the settings again, in the process to come
+    if chosen.bind is not None:
+        os.environ["MIRROR_STAGE_BIND"] = chosen.bind
+    from mirror_stage import doctor, logs, serving
+    from mirror_stage.shipped import path_of
+
+    settings = serving.read_settings()
+    address = serving.listen_address(settings)
+    refusal = serving.exposure_refusal([address], settings)
+    if refusal:
+        return _say(refusal, 2)
+    reason = doctor.taken(settings)
+    if reason:
+        return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
+    logs.configure(settings.log_level)
+    if _db_upgrade(chosen) != 0 and not settings.is_postgresql:
+        return 1  # a server may come back, and the worker goes on asking; a file that cannot be written stays so
+    print(f"MIRROR STAGE EGO: http://{address} (Ctrl-C ends it)")
+    gunicorn = ["-m", "gunicorn", "--config", str(path_of("gunicorn.conf.py"))]
+    gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *gunicorn, *(["--reload"] if chosen.reload else [])])
+
+
+def _db_upgrade(_chosen: argparse.Namespace) -> int:
+    from mirror_stage.storage import migrate
+
+    return _on_database(migrate.upgrade)
+
+
+def _db_downgrade(chosen: argparse.Namespace) -> int:
+    from mirror_stage.storage import migrate
+
+    return _on_database(lambda app: migrate.downgrade(app, chosen.revision))
+
+
+def _db_current(_chosen: argparse.Namespace) -> int:
+    from mirror_stage.storage import migrate
+
+    return _on_database(lambda app: print(migrate.current(app) or "empty"))
+
+
+def _on_database(step: Callable[[Flask], object]) -> int:
+    """Do one step with an application whose storage is closed."""
+    from mirror_stage.app import create_app
+    from mirror_stage.errors import Problem
+    from mirror_stage.serving import read_settings
+
+    app = create_app(read_settings(), open_storage=False)
+    try:
+        step(app)
+    except Problem as why:
+        return _say(f"{why.detail}; mirror-stage doctor may know more", 1)
+    finally:
+        app.extensions["mirror_stage"].storage.close()
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from mirror_stage import doctor
+
+    findings = doctor.examine()
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(doctor.to_json(findings) if chosen.json else doctor.to_text(findings, colour=colour))
+    return 0 if doctor.is_fine(findings) else 1
+
+
+def _say(line: str, status: int) -> int:
+    print(f"mirror-stage: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

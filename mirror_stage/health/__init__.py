@@ -1,0 +1,1 @@
+"""Whether EGO lives, whether it is ready, and what it is."""

@@ -1,0 +1,52 @@
+"""REST: health and what this EGO is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, current_app
+
+from mirror_stage import __version__
+from mirror_stage.ego import ego
+from mirror_stage.health.schemas import InfoSchema, ReadySchema
+from mirror_stage.health.service import NEEDED, checks
+from mirror_stage.http import Blueprint, json_response
+
+blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO lives and what it is")
+
+FEATURES = ("delta-stream", "commands", "alerts", "long-poll", "field-reflectors")
+
+
+@blp.get("/health")
+@blp.response(200, {"type": "string"}, content_type="text/plain", description="Exactly `ok`")
+def live() -> Response:
+    """Liveness: touches nothing."""
+    return Response("ok", mimetype="text/plain")
+
+
+@blp.get("/health/ready")
+@blp.response(200, ReadySchema)
+@blp.alt_response(503, schema=ReadySchema, description="Something that is needed does not work")
+def ready() -> Response:
+    """Readiness: every part that an answer needs."""
+    found = checks(ego, scheduler_is_running=current_app.extensions["mirror_stage_scheduler"].is_running)
+    is_ready = all(found[name]["ok"] for name in NEEDED)
+    return json_response({"ready": is_ready, "checks": found}, 200 if is_ready else 503)
+
+
+@blp.get("/info")
+@blp.response(200, InfoSchema)
+def info() -> dict[str, Any]:
+    """What this EGO is and by which rules it judges."""
+    config = ego.config
+    return {
+        "version": __version__,
+        "build": __version__,
+        "twinId": ego.pipeline.frames.twin_id,
+        "features": FEATURES,
+        "hub": config.hub_hostname,
+        "ego": ego.pipeline.twin.ego,
+        "rules": ego.alerts.rules,
+        "staleAfterSeconds": config.stale_after_seconds,
+        "offlineAfterSeconds": config.offline_after_seconds,
+    }

@@ -1,0 +1,40 @@
+"""Health on the wire."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from mirror_stage.schemas import WireSchema
+
+
+class CheckSchema(WireSchema):
+    ok = fields.Boolean(required=True)
+    detail = fields.String(required=True)
+    latencyMs = fields.Float()
+
+
+class ReadySchema(WireSchema):
+    """Whether EGO can do its work; `checks` by part."""
+
+    ready = fields.Boolean(required=True)
+    checks = fields.Dict(keys=fields.String(), values=fields.Nested(CheckSchema), required=True)
+
+
+class RuleSchema(WireSchema):
+    name = fields.String(required=True)
+    unit = fields.String(required=True)
+    fireAt = fields.Float(required=True, attribute="fire_at")
+    resolveAt = fields.Float(required=True, allow_none=True, attribute="resolve_at")
+    severity = fields.String(required=True)
+
+
+class InfoSchema(WireSchema):
+    version = fields.String(required=True)
+    build = fields.String(required=True)
+    twinId = fields.String(required=True)
+    features = fields.List(fields.String(), required=True)
+    hub = fields.String(required=True)
+    ego = fields.String(required=True)
+    rules = fields.List(fields.Nested(RuleSchema), required=True)
+    staleAfterSeconds = fields.Float(required=True)
+    offlineAfterSeconds = fields.Float(required=True)

@@ -1,0 +1,58 @@
+"""The checks of readiness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from mirror_stage.ego import Ego
+from mirror_stage.errors import Problem
+
+REDIS_SECONDS = 0.2
+CLOCK_APART_SECONDS = 60
+
+
+def checks(ego: Ego, *, scheduler_is_running: bool) -> dict[str, dict[str, Any]]:
+    """Each part with `ok` and a `detail` for people."""
+    return {
+        "database": _database(ego),
+        "redis": _redis(ego),
+        "writer": {"ok": not ego.writer.is_full and not ego.pipeline.is_degraded, "detail": ego.writer.description},
+        "twin": {"ok": ego.pipeline.is_ready, "detail": "restored" if ego.pipeline.is_ready else ego.why_not_ready},
+        "scheduler": {"ok": scheduler_is_running, "detail": "running" if scheduler_is_running else "not running"},
+        "clock": _clock(ego),
+    }
+
+
+def _database(ego: Ego) -> dict[str, Any]:
+    try:
+        return {"ok": True, "latencyMs": round(ego.storage.latency_ms(), 2), "detail": ego.storage.description}
+    except Problem as why:
+        return {"ok": False, "detail": why.detail}
+
+
+def _redis(ego: Ego) -> dict[str, Any]:
+    """Redis is never needed for an answer, so its absence is told but does not make EGO unready."""
+    url = ego.config.redis_url
+    if url is None:
+        return {"ok": True, "detail": "not configured: memory"}
+    try:
+        with redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS) as client:
+            client.ping()
+        return {"ok": True, "detail": "reachable"}
+    except (redis.RedisError, OSError, ValueError) as error:
+        return {"ok": False, "detail": f"not reachable, memory is used instead: {error}"}
+
+
+def _clock(ego: Ego) -> dict[str, Any]:
+    apart = ego.clock.wall_offset_seconds()
+    if abs(apart) < CLOCK_APART_SECONDS:
+        return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
+    return {
+        "ok": False,
+        "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
+    }
+
+
+NEEDED = ("database", "writer", "twin", "scheduler")

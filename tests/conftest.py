@@ -1,0 +1,51 @@
+"""Fixtures: servers that are started once, and EGOs of each test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import EgoServer, PostgresqlServer, running_ego
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """One real PostgreSQL for the whole run; ask it for `new_database()`."""
+    server = PostgresqlServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment of an EGO on each kind of database."""
+    if request.param == "sqlite":
+        return {}
+    return {"MIRROR_STAGE_DB_URL": request.getfixturevalue("postgresql").new_database()}
+
+
+@pytest.fixture
+def start_ego(tmp_path: Path) -> Iterator[Callable[..., EgoServer]]:
+    """Start an EGO of the test's own: `start_ego({"MIRROR_STAGE_...": "..."})`."""
+    with ExitStack() as stack:
+
+        def start(settings: dict[str, str] | None = None, **kwargs: Any) -> EgoServer:
+            return stack.enter_context(running_ego(tmp_path, settings, **kwargs))
+
+        yield start
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def ego(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """One real EGO on each kind of database, shared by the tests of a module."""
+    settings = {}
+    if request.param == "postgresql":
+        settings["MIRROR_STAGE_DB_URL"] = request.getfixturevalue("postgresql").new_database()
+    with running_ego(tmp_path_factory.mktemp("ego"), settings) as server:
+        yield server

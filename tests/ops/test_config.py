@@ -1,0 +1,181 @@
+"""Every setting: its default, a value that is taken, one that stops the start with one line, and its documentation."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mirror_stage.config import VARIABLES, BadSetting, Config, from_environment, is_loopback
+from mirror_stage.serving import exposure_refusal, listen_address, read_settings, workers_note
+from tests.servers import ROOT
+
+
+class Setting(NamedTuple):
+    field: str
+    default: Any
+    text: str
+    value: Any
+    bad: str | None  # None where every text is a good one
+
+
+SETTINGS = {
+    "PORT": Setting("port", 3000, "8080", 8080, "65536"),
+    "MIRROR_STAGE_BIND": Setting("bind", "127.0.0.1", "::1", "::1", "a b"),
+    "MIRROR_STAGE_DB_URL": Setting("db_url", None, "postgres://u:p@h:5432/d", "postgres://u:p@h:5432/d", "mysql://h/d"),
+    "MIRROR_STAGE_DB_SSL": Setting("db_ssl", False, "true", True, "perhaps"),
+    "MIRROR_STAGE_SQLITE_PATH": Setting("sqlite_path", Path("mirror_stage.db"), "/tmp/x.db", Path("/tmp/x.db"), None),
+    "MIRROR_STAGE_REDIS_URL": Setting(
+        "redis_url", None, "redis://localhost:6379", "redis://localhost:6379", "http://h"
+    ),
+    "WEB_CONCURRENCY": Setting("workers", 1, "2", 2, "0"),
+    "MIRROR_STAGE_EGO_MONITOR_ENABLED": Setting("ego_monitor_enabled", True, "false", False, "2"),
+    "MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS": Setting("ego_monitor_interval_ms", 5000, "1000", 1000, "999"),
+    "MIRROR_STAGE_STALE_AFTER_SECONDS": Setting("stale_after_seconds", 15, "7.5", 7.5, "0"),
+    "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": Setting("offline_after_seconds", 60, "90", 90, "15"),
+    "EGO_HOSTNAME": Setting("ego_hostname", socket.gethostname(), "ego-01", "ego-01", "a/b"),
+    "EGO_DISPLAY_NAME": Setting("ego_display_name", None, "서버실 EGO", "서버실 EGO", None),
+    "EGO_PRIMARY_IP": Setting("ego_primary_ip", None, "10.0.0.100", "10.0.0.100", "10.0.0.256"),
+    "EGO_RACK": Setting("ego_rack", None, "R1", "R1", None),
+    "MIRROR_STAGE_HUB_HOSTNAME": Setting("hub_hostname", "core-switch", "spine", "spine", "100%"),
+    "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
+    "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), None),
+    "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
+    "MIRROR_STAGE_ALLOWED_HOSTS": Setting("allowed_hosts", (), "ego.lan, ego", ("ego.lan", "ego"), "a b"),
+    "MIRROR_STAGE_ALLOWED_ORIGINS": Setting("allowed_origins", (), "https://a:1", ("https://a:1",), "https://a/x"),
+    "MIRROR_STAGE_TRUSTED_PROXIES": Setting("trusted_proxies", (), "10.0.0.0/8", ("10.0.0.0/8",), "nginx"),
+    "MIRROR_STAGE_LOG_LEVEL": Setting("log_level", "info", "debug", "debug", "loud"),
+    "MIRROR_STAGE_MAX_HOSTS": Setting("max_hosts", 10_000, "20000", 20_000, "many"),
+}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_table_above_has_every_variable() -> None:
+    assert set(SETTINGS) == set(VARIABLES)
+
+
+@pytest.mark.parametrize("variable", SETTINGS)
+def test_unset_it_has_its_default(variable: str) -> None:
+    setting = SETTINGS[variable]
+    assert getattr(from_environment(), setting.field) == getattr(Config(), setting.field) == setting.default
+
+
+@pytest.mark.parametrize("variable", SETTINGS)
+def test_a_good_value_is_taken(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = SETTINGS[variable]
+    monkeypatch.setenv(variable, setting.text)
+    assert getattr(from_environment(), setting.field) == setting.value
+
+
+@pytest.mark.parametrize("variable", [variable for variable, setting in SETTINGS.items() if setting.bad is not None])
+def test_a_bad_value_is_one_line_that_names_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, SETTINGS[variable].bad or "")
+    with pytest.raises(BadSetting) as raised:
+        read_settings()
+    assert str(raised.value).startswith(f"{variable}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_bad_value_stops_the_command_line_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", "999")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    run = subprocess.run(
+        [sys.executable, "-m", "mirror_stage.cli", "serve"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("mirror-stage: MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS: ")
+
+
+def test_the_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=3001\nEGO_RACK=R7\n")
+    monkeypatch.setenv("PORT", "3002")
+    assert (from_environment().port, from_environment().ego_rack) == (3002, "R7")
+    assert from_environment(read_dotenv=False).ego_rack is None
+
+
+@pytest.mark.parametrize("document", ["config/ego.env.example", "docs/contract.md"])
+def test_every_variable_is_documented(document: str) -> None:
+    text = (ROOT / document).read_text()
+    short = text.replace("`…_", "`MIRROR_STAGE_")  # the contract's table writes a repeated beginning as an ellipsis
+    assert [variable for variable in VARIABLES if not re.search(rf"\b{variable}\b", short)] == []
+
+
+def test_the_example_shows_the_defaults_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / "config/ego.env.example").read_text(), re.MULTILINE))
+    assert set(shown) == set(VARIABLES)
+    for variable, text in shown.items():
+        if text:
+            monkeypatch.setenv(variable, text)
+    assert from_environment() == Config()
+
+
+@pytest.mark.parametrize(
+    ("bind", "port", "address"),
+    [
+        ("127.0.0.1", 3000, "127.0.0.1:3000"),
+        ("localhost", 80, "localhost:80"),
+        ("::1", 3000, "[::1]:3000"),
+        ("[::]", 3000, "[::]:3000"),
+        ("unix:/run/ego.sock", 3000, "unix:/run/ego.sock"),
+    ],
+)
+def test_where_gunicorn_listens(bind: str, port: int, address: str) -> None:
+    assert listen_address(Config(bind=bind, port=port)) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "is_local"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("unix:/x", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.100", False),
+        ("", False),
+        ("ego.example.org", False),
+    ],
+)
+def test_which_addresses_only_this_machine_reaches(address: str, is_local: bool) -> None:
+    assert is_loopback(address) == is_local
+
+
+@pytest.mark.parametrize(
+    ("addresses", "security", "starts"),
+    [
+        (["127.0.0.1:3000"], "auto", True),
+        (["[::1]:3000"], "auto", True),
+        (["::1:3000"], "auto", True),
+        (["unix:/run/ego.sock"], "auto", True),
+        (["0.0.0.0:3000"], "auto", False),
+        ([":3000"], "auto", False),
+        (["127.0.0.1:3000", "10.0.0.100:3000"], "auto", False),
+        (["0.0.0.0:3000"], "open", True),
+        (["127.0.0.1:3000"], "strict", False),  # there are no credentials yet that strict could ask for
+    ],
+)
+def test_where_ego_refuses_to_listen(addresses: list[str], security: str, starts: bool) -> None:
+    reason = exposure_refusal(addresses, Config(security=security))
+    assert (reason is None) == starts
+    assert reason is None or ("MIRROR_STAGE_" in reason and "\n" not in reason)
+
+
+def test_why_there_is_one_worker() -> None:
+    assert workers_note(1) is None
+    assert "Redis" in (workers_note(4) or "")

@@ -1,0 +1,88 @@
+"""One EGO in memory, with a clock that is set and a publisher that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.state import OpenAlerts
+from mirror_stage.config import Config
+from mirror_stage.pipeline import Pipeline
+from mirror_stage.storage.db import Base, Storage, engine_options
+from mirror_stage.twin.state import Twin
+from tests.builders import SetClock, decoded
+
+
+@dataclass
+class Heard:
+    """A publisher that remembers what clients would have heard."""
+
+    events: list[tuple[str, Any]] = field(default_factory=list)
+
+    def publish(self, _namespace: str, event: str, payload: Any) -> None:
+        self.events.append((event, payload))
+
+
+@dataclass
+class Bench:
+    """A pipeline over one storage; `again()` is the same EGO after a restart."""
+
+    storage: Storage
+    clock: SetClock
+    heard: Heard = field(default_factory=Heard)
+    cancelled: list[Any] = field(default_factory=list)
+    max_hosts: int = 10_000
+
+    def __post_init__(self) -> None:
+        self.open_alerts = OpenAlerts()
+        self.twin = Twin(
+            hub="core-switch", hub_ip="10.0.0.1", ego="ego-01", stale_after_seconds=15, offline_after_seconds=60
+        )
+        self.pipeline = Pipeline(
+            storage=self.storage,
+            twin=self.twin,
+            open_alerts=self.open_alerts,
+            rules=RULES,
+            realtime=self.heard,  # type: ignore[arg-type]
+            clock=self.clock,  # type: ignore[arg-type]
+            max_hosts=self.max_hosts,
+            tell_cancelled=self.cancelled.extend,
+        )
+        self.pipeline.restore()
+
+    def again(self) -> Bench:
+        return Bench(self.storage, self.clock)
+
+    def post(self, *samples: dict[str, Any]) -> Any:
+        """Admit one batch now; its receipt."""
+        return self.pipeline.admit([decoded(*samples, received_at=self.clock.now())])[0]
+
+    def told(self) -> list[tuple[str, str]]:
+        """(transition, rule) of every alert that clients heard of."""
+        return [(payload["transition"], payload["alert"]["metric"]) for _, payload in self.heard.events]
+
+
+@pytest.fixture
+def new_bench() -> Callable[..., Bench]:
+    """Make an EGO with an empty database in memory."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    def make(**kwargs: Any) -> Bench:
+        config = Config(testing=True)
+        engine = create_engine(config.database_url, poolclass=StaticPool, **engine_options(config))
+        storage = Storage(config)
+        storage.open(engine)
+        Base.metadata.create_all(engine)
+        return Bench(storage, SetClock(), **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def bench(new_bench: Callable[..., Bench]) -> Bench:
+    return new_bench()

@@ -1,0 +1,237 @@
+"""What a sample, silence, a removal and a failing database cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mirror_stage.errors import Conflict, NotFound, Refused, Unavailable
+from mirror_stage.history.store import Receipt
+from mirror_stage.twin.domain import Status
+from tests.builders import decoded, make_sample
+from tests.pipeline.conftest import Bench
+
+
+def statuses(bench: Bench) -> dict[str, str]:
+    return {name: host.status for name, host in bench.twin.hosts_by_name.items()}
+
+
+def test_a_hot_host_is_an_alert_and_a_severity(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=91))
+    assert bench.told() == [("fired", "cpu_load_high")]
+    assert bench.twin.hosts_by_name["a"].severity == "warning"
+    bench.clock.advance(1)
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=10))
+    assert bench.told()[1:] == [("resolved", "cpu_load_high")]
+    assert bench.twin.hosts_by_name["a"].severity is None
+
+
+def test_silence_turns_a_host_stale_then_offline_and_a_sample_brings_it_back(bench: Bench) -> None:
+    bench.clock.advance(100)
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=91))
+    seen = []
+    for _ in range(62):
+        bench.clock.advance(1)
+        bench.pipeline.sweep()
+        seen.append(statuses(bench)["a"])
+    assert seen.index(Status.STALE) == 14
+    assert seen.index(Status.OFFLINE) == 59
+    assert bench.told() == [("fired", "cpu_load_high"), ("fired", "host_offline"), ("resolved", "cpu_load_high")]
+    assert bench.twin.hosts_by_name["a"].severity == "critical"
+    bench.post(make_sample("a", at=bench.clock.now()))
+    assert bench.told()[3:] == [("resolved", "host_offline")]
+    assert statuses(bench)["a"] == Status.ONLINE
+
+
+def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    bench.pipeline.save()
+    bench.clock.advance(3600)
+    again = bench.again()
+    assert statuses(again)["a"] == Status.OFFLINE  # its true age, at once
+    again.clock.advance(59)
+    again.pipeline.sweep()
+    assert again.told() == []
+    again.clock.advance(1)
+    again.pipeline.sweep()
+    assert again.told() == [("fired", "host_offline")]
+
+
+def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) -> None:
+    start = bench.clock.now()
+    traffic = {"net_bytes_rx": 0, "primary_interface_speed_mbps": 1000, "rack": "R1", "tags": {"room": "A"}}
+    bench.post(make_sample("a", at=start, net_bytes_tx=0, **traffic))
+    bench.pipeline.save()
+    bench.clock.advance(1)
+    bench.post(make_sample("a", at=start + 1000, net_bytes_tx=12_500_000, cpu_percent=95, **traffic))
+    bench.post(make_sample("never-saved", at=start + 1000, rack="R2", cpu_percent=7))
+    before = bench.twin.hosts_by_name
+    again = bench.again().pipeline  # the plug was pulled: no save
+    after = again.twin.hosts_by_name
+    assert after.keys() == before.keys()
+    for name in ("a", "never-saved"):
+        assert after[name].sample is not None
+        assert before[name].sample is not None
+        assert (after[name].place, after[name].last_seen_at, after[name].rates, after[name].gauges) == (
+            before[name].place, before[name].last_seen_at, before[name].rates, before[name].gauges,
+        )  # fmt: skip
+        assert (after[name].sample.rack, after[name].sample.at) == (before[name].sample.rack, before[name].sample.at)
+    assert after["a"].tags == {"room": "A"}
+    assert [alert.id for alert in again.open_alerts.all()] == [alert.id for alert in bench.open_alerts.all()]
+    assert again.frames.twin_id == bench.pipeline.frames.twin_id
+    assert again.frames.epoch != bench.pipeline.frames.epoch
+
+
+def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
+    place = bench.twin.hosts_by_name["a"].place
+    bench.pipeline.forget("a")
+    assert "a" not in bench.twin.hosts_by_name
+    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
+    assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
+    assert "a" not in bench.again().twin.hosts_by_name
+    bench.clock.advance(5)
+    bench.post(make_sample("a", at=bench.clock.now()))
+    assert bench.twin.hosts_by_name["a"].place == place
+    assert "a" in bench.again().twin.hosts_by_name
+
+
+def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
+    bench.post(make_sample("ego-01", at=bench.clock.now()))
+    for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
+        with pytest.raises(refusal):
+            bench.pipeline.forget(name)
+
+
+def test_a_new_host_never_moves_another(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), rack="R1"))
+    place = bench.twin.hosts_by_name["a"].place
+    bench.post(*(make_sample(f"n{n}", at=bench.clock.now(), rack="R1") for n in range(50)))
+    assert bench.twin.hosts_by_name["a"].place == place
+    assert bench.again().twin.hosts_by_name["a"].place == place
+
+
+def test_the_hub_reports_itself_and_is_no_longer_synthetic(bench: Bench) -> None:
+    assert bench.twin.hosts_by_name["core-switch"].is_synthetic
+    bench.post(make_sample("core-switch", at=bench.clock.now(), ip="10.9.9.9"))
+    hub = bench.twin.hosts_by_name["core-switch"]
+    assert (hub.is_synthetic, hub.role, hub.ip, hub.position, hub.uplink) == (
+        False,
+        "hub",
+        "10.9.9.9",
+        (0.0, 0.0, 0.0),
+        None,
+    )
+
+
+def test_while_the_database_is_away_nothing_is_acknowledged_and_the_live_view_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=10))
+
+    def away(_work: Any) -> Any:
+        raise Unavailable("the database does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", away)
+        bench.clock.advance(1)
+        lost = make_sample("a", at=bench.clock.now(), cpu_percent=33)
+        assert isinstance(bench.post(lost), Unavailable)
+        bench.pipeline.save()
+    sample = bench.twin.hosts_by_name["a"].sample
+    assert sample is not None
+    assert sample.cpu_load == 33
+    receipt = bench.post(lost)  # the agent sends it again
+    assert (receipt.accepted, receipt.duplicates) == (1, 0)
+    bench.pipeline.save()
+    restored = bench.again().twin.hosts_by_name["a"].sample
+    assert restored is not None
+    assert restored.cpu_load == 33
+
+
+def test_duplicates_are_counted_where_they_are(bench: Bench) -> None:
+    now = bench.clock.now()
+    first = [make_sample("a", at=now), make_sample("b", at=now)]
+    second = [make_sample("a", at=now), make_sample("a", at=now + 1)]
+    batches = [decoded(*first, received_at=now), decoded(*second, received_at=now)]
+    receipts = bench.pipeline.admit(batches)
+    assert [(r.accepted, r.duplicates) for r in receipts] == [(2, 0), (2, 1)]  # type: ignore[union-attr]
+
+
+def test_more_hosts_than_allowed_are_refused(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(max_hosts=3)  # the hub is one of them
+    bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
+    now = bench.clock.now()
+    known, unknown = make_sample("a", at=now + 1), make_sample("c", at=now)
+    answers = bench.pipeline.admit([decoded(known, received_at=now), decoded(unknown, received_at=now)])
+    assert isinstance(answers[0], Receipt)  # in one group with the one that is refused
+    assert isinstance(answers[1], Refused)
+    assert set(bench.twin.hosts_by_name) == {"core-switch", "a", "b"}
+
+
+@pytest.mark.parametrize("speed", [1e-322, 1e-310, 1e300, -1])
+def test_an_odd_link_speed_is_unknown_and_harms_nobody(bench: Bench, speed: float) -> None:
+    tags = {"primary_interface_speed_mbps": str(speed)}
+    for n in range(3):
+        now = bench.clock.advance(5)
+        odd = make_sample("odd", at=now, net_bytes_tx=n * 10**9, net_bytes_rx=0, tags=tags)
+        assert isinstance(bench.post(odd, make_sample("other", at=now)), Receipt)
+    host = bench.twin.hosts_by_name["odd"]
+    assert host.rates is not None
+    assert (host.utilization, bench.told()) == (None, [])
+    bench.pipeline.save()
+    assert bench.again().twin.hosts_by_name.keys() == bench.twin.hosts_by_name.keys()
+
+
+def test_a_fault_of_the_live_view_never_changes_a_receipt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_sample: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.twin, "fold", broken)
+    assert isinstance(bench.post(make_sample("a", at=bench.clock.now())), Receipt)
+
+
+def test_a_backlog_that_was_not_saved_does_not_move_the_twin_back_after_a_kill(bench: Bench) -> None:
+    now = bench.clock.now()
+    bench.post(make_sample("a", at=now, cpu_percent=50))
+    bench.post(*(make_sample("a", at=now - 60_000 + n * 5000, cpu_percent=n) for n in range(10)))
+    restored = bench.again().twin.hosts_by_name["a"].sample
+    assert restored is not None
+    assert (restored.cpu_load, restored.at) == (50, now)
+
+
+def test_two_alerts_of_one_batch_are_two(bench: Bench) -> None:
+    now = bench.clock.now()
+    bench.post(*(make_sample("a", at=now + n, cpu_percent=cpu) for n, cpu in enumerate((95, 10, 95))))
+    ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
+    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high"), ("fired", "cpu_load_high")]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_row_that_the_database_refuses_does_not_hold_the_others_up(bench: Bench) -> None:
+    bench.post(make_sample("bad", at=bench.clock.now()), make_sample("good", at=bench.clock.now()))
+    bench.clock.advance(1)
+    bench.post(make_sample("bad", at=bench.clock.now()), make_sample("good", at=bench.clock.now(), cpu_percent=77))
+    host = bench.twin.hosts_by_name["bad"]
+    bench.twin.hosts_by_name["bad"] = replace(host, hostname="good")  # two rows of one name: UNIQUE
+    bench.pipeline.save()
+    rows = bench.storage.read(
+        lambda tx: [tuple(row) for row in tx.execute(text("SELECT hostname, cpu_load FROM host_metrics WHERE id > 1"))]
+    )
+    assert ("good", 77) in rows
+
+
+def test_an_offline_host_carries_nothing_any_more(bench: Bench) -> None:
+    for n in range(2):
+        now = bench.clock.advance(5)
+        bench.post(make_sample("a", at=now, net_bytes_tx=n * 10**9, net_bytes_rx=0))
+    assert bench.twin.hosts_by_name["a"].rates is not None
+    bench.clock.advance(61)
+    bench.pipeline.sweep()
+    bench.pipeline.tick()
+    assert bench.twin.hosts_by_name["a"].rates is None
+    assert bench.twin.hosts_by_name["core-switch"].gauges[5:7] == (None, None)

@@ -1,0 +1,310 @@
+"""Real servers for tests: EGO under gunicorn, PostgreSQL, Redis. Each on a free port, each ended by its own id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 40
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Any, seconds: float = 10, every: float = 0.02, what: str = "") -> Any:
+    """The first true answer of `condition`. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition}")
+        time.sleep(every)
+
+
+@dataclass
+class EgoServer:
+    """One EGO under a real gunicorn. `settings` are environment variables."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # a command to run it under, such as faketime
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "ego.log").read_text(errors="replace")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MIRROR_STAGE_", "EGO_"))}
+        own = {
+            "PORT": str(self.port),
+            "MIRROR_STAGE_SQLITE_PATH": str(self.folder / "ego.db"),
+            "MIRROR_STAGE_EGO_MONITOR_ENABLED": "false",
+            "PYTHONPATH": str(ROOT),
+        }
+        return kept | own | self.settings
+
+    def start(self, *, wait: bool = True) -> EgoServer:
+        """Start it; with `wait` it is ready afterwards."""
+        command = [*self.prefix, sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
+        with (self.folder / "ego.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> float:
+        """Seconds until it was ready."""
+        started = time.monotonic()
+        wait_until(self.is_ready, seconds, what=f"EGO is ready; its log:\n{self.log[-3000:]}")
+        return time.monotonic() - started
+
+    def is_ready(self) -> bool:
+        """Whether `/api/health/ready` answers 200."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"EGO ended with {self.process.returncode}:\n{self.log[-3000:]}")
+        try:
+            return requests.get(f"{self.url}/api/health/ready", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def pids(self) -> list[int]:
+        """The ids of gunicorn's master and of its workers."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def worker_pid(self) -> int:
+        """The id of the worker."""
+        return int(wait_until(lambda: self.pids()[1:], what="a worker")[0])
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the worker."""
+        for line in Path(f"/proc/{self.worker_pid()}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """What master and workers have computed since they were started; other programs do not count."""
+        ticks = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def open_files(self) -> int:
+        """How many descriptors the worker holds: files, and one for each connection."""
+        return len(os.listdir(f"/proc/{self.worker_pid()}/fd"))
+
+    def stop(self) -> float:
+        """End it politely; the seconds that it took."""
+        started = time.monotonic()
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """Pull the plug: SIGKILL for master and workers at once."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+    # ------------------------------------------------------------------ beside it, at its database
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What its database answers; each `?` stands for one of `values`. A change is committed."""
+        url = self.settings.get("MIRROR_STAGE_DB_URL")
+        if url:
+            with psycopg.connect(url, autocommit=True) as connection:
+                cursor = connection.execute(sql.replace("?", "%s"), values)  # type: ignore[arg-type]
+                return cursor.fetchall() if cursor.description else []
+        connection = sqlite3.connect(self.environment["MIRROR_STAGE_SQLITE_PATH"], timeout=10, isolation_level=None)
+        with contextlib.closing(connection):
+            return connection.execute(sql, values).fetchall()
+
+    # ------------------------------------------------------------------ talking to it
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=kwargs.pop("timeout", 30), **kwargs)
+
+    def post(self, path: str, **kwargs: Any) -> requests.Response:
+        return requests.post(self.url + path, timeout=kwargs.pop("timeout", 30), **kwargs)
+
+    def post_samples(self, *samples: dict[str, Any], **kwargs: Any) -> requests.Response:
+        return self.post("/api/metrics/batch", json={"samples": list(samples)}, **kwargs)
+
+
+@contextlib.contextmanager
+def running_ego(
+    folder: Path, settings: dict[str, str] | None = None, kind: type[EgoServer] = EgoServer, **kwargs: Any
+) -> Iterator[EgoServer]:
+    """An EGO that is ready, and stopped afterwards whatever happens."""
+    server = kind(folder, settings or {}, **kwargs)
+    try:
+        yield server.start()
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            try:
+                server.stop()
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+class PostgresqlServer:
+    """A PostgreSQL of its own in a temporary folder; `fsync` off unless a test is about durability."""
+
+    def __init__(self, *, fsync: bool = False):
+        self.folder = Path(tempfile.mkdtemp(prefix="mirror-stage-pg-"))
+        self.port = free_port()
+        self._fsync = fsync
+        self._databases = 0
+        self._as_postgres = (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        )
+        if self._as_postgres:
+            shutil.chown(self.folder, "postgres", "postgres")
+            self.folder.chmod(0o700)
+        self._run(
+            "initdb",
+            "-D",
+            str(self.folder / "data"),
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> PostgresqlServer:
+        """Start it; it answers afterwards."""
+        options = [
+            "-c",
+            f"port={self.port}",
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+        ]
+        options += ["-c", "max_connections=100", "-c", f"fsync={'on' if self._fsync else 'off'}"]
+        command = [*self._as_postgres, _postgresql_program("postgres"), "-D", str(self.folder / "data"), *options]
+        self.process = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._answers, 30, what="PostgreSQL answers")
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self._url("postgres"), connect_timeout=2).close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*self._as_postgres, _postgresql_program(program), *arguments], cwd="/", check=True, capture_output=True
+        )
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URL of a fresh, empty database."""
+        self._databases += 1
+        name = f"ego_{os.getpid()}_{self._databases}"
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT: fast shutdown; SIGQUIT: immediate, as after a crash."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=30)
+            self.process = None
+
+    def remove(self) -> None:
+        """Stop it and forget everything."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _postgresql_program(name: str) -> str:
+    """A program of PostgreSQL's server, from MIRROR_STAGE_TEST_PG_BIN, the PATH or Debian's folder."""
+    folder = os.environ.get("MIRROR_STAGE_TEST_PG_BIN")
+    candidates = [Path(folder) / name] if folder else []
+    found = shutil.which(name)
+    candidates += [Path(found)] if found else []
+    candidates += sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    for candidate in candidates:
+        if candidate.exists():
+            return str(candidate)
+    raise FileNotFoundError(
+        f"{name}: install PostgreSQL's server (apt install postgresql) or set MIRROR_STAGE_TEST_PG_BIN"
+    )
+
+
+@contextlib.contextmanager
+def running_redis(folder: Path) -> Iterator[str]:
+    """The URL of a Redis of its own."""
+    port = free_port()
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port), what="Redis listens")
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

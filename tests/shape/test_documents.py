@@ -1,0 +1,61 @@
+"""Everything that can be set, called or heard is documented; what is shipped equals what is built in."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mirror_stage import config
+from mirror_stage.app import create_app
+from mirror_stage.config import Config
+from mirror_stage.permissions import PERMISSIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACT = (ROOT / "docs/contract.md").read_text()
+
+
+@pytest.mark.parametrize("variable", config.VARIABLES)
+def test_every_setting_is_documented(variable: str) -> None:
+    short = variable.replace("MIRROR_STAGE_", "…_", 1)
+    assert variable in CONTRACT or short in CONTRACT
+    assert variable in (ROOT / "config/ego.env.example").read_text()
+
+
+def test_every_route_has_a_permission_and_stands_in_openapi() -> None:
+    app = create_app(Config(testing=True))
+    paths = app.test_client().get("/api/openapi.json").json["paths"]
+    for rule in app.url_map.iter_rules():
+        assert rule.endpoint in PERMISSIONS, rule
+        if rule.rule.startswith("/api/") and rule.endpoint != "api-docs.openapi_json":
+            documented = rule.rule.replace("<", "{").replace(">", "}")
+            methods = {method.lower() for method in rule.methods or ()} - {"head", "options"}
+            assert methods <= set(paths[documented]), rule
+    assert set(PERMISSIONS) == {rule.endpoint for rule in app.url_map.iter_rules()}
+
+
+def events() -> set[str]:
+    """Every Socket.IO event that is sent or understood."""
+    names: set[str] = set()
+    for path in (ROOT / "mirror_stage").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "on_event":
+                assert isinstance(node.args[0], ast.Constant)
+                names.add(str(node.args[0].value))
+    return names - {"connect", "disconnect"}
+
+
+def test_every_event_is_documented() -> None:
+    understood = events()
+    assert {"subscribe", "seen", "resync", "watch-host", "watch-command"} <= understood
+    for event in understood | {
+        "twin-state",
+        "twin-snapshot",
+        "twin-delta",
+        "host-detail",
+        "command-update",
+        "command-output",
+        "alert-update",
+    }:
+        assert event in CONTRACT, event
