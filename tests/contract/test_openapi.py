@@ -1,0 +1,273 @@
+"""The OpenAPI document is true: it has every route, and the real answers are what it says, key by key."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import requests
+
+from tests.builders import make_sample, unique_hostname
+from tests.contract.clients import listening
+from tests.contract.test_metrics_batch import FULL
+from tests.contract.wire import (
+    UNKNOWN_ID,
+    act,
+    ago,
+    claim,
+    create,
+    finished_command,
+    lost_command,
+    pending_command,
+    post,
+    running_command,
+    settled,
+)
+from tests.servers import EgoServer
+
+ROUTES = {
+    ("GET", "/api/health"),
+    ("GET", "/api/health/ready"),
+    ("GET", "/api/info"),
+    ("POST", "/api/metrics/batch"),
+    ("GET", "/api/twin/state"),
+    ("GET", "/api/hosts"),
+    ("GET", "/api/hosts/{hostname}"),
+    ("DELETE", "/api/hosts/{hostname}"),
+    ("GET", "/api/alerts"),
+    ("GET", "/api/alerts/active"),
+    ("POST", "/api/commands"),
+    ("GET", "/api/commands"),
+    ("GET", "/api/commands/pending/{hostname}"),
+    ("GET", "/api/commands/{id}"),
+    ("GET", "/api/commands/{id}/events"),
+    ("POST", "/api/commands/{id}/result"),
+    ("POST", "/api/commands/{id}/heartbeat"),
+    ("POST", "/api/commands/{id}/output"),
+    ("POST", "/api/commands/{id}/cancel"),
+    ("GET", "/api/field/commands/pending/{hostname}"),
+    ("POST", "/api/field/commands/result/{id}"),
+}
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
+
+
+@pytest.fixture(scope="module")
+def document(ego: EgoServer) -> dict[str, Any]:
+    """The document, as served."""
+    answer = ego.get("/api/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every operation by method and path."""
+    return {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def resolved(document: dict[str, Any], node: Any) -> Any:
+    """What a `$ref` of the document stands for."""
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+def test_the_document_is_openapi_3_1_and_has_exactly_the_contracts_routes(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    assert operations(document).keys() == ROUTES
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+
+
+def test_every_operation_says_what_it_is_for_and_how_it_refuses(document: dict[str, Any]) -> None:
+    for (method, path), operation in operations(document).items():
+        where = f"{method} {path}"
+        assert operation.get("summary"), where
+        assert operation["responses"], where
+        default = resolved(document, operation["responses"]["default"])
+        assert default["content"].keys() == {"application/problem+json"}, where
+        if method == "POST" and not path.endswith("/cancel"):
+            assert operation["requestBody"]["content"].keys() == {"application/json"}, where
+        if "{" in path:
+            item = document["paths"][path].get("parameters", []) + operation.get("parameters", [])
+            assert "path" in {resolved(document, parameter)["in"] for parameter in item}, where
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                assert resolved(document, node) is not None
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(document)
+
+
+def closed(document: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of the document, with no room for a key that they do not name."""
+    components: dict[str, Any] = copy.deepcopy(document["components"])
+    for schema in components["schemas"].values():
+        if schema.get("type") == "object" and "properties" in schema:
+            schema["additionalProperties"] = False
+    return components
+
+
+def problems_of(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list[str]:
+    """What a value has that its closed schema does not allow, or lacks that it requires."""
+    validator = jsonschema_rs.Draft202012Validator(schema | {"components": closed(document)})
+    return [f"{'/'.join(map(str, error.instance_path))}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def check(document: dict[str, Any], method: str, path: str, answer: requests.Response) -> None:
+    """An answer has a documented status, content type and body."""
+    responses = operations(document)[method, path]["responses"]
+    where = f"{method} {path} {answer.status_code}"
+    known = responses.get(str(answer.status_code))
+    if known is None:
+        assert answer.status_code >= 400, f"{where} is not documented"
+        known = responses["default"]
+    content = resolved(document, known).get("content")
+    if not content:
+        assert answer.content == b"", where
+        return
+    kind = answer.headers["Content-Type"].split(";")[0]
+    assert kind in content, f"{where}: {kind}"
+    value = answer.text if kind == "text/plain" else answer.json()
+    assert problems_of(document, content[kind].get("schema", {}), value) == [], where
+
+
+def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, document: dict[str, Any]) -> None:
+    hostname, silent = unique_hostname(), unique_hostname()
+    post(ego, make_sample(hostname, at=ago(10), net_bytes_tx=0, net_bytes_rx=0))
+    post(ego, make_sample(hostname, at=ago(0)) | FULL | {"cpu_load": 95}, make_sample(silent))
+    settled(ego)
+    create(ego, hostname, metadata={"a": {"b": [1]}})
+    finished, running, lost = finished_command(ego, stdout="x"), running_command(ego), lost_command(ego)
+    sample, bad = make_sample(unique_hostname()), make_sample(hostname, cpu_load=-1)
+    lenient = {"Prefer": "handling=lenient"}
+    key = {"Idempotency-Key": unique_hostname("key")}
+    body = {"hostname": hostname, "command": "w"}
+    checked = set()
+
+    def get(path: str, filled: str | None = None, **kwargs: Any) -> None:
+        checked.add(("GET", path))
+        check(document, "GET", path, ego.get(filled or path, **kwargs))
+
+    def send(path: str, filled: str | None = None, **kwargs: Any) -> None:
+        checked.add(("POST", path))
+        check(document, "POST", path, ego.post(filled or path, **kwargs))
+
+    get("/api/health")
+    get("/api/health/ready")
+    get("/api/info")
+    for samples, headers in (([sample], {}), ([sample], {}), ([sample, bad], lenient), ([sample, bad], {})):
+        send("/api/metrics/batch", json={"samples": samples}, headers=headers)
+    get("/api/twin/state")
+    tag = ego.get("/api/twin/state").headers["ETag"]
+    get("/api/twin/state", headers={"If-None-Match": tag})
+    get("/api/hosts")
+    get("/api/hosts", "/api/hosts?status=asleep")
+    for name in (hostname, silent, "core-switch", "nobody", "a%25b"):
+        get("/api/hosts/{hostname}", f"/api/hosts/{name}")
+    get("/api/alerts")
+    get("/api/alerts", "/api/alerts?page=0")
+    get("/api/alerts/active")
+    for headers, body_now in ((key, body), (key, body), (key, body | {"command": "v"}), ({}, {})):
+        send("/api/commands", json=body_now, headers=headers)
+    get("/api/commands")
+    get("/api/commands", "/api/commands?page=101&pageSize=100")
+    for prefix in ("/api/commands", "/api/field/commands"):
+        create(ego, hostname)
+        get(f"{prefix}/pending/{{hostname}}", f"{prefix}/pending/{hostname}?limit=1")
+        get(f"{prefix}/pending/{{hostname}}", f"{prefix}/pending/{hostname}?limit=9")
+    for command_id in (finished, running, lost, pending_command(ego), UNKNOWN_ID):
+        get("/api/commands/{id}", f"/api/commands/{command_id}")
+        get("/api/commands/{id}/events", f"/api/commands/{command_id}/events")
+        for what, told in (
+            ("heartbeat", {"phase": "running"}),
+            ("heartbeat", {}),
+            ("output", {"seq": 0, "stream": "stdout", "data": "x"}),
+            ("output", {}),
+            ("cancel", {}),
+            ("result", {"status": "failed"}),
+            ("result", {"status": "failed"}),
+            ("result", {"status": "succeeded"}),
+            ("result", {}),
+        ):
+            send(f"/api/commands/{{id}}/{what}", f"/api/commands/{command_id}/{what}", json=told)
+    ended = running_command(ego)
+    for status in ("success", "success", "error", "nonsense"):
+        send("/api/field/commands/result/{id}", f"/api/field/commands/result/{ended}", json={"status": status})
+    for name in (silent, silent, "core-switch"):
+        answer = requests.delete(f"{ego.url}/api/hosts/{name}", timeout=10)
+        check(document, "DELETE", "/api/hosts/{hostname}", answer)
+    checked.add(("DELETE", "/api/hosts/{hostname}"))
+    assert checked == ROUTES
+
+
+def test_the_required_keys_of_an_answer_are_all_its_keys(document: dict[str, Any]) -> None:
+    sometimes = {
+        "Receipt": {"duplicates", "rejected", "errors"},
+        "Problem": {"errors"},
+        "FieldError": {"index"},
+        "Check": {"latencyMs"},
+    }
+    answered: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            name = str(node.get("$ref", "")).rpartition("/")[2]
+            if name in document["components"]["schemas"] and name not in answered:
+                answered.add(name)
+                walk(document["components"]["schemas"][name])
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    for operation in operations(document).values():
+        walk([resolved(document, answer) for answer in operation["responses"].values()])
+    assert len(answered) > 15
+    for name in answered:
+        schema = document["components"]["schemas"][name]
+        if "properties" in schema:
+            left_out = schema["properties"].keys() - set(schema.get("required", []))
+            assert left_out == sometimes.get(name.removesuffix("Schema"), set()), name
+
+
+def test_the_frames_of_the_sockets_have_the_documented_forms(ego: EgoServer, document: dict[str, Any]) -> None:
+    snapshot = operations(document)["GET", "/api/twin/state"]["responses"]["200"]
+    content = resolved(document, snapshot)["content"]["application/json"]["schema"]
+    details = operations(document)["GET", "/api/hosts/{hostname}"]["responses"]["200"]
+    detail = resolved(document, details)["content"]["application/json"]["schema"]
+    commands = operations(document)["GET", "/api/commands/{id}"]["responses"]["200"]
+    one = resolved(document, commands)["content"]["application/json"]["schema"]
+    hostname = unique_hostname()
+    post(ego, make_sample(hostname) | FULL)
+    settled(ego)
+    with listening(ego, "/digital-twin") as twin, listening(ego, "/commands") as told:
+        assert problems_of(document, content, twin.wait_for("twin-state")) == []
+        twin.ask("watch-host", {"hostname": hostname})
+        assert problems_of(document, detail, twin.wait_for("host-detail")) == []
+        create(ego, hostname)
+        (item,) = claim(ego, hostname)
+        act(ego, item["id"], "result", {"status": "succeeded", "stdout": "x"})
+        told.wait_for("command-update", lambda update: update["status"] == "succeeded")
+        for update in told.of("command-update"):
+            assert problems_of(document, one, update) == []

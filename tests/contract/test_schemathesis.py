@@ -1,0 +1,101 @@
+"""What the OpenAPI document allows, and what it does not, sent to every operation: no 5xx, no undocumented answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.builders import make_sample
+from tests.contract.test_openapi import ROUTES
+from tests.contract.wire import ago, create, post, running_command
+from tests.servers import EgoServer
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = {"sqlite": 15, "postgresql": 6}  # what differs between them has its own tests
+
+
+@pytest.fixture(scope="module")
+def api(ego: EgoServer) -> Any:
+    """The document, as schemathesis reads it."""
+    return schemathesis.openapi.from_url(f"{ego.url}/api/openapi.json")
+
+
+def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[Any]:
+    """Requests that the document allows, mostly for a host and a command that exist, and requests that it does not."""
+
+    def aimed(drawn: tuple[Any, int]) -> Any:
+        case, chance = drawn
+        if chance:
+            case.path_parameters = {
+                name: known.get(name, value) for name, value in (case.path_parameters or {}).items()
+            }
+            samples = case.body.get("samples") if isinstance(case.body, dict) else None
+            for sample in samples if isinstance(samples, list) else []:
+                if isinstance(sample, dict) and isinstance(sample.get("timestamp"), str):
+                    sample |= {
+                        "timestamp": ago(0),
+                        "hostname": known["hostname"],
+                    }  # the document cannot say what is one
+        return case
+
+    allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    return st.one_of(
+        st.tuples(allowed, st.integers(0, 2)).map(aimed), st.tuples(forbidden, st.integers(0, 1)).map(aimed)
+    )
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES), ids=lambda part: part)
+def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, method: str, path: str) -> None:
+    post(ego, make_sample("titan-01", cpu_percent=95))
+    known = {"hostname": "titan-01", "id": create(ego, "titan-01")["id"]}
+    if path.endswith(("/result", "/heartbeat", "/output", "/result/{id}")):
+        known["id"] = running_command(ego)
+    codes: list[int] = []
+    kind = "postgresql" if "MIRROR_STAGE_DB_URL" in ego.settings else "sqlite"
+
+    @hypothesis.given(case=cases(api[path][method], known))
+    @hypothesis.settings(
+        max_examples=EXAMPLES[kind],
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case: Any) -> None:
+        if isinstance(case.query, dict) and "wait" in case.query:
+            case.query["wait"] = 0.01  # any time may be waited for, but not by a test
+        answer = case.call(timeout=10)
+        codes.append(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    check()
+    if kind == "sqlite" and method != "POST":  # a generated body is seldom a valid one
+        assert any(code < 400 for code in codes), codes  # it did not only knock
+
+
+def test_it_still_works_afterwards(ego: EgoServer) -> None:
+    assert requests.get(f"{ego.url}/api/health/ready", timeout=10).json()["ready"] is True
+    assert "Traceback" not in ego.log
+    post(ego, make_sample("titan-01"))

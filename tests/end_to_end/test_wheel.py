@@ -1,0 +1,122 @@
+"""The wheel by itself: installed into a fresh environment and served from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mirror_stage.config import VARIABLES
+from tests.servers import ROOT, free_port, wait_until
+
+SHIPPED = ("gunicorn.conf.py", "wsgi.py", "migrations/env.py", "config/ego.env.example")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True)
+    (built,) = folder.glob("mirror_stage-*.whl")
+    return built
+
+
+def fresh_environment(folder: Path) -> Path:
+    """The `bin` of a new virtual environment."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder / "bin"
+
+
+def lend_packages(environment: Path) -> None:
+    """Let an environment see this one's packages, after its own: what is installed there comes first."""
+    site = sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)})
+    Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+
+@contextmanager
+def served(program: Path, folder: Path) -> Iterator[str]:
+    """The address of `mirror-stage serve`, run in a folder with nothing set but the port."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with (folder.parent / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "serve", "--port", str(port)], cwd=folder, env=bare_environment(), stdout=log, stderr=log
+        )
+        try:
+            wait_until(lambda: answers(f"{address}/api/health/ready", process), 30, what="EGO is ready")
+            yield address
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=3) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def bare_environment() -> dict[str, str]:
+    hidden = {*VARIABLES, "PYTHONPATH", "VIRTUAL_ENV"}
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "serve ended"
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_it_carries_what_is_no_package(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"mirror_stage/_shipped/{name}" for name in SHIPPED} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
+
+
+def examine_installed(program: Path, folder: Path) -> None:
+    """Serve from an empty folder, ask, stop, and look at what the command line says about it."""
+    folder.mkdir()
+    with served(program, folder) as address:
+        assert urllib.request.urlopen(f"{address}/api/health").read() == b"ok"
+        assert json.load(urllib.request.urlopen(f"{address}/api/twin/state"))["type"] == "twin-state"
+        assert b"<html" in urllib.request.urlopen(f"{address}/").read()
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": "attacker.example"}))
+    assert {path.name.split(".")[0] for path in folder.iterdir()} == {"mirror_stage"}
+    said = {
+        question: subprocess.run(
+            [program, *question.split()], cwd=folder, env=bare_environment(), capture_output=True, text=True, check=True
+        ).stdout
+        for question in ("db current", "doctor", "--version")
+    }
+    assert said["db current"].strip() not in {"", "empty"}
+    assert "problem" not in said["doctor"]
+    assert said["--version"].startswith("mirror-stage ")
+
+
+@pytest.mark.timeout(300)
+def test_it_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    programs = fresh_environment(environment)
+    lend_packages(environment)
+    subprocess.run([programs / "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    examine_installed(programs / "mirror-stage", tmp_path / "empty")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
+    programs = fresh_environment(tmp_path / "environment")
+    subprocess.run([programs / "pip", "install", "--quiet", str(wheel)], check=True)
+    subprocess.run([programs / "pip", "check"], check=True)
+    examine_installed(programs / "mirror-stage", tmp_path / "empty")

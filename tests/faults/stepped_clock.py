@@ -1,0 +1,26 @@
+"""A wall clock that a test can step for one process, while monotonic time goes on: a small library, preloaded."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("stepped_clock.c")
+
+
+class SteppedClock:
+    """The wall clock of every process that is started with `settings`."""
+
+    def __init__(self, folder: Path):
+        library, offset = folder / "stepped_clock.so", folder / "offset"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+        offset.write_bytes(struct.pack("q", 0))
+        with offset.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), 8)
+        self.settings = {"LD_PRELOAD": str(library), "WALL_CLOCK_OFFSET": str(offset)}
+
+    def step_to(self, seconds: float) -> None:
+        """Set the wall clock that far from the right time."""
+        self._shared[:8] = struct.pack("q", int(seconds * 1e9))

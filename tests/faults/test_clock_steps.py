@@ -1,0 +1,111 @@
+"""T18: stepping the server's clock moves no lease, no status and no job; a wrong clock of an agent is told in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror_stage.instants import DAY, HOUR, SECOND, Instant, from_text
+from tests.builders import make_sample
+from tests.faults.agents import claimed, command
+from tests.faults.stepped_clock import SteppedClock
+from tests.servers import EgoServer, wait_until
+
+STEPS = (3600.0, 0.0, -3600.0, 86_400.0, -86_400.0, 0.0)
+ODD_TIMES = (
+    "", " ", "now", "2026", "2026-03", "2026-03-01", "2026-W09-7", "2026-060", "2026-03-01T24:00:00Z", "2026-03-01T23:59:60Z",
+    "2026-03-01T12", "2026-03-01T12:00:00,5Z", "2026-03-01t12:00:00z", "20260301T120000Z", "2026-03-01T12:00:00+24:00",
+    "2026-03-01T12:00:00-23:59", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59Z",
+    "2026-02-30T12:00:00Z", "2026-03-01T12:00:00.123456789012345678Z", "2026-03-01T12:00:00+00:00:30", "P1D", "1772366400",
+    "2026-03-01T12:00:00 Europe/Berlin", "\u0662\u0660\u0662\u0666-03-01T12:00:00Z", "2026-03-01T12:00:00Z\x00", "+2026-03-01T12:00:00Z",
+    "2026-03-01T12:00:00Z/2026-03-02T12:00:00Z", "2026-13-01T00:00:00Z",
+)  # fmt: skip
+
+
+def true_now() -> Instant:
+    return int(time.time() * 1000)
+
+
+def state(ego: EgoServer) -> dict[str, Any]:
+    return dict(ego.get("/api/twin/state").json())
+
+
+def status_of(ego: EgoServer, host: str) -> str:
+    return next(entry["status"] for entry in state(ego)["hosts"] if entry["hostname"] == host)
+
+
+@pytest.fixture
+def stepped(start_ego: Callable[..., EgoServer], tmp_path: Path) -> tuple[EgoServer, SteppedClock]:
+    clock = SteppedClock(tmp_path)
+    return start_ego(
+        {"MIRROR_STAGE_STALE_AFTER_SECONDS": "4", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "8"} | clock.settings
+    ), clock
+
+
+def test_stepping_the_servers_clock_moves_nothing(stepped: tuple[EgoServer, SteppedClock]) -> None:
+    """A host reports each half second while the clock is stepped by hours and days: it never leaves `online`."""
+    ego, clock = stepped
+    id = claimed(ego, "stepped", timeoutSeconds=120)
+    lease = from_text(command(ego, id)["leaseUntil"])
+    statuses, jumps, noticed = [], [], 0
+    for step in STEPS:
+        clock.step_to(step)
+        apart = f"{step:+.0f} s"
+        for _ in range(5):
+            ego.post_samples(make_sample("stepped", at=true_now())).raise_for_status()
+            jumps.append(abs(from_text(state(ego)["generatedAt"]) - true_now()))
+            statuses.append(status_of(ego, "stepped"))
+            time.sleep(0.5)  # the host's interval
+        told = ego.get("/api/health/ready").json()["checks"]["clock"]
+        noticed += int(step == 0 or (not told["ok"] and apart in told["detail"].replace(",", "")))
+    after = command(ego, id)
+    error = abs(from_text(after["leaseUntil"]) - lease)
+    print(
+        f"T18: steps {len(STEPS)}, noticed {noticed}, status flaps {len(statuses) - statuses.count('online')}, lease error {error} ms"
+    )
+    assert noticed == len(STEPS)  # the fault fired
+    assert set(statuses) == {"online"}
+    assert (after["status"], error) == ("running", 0)
+    assert max(jumps) < 3 * SECOND
+
+
+def test_jobs_go_on_after_a_step_back(stepped: tuple[EgoServer, SteppedClock]) -> None:
+    """The sweep still finds silence, and the queue still expires: APScheduler plans by the wall clock."""
+    ego, clock = stepped
+    ego.post_samples(make_sample("silent", at=true_now())).raise_for_status()
+    clock.step_to(-86_400)
+    answer = ego.post("/api/commands", json={"hostname": "nobody", "command": "true", "expiresInSeconds": 2})
+    wait_until(lambda: status_of(ego, "silent") == "offline", 15, what="silence is found")
+    wait_until(lambda: command(ego, answer.json()["id"])["reason"] == "expired", 10, what="the command expires")
+
+
+@pytest.mark.parametrize("offset", [DAY, -DAY, HOUR, -HOUR])
+def test_a_wrong_clock_of_an_agent_is_told_and_its_host_stays_online(
+    offset: int, start_ego: Callable[..., EgoServer]
+) -> None:
+    ego, started = start_ego(), time.monotonic()
+    ego.post_samples(make_sample("wrong", at=true_now() - 60_000)).raise_for_status()
+
+    def skewed() -> bool:
+        ego.post_samples(make_sample("wrong", at=true_now() + offset, cpu_percent=33)).raise_for_status()
+        return any(alert["metric"] == "clock_skew" for alert in ego.get("/api/alerts/active").json())
+
+    wait_until(skewed, 10, every=0.3, what="clock_skew")
+    print(f"T18: offset {offset // 1000} s, told after {time.monotonic() - started:.1f} s")
+    assert status_of(ego, "wrong") == "online"
+    entry = next(host for host in state(ego)["hosts"] if host["hostname"] == "wrong")
+    assert entry["metrics"]["cpuLoad"] == 33
+
+
+def test_odd_forms_of_time_are_taken_or_refused_by_name(start_ego: Callable[..., EgoServer]) -> None:
+    ego = start_ego()
+    assert len(ODD_TIMES) == 30
+    for text in ODD_TIMES:
+        answer = ego.post_samples(make_sample("odd", at=text))
+        assert answer.status_code in {202, 400}, (text, answer.text)
+        if answer.status_code == 400:
+            assert [row["field"] for row in answer.json()["errors"]] == ["timestamp"], text

@@ -1,0 +1,199 @@
+"""T12: after a restart the first answer and the first frame show everything: hosts, ages, rates, alerts, commands."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+import websocket
+
+from mirror_stage.instants import to_text
+from tests.builders import make_sample
+from tests.faults import print_figures, short_and_full
+from tests.faults.agents import claim, create, lose, report
+from tests.faults.browsers import event_of, next_event, open_browser
+from tests.servers import EgoServer, wait_until
+
+WHOLE_SECONDS = 3.0
+BYTES_A_SECOND = 50_000_000  # of each counter: 0.4 Gbps each way
+ALARMING = {
+    "host-0001": {"cpu_percent": 95},
+    "host-0002": {"memory_used_percent": 97},
+    "host-0003": {"cpu_temperature": 91},
+}
+
+
+class Fleet:
+    """Hosts whose counters grow steadily."""
+
+    def __init__(self, hosts: int):
+        self.hostnames = [f"host-{number:04d}" for number in range(hosts)]
+        self._started = int(time.time() * 1000) - 10_000
+        self._round = 0
+
+    def report(self, ego: EgoServer) -> None:
+        """One sample of every host, a second after its last."""
+        self._round += 1
+        counter = 10**9 + self._round * BYTES_A_SECOND
+        at = to_text(self._started + self._round * 1_000)
+        samples = [
+            make_sample(
+                name, at=at, net_bytes_tx=counter, net_bytes_rx=counter, primary_interface_speed_mbps=1000, rack=f"R{number % 9}",
+                **ALARMING.get(name, {}),
+            )
+            for number, name in enumerate(self.hostnames)
+        ]  # fmt: skip
+        for start in range(0, len(samples), 500):
+            assert ego.post_samples(*samples[start : start + 500]).status_code == 202
+
+
+class FirstLook:
+    """Asks REST and Socket.IO from the first moment of a start, and keeps the first answers of each."""
+
+    def __init__(self, ego: EgoServer):
+        self._ego, self._started = ego, time.monotonic()
+        self.body: dict[str, Any] = {}
+        self.frame: dict[str, Any] = {}
+        self.body_seconds = self.frame_seconds = 0.0
+        self._threads = [
+            threading.Thread(target=self._ask, daemon=True),
+            threading.Thread(target=self._connect, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> FirstLook:
+        for thread in self._threads:
+            thread.join()
+        return self
+
+    def _ask(self) -> None:
+        def answered() -> bool:
+            try:
+                answer = requests.get(f"{self._ego.url}/api/twin/state", timeout=5)
+            except requests.RequestException:
+                return False
+            if answer.status_code != 200:
+                return False
+            self.body = answer.json()
+            return True
+
+        wait_until(answered, 30, what="an answer")
+        self.body_seconds = time.monotonic() - self._started
+
+    def _connect(self) -> None:
+        def connected() -> bool:
+            try:
+                client = open_browser(self._ego.port)
+            except (OSError, websocket.WebSocketException, AssertionError):
+                return False
+            text = wait_until(lambda: next_event(client), 10, what="a frame")
+            name, self.frame = event_of(text)
+            assert name == "twin-state"
+            client.close()
+            return True
+
+        wait_until(connected, 30, what="a socket")
+        self.frame_seconds = time.monotonic() - self._started
+
+
+def mixed_commands(ego: EgoServer) -> None:
+    """Twenty commands in every standing that lasts."""
+    for number in range(4):
+        hostname = f"host-{number:04d}"
+        ids = [create(ego, hostname, command=f"echo {n}") for n in range(5)]
+        ran, failed, cancelled, lost, _running = ids
+        ego.post(f"/api/commands/{cancelled}/cancel")
+        handed = claim(ego, hostname)
+        assert handed == [ran, failed, lost, _running]
+        report(ego, ran)
+        report(ego, failed, status="failed")
+        lose(ego, lost)
+
+
+def everything(ego: EgoServer) -> dict[str, Any]:
+    """What must be the same after a restart."""
+    state = ego.get("/api/twin/state").json()
+    alerts = {alert["id"]: alert["status"] for alert in ego.get("/api/alerts?pageSize=100").json()["items"]}
+    commands = ego.get("/api/commands?pageSize=100").json()["items"]
+    return {"state": state, "alerts": alerts, "commands": [_without_lease(command) for command in commands]}
+
+
+def _without_lease(command: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in command.items() if name not in {"leaseUntil", "updatedAt"}}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """In what two snapshots differ that a restart must not change."""
+    found = [] if before["twinId"] == after["twinId"] else ["twinId"]
+    old, new = ({host["hostname"]: host for host in state["hosts"]} for state in (before, after))
+    found += [f"missing: {name}" for name in old.keys() - new.keys()]
+    for name in old.keys() & new.keys():
+        for member in ("lastSeen", "position", "rack", "uplink", "severity", "status", "ip", "agentVersion"):
+            if old[name][member] != new[name][member]:
+                found.append(f"{member} of {name}: {old[name][member]} became {new[name][member]}")
+    old, new = ({link["id"]: link for link in state["links"]} for state in (before, after))
+    found += [f"missing: {id}" for id in old.keys() - new.keys()]
+    for id in old.keys() & new.keys():
+        rate, now = old[id]["throughputGbps"], new[id]["throughputGbps"]
+        if not new[id]["measured"] or abs(now - rate) > rate / 10:
+            found.append(f"rate of {id}: {rate} became {now}")
+    return found
+
+
+@pytest.mark.parametrize("size", short_and_full((150, 2), (1_000, 10)))  # hosts, restarts
+def test_a_restart_shows_everything_at_once(
+    start_ego: Callable[..., EgoServer], database_settings: dict[str, str], size: tuple[int, int], slack: float
+) -> None:
+    hosts, restarts = size
+    ego = start_ego(
+        database_settings | {"MIRROR_STAGE_STALE_AFTER_SECONDS": "600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "900"}
+    )
+    fleet = Fleet(hosts)
+    fleet.report(ego)
+    fleet.report(ego)
+    mixed_commands(ego)
+    slowest, computed, wrong = 0.0, 0.0, []
+    for number in range(restarts):
+        fleet.report(ego)
+        saved = lambda: ego.rows("SELECT count(*) FROM alerts")[0][0] >= len(ALARMING)  # noqa: E731
+        wait_until(saved, what="the alerts are saved")
+        wait_until(lambda: len(ego.get("/api/twin/state").json()["links"]) == hosts, what="the tick")
+        time.sleep(0.3)  # the next tick shows the newest round
+        before = everything(ego)
+        if number % 2:
+            ego.kill()
+        else:
+            assert ego.stop() < WHOLE_SECONDS
+        ego.start(wait=False)
+        look = FirstLook(ego).wait()
+        slowest = max(slowest, look.body_seconds, look.frame_seconds)
+        computed = max(computed, ego.cpu_seconds())
+        wrong += differences(before["state"], look.body) + differences(before["state"], look.frame)
+        ego.wait_ready()
+        after = everything(ego)
+        assert after["alerts"] == before["alerts"]
+        assert after["commands"] == before["commands"]
+        assert after["state"]["epoch"] != before["state"]["epoch"]
+    fleet.report(ego)
+    time.sleep(0.5)
+    wrong += differences(look.body, ego.get("/api/twin/state").json() | {"hosts": look.body["hosts"]})
+    print_figures(
+        "T12",
+        restarts=restarts,
+        hosts=len(look.body["hosts"]),
+        alerts=len(after["alerts"]),
+        commands=len(after["commands"]),
+        wrong=len(wrong),
+        slowest_s=slowest,
+        of_it_computing_s=computed,
+    )
+    assert not wrong, "\n".join(wrong[:20])
+    assert len(look.frame["hosts"]) == len(look.body["hosts"]) == hosts + 1
+    assert len(after["alerts"]) == len(ALARMING)
+    assert slowest <= WHOLE_SECONDS * slack
+    assert computed <= WHOLE_SECONDS

@@ -1,0 +1,58 @@
+"""Stopping in the middle of everything: in under 3 s, with nothing that was acknowledged missing."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+from tests.faults import print_figures
+from tests.faults.browsers import GoodBrowser, open_browser
+from tests.faults.load import Batches, Load, stored_samples
+from tests.servers import EgoServer, wait_until
+
+STOP_SECONDS = 3.0
+POLLS = 20
+
+
+def test_it_stops_quickly_in_the_middle_of_everything(
+    start_ego: Callable[..., EgoServer], database_settings: dict[str, str]
+) -> None:
+    ego = start_ego(database_settings)
+    load = Load(ego, Batches(100), connections=4, requests_per_second=20).start()
+    wait_until(lambda: load.acknowledged, what="the first acknowledgement")
+    good = [GoodBrowser(ego.port, stream=stream) for stream in ("full", "delta")]
+    stuck = [open_browser(ego.port, stream=stream, receive_buffer=4096) for stream in ("full", "delta") * 3]
+    answers: list[tuple[int, bytes]] = []
+
+    def poll(number: int) -> None:
+        answer = ego.get(f"/api/commands/pending/waiting-{number}?wait=30", timeout=40)
+        answers.append((answer.status_code, answer.content))
+
+    polls = [threading.Thread(target=poll, args=(number,), daemon=True) for number in range(POLLS)]
+    for thread in polls:
+        thread.start()
+    wait_until(lambda: ego.open_files() >= POLLS + len(good) + len(stuck), what="everything is open")
+    wait_until(lambda: all(browser.ages_seconds for browser in good), what="the browsers see frames")
+
+    seconds = ego.stop()
+    load.stop()
+    for thread in polls:
+        thread.join()
+    for browser in itertools.chain(good, stuck):
+        browser.close()
+    assert ego.process is not None
+    print_figures(
+        "stop",
+        took_s=seconds,
+        polls_answered=len(answers),
+        sockets=len(good) + len(stuck),
+        status=ego.process.returncode,
+    )
+    assert seconds < STOP_SECONDS
+    assert ego.process.returncode == 0
+    assert answers == [(200, b"[]")] * POLLS
+    assert "Traceback" not in ego.log
+    assert set(load.statuses) <= {202, 503}
+    ego.start()
+    assert load.acknowledged <= stored_samples(ego).keys()
