@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from http import HTTPStatus
+from io import BytesIO
 from socket import SHUT_RDWR
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,10 +16,14 @@ from engineio.packet import MESSAGE, Packet
 from flask_socketio import SocketIO
 from gevent.lock import RLock
 
+from mirror_stage.clock import elapsed_seconds
+from mirror_stage.errors import problem_body
+
 SEND_SECONDS = 10.0  # a client that takes nothing for so long is cut
 CLIENT_TO_SERVER_MAX = 16 * 1024
 SOCKETS_PATH = "/socket.io"
-QUEUED_MAX = 200  # packets that may wait for one client: alerts, commands, output
+QUEUED_MAX = 200  # packets that may wait for one client: alerts, commands, output ...
+BACKLOG_SECONDS = 2.0  # ... for longer than this; a rack that dies is a longer burst, and gone in a moment
 _PIECE = 64 * 1024
 
 
@@ -31,6 +37,7 @@ class Realtime:
 
     def __init__(self, socketio: SocketIO):
         self.socketio = socketio
+        self._full_since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         if socketio.server is not None:
             _use_bounded_websockets(socketio.server.eio)
 
@@ -60,10 +67,18 @@ class Realtime:
         socket = server.eio.sockets.get(eio_sid)
         if socket is None:
             return
-        if socket.queue.qsize() >= QUEUED_MAX:
+        if self._is_stuck(socket):
             self.cut(namespace, sid)
         else:
             server.eio.send_packet(eio_sid, packet)
+
+    def _is_stuck(self, socket: Any) -> bool:
+        """Whether more packets than QUEUED_MAX have waited for this client for BACKLOG_SECONDS."""
+        if socket.queue.qsize() < QUEUED_MAX:
+            self._full_since.pop(socket, None)
+            return False
+        now = elapsed_seconds()
+        return now - self._full_since.setdefault(socket, now) >= BACKLOG_SECONDS
 
     def cut(self, namespace: str, sid: str) -> None:
         """End the connection of a client that takes nothing, and forget what waits for it."""
@@ -155,7 +170,8 @@ class WebSocketWall:
     """WSGI middleware outside Socket.IO: websockets get a SendAllSocket, and no compression.
 
     permessage-deflate costs 12.7 ms a client and MB, and lets a client's small message inflate unchecked. REST goes
-    past Socket.IO's own middleware, which makes a class for every request.
+    past Socket.IO's own middleware, which makes a class for every request. A body that a polling client sends is taken
+    before Socket.IO sees it: that would wait for the rest for ever.
     """
 
     def __init__(self, sockets: Any, rest: Any, seconds: float = SEND_SECONDS):
@@ -169,4 +185,20 @@ class WebSocketWall:
             environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
             for eio_sid in parse_qs(environ.get("QUERY_STRING", "")).get("sid", []):  # an upgrade from polling
                 _wire_by_eio_sid[eio_sid] = wire
+        if environ["REQUEST_METHOD"] == "POST" and not self._took_body(environ):
+            body = problem_body(HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {self._seconds:g} s")
+            start_response(
+                "408 Request Timeout", [("Content-Type", "application/problem+json"), ("Connection", "close")]
+            )
+            return [body]
         return self._sockets(environ, start_response)
+
+    def _took_body(self, environ: dict[str, Any]) -> bool:
+        """Whether the whole body came in time; one that is too long is left for Socket.IO to refuse."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > CLIENT_TO_SERVER_MAX:
+            return True
+        with gevent.Timeout(self._seconds, False):
+            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(length))
+            return True
+        return False
