@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +27,14 @@ FRAMES_AHEAD = 2  # a client that has more frames than this to answer is sent no
 WATCHED_MAX = 4
 HOSTS_REFRESHED_PER_MS = 50
 CUT_AFTER: Instant = 10 * SECOND
-_REMEMBERED = 240  # ticks of changes: a minute; who is further behind gets a snapshot
+REMEMBERED_FOR: Instant = 60 * SECOND  # who is further behind gets a snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
     """Which slots a tick changed. Only numbers: a minute of hosts would hold a minute of samples."""
 
+    at: Instant
     touched: frozenset[int]
     upserted: frozenset[int]
     removed: frozenset[int]
@@ -100,11 +102,12 @@ class Frames:
     def tick(self, now: Instant) -> None:
         """Take the twin's changes in and tell every client that can take more."""
         self._take(now)
+        idle = [client for client in self._clients.values() if self._is_idle(client)]  # before a frame makes it busy
         for client in list(self._clients.values()):
             self._send(client, now)
         if now - self._details_sent_at >= DETAILS_EVERY:
             self._details_sent_at = now
-            self._send_details()
+            self._send_details(idle)
 
     def _take(self, now: Instant) -> None:
         changes = self._twin.take_changes()
@@ -117,9 +120,9 @@ class Frames:
         self.revision += 1
         self.generated_at = now
         self._log[self.revision] = Slots(
-            frozenset(changes.touched), frozenset(changes.upserted), frozenset(changes.removed)
+            now, frozenset(changes.touched), frozenset(changes.upserted), frozenset(changes.removed)
         )
-        if len(self._log) > _REMEMBERED:
+        while next(iter(self._log.values())).at < now - REMEMBERED_FOR:
             self._log.popitem(last=False)
         self._bodies.clear()
         self._packets.clear()
@@ -213,8 +216,9 @@ class Frames:
         key = (client.revision, self.revision)
         packet = self._packets.get(key) if client.revision != self.revision else None
         if packet is None:
-            body = self._delta_since(client.revision, now)
-            if body is None or len(body) > len(self.body(with_slots=True)):
+            missed = self._missed_since(client.revision)
+            body = self._delta(client.revision, missed, now) if missed is not None else None
+            if missed is None or body is None or self._is_larger_than_snapshot(body, missed):
                 self._send_snapshot(client, now)
                 return
             packet = encode_event(NAMESPACE, TWIN_DELTA, body)
@@ -222,8 +226,8 @@ class Frames:
                 self._packets[key] = packet
         self._deliver(client, packet, now)
 
-    def _delta_since(self, revision: int, now: Instant) -> bytes | None:
-        """Everything after `revision` as one delta; None if that is too long ago."""
+    def _missed_since(self, revision: int) -> Slots | None:
+        """Everything that changed after `revision`; None if that is too long ago."""
         touched: set[int] = set()
         upserted: set[int] = set()
         removed: set[int] = set()
@@ -234,13 +238,21 @@ class Frames:
             removed |= slots.removed
             touched |= slots.touched
             upserted |= slots.upserted
+        return Slots(self.generated_at, frozenset(touched), frozenset(upserted), frozenset(removed))
+
+    def _is_larger_than_snapshot(self, delta: bytes, missed: Slots) -> bool:
+        """Only whole hosts make a delta large, and encoding a snapshot to compare is work on every host."""
+        return 2 * len(missed.upserted) > len(self._hosts) and len(delta) > len(self.body(with_slots=True))
+
+    def _delta(self, revision: int, missed: Slots, now: Instant) -> bytes:
+        """What was missed after `revision`, as one delta."""
         head = encode.head_of(self.epoch, self.revision, self.generated_at) | {"previous": revision}
         here = self._hosts
         return encode.delta(
             head,
-            sorted(removed),
-            [here[slot] for slot in sorted(upserted) if slot in here],
-            [here[slot] for slot in sorted(touched) if slot in here],
+            sorted(missed.removed),
+            [here[slot] for slot in sorted(missed.upserted) if slot in here],
+            [here[slot] for slot in sorted(missed.touched) if slot in here],
             self._fragments,
             now,
         )
@@ -251,11 +263,9 @@ class Frames:
             client.unseen.append(self.revision)
         self._realtime.send(NAMESPACE, client.sid, packet)
 
-    def _send_details(self) -> None:
+    def _send_details(self, clients: Iterable[Client]) -> None:
         packets: dict[str, Packet] = {}
-        for client in list(self._clients.values()):
-            if not client.watched or not self._is_idle(client):
-                continue
+        for client in clients:
             for hostname in client.watched:
                 host = self._twin.hosts_by_name.get(hostname)
                 if host is None:
