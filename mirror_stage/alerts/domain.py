@@ -114,7 +114,7 @@ def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[str, Alert]
                 found.append(fire(rule, host.hostname, value, now, host.sample.at if host.sample is not None else now))
         elif rule.resolve_at is not None and value <= rule.resolve_at:
             found.append(resolve(alert, now, "value", value))
-        elif value != alert.current_value:
+        elif value != alert.current_value or round(value, 1) != alert.told_value:
             found.append(move(rule, alert, value, now))
     return found
 

@@ -23,4 +23,6 @@ class AlertService:
     def page(self, filters: dict[str, str], page: int, page_size: int) -> tuple[list[Alert], int]:
         """One page of all alerts, newest first, and how many there are."""
         self._save()  # what fired a moment ago is part of the answer
-        return self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+        stored, total = self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+        open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # whose values move in memory only
+        return [open_by_id.get(alert.id, alert) for alert in stored], total

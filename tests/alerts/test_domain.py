@@ -80,6 +80,12 @@ def test_a_value_that_rounds_to_the_same_is_not_told_again() -> None:
     assert kinds(run("cpu_load_high", [90.01, 90.02], seconds=20)) == ["fired", "moved"]
 
 
+def test_a_value_that_settles_is_told_in_the_end() -> None:
+    steps = run("cpu_load_high", [85, 100, 100, 100, 100], seconds=5)
+    assert kinds(steps) == ["fired", "moved", "updated", None, None]
+    assert steps[2][0].alert.current_value == 100
+
+
 def test_versions_count_what_clients_heard() -> None:
     steps = run("cpu_load_high", [90, 95, 60], seconds=11)
     assert [(step[0].kind, step[0].alert.version) for step in steps] == [("fired", 1), ("updated", 2), ("resolved", 3)]
