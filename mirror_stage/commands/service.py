@@ -24,7 +24,10 @@ Answer = TypeVar("Answer")
 
 
 class CommandService:
-    """The command queue. Of the twin it knows only what it is given: a host's policy and when its agent last polled."""
+    """The command queue. Of the twin it knows only what it is given: a host's policy and when its agent last polled.
+
+    Each transaction asks for the time itself: a slow database must hand out nothing that expired while it was waited for.
+    """
 
     def __init__(
         self,
@@ -46,8 +49,8 @@ class CommandService:
     def create(self, new: NewCommand, caller: Caller, key: str | None = None) -> tuple[Command, bool]:
         """The queued command, and whether it is new: the same Idempotency-Key finds the same command."""
         digest = None if key is None else domain.key_digest(key, caller)
-        id, now = str(uuid.uuid4()), self._clock.now()
-        command, is_new = self._write(lambda tx: store.create(tx, new, caller, now, id=id, key=digest), _if_changed)
+        id, now = str(uuid.uuid4()), self._clock.now
+        command, is_new = self._write(lambda tx: store.create(tx, new, caller, now(), id=id, key=digest), _if_changed)
         self._waiters.look_again([command.hostname])
         return command, is_new
 
@@ -69,34 +72,35 @@ class CommandService:
         return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, caller), is_there)
 
     def _claim(self, hostname: str, instance: str | None, limit: int, caller: Caller) -> list[Command]:
-        now = self._clock.now()
+        now = self._clock.now
         again, fresh = self._write(
-            lambda tx: store.claim(tx, hostname, caller, now, instance=instance, limit=limit), lambda answer: answer[1]
+            lambda tx: store.claim(tx, hostname, caller, now(), instance=instance, limit=limit),
+            lambda answer: answer[1],
         )
         return again + fresh
 
     def report(self, id: str, outcome: Outcome, caller: Caller) -> tuple[Command, bool]:
         """The command with its outcome, and whether this report brought it: the first one does."""
-        now = self._clock.now()
-        return self._write(lambda tx: store.report(tx, id, outcome, caller, now), _if_changed)
+        now = self._clock.now
+        return self._write(lambda tx: store.report(tx, id, outcome, caller, now()), _if_changed)
 
     def heartbeat(self, id: str, caller: Caller) -> Lease:
         """The extended lease of a command whose agent shows that it runs."""
-        now = self._clock.now()
-        return self._storage.write(lambda tx: store.heartbeat(tx, id, caller, now))
+        now = self._clock.now
+        return self._storage.write(lambda tx: store.heartbeat(tx, id, caller, now()))
 
     def append_output(self, id: str, chunk: Chunk, caller: Caller) -> Lease:
         """The extended lease; a new chunk goes to those who watch the command."""
-        now = self._clock.now()
-        lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, caller, now))
+        now = self._clock.now
+        lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, caller, now()))
         if is_new:
             self._watchers.hear(id, chunk)
         return lease
 
     def cancel(self, id: str, caller: Caller) -> Command:
         """The command: cancelled if it waited, asked to stop if it runs, closed if it was lost."""
-        now = self._clock.now()
-        command, _ = self._write(lambda tx: store.cancel(tx, id, caller, now), _if_changed)
+        now = self._clock.now
+        command, _ = self._write(lambda tx: store.cancel(tx, id, caller, now()), _if_changed)
         return command
 
     def publish_all(self, commands: Sequence[Command]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mirror_stage.instants import HOUR, SECOND
@@ -49,6 +51,20 @@ def test_finished_claims_and_waiting_commands_do_not_lengthen_a_lease(world: Wor
 def test_what_has_expired_is_never_handed_out_even_before_it_is_reaped(world: World) -> None:
     world.create(expires_in_seconds=10)
     world.clock.advance(10)
+    assert world.claim() == []
+
+
+def test_what_expires_while_a_slow_database_is_waited_for_is_not_handed_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.create(expires_in_seconds=1)
+    write = world.storage.write
+
+    def slow(work: Any) -> Any:
+        world.clock.advance(2)
+        return write(work)
+
+    monkeypatch.setattr(world.storage, "write", slow)
     assert world.claim() == []
 
 
