@@ -24,8 +24,10 @@ def ingest(body: bytes, peer: str | None, *, lenient: bool, clock: Clock, writer
 
     One bad sample refuses the whole batch, unless `lenient`. Raises Invalid with every bad index, and what `submit` raises.
     """
-    with _one_large_body if len(body) > _LARGE else nullcontext(), writer.room(len(body)):
-        return _stored(decode_batch(body), peer, lenient, clock.now, writer)
+    with writer.room(len(body)):
+        with _one_large_body if len(body) > _LARGE else nullcontext():
+            batch = decode_batch(body)
+        return _stored(batch, peer, lenient, clock.now, writer)
 
 
 def _stored(

@@ -1,0 +1,43 @@
+"""Taking a batch in: large bodies are decoded one at a time, and wait for their commits together."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from mirror_stage.history.store import Receipt
+from mirror_stage.metrics.service import ingest
+from tests.builders import SetClock, make_sample
+
+
+class SlowWriter:
+    """A writer whose commits take until `committed` is set."""
+
+    def __init__(self) -> None:
+        self.waiting, self.committed = 0, Event()
+
+    def room(self, _size: int) -> Any:
+        return nullcontext()
+
+    def submit(self, samples: list[Any]) -> Receipt:
+        self.waiting += 1
+        self.committed.wait()
+        return Receipt(len(samples), 0)
+
+
+def test_a_large_body_does_not_wait_for_the_commit_of_another() -> None:
+    samples = [make_sample(f"h{n}", tags={f"tag-{m}": "x" * 20 for m in range(40)}) for n in range(300)]
+    body = json.dumps({"samples": samples}).encode()
+    assert len(body) > 256 * 1024
+    writer: Any = SlowWriter()
+    clock: Any = SetClock()
+    posts = [gevent.spawn(ingest, body, None, lenient=False, clock=clock, writer=writer) for _ in range(3)]
+    with gevent.Timeout(10):
+        while writer.waiting < 3:
+            gevent.sleep(0.01)
+    writer.committed.set()
+    assert [post.get(timeout=10)["accepted"] for post in posts] == [300, 300, 300]
