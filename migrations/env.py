@@ -28,4 +28,6 @@ with migrate.db.engine.connect() as connection:
         **migrate.configure_args,
     )
     with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large history takes its time
         context.run_migrations()

@@ -29,6 +29,13 @@ READ_DEADLINE_SECONDS = 2.0
 WRITE_DEADLINE_SECONDS = 10.0  # PostgreSQL: a server that neither answers nor refuses
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 2**20
 
+_SERVER_SETTINGS = {
+    "timezone": "utc",
+    "synchronous_commit": "on",
+    "statement_timeout": 8000,
+    **{"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3},  # a dead owner lets go
+}
+
 Answer = TypeVar("Answer")
 Tx = Connection  # what stores get: an open transaction
 Work = Callable[[Tx], Answer]
@@ -46,7 +53,7 @@ def engine_options(config: Config) -> dict[str, object]:
     if config.is_postgresql:
         connect_args = {
             "connect_timeout": 5,
-            "options": "-c timezone=utc -c synchronous_commit=on -c statement_timeout=8000",
+            "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items()),
             "sslmode": "require" if config.db_ssl else "prefer",
         }
         said = make_url(config.database_url).query  # what the URL says itself stands
