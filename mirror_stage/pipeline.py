@@ -28,7 +28,7 @@ from mirror_stage.metrics.domain import Sample
 from mirror_stage.realtime import Realtime
 from mirror_stage.storage.db import Storage, Tx, attempt
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import Arrival, Host, Role
+from mirror_stage.twin.domain import Arrival, Host, Role, not_after
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.state import Twin
 from mirror_stage.twin.stream import Frames
@@ -145,20 +145,23 @@ class Pipeline:
     def _ids(self, tx: Tx, samples: Iterable[Sample], found: Found) -> dict[str, int]:
         """The ids of the hosts of these samples; unknown ones are registered in this transaction. Raises Refused."""
         known = self._registry.ids_by_hostname
-        if found:
-            known = known | {hostname: host_id for hostname, (host_id, _) in found.items()}
+        ids = {hostname: host_id for hostname, (host_id, _) in found.items()}
         unknown: dict[str, Sample | None] = {}
         for sample in samples:
-            if sample.hostname not in known:
-                unknown.setdefault(sample.hostname, sample)
+            if sample.hostname not in ids:
+                host_id = known.get(sample.hostname)  # asked once: a host may be removed while this transaction waits
+                if host_id is None:
+                    unknown.setdefault(sample.hostname, sample)
+                else:
+                    ids[sample.hostname] = host_id
         if not unknown:
-            return known
-        if len(known) + len(unknown) > self._max_hosts:
+            return ids
+        if len(known) + len(found) + len(unknown) > self._max_hosts:
             full = f"{self._max_hosts} hosts are known and no more are taken; raise MIRROR_STAGE_MAX_HOSTS"
             raise Refused(full, retry_after=60)
         registered = twin_store.register(tx, unknown, self.twin.hub)
         found.update(registered)
-        return known | {hostname: host_id for hostname, (host_id, _) in registered.items()}
+        return ids | {hostname: host_id for hostname, (host_id, _) in registered.items()}
 
     # ------------------------------------------------------------------ owner
 
@@ -248,20 +251,20 @@ class Pipeline:
         if host.role != Role.HOST:
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
         now = self._clock.now()
+        cancelled = self._storage.write(lambda tx: self._remove(tx, host, now))
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
-        cancelled = self._storage.write(lambda tx: self._remove(tx, host, [t.alert for t in transitions], now))
         self._registry.drop(hostname)
         self.twin.forget(hostname)
         self._details.pop(host.id, None)
         self._apply(transitions)
         self._publish(transitions)
         self._tell_cancelled(cancelled)
+        self.save()
         self.tick()
 
     @staticmethod
-    def _remove(tx: Tx, host: Host, resolved: list[Alert], now: Instant) -> list[Command]:
+    def _remove(tx: Tx, host: Host, now: Instant) -> list[Command]:
         twin_store.remove(tx, host.id, now)
-        alert_store.save(tx, resolved)
         return command_store.cancel_pending_of(tx, host.hostname, "host removed", EGO, now)
 
     # ------------------------------------------------------------------ saving and restoring
@@ -327,8 +330,7 @@ class Pipeline:
             if host.sample is not None or host.role is Role.HUB:
                 self._restore_host(host, details)
         self.open_alerts.restore(self._storage.read(alert_store.load_active))
-        strangers = [alert for alert in self.open_alerts.all() if alert.hostname not in self.twin.hosts_by_name]
-        self._apply([resolve(alert, self._started_at, "host-removed") for alert in strangers])
+        self._end_orphans()
         for hostname in {alert.hostname for alert in self.open_alerts.all()}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
         self._replay(saved_at)
@@ -336,7 +338,17 @@ class Pipeline:
         self.is_ready = True
         self.tick()
 
+    def _end_orphans(self) -> None:
+        """Resolve alerts of hosts that were removed and of rules that are no longer in force: nothing else would."""
+        rules = {rule.name for rule in self.rules}
+        for alert in self.open_alerts.all():
+            if alert.hostname not in self.twin.hosts_by_name:
+                self._apply([resolve(alert, self._started_at, "host-removed")])
+            elif alert.metric not in rules:
+                self._apply([resolve(alert, self._started_at, "rule-removed")])
+
     def _restore_host(self, host: Host, details: str | None) -> None:
+        host = not_after(host, self._started_at)
         if host.role is Role.HUB and host.sample is None:
             host = replace(host, ip=self.twin.hub_ip)
         if host.sample is not None and details is not None:
@@ -347,12 +359,15 @@ class Pipeline:
     def _replay(self, saved_at: Instant) -> None:
         """Fold what arrived after the last save, as it came: of what a host sent at once the last is its newest."""
         names = {host.id: host.hostname for host in self.twin.hosts_by_name.values()}
+        arrivals = {host.id: host.sample.received_at for host in self.twin.hosts_by_name.values() if host.sample}
         rows = self._storage.read(lambda tx: history.received_since(tx, saved_at, names))
+        rows = [(id, values) for id, values in rows if values["received_at"] >= arrivals.get(id, 0)]
         newest_rows = {(host_id, values["received_at"]): n for n, (host_id, values) in enumerate(rows)}
         for n, (host_id, values) in enumerate(rows):
             newest = self.twin.hosts_by_name[names[host_id]].sample
             if newest is not None:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
+                values["received_at"] = min(values["received_at"], self._started_at)
                 self.absorb([replace(newest, **values, is_newest_of_request=is_newest)])
 
 

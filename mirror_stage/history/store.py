@@ -12,13 +12,14 @@ from mirror_stage.errors import BadRow
 from mirror_stage.history.models import HostMetricSample
 from mirror_stage.instants import MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
+from mirror_stage.storage.rows import KEEP_FIRST, insert_new_rows, insert_rows
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
 GAUGES = (
     "cpu_load", "memory_used_percent", "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature",
     "gpu_temperature", "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
 )  # fmt: skip
+IN_FLIGHT = MINUTE  # the longest that a sample can wait for its commit
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES)
 
 
@@ -45,9 +46,12 @@ def append_together(
 
 
 def append(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str, int]) -> Receipt:
-    """The receipt of one batch. Of two samples of one host and instant the first stays."""
-    stored = insert_rows(tx, _TABLE, _COLUMNS, [_row(sample, ids_by_hostname) for sample in samples], KEEP_FIRST)
-    return Receipt(len(samples), len(samples) - stored)
+    """The receipt of one batch. Of two samples of one host and instant the first stays, the other is marked."""
+    rows = [_row(sample, ids_by_hostname) for sample in samples]
+    new = insert_new_rows(tx, _TABLE, _COLUMNS, rows)
+    for sample, row in zip(samples, rows, strict=True):
+        sample.is_repeated = row[:3] not in new
+    return Receipt(len(samples), len(samples) - len(new))
 
 
 def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
@@ -74,15 +78,21 @@ def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
 
 
 def received_since(tx: Connection, since: Instant, ids: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:
-    """(host id, fields of a Sample) of what arrived after `since`, in order of arrival.
+    """(host id, fields of a Sample) of what arrived after `since`, or a minute before it, in order of arrival.
 
-    Only what lies at most 10 minutes before `since` is looked at: older samples are history for the twin anyway.
+    A sample is stamped before it waits for its commit, so one that arrived before `since` may be unknown to the twin that
+    was saved then. Only what lies at most 10 minutes before `since` is looked at: of a host whose clock is further
+    behind, what came after the last save stays unseen until its next sample.
     """
     table = _TABLE.c
     arrived = table.at_second * 1000 + table.at_ms + table.received_after_ms
     statement = (
         select(_TABLE)
-        .where(table.at_second >= (since - 10 * MINUTE) // SECOND, arrived > since, table.host_id.in_(list(ids)))
+        .where(
+            table.at_second >= (since - 10 * MINUTE) // SECOND,
+            arrived > since - IN_FLIGHT,
+            table.host_id.in_(list(ids)),
+        )
         .order_by(arrived, table.at_second, table.at_ms)
     )
     found = []

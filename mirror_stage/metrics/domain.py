@@ -33,7 +33,8 @@ class BadField(ValueError):
 class Sample:
     """One host at one instant. Loads in percent, counters in bytes since boot; None is unknown.
 
-    `reported_at` is the agent's clock; `received_at` and `at` are set by `stamp`. `at` is the key in the history.
+    `reported_at` is the agent's clock; `received_at` and `at` are set by `stamp`. `at` is the key in the history, which
+    says `is_repeated`.
     """
 
     hostname: str
@@ -62,6 +63,7 @@ class Sample:
     received_at: Instant = 0
     at: Instant = 0
     is_newest_of_request: bool = True
+    is_repeated: bool = False  # it was stored before
 
     @property
     def order(self) -> tuple[Instant, Instant]:

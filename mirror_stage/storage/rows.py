@@ -27,9 +27,22 @@ def insert_rows(
     if not rows:
         return 0
     statement = _insert_statement(table, columns, conflict, tx.dialect.name)
+    return tx.exec_driver_sql(statement, _parameters(tx, rows)).rowcount
+
+
+def insert_new_rows(
+    tx: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]
+) -> set[tuple[Any, ...]]:
+    """The primary keys of those `rows` that were not there before; the others are left as they are."""
+    keys = ", ".join(column.name for column in table.primary_key)
+    statement = f"{_insert_statement(table, columns, KEEP_FIRST, tx.dialect.name)} RETURNING {keys}"
+    return {tuple(row) for row in tx.exec_driver_sql(statement, _parameters(tx, rows))}
+
+
+def _parameters(tx: Connection, rows: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
     if tx.dialect.name == "sqlite":
-        return tx.exec_driver_sql(statement, (orjson.dumps(rows).decode(),)).rowcount
-    return tx.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True))).rowcount
+        return (orjson.dumps(rows).decode(),)
+    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 @lru_cache(maxsize=64)

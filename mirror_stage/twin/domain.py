@@ -105,8 +105,9 @@ class Arrival(StrEnum):
 def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
     """How `sample` stands to the host's newest one, and the run of late samples after it.
 
-    A late sample counts towards re-anchoring if it is the newest of its host in its request and its clock gained at
-    most REANCHOR_LEAD on EGO's: otherwise an agent that sends its backlog would move the twin back in time.
+    A late sample counts towards re-anchoring if it was not stored before, is the newest of its host in its request, and
+    its clock gained at most REANCHOR_LEAD on EGO's: otherwise an agent that sends something again, or its backlog, would
+    move the twin back in time.
     """
     newest = host.sample
     if newest is None or sample.order > newest.order:
@@ -120,7 +121,7 @@ def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
 
 
 def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
-    if not sample.is_newest_of_request:
+    if sample.is_repeated or not sample.is_newest_of_request:
         return run
     if (
         run is None
@@ -181,6 +182,14 @@ def gauges(sample: Sample, rates: Rates | None, utilization: float | None) -> Ga
 def without_rates(host: Host, status: Status) -> Host:
     """The host in another status, its throughput unknown."""
     return replace(host, status=status, rates=None, utilization=None, gauges=(*host.gauges[:5], None, None, None))
+
+
+def not_after(host: Host, now: Instant) -> Host:
+    """The host, never seen later than `now`: EGO's clock may have been set back while it was down."""
+    if host.last_seen_at is None or host.sample is None or max(host.last_seen_at, host.sample.received_at) <= now:
+        return host
+    sample = replace(host.sample, received_at=min(host.sample.received_at, now))
+    return replace(host, sample=sample, last_seen_at=min(host.last_seen_at, now))
 
 
 def clamped(utilization: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.domain import RULES, Rule
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.config import Config
 from mirror_stage.pipeline import Pipeline
@@ -36,6 +36,7 @@ class Bench:
     heard: Heard = field(default_factory=Heard)
     cancelled: list[Any] = field(default_factory=list)
     max_hosts: int = 10_000
+    rules: tuple[Rule, ...] = RULES
 
     def __post_init__(self) -> None:
         self.open_alerts = OpenAlerts()
@@ -46,7 +47,7 @@ class Bench:
             storage=self.storage,
             twin=self.twin,
             open_alerts=self.open_alerts,
-            rules=RULES,
+            rules=self.rules,
             realtime=self.heard,  # type: ignore[arg-type]
             clock=self.clock,  # type: ignore[arg-type]
             max_hosts=self.max_hosts,
@@ -54,8 +55,8 @@ class Bench:
         )
         self.pipeline.restore()
 
-    def again(self) -> Bench:
-        return Bench(self.storage, self.clock)
+    def again(self, **kwargs: Any) -> Bench:
+        return Bench(self.storage, self.clock, **kwargs)
 
     def post(self, *samples: dict[str, Any]) -> Any:
         """Admit one batch now; its receipt."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from mirror_stage.alerts.domain import RULES
 from mirror_stage.errors import Conflict, NotFound, Refused, Unavailable
 from mirror_stage.history.store import Receipt
 from mirror_stage.twin.domain import Status
@@ -235,3 +236,73 @@ def test_an_offline_host_carries_nothing_any_more(bench: Bench) -> None:
     bench.pipeline.tick()
     assert bench.twin.hosts_by_name["a"].rates is None
     assert bench.twin.hosts_by_name["core-switch"].gauges[5:7] == (None, None)
+
+
+def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    bench.clock.advance(5)
+    waiting = decoded(make_sample("a", at=bench.clock.now(), cpu_percent=95), received_at=bench.clock.now())
+    bench.clock.advance(1)
+    bench.post(make_sample("b", at=bench.clock.now()))
+    bench.pipeline.save()  # while that sample waits for its commit
+    bench.pipeline.admit([waiting])
+    again = bench.again()
+    restored = again.twin.hosts_by_name["a"].sample
+    assert restored is not None
+    assert (restored.cpu_load, restored.at) == (95, waiting[0].at)
+    assert [alert.metric for alert in again.open_alerts.all()] == ["cpu_load_high"]
+
+
+def test_what_is_sent_again_never_moves_the_twin_back(bench: Bench) -> None:
+    sent = [make_sample("a", at=bench.clock.advance(5), cpu_percent=n) for n in range(6)]
+    for sample in sent:
+        bench.post(sample)
+    assert [bench.post(sample).duplicates for sample in sent[1:5]] == [1, 1, 1, 1]  # their answers were lost
+    sample = bench.twin.hosts_by_name["a"].sample
+    assert sample is not None
+    assert sample.cpu_load == 5
+
+
+def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    write = bench.storage.write
+
+    def overtaken(work: Any) -> Any:
+        monkeypatch.undo()
+        bench.post(make_sample("a", at=bench.clock.advance(1), cpu_percent=95))
+        return write(work)
+
+    monkeypatch.setattr(bench.storage, "write", overtaken)
+    bench.pipeline.forget("a")
+    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
+    assert bench.open_alerts.all() == []
+    assert bench.again().open_alerts.all() == []
+
+
+def test_an_alert_of_a_rule_that_is_no_longer_in_force_ends_at_the_start(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95))
+    bench.pipeline.save()
+    again = bench.again(rules=tuple(rule for rule in RULES if rule.name != "cpu_load_high"))
+    assert again.open_alerts.all() == []
+    assert again.twin.hosts_by_name["a"].severity is None
+    again.pipeline.save()
+    rows = bench.storage.read(lambda tx: tx.execute(text("SELECT status, resolved_reason FROM alerts")).all())
+    assert [tuple(row) for row in rows] == [("resolved", "rule-removed")]
+
+
+def test_a_clock_that_was_set_back_while_ego_was_down_hides_no_silence(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
+    bench.pipeline.save()
+    bench.clock.advance(-3600)
+    again = bench.again()
+    again.clock.advance(30)
+    again.post(make_sample("b", at=again.clock.now()))
+    again.clock.advance(31)
+    again.pipeline.sweep()
+    assert (statuses(again)["a"], statuses(again)["b"]) == (Status.OFFLINE, Status.STALE)
+    assert again.told() == [("fired", "host_offline")]
+    last_seen = again.twin.hosts_by_name["b"].last_seen_at
+    assert last_seen is not None
+    assert last_seen <= again.clock.now()
