@@ -193,6 +193,13 @@ def test_nothing_acknowledged_is_lost_when_ego_is_killed(ego: EgoServer) -> None
     assert len(acknowledged) > 50
     assert created
     ego.start()
+    hosts = {sample["hostname"] for sample in acknowledged}
+    newest = {name: max(instant_of(sample) for sample in acknowledged if sample["hostname"] == name) for name in hosts}
+    frame = snapshot(ego)
+    for name in hosts:
+        assert host_of(frame, name) is not None
+        reported = instant(ego.get(f"/api/hosts/{name}").json()["reportedAt"])
+        assert reported.timestamp() >= newest[name]  # one that was stored but not answered may be newer
     for first in range(0, len(acknowledged), 500):
         part = acknowledged[first : first + 500]
         assert post(ego, *part)["duplicates"] == len(part)  # each of them was there
@@ -201,13 +208,6 @@ def test_nothing_acknowledged_is_lost_when_ego_is_killed(ego: EgoServer) -> None
     for command_id in created:
         assert command(ego, command_id)["status"] == "pending"
         assert [row["version"] for row in events(ego, command_id)] == [1]
-    hosts = {sample["hostname"] for sample in acknowledged}
-    newest = {name: max(instant_of(sample) for sample in acknowledged if sample["hostname"] == name) for name in hosts}
-    frame = snapshot(ego)
-    for name in hosts:
-        assert host_of(frame, name) is not None
-        reported = instant(ego.get(f"/api/hosts/{name}").json()["reportedAt"])
-        assert reported.timestamp() >= newest[name]  # one that was stored but not answered may be newer
 
 
 def instant_of(sample: dict[str, Any]) -> float:

@@ -176,13 +176,10 @@ def host_when(
     """A host's entry as soon as it meets a condition; asked for alone, because the snapshot of a whole suite is long."""
 
     def found() -> dict[str, Any] | None:
-        answer = ego.get(f"/api/hosts/{hostname}")
-        return answer.json() if answer.status_code == 200 and condition(answer.json()) else None
+        items = ego.get("/api/hosts", params={"search": hostname}).json()["items"]
+        return next((item for item in items if item["hostname"] == hostname and condition(item)), None)
 
-    wait_until(found, seconds, what=f"{hostname} is as it should be")
-    entry = host_of(snapshot(ego), hostname)
-    assert entry is not None
-    assert condition(entry), "one host and the snapshot show different ticks"
+    entry: dict[str, Any] = wait_until(found, seconds, what=f"{hostname} is as it should be")
     return entry
 
 

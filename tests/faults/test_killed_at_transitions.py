@@ -225,6 +225,7 @@ def cut(ego: EgoServer, times: int) -> None:
     print(
         f"T16: transitions {len(TRANSITIONS)}, kills {kills}, heard of {heard}, running without lease {running[0][0]}"
     )
+    assert times == 1 or 0 < heard < kills  # the plug was pulled on both sides of the commit
     assert running == [(0,)]
     assert command(ego, bystander)["status"] == "running"  # no false `lost`
 

@@ -53,7 +53,7 @@ def test_a_hanging_part_gets_no_second_thread_and_comes_back_when_it_has_returne
     began = time.monotonic()
     for _ in range(5):
         assert parts.read({"hangs": gate.part}) == {}
-    assert time.monotonic() - began < 0.1, "a part known to hang is not waited for"
+    assert time.monotonic() - began < 0.2, "a part known to hang is not waited for: that would be five times 0.2 s"
     assert gate.starts == 1
     gate.opened.set()
     assert parts.read({}) == {}

@@ -149,7 +149,7 @@ gevent.joinall(asking)
 count = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM ego_state")).scalar())
 try: storage.read(lambda tx: tx.execute(text("DELETE FROM ego_state")))
 except Unavailable: print("read-only", end=" ")
-print(count, refused, time.monotonic() > written_at, max(gaps) < 0.5)
+print(count, refused, time.monotonic() > written_at, max(gaps) < 1.5)
 storage.close()
 """
 
