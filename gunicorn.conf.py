@@ -26,5 +26,6 @@ accesslog = None
 
 on_starting = serving.on_starting
 when_ready = serving.when_ready
+post_fork = serving.post_fork
 post_worker_init = serving.post_worker_init
 worker_exit = serving.worker_exit

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -117,6 +118,12 @@ def when_ready(server: Any) -> None:
     _refuse_exposure([_text_of(listener.getsockname()) for listener in server.LISTENERS], settings_or_exit())
 
 
+def post_fork(_server: Any, _worker: Any) -> None:
+    """In the worker, first: a signal ends it at once until it has its own handlers. The master's would swallow it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def post_worker_init(worker: Any) -> None:
     """In the worker, patched, before it accepts: start EGO, and watch for the signal that ends it."""
     from flask import Flask
@@ -173,6 +180,8 @@ def _log_greenlet_errors(worker: Any) -> None:
     def print_exception(context: Any, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(context, tuple):
             return  # work in a native thread: whoever waits for it gets the error
+        if issubclass(kind, SystemExit):
+            return  # gunicorn's way of leaving
         worker.log.error("%s ended by an error", context, exc_info=(kind, error, trace))
 
     gevent.get_hub().print_exception = print_exception

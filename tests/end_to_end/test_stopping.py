@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import websocket
 
-from tests.servers import ROOT, EgoServer
+from tests.servers import ROOT, EgoServer, wait_until
 
 PROGRAMS = {
     "serve": ["mirror_stage.cli", "serve"],
@@ -66,6 +66,21 @@ def test_it_stops_with_everything_open(ego: EgoServer, told: signal.Signals) -> 
     assert [event for event in events if event["level"] not in {"debug", "info"}] == []
     for client in (*sockets, idle, half_sent):
         client.close()
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_at_once_while_it_starts(tmp_path: Path, told: signal.Signals) -> None:
+    server = EgoServer(tmp_path)
+    with (tmp_path / "ego.log").open("w") as log:
+        serve = [sys.executable, "-m", *PROGRAMS["serve"]]
+        process = subprocess.Popen(serve, cwd=tmp_path, env=server.environment, stderr=log)
+    try:
+        wait_until(lambda: "Booting worker" in server.log, 20, what="the worker is there")
+        process.send_signal(told)
+        assert process.wait(timeout=STOP_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def open_socket(port: int, namespace: str) -> websocket.WebSocket:
