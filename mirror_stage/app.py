@@ -78,6 +78,8 @@ def create_app(config: Config | None = None, *, open_storage: bool = True) -> Fl
         ping_interval=10,
         ping_timeout=10,
         always_connect=False,
+        logger=logging.getLogger("socketio"),  # else each adds a handler of its own, whose lines are no JSON
+        engineio_logger=logging.getLogger("engineio"),
     )
     ego = app.extensions["mirror_stage"] = _wire(config, socketio)
     scheduler.init_app(app, ego)
@@ -159,6 +161,7 @@ def _start(app: Flask) -> None:
     ego = app.extensions["mirror_stage"]
     while not _opened(app):
         gevent.sleep(1)
+    log.info("ready: %d hosts are known", len(ego.pipeline.twin.hosts_by_name))
     ego.writer.start()
     app.extensions["mirror_stage_scheduler"].start()
 

@@ -123,6 +123,8 @@ def database(settings: Config) -> Finding:
         advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
         if not settings.is_postgresql:
             advice = "move the file away and start again, or restore a backup"
+            if "unable to open" in str(error):
+                advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
     kind = "PostgreSQL" if settings.is_postgresql else f"SQLite, {settings.sqlite_path}"
     head = _head()
@@ -182,7 +184,7 @@ CHECKS: tuple[Callable[[Config], Finding], ...] = (
 def taken(settings: Config) -> str | None:
     """Why EGO cannot listen where the settings say, and who does if that can be known; None if it can."""
     if settings.bind.startswith("unix:"):
-        return None  # gunicorn replaces a socket that is left over
+        return _who_answers_at(settings.bind.removeprefix("unix:"))
     name = settings.bind.strip("[]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(name, settings.port, type=socket.SOCK_STREAM)[0]
@@ -193,6 +195,16 @@ def taken(settings: Config) -> str | None:
         who = _who_listens(settings.port)
         return f"taken by {who}" if who else (error.strerror or str(error)).lower()
     return None
+
+
+def _who_answers_at(path: str) -> str | None:
+    """Why a Unix socket is taken; None if nobody answers there: gunicorn replaces one that is left over."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return None
+    return "taken by a server that answers there"
 
 
 def _who_listens(port: int) -> str | None:

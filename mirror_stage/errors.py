@@ -113,10 +113,18 @@ def problem_response(problem: Problem) -> Response:
     return response
 
 
+_IN_OUR_WORDS = {
+    404: "there is no such route; /api/openapi.json lists all that there are",
+    405: "this route does not take this method; Allow names those that it takes",
+}
+
+
 def _http_exception_response(error: HTTPException) -> Response:
     """Werkzeug's own refusals (404, 405, ...) in the same form; its headers (Allow) stay."""
     code = error.code or 500
-    detail = f"{request.method} {request.path}: {error.description or HTTPStatus(code).phrase}"
+    detail = (
+        f"{request.method} {request.path}: {_IN_OUR_WORDS.get(code) or error.description or HTTPStatus(code).phrase}"
+    )
     response = Response(problem_body(code, detail), code, mimetype="application/problem+json")
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:

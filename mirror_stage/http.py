@@ -86,7 +86,13 @@ def read_body(most: int) -> bytes:
 
 
 def init_app(app: Flask) -> None:
-    """Give back what a request's body was granted when the request ends."""
+    """Give back what a request's body was granted when the request ends; an answer without a body has no type."""
+
+    @app.after_request
+    def bare(response: Response) -> Response:
+        if response.status_code == 204 or request.method == "OPTIONS":
+            response.headers.pop("Content-Type", None)
+        return response
 
     @app.teardown_request
     def release(_error: BaseException | None) -> None:

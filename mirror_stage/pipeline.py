@@ -88,7 +88,12 @@ class Pipeline:
         self._started_at: Instant = clock.now()
         self._saving = BoundedSemaphore(1)
         self.is_ready = False
-        self.is_degraded = False
+        self.trouble: str | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the last commit failed."""
+        return self.trouble is not None
 
     # ------------------------------------------------------------------ edge
 
@@ -116,10 +121,12 @@ class Pipeline:
             problem = why if isinstance(why, Problem) else Invalid(f"the database refuses these samples: {why}")
             if not self.is_degraded:
                 log.warning("samples are refused, the live view goes on: %s", problem.detail)
-            self.is_degraded = True
+            self.trouble = problem.detail
             return [problem] * len(batches)
         self._registry.take(found)
-        self.is_degraded = False
+        if self.is_degraded:
+            log.info("samples are stored again")
+        self.trouble = None
         return answers
 
     def _append_together(self, tx: Tx, batches: Sequence[Sequence[Sample]], found: Found) -> list[Receipt]:

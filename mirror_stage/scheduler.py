@@ -105,12 +105,19 @@ class Scheduler:
             job.modify(next_run_time=now + timedelta(milliseconds=1))
 
 
+_complaints: dict[str, str] = {}  # by job: what was logged last, so that an outage is one line and not one a second
+
+
 def _guarded(job: Job, ego: Ego) -> None:
-    """A job's failure is logged and costs this one run."""
+    """A job's failure is logged, once while it lasts, and costs this one run."""
     try:
         job.run(ego)
+        if _complaints.pop(job.name, None):
+            log.info("%s: works again", job.name)
     except Problem as why:
-        log.warning("%s: %s; it runs again", job.name, why.detail)
+        if _complaints.get(job.name) != why.detail:
+            log.warning("%s: %s; it runs again", job.name, why.detail)
+        _complaints[job.name] = why.detail
     except Exception:
         log.exception("%s failed; it runs again", job.name)
 

@@ -89,7 +89,8 @@ class Alert:
 
     @property
     def message(self) -> str:
-        return f"{self.hostname}: {MESSAGES[self.metric].format(value=f'{self.current_value:.4g}')}"
+        value = f"{self.current_value:,.0f}" if abs(self.current_value) >= 1_000 else f"{self.current_value:.4g}"
+        return f"{self.hostname}: {MESSAGES[self.metric].format(value=value)}"
 
 
 @dataclass(frozen=True, slots=True)

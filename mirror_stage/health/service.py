@@ -18,7 +18,7 @@ def checks(ego: Ego, *, scheduler_is_running: bool) -> dict[str, dict[str, Any]]
     return {
         "database": _database(ego),
         "redis": _redis(ego),
-        "writer": {"ok": not ego.writer.is_full and not ego.pipeline.is_degraded, "detail": ego.writer.description},
+        "writer": _writer(ego),
         "twin": {"ok": ego.pipeline.is_ready, "detail": "restored" if ego.pipeline.is_ready else ego.why_not_ready},
         "scheduler": {"ok": scheduler_is_running, "detail": "running" if scheduler_is_running else "not running"},
         "clock": _clock(ego),
@@ -30,6 +30,14 @@ def _database(ego: Ego) -> dict[str, Any]:
         return {"ok": True, "latencyMs": round(ego.storage.latency_ms(), 2), "detail": ego.storage.description}
     except Problem as why:
         return {"ok": False, "detail": why.detail}
+
+
+def _writer(ego: Ego) -> dict[str, Any]:
+    trouble = ego.pipeline.trouble
+    detail = (
+        ego.writer.description if trouble is None else f"{ego.writer.description}; the last commit failed: {trouble}"
+    )
+    return {"ok": trouble is None and not ego.writer.is_full, "detail": detail}
 
 
 def _redis(ego: Ego) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mirror_stage.errors import BadRow, OutcomeUnknown, Problem, Unavailable
 READ_DEADLINE_SECONDS = 2.0
 WRITE_DEADLINE_SECONDS = 10.0  # PostgreSQL: a server that neither answers nor refuses
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 2**20
+STORAGE_FULL = "storage-full"
 
 _SERVER_SETTINGS = {
     "timezone": "utc",
@@ -359,7 +360,8 @@ def translated() -> Iterator[None]:
     except _BAD_ROW as error:
         raise BadRow(_why(error)) from error
     except (exc.SQLAlchemyError, sqlite3.Error) as error:
-        raise Unavailable(f"the database does not answer: {_why(error)}") from error
+        why = _why(error)
+        raise Unavailable(why if why.startswith(STORAGE_FULL) else f"the database does not answer: {why}") from error
 
 
 def _why(error: BaseException) -> str:
@@ -367,7 +369,7 @@ def _why(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     if "full" in line and "disk" in line:
-        return f"storage-full: {line}; free some space"
+        return f"{STORAGE_FULL}: {line}; free some space"
     if "interrupted" in line or "statement timeout" in line:
         return f"the question took longer than {READ_DEADLINE_SECONDS:g} s; ask for less"
     return line

@@ -47,6 +47,16 @@ def test_a_free_port_is_fine(settings: Config) -> None:
     assert doctor.port(settings).level == "ok"
 
 
+def test_a_unix_socket_is_taken_only_while_somebody_answers_there(settings: Config, tmp_path: Path) -> None:
+    at_socket = replace(settings, bind=f"unix:{tmp_path / 'ego.sock'}")
+    assert doctor.taken(at_socket) is None
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "ego.sock"))
+        server.listen()
+        assert "taken" in str(doctor.taken(at_socket))
+    assert doctor.taken(at_socket) is None  # left over
+
+
 @pytest.mark.usefixtures("other_program")
 def test_a_taken_port_is_a_problem_and_says_by_whom(settings: Config) -> None:
     finding = doctor.port(settings)
