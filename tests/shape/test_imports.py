@@ -129,3 +129,15 @@ def test_only_the_clock_asks_for_the_time(module: str) -> None:
     asks = [call for call in ("time.time()", "datetime.now(", "utcnow(") if call in source]
     allowed = {"mirror_stage.scheduler", "mirror_stage.logs", "mirror_stage.doctor"}
     assert not asks or module in allowed or place(module)[0] == "reflector", f"{module}: {asks}"
+
+
+SIMULATOR_SHELLS = {"client", "engine", "responder", "console"}
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if place(m)[0] == "simulator"])
+def test_the_simulator_knows_of_ego_only_the_wire(module: str) -> None:
+    may = {"simulator", "instants", "clock", "__version__"}
+    assert {place(name)[0] or place(name)[1] for name in own(module)} <= may
+    if place(module)[1] not in SIMULATOR_SHELLS:
+        assert not third_party(module) & ONLY_STANDARD
+        assert "clock" not in {place(name)[1] for name in own(module)}

@@ -1,0 +1,125 @@
+"""One kept-alive HTTP connection to an EGO, as an agent has it."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+ANSWER_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 5.0  # that a Retry-After makes anybody of the fleet wait
+
+
+class BadAddress(ValueError):
+    """What was given is no address of an EGO."""
+
+
+class Unanswered(Exception):
+    """No answer came: nobody listens, the connection broke, or it took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What EGO answered."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+    @property
+    def json(self) -> Any:
+        """The decoded body. Raises Unanswered if something else than EGO wrote it."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise Unanswered(f"the answer is no JSON: {self.body[:80]!r}") from error
+
+    @property
+    def reason(self) -> str:
+        """Why it was refused, in EGO's words."""
+        try:
+            problem = orjson.loads(self.body)
+            return f"{self.status} {problem['detail']}"
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return f"{self.status} {self.body[:120].decode(errors='replace')}"
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long EGO wants to be left alone, within reason."""
+        text = self.retry_after or ""
+        return min(float(text), LONGEST_WAIT_SECONDS) if text.isdigit() else 0.0
+
+
+class Client:
+    """Asks one thing after the other; connects when it must. `ego` is an address such as http://10.0.0.100:3000."""
+
+    def __init__(self, ego: str):
+        scheme, host, port, self._prefix = parse_address(ego)
+        kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        self._http = kind(host, port, timeout=ANSWER_SECONDS)
+
+    def get(self, path: str, seconds: float = ANSWER_SECONDS) -> Answer:
+        """The answer within so many seconds. Raises Unanswered."""
+        return self._ask("GET", path, None, seconds)
+
+    def post(self, path: str, body: bytes) -> Answer:
+        """The answer. Raises Unanswered; EGO may have done it all the same."""
+        return self._ask("POST", path, body, ANSWER_SECONDS)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Answer:
+        is_kept = self._http.sock is not None
+        try:
+            return self._ask_once(method, path, body, seconds)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+            if not is_kept:
+                raise Unanswered(_words(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unanswered(_words(error)) from error
+        try:  # EGO had closed the connection while it was idle; everything an agent asks may be asked again
+            return self._ask_once(method, path, body, seconds)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unanswered(_words(error)) from error
+
+    def _ask_once(self, method: str, path: str, body: bytes | None, seconds: float) -> Answer:
+        connection = self._http
+        connection.timeout = seconds
+        if connection.sock is not None:
+            connection.sock.settimeout(seconds)
+        is_done = False
+        try:
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(method, self._prefix + path, body, headers)
+            response = connection.getresponse()
+            answer = Answer(response.status, response.read(), response.headers.get("Retry-After"))
+            is_done = True
+            return answer
+        finally:
+            if not is_done:
+                connection.close()
+
+
+def parse_address(ego: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path prefix. Raises BadAddress."""
+    try:
+        parts = urlsplit(ego if "://" in ego else f"http://{ego}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadAddress(f"{ego!r} is no address of an EGO: {error}") from error
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+        raise BadAddress(f"{ego!r} is no address of an EGO; one looks like http://10.0.0.100:3000")
+    return parts.scheme, host, port, parts.path.rstrip("/")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

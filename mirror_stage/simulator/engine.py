@@ -1,0 +1,175 @@
+"""Sends the samples of a fleet to EGO, on the beat or as fast as answers come, and lets it answer commands."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gevent
+from gevent.event import Event
+
+from mirror_stage.clock import Clock, elapsed_seconds
+from mirror_stage.instants import SECOND, Instant
+from mirror_stage.simulator.behaviour import Behaviour
+from mirror_stage.simulator.client import Client, Unanswered
+from mirror_stage.simulator.fleet import make_fleet
+from mirror_stage.simulator.responder import Responder
+from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS
+from mirror_stage.simulator.signals import Moment
+from mirror_stage.simulator.tally import Tally
+from mirror_stage.simulator.wire import Encoder, batch
+
+BATCH_PATH = "/api/metrics/batch"
+BATCH_DEFAULT, BATCH_FROM = 100, 50  # hosts in a request; fewer hosts than the latter send one by one, as agents do
+CONNECTIONS_ONE_BY_ONE, CONNECTIONS_IN_BATCHES = 16, 4
+REACH_SECONDS = 15.0  # in which EGO has to answer for the first time
+PAUSE_SECONDS = 0.5  # after no answer
+STOP_SECONDS = 5.0
+MAX = float("inf")
+
+
+class NotReached(Exception):
+    """EGO did not answer when the fleet was to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a fleet is to do. `rate` is in samples a second, MAX as fast as answers come; `seconds` None is for ever."""
+
+    ego: str
+    hosts: int = 200
+    interval_seconds: float = 1.0
+    seed: int = 7
+    scenario: str = "calm"
+    batch: int | None = None
+    concurrency: int | None = None
+    rate: float | None = None
+    seconds: float | None = None
+    answers_commands: bool = True
+
+    @property
+    def batch_size(self) -> int:
+        """How many hosts report in one request."""
+        return self.batch or (BATCH_DEFAULT if self.hosts >= BATCH_FROM else 1)
+
+    @property
+    def connections(self) -> int:
+        """How many requests may be under way."""
+        return self.concurrency or (CONNECTIONS_ONE_BY_ONE if self.batch_size == 1 else CONNECTIONS_IN_BATCHES)
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often each host reports; 0 if nothing but EGO's answers sets the pace."""
+        if self.rate is None:
+            return self.interval_seconds
+        return 0.0 if self.rate == MAX else self.hosts / self.rate
+
+
+class Group:
+    """The hosts of one request."""
+
+    def __init__(self, encoders: Sequence[Encoder]):
+        self._encoders = encoders
+        self._sent_at: Instant = 0
+
+    def __len__(self) -> int:
+        return len(self._encoders)
+
+    def body(self, at: Instant) -> tuple[bytes, int]:
+        """A request's body and the samples in it, taken at `at`, but always later than the last ones.
+
+        Hosts that are silent are not in it.
+        """
+        self._sent_at = at = max(at, self._sent_at + 1)
+        moment = Moment(at)
+        samples = [encoder.sample(moment) for encoder in self._encoders if not encoder.behaviour.is_silent(at)]
+        return batch(samples), len(samples)
+
+
+class Engine:
+    """One run of a fleet. `tally` says at any time what came of it."""
+
+    def __init__(self, orders: Orders, clock: Clock | None = None):
+        self.orders, self.tally = orders, Tally()
+        self._clock = clock or Clock()
+        self._stopping = Event()
+        self._turns = itertools.count()
+        self._began_at: Instant = 0
+        self._began = 0.0
+        self._groups: list[Group] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return elapsed_seconds() - self._began if self._began else 0.0
+
+    def run(self) -> None:
+        """Run until `stop`, or until the ordered seconds are over. Raises NotReached, BadAddress."""
+        self._reach()
+        if self._stopping.is_set():
+            return
+        orders = self.orders
+        began_at = self._clock.now()
+        fleet = make_fleet(orders.hosts, orders.seed)
+        changes = SCENARIOS[orders.scenario].changes(fleet)
+        behaviours = [Behaviour(m, changes.get(m.hostname, AS_USUAL), began_at) for m in fleet.machines]
+        policy = "all" if orders.answers_commands else "off"
+        encoders = [Encoder(behaviour, policy) for behaviour in behaviours]
+        size = orders.batch_size
+        self._groups = [Group(encoders[start : start + size]) for start in range(0, len(encoders), size)]
+        self._began_at, self._began = self._clock.now(), elapsed_seconds()
+        senders = [gevent.spawn(self._send) for _ in range(orders.connections)]
+        responder = Responder(orders.ego, behaviours, self._clock, self.tally) if orders.answers_commands else None
+        if responder is not None:
+            responder.start()
+        self._stopping.wait(orders.seconds)
+        self._stopping.set()
+        gevent.joinall(senders, timeout=STOP_SECONDS)
+        if responder is not None:
+            responder.stop()
+
+    def stop(self) -> None:
+        """Let `run` return, soon."""
+        self._stopping.set()
+
+    def _reach(self) -> None:
+        """Wait until EGO answers. Raises NotReached."""
+        client, until = Client(self.orders.ego), elapsed_seconds() + REACH_SECONDS
+        while not self._stopping.is_set():
+            try:
+                answer = client.get("/api/health", seconds=PAUSE_SECONDS * 4)
+                if answer.status == 200:
+                    break
+                reason = answer.reason
+            except Unanswered as why:
+                reason = str(why)
+            if elapsed_seconds() > until:
+                raise NotReached(reason)
+            self._stopping.wait(PAUSE_SECONDS)
+        client.close()
+
+    def _send(self) -> None:
+        """One connection: take the next turn, wait until it is due, send that group's samples."""
+        client, beat, tally = Client(self.orders.ego), self.orders.beat_seconds, self.tally
+        for turn in self._turns:
+            group = self._groups[turn % len(self._groups)]
+            due = self._began + turn * beat / len(self._groups) if beat else elapsed_seconds()
+            if self._stopping.wait(max(0.0, due - elapsed_seconds())):
+                break
+            if 0 < beat < elapsed_seconds() - due:
+                tally.skipped += len(group)
+                continue
+            body, count = group.body(self._began_at + int((due - self._began) * SECOND))
+            if not count:
+                continue
+            try:
+                answer = client.post(BATCH_PATH, body)
+            except Unanswered as why:
+                tally.no_answer(count, str(why))
+                self._stopping.wait(PAUSE_SECONDS)
+                continue
+            tally.answered(count, answer, elapsed_seconds() - due)
+            if answer.wait_seconds:
+                self._stopping.wait(answer.wait_seconds)
+        client.close()

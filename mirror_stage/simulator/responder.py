@@ -1,0 +1,206 @@
+"""Answers commands for the hosts of a fleet: one long poll a host, output as it comes, results until they are taken."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import gevent
+import orjson
+from gevent.event import Event
+from gevent.pool import Pool
+
+from mirror_stage.clock import Clock, elapsed_seconds
+from mirror_stage.simulator.answers import Script, answer
+from mirror_stage.simulator.behaviour import Behaviour
+from mirror_stage.simulator.client import Client, Unanswered
+from mirror_stage.simulator.signals import Moment
+from mirror_stage.simulator.tally import Tally
+
+POLL_SECONDS = 25.0  # at most 30, by the contract
+POLL_GRACE_SECONDS = 10.0
+SLOTS = 4  # commands that a host runs at once
+TICK_SECONDS = 0.25  # at most 4 chunks of output a second
+HEARTBEAT_SECONDS = 1.0  # how soon a cancellation is heard
+CHUNK_CHARACTERS = 4_000  # 16 KiB at the most
+PAUSE_SECONDS = 5.0  # where EGO has no room for one more who waits, or does not answer
+ARRIVALS_PER_SECOND = 250.0  # so fast the polls of a large fleet begin
+STOP_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.5  # before a result is sent again; doubled each time
+AGAIN_STATUSES = (429, 503, 504)
+GONE_STATUSES = (404, 409)  # removed, lost, or reported before
+GONE: Final[dict[str, Any]] = {}
+
+
+class Responder:
+    """Long-polls for every machine and runs what comes, in make-believe."""
+
+    def __init__(self, ego: str, behaviours: Sequence[Behaviour], clock: Clock, tally: Tally):
+        self._hosts = [Host(ego, behaviour, clock, tally) for behaviour in behaviours]
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        """Begin to poll, one host after the other."""
+        for place, host in enumerate(self._hosts):
+            self._greenlets.append(gevent.spawn_later(place / ARRIVALS_PER_SECOND, host.poll))
+
+    def stop(self) -> None:
+        """Poll no more; what runs is reported as ended."""
+        gevent.killall(self._greenlets, block=True, timeout=STOP_SECONDS)
+        gevent.joinall([greenlet for host in self._hosts for greenlet in host.stop()], timeout=STOP_SECONDS)
+
+
+class Host:
+    """One machine's side of the command queue."""
+
+    def __init__(self, ego: str, behaviour: Behaviour, clock: Clock, tally: Tally):
+        self._ego, self._behaviour, self._clock, self._tally = ego, behaviour, clock, tally
+        self._path = f"/api/commands/pending/{quote(behaviour.machine.hostname)}?wait={POLL_SECONDS:g}&limit="
+        self._running = Pool(SLOTS)
+        self._stopping = Event()
+
+    def poll(self) -> None:
+        """Wait for commands and start them, for ever."""
+        client = Client(self._ego)
+        while True:
+            self._running.wait_available()
+            self._wait_while_silent()
+            asked = elapsed_seconds()
+            try:
+                path = f"{self._path}{self._running.free_count()}"
+                given = client.get(path, POLL_SECONDS + POLL_GRACE_SECONDS)
+                items = given.json if given.status == 200 else []
+            except Unanswered:
+                items = []
+            for item in items:
+                self._running.spawn(self._execute, item["id"], item["command"], item["timeoutSeconds"])
+            if not items and elapsed_seconds() - asked < POLL_SECONDS / 2:
+                gevent.sleep(PAUSE_SECONDS * random.uniform(0.8, 1.2))
+
+    def stop(self) -> Pool:
+        """Tell what runs to end; it is to be waited for."""
+        self._stopping.set()
+        return self._running
+
+    def _execute(self, id: str, command: str, timeout_seconds: float) -> None:
+        """Run one command to its end and report that."""
+        now = self._clock.now()
+        script = answer(self._behaviour.machine, self._behaviour.vitals(Moment(now)), command)
+        client = Client(self._ego)
+        play = Play(script, min(script.seconds, timeout_seconds))
+        try:
+            result = self._perform(client, id, play, timeout_seconds)
+            if result is not None:
+                self._tally.commands[result["status"]] += 1
+                self._report(client, f"/api/commands/{id}/result", result)
+        finally:
+            client.close()
+
+    def _perform(self, client: Client, id: str, play: Play, timeout_seconds: float) -> dict[str, Any] | None:
+        """The result of a play, told while it goes on; None if nobody wants to know any more."""
+        began = elapsed_seconds()
+        lease = self._tell(client, f"/api/commands/{id}/heartbeat", {"phase": "started"})
+        heard = began
+        while True:
+            elapsed = elapsed_seconds() - began
+            play.go_on(elapsed)
+            chunk = play.next_chunk()
+            if lease is GONE:
+                return None
+            if lease.get("cancelRequested"):
+                return play.result("failed", "cancelled", elapsed)
+            if chunk is not None:
+                lease, heard = self._tell(client, f"/api/commands/{id}/output", chunk), elapsed_seconds()
+            elif play.is_over(elapsed):
+                if play.script.seconds > timeout_seconds:
+                    return play.result("timeout", "exec_timeout", elapsed)
+                return play.result("succeeded" if play.script.exit_code == 0 else "failed", None, elapsed)
+            elif elapsed_seconds() - heard >= HEARTBEAT_SECONDS:
+                lease, heard = (
+                    self._tell(client, f"/api/commands/{id}/heartbeat", {"phase": "running"}),
+                    elapsed_seconds(),
+                )
+            if self._stopping.wait(TICK_SECONDS if chunk is not None else play.pause(elapsed)):
+                return play.result("failed", "agent_restarted", elapsed)
+
+    def _tell(self, client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """EGO's answer; GONE if the command is not ours any more, nothing if there was no answer: the next one tells."""
+        self._wait_while_silent()
+        try:
+            told = client.post(path, orjson.dumps(body))
+            if told.status in GONE_STATUSES:
+                return GONE
+            return dict(told.json) if told.status == 200 else {}
+        except Unanswered:
+            return {}
+
+    def _report(self, client: Client, path: str, result: dict[str, Any]) -> None:
+        """Send a result until EGO takes it, or says that it has no use for it."""
+        body, pause = orjson.dumps(result), FIRST_PAUSE_SECONDS
+        while True:
+            self._wait_while_silent()
+            try:
+                if client.post(path, body).status not in AGAIN_STATUSES:
+                    return
+            except Unanswered:
+                pass
+            if self._stopping.wait(pause):
+                return
+            pause = min(2 * pause, PAUSE_SECONDS)
+
+    def _wait_while_silent(self) -> None:
+        while self._behaviour.is_silent(self._clock.now()) and not self._stopping.wait(1.0):
+            pass
+
+
+class Play:
+    """A script that is played: what is printed so far, and what of that is still to be told."""
+
+    def __init__(self, script: Script, seconds: float):
+        self.script, self._seconds = script, seconds
+        self._to_come = deque(script.lines)
+        self._printed = {"stdout": "", "stderr": ""}
+        self._to_tell: deque[tuple[str, str]] = deque()
+        self._seq = 0
+
+    def go_on(self, elapsed: float) -> None:
+        """Print what is due."""
+        while self._to_come and self._to_come[0].after <= min(elapsed, self._seconds):
+            line = self._to_come.popleft()
+            self._printed[line.stream] += line.text
+            self._to_tell.append((line.stream, line.text))
+
+    def next_chunk(self) -> dict[str, Any] | None:
+        """The next piece of output to tell: lines of one stream that follow each other, as many as fit."""
+        if not self._to_tell:
+            return None
+        stream, text = self._to_tell.popleft()
+        while self._to_tell and self._to_tell[0][0] == stream and len(text) < CHUNK_CHARACTERS:
+            text += self._to_tell.popleft()[1]
+        if len(text) > CHUNK_CHARACTERS:
+            self._to_tell.appendleft((stream, text[CHUNK_CHARACTERS:]))
+        self._seq += 1
+        return {"seq": self._seq, "stream": stream, "data": text[:CHUNK_CHARACTERS]}
+
+    def is_over(self, elapsed: float) -> bool:
+        return elapsed >= self._seconds and not self._to_tell
+
+    def pause(self, elapsed: float) -> float:
+        """How long to wait before there can be more to do."""
+        until = self._to_come[0].after if self._to_come else self._seconds
+        return min(max(until - elapsed, 0.0), HEARTBEAT_SECONDS)
+
+    def result(self, status: str, reason: str | None, elapsed: float) -> dict[str, Any]:
+        """The report; a command that did not come to its own end has no exit code."""
+        ended = reason is None
+        return {
+            "status": status,
+            "exitCode": self.script.exit_code if ended else None,
+            "stdout": self._printed["stdout"],
+            "stderr": self._printed["stderr"],
+            "durationSeconds": round(elapsed, 3),
+            **({} if reason is None else {"reason": reason}),
+        }
