@@ -76,7 +76,7 @@ def _add_simulate(commands: Any) -> None:
         "--scenario", choices=list(SCENARIOS), default="calm", metavar="NAME", help="default calm; see below"
     )
     simulate.add_argument("--batch", type=_batch, metavar="N", help="hosts in a request; default 100, 1 below 50 hosts")
-    simulate.add_argument("--concurrency", type=_count, metavar="N", help="connections; default 4, 16 with --batch 1")
+    simulate.add_argument("--concurrency", type=_count, metavar="N", help="requests under way at once; default 16")
     simulate.add_argument("--rate", type=_rate, metavar="N|max", help="samples a second instead of --interval")
     simulate.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long; default never")
     simulate.add_argument("--no-commands", action="store_true", help="do not fetch commands; hosts report policy off")

@@ -173,11 +173,9 @@ def _free(machine: Machine, vitals: Vitals, words: list[str]) -> Script:
     swapped = int(swap * 0.016)
     shown = [size(count) for count in (memory, used, memory - used - cached, 96 * MIB, cached, memory - used)]
     rest = [size(count) for count in (swap, swapped, swap - swapped)]
-    return _printed(
-        f"{'':15}{'total':>12}{'used':>12}{'free':>12}{'shared':>12}{'buff/cache':>12}{'available':>12}",
-        f"{'Mem:':15}" + "".join(f"{value:>12}" for value in shown),
-        f"{'Swap:':15}" + "".join(f"{value:>12}" for value in rest),
-    )
+    heading = ["total", "used", "free", "shared", "buff/cache", "available"]
+    rows = (("", heading), ("Mem:", shown), ("Swap:", rest))
+    return _printed(*(f"{name:14}" + "".join(f" {cell:>11}" for cell in cells) for name, cells in rows))
 
 
 def _uname(machine: Machine, vitals: Vitals, words: list[str]) -> Script:
@@ -218,12 +216,14 @@ def _system(machine: Machine, verb: str, units: Sequence[str]) -> Script:
 
 def _unit_status(machine: Machine, vitals: Vitals, unit: str) -> Script:
     since = _now(vitals) - timedelta(seconds=vitals.uptime_seconds)
+    is_main = unit == UNITS_BY_ROLE[machine.role][0]
+    memory = machine.hardware.memory_gib * vitals.memory * PROCESS_MEMORY_WEIGHTS[0 if is_main else -1]
     return _printed(
         f"● {unit}.service - {unit}",
         f"     Loaded: loaded (/lib/systemd/system/{unit}.service; enabled; preset: enabled)",
         f"     Active: active (running) since {since:%a %Y-%m-%d %H:%M:%S} UTC",
-        f"   Main PID: {pid_of(machine, 0)} ({unit.partition('@')[0]})",
-        f"     Memory: {machine.hardware.memory_gib * vitals.memory * PROCESS_MEMORY_WEIGHTS[0]:.1f}G",
+        f"   Main PID: {pid_of(machine, 0 if is_main else len(unit))} ({unit.partition('@')[0]})",
+        f"     Memory: {memory:.1f}G",
         f"     CGroup: /system.slice/{unit}.service",
     )
 

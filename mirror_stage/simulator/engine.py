@@ -22,8 +22,8 @@ from mirror_stage.simulator.wire import Encoder, batch
 
 BATCH_PATH = "/api/metrics/batch"
 BATCH_DEFAULT, BATCH_FROM = 100, 50  # hosts in a request; fewer hosts than the latter send one by one, as agents do
-CONNECTIONS_ONE_BY_ONE, CONNECTIONS_IN_BATCHES = 16, 4
-REACH_SECONDS = 15.0  # in which EGO has to answer for the first time
+CONNECTIONS_DEFAULT = 16
+REACH_SECONDS = 10.0  # in which EGO has to answer for the first time, if it may take that long at all
 PAUSE_SECONDS = 0.5  # after no answer
 STOP_SECONDS = 5.0
 MAX = float("inf")
@@ -56,7 +56,7 @@ class Orders:
     @property
     def connections(self) -> int:
         """How many requests may be under way."""
-        return self.concurrency or (CONNECTIONS_ONE_BY_ONE if self.batch_size == 1 else CONNECTIONS_IN_BATCHES)
+        return self.concurrency or CONNECTIONS_DEFAULT
 
     @property
     def beat_seconds(self) -> float:
@@ -135,7 +135,8 @@ class Engine:
 
     def _reach(self) -> None:
         """Wait until EGO answers. Raises NotReached."""
-        client, until = Client(self.orders.ego), elapsed_seconds() + REACH_SECONDS
+        client = Client(self.orders.ego)
+        until = elapsed_seconds() + min(REACH_SECONDS, self.orders.seconds or REACH_SECONDS)
         while not self._stopping.is_set():
             try:
                 answer = client.get("/api/health", seconds=PAUSE_SECONDS * 4)

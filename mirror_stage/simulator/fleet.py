@@ -74,19 +74,19 @@ class Role:
 
 
 ROLES: tuple[Role, ...] = (
-    Role("web", "edge", 24, 0.34, 0.17, 0.14, 19, 0.58, 0.16, 0.05, 0.42, (10_000,), (8, 16), (32, 64), 0, False,
+    Role("web", "edge", 24, 0.34, 0.17, 0.14, 19, 0.50, 0.16, 0.05, 0.42, (10_000,), (8, 16), (32, 64), 0, False,
          (("nginx", "www-data"), ("nginx", "www-data"), ("varnishd", "vcache"), ("node_exporter", "nobody"), ("sshd", "root"))),
-    Role("app", "application", 26, 0.38, 0.16, 0.15, 15, 0.50, 0.08, 0.08, 0.58, (10_000,), (8, 16), (64, 128), 0, False,
+    Role("app", "application", 26, 0.38, 0.16, 0.15, 15, 0.44, 0.08, 0.08, 0.58, (10_000,), (8, 16), (64, 128), 0, False,
          (("java", "app"), ("gunicorn", "app"), ("gunicorn", "app"), ("redis-server", "redis"), ("sshd", "root"))),
-    Role("db", "data", 12, 0.40, 0.12, 0.13, 15, 0.32, 0.09, 0.06, 0.74, (25_000,), (16, 32), (128, 256), 3_840, False,
+    Role("db", "data", 12, 0.40, 0.12, 0.13, 15, 0.24, 0.09, 0.06, 0.74, (25_000,), (16, 32), (128, 256), 3_840, False,
          (("postgres", "postgres"), ("postgres", "postgres"), ("postgres", "postgres"), ("pgbouncer", "postgres"), ("sshd", "root"))),
     Role("cache", "data", 8, 0.22, 0.08, 0.09, 18, 0.30, 0.14, 0.10, 0.70, (10_000,), (8,), (64, 128), 0, False,
          (("redis-server", "redis"), ("redis-server", "redis"), ("memcached", "memcache"), ("node_exporter", "nobody"), ("sshd", "root"))),
     Role("store", "storage", 10, 0.24, 0.10, 0.10, 3, 0.10, 0.12, 0.16, 0.60, (25_000,), (8, 16), (64, 128), 15_360, False,
          (("ceph-osd", "ceph"), ("ceph-osd", "ceph"), ("ceph-osd", "ceph"), ("ceph-mon", "ceph"), ("sshd", "root"))),
-    Role("titan", "compute", 12, 0.54, 0.05, 0.16, 1, 0.12, 0.05, 0.11, 0.62, (25_000,), (32,), (256, 512), 7_680, True,
+    Role("titan", "compute", 12, 0.54, 0.05, 0.16, 1, 0.05, 0.05, 0.11, 0.62, (25_000,), (32,), (256, 512), 7_680, True,
          (("python3", "train"), ("python3", "train"), ("ray::worker", "train"), ("nvidia-smi", "root"), ("sshd", "root"))),
-    Role("build", "platform", 8, 0.40, 0.16, 0.16, 14, 0.18, 0.06, 0.10, 0.46, (1_000, 10_000), (16, 32), (64, 128), 1_920, False,
+    Role("build", "platform", 8, 0.40, 0.16, 0.16, 14, 0.12, 0.06, 0.10, 0.46, (1_000, 10_000), (16, 32), (64, 128), 1_920, False,
          (("cc1plus", "ci"), ("ld.lld", "ci"), ("dockerd", "root"), ("gitlab-runner", "ci"), ("sshd", "root"))),
 )  # fmt: skip
 SWITCH_PROCESSES = (("bgpd", "root"), ("switchd", "root"), ("lldpd", "root"), ("snmpd", "root"), ("sshd", "root"))

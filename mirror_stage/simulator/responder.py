@@ -87,44 +87,36 @@ class Host:
 
     def _execute(self, id: str, command: str, timeout_seconds: float) -> None:
         """Run one command to its end and report that."""
-        now = self._clock.now()
-        script = answer(self._behaviour.machine, self._behaviour.vitals(Moment(now)), command)
+        script = answer(self._behaviour.machine, self._behaviour.vitals(Moment(self._clock.now())), command)
         client = Client(self._ego)
-        play = Play(script, min(script.seconds, timeout_seconds))
         try:
-            result = self._perform(client, id, play, timeout_seconds)
+            result = self._perform(client, f"/api/commands/{id}", Play(script, timeout_seconds))
             if result is not None:
                 self._tally.commands[result["status"]] += 1
                 self._report(client, f"/api/commands/{id}/result", result)
         finally:
             client.close()
 
-    def _perform(self, client: Client, id: str, play: Play, timeout_seconds: float) -> dict[str, Any] | None:
+    def _perform(self, client: Client, path: str, play: Play) -> dict[str, Any] | None:
         """The result of a play, told while it goes on; None if nobody wants to know any more."""
-        began = elapsed_seconds()
-        lease = self._tell(client, f"/api/commands/{id}/heartbeat", {"phase": "started"})
-        heard = began
+        began = heard = elapsed_seconds()
+        lease = self._tell(client, f"{path}/heartbeat", {"phase": "started"})
         while True:
-            elapsed = elapsed_seconds() - began
-            play.go_on(elapsed)
+            now = elapsed_seconds()
+            play.go_on(now - began)
             chunk = play.next_chunk()
+            if chunk is not None:
+                lease, heard = self._tell(client, f"{path}/output", chunk), now
+            elif now - heard >= HEARTBEAT_SECONDS:
+                lease, heard = self._tell(client, f"{path}/heartbeat", {"phase": "running"}), now
             if lease is GONE:
                 return None
             if lease.get("cancelRequested"):
-                return play.result("failed", "cancelled", elapsed)
-            if chunk is not None:
-                lease, heard = self._tell(client, f"/api/commands/{id}/output", chunk), elapsed_seconds()
-            elif play.is_over(elapsed):
-                if play.script.seconds > timeout_seconds:
-                    return play.result("timeout", "exec_timeout", elapsed)
-                return play.result("succeeded" if play.script.exit_code == 0 else "failed", None, elapsed)
-            elif elapsed_seconds() - heard >= HEARTBEAT_SECONDS:
-                lease, heard = (
-                    self._tell(client, f"/api/commands/{id}/heartbeat", {"phase": "running"}),
-                    elapsed_seconds(),
-                )
-            if self._stopping.wait(TICK_SECONDS if chunk is not None else play.pause(elapsed)):
-                return play.result("failed", "agent_restarted", elapsed)
+                return play.result(now - began, "failed", "cancelled")
+            if play.is_over(now - began):
+                return play.ended(now - began)
+            if self._stopping.wait(TICK_SECONDS if chunk is not None else play.pause(now - began)):
+                return play.result(now - began, "failed", "agent_restarted")
 
     def _tell(self, client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """EGO's answer; GONE if the command is not ours any more, nothing if there was no answer: the next one tells."""
@@ -157,10 +149,10 @@ class Host:
 
 
 class Play:
-    """A script that is played: what is printed so far, and what of that is still to be told."""
+    """A script that is played, until its end or its timeout: what is printed, and what of that is still to be told."""
 
-    def __init__(self, script: Script, seconds: float):
-        self.script, self._seconds = script, seconds
+    def __init__(self, script: Script, timeout_seconds: float):
+        self._script, self._seconds = script, min(script.seconds, timeout_seconds)
         self._to_come = deque(script.lines)
         self._printed = {"stdout": "", "stderr": ""}
         self._to_tell: deque[tuple[str, str]] = deque()
@@ -186,6 +178,7 @@ class Play:
         return {"seq": self._seq, "stream": stream, "data": text[:CHUNK_CHARACTERS]}
 
     def is_over(self, elapsed: float) -> bool:
+        """Whether the command has come to its end, and all of it is told."""
         return elapsed >= self._seconds and not self._to_tell
 
     def pause(self, elapsed: float) -> float:
@@ -193,14 +186,14 @@ class Play:
         until = self._to_come[0].after if self._to_come else self._seconds
         return min(max(until - elapsed, 0.0), HEARTBEAT_SECONDS)
 
-    def result(self, status: str, reason: str | None, elapsed: float) -> dict[str, Any]:
-        """The report; a command that did not come to its own end has no exit code."""
-        ended = reason is None
-        return {
-            "status": status,
-            "exitCode": self.script.exit_code if ended else None,
-            "stdout": self._printed["stdout"],
-            "stderr": self._printed["stderr"],
-            "durationSeconds": round(elapsed, 3),
-            **({} if reason is None else {"reason": reason}),
-        }
+    def ended(self, elapsed: float) -> dict[str, Any]:
+        """The report of a command that nobody stopped."""
+        if self._script.seconds > self._seconds:
+            return self.result(elapsed, "timeout", "exec_timeout")
+        exit_code = self._script.exit_code
+        return self.result(elapsed, "failed" if exit_code else "succeeded") | {"exitCode": exit_code}
+
+    def result(self, elapsed: float, status: str, reason: str | None = None) -> dict[str, Any]:
+        """A report without an exit code: a command that was stopped has none."""
+        told = {"status": status, "durationSeconds": round(elapsed, 3), **self._printed}
+        return told if reason is None else told | {"reason": reason}

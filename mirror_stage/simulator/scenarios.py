@@ -85,8 +85,8 @@ def _rack_overheats(fleet: Fleet) -> Changes:
 
 def _switch_dies(fleet: Fleet) -> Changes:
     dead = Change(outage=Outage(SETTLES, lasting=5 * MINUTE))
-    rack = _some_rack(fleet)
-    switch = next((machine for machine in rack if machine.is_switch and fleet.below(machine.hostname)), rack[0])
+    victim = _some_rack(fleet)[-1]  # in the smallest fleets there is no switch, and it dies alone
+    switch = next((machine for machine in fleet.machines if machine.hostname == victim.uplink), victim)
     return {machine.hostname: dead for machine in (switch, *fleet.below(switch.hostname))}
 
 

@@ -82,7 +82,7 @@ class Tally:
         ]
         parts += [f"unanswered {self.unanswered:,}"] if self.unanswered else []
         parts += [f"skipped {self.skipped:,}"] if self.skipped else []
-        parts.append(f"p50 {_ms(self.latencies.percentile(50))} ms, p99 {_ms(self.latencies.percentile(99))} ms")
+        parts.append(f"p50 {_short(self.latencies.percentile(50))} ms, p99 {_short(self.latencies.percentile(99))} ms")
         parts += [f"commands {self.commands.total():,}"] if self.commands else []
         return " · ".join(parts)
 
@@ -111,3 +111,10 @@ class Tally:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
+
+
+def _short(seconds: float | None) -> str:
+    """Milliseconds for a line: two digits that count."""
+    if seconds is None:
+        return "–"
+    return f"{seconds * 1000:.1f}" if seconds < 0.01 else f"{seconds * 1000:,.0f}"
