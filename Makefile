@@ -5,10 +5,13 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
 ARGS ?=
 
-.PHONY: run test test-e2e test-long check format lint types cov clean
+.PHONY: run demo test test-e2e test-long check format lint types cov clean
 
 run: .venv/.run  ## serve on http://127.0.0.1:3000
 	@$(BIN)/mirror-stage serve
+
+demo: .venv/.run  ## serve, with a simulated fleet and this machine; Ctrl-C ends all
+	@$(BIN)/mirror-stage demo $(ARGS)
 
 test: .venv/.dev  ## the tests, without the long forms and without wheel and browser
 	$(PYTEST) -m "not long" --ignore=tests/end_to_end $(ARGS)

@@ -1,15 +1,16 @@
-"""The command line: `mirror-stage serve | simulate | db | doctor`. Flask is imported only by what needs it."""
+"""The command line: `mirror-stage serve | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mirror_stage import __version__
+from mirror_stage.simulator import command_line as simulator
+from mirror_stage.simulator.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -41,6 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--reload", action="store_true", help="start again when the code changes (development)")
     serve.set_defaults(run=_serve)
 
+    simulator.add_to(commands)
+
+    demo = commands.add_parser("demo", help="an EGO, a simulated fleet and this machine, all gone with Ctrl-C")
+    demo.add_argument(
+        "--hosts", type=simulator.host_count, default=60, metavar="N", help="of the fleet; default %(default)s"
+    )
+    demo.add_argument("--scenario", choices=list(SCENARIOS), default="calm", help="default %(default)s")
+    demo.set_defaults(run=_demo)
+
     schema = commands.add_parser("db", help="the database's schema")
     steps = schema.add_subparsers(title="commands", metavar="command", required=True)
     steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
@@ -52,63 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
-    _add_simulate(commands)
     return parser
-
-
-def _add_simulate(commands: Any) -> None:
-    from mirror_stage.simulator.scenarios import SCENARIOS
-
-    simulate = commands.add_parser(
-        "simulate",
-        help="a fleet that is not there, for EGO to watch",
-        description="Report a synthetic fleet to an EGO over the same HTTP as real agents, and answer its commands.",
-        epilog="scenarios:\n" + "\n".join(f"  {s.name:16}{s.summary}" for s in SCENARIOS.values()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    simulate.add_argument("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
-    simulate.add_argument("--hosts", type=_count, default=200, metavar="N", help="switches included; default 200")
-    simulate.add_argument(
-        "--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples; default 1"
-    )
-    simulate.add_argument("--seed", type=int, default=7, help="the same seed, the same fleet; default 7")
-    simulate.add_argument(
-        "--scenario", choices=list(SCENARIOS), default="calm", metavar="NAME", help="default calm; see below"
-    )
-    simulate.add_argument("--batch", type=_batch, metavar="N", help="hosts in a request; default 100, 1 below 50 hosts")
-    simulate.add_argument("--concurrency", type=_count, metavar="N", help="requests under way at once; default 16")
-    simulate.add_argument("--rate", type=_rate, metavar="N|max", help="samples a second instead of --interval")
-    simulate.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long; default never")
-    simulate.add_argument("--no-commands", action="store_true", help="do not fetch commands; hosts report policy off")
-    simulate.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
-    simulate.set_defaults(run=_simulate)
-
-
-def _count(text: str) -> int:
-    return int(_bounded(text, int, 1, 100_000))
-
-
-def _batch(text: str) -> int:
-    return int(_bounded(text, int, 1, 1_000))
-
-
-def _seconds(text: str) -> float:
-    return _bounded(text, float, 0.01, 31_536_000)
-
-
-def _rate(text: str) -> float:
-    return math.inf if text == "max" else _bounded(text, float, 0.01, 1_000_000)
-
-
-def _bounded(text: str, kind: Callable[[str], float], least: float, most: float) -> float:
-    """The number that a text says. Raises what argparse prints."""
-    try:
-        value = kind(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from error
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not within {least:,} to {most:,}")
-    return value
 
 
 def _serve(chosen: argparse.Namespace) -> int:
@@ -136,6 +90,12 @@ def _serve(chosen: argparse.Namespace) -> int:
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *gunicorn, *(["--reload"] if chosen.reload else [])])
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from mirror_stage import demo
+
+    return demo.run(chosen.hosts, chosen.scenario)
 
 
 def _db_upgrade(_chosen: argparse.Namespace) -> int:
@@ -179,29 +139,6 @@ def _doctor(chosen: argparse.Namespace) -> int:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     print(doctor.to_json(findings) if chosen.json else doctor.to_text(findings, colour=colour))
     return 0 if doctor.is_fine(findings) else 1
-
-
-def _simulate(chosen: argparse.Namespace) -> int:
-    """Become a fleet, in a process of greenlets."""
-    from gevent import monkey
-
-    monkey.patch_all()
-    from mirror_stage.simulator.console import simulate
-    from mirror_stage.simulator.engine import Orders
-
-    orders = Orders(
-        ego=chosen.ego,
-        hosts=chosen.hosts,
-        interval_seconds=chosen.interval,
-        seed=chosen.seed,
-        scenario=chosen.scenario,
-        batch=chosen.batch,
-        concurrency=chosen.concurrency,
-        rate=chosen.rate,
-        seconds=chosen.seconds,
-        answers_commands=not chosen.no_commands,
-    )
-    return simulate(orders, as_json=chosen.json)
 
 
 def _say(line: str, status: int) -> int:

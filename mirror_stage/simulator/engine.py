@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,10 @@ from mirror_stage.simulator.wire import Encoder, batch
 
 BATCH_PATH = "/api/metrics/batch"
 BATCH_DEFAULT, BATCH_FROM = 100, 50  # hosts in a request; fewer hosts than the latter send one by one, as agents do
-CONNECTIONS_DEFAULT = 16
 REACH_SECONDS = 10.0  # in which EGO has to answer for the first time, if it may take that long at all
 PAUSE_SECONDS = 0.5  # after no answer
 STOP_SECONDS = 5.0
-MAX = float("inf")
+MAX = math.inf
 
 
 class NotReached(Exception):
@@ -43,7 +43,7 @@ class Orders:
     seed: int = 7
     scenario: str = "calm"
     batch: int | None = None
-    concurrency: int | None = None
+    connections: int = 16
     rate: float | None = None
     seconds: float | None = None
     answers_commands: bool = True
@@ -52,11 +52,6 @@ class Orders:
     def batch_size(self) -> int:
         """How many hosts report in one request."""
         return self.batch or (BATCH_DEFAULT if self.hosts >= BATCH_FROM else 1)
-
-    @property
-    def connections(self) -> int:
-        """How many requests may be under way."""
-        return self.concurrency or CONNECTIONS_DEFAULT
 
     @property
     def beat_seconds(self) -> float:

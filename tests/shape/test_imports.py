@@ -131,7 +131,7 @@ def test_only_the_clock_asks_for_the_time(module: str) -> None:
     assert not asks or module in allowed or place(module)[0] == "reflector", f"{module}: {asks}"
 
 
-SIMULATOR_SHELLS = {"client", "engine", "responder", "console"}
+SIMULATOR_SHELLS = {"client", "engine", "responder", "console", "command_line"}
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if place(m)[0] == "simulator"])

@@ -1,0 +1,89 @@
+"""The door of the fleet: `mirror-stage simulate`, with everything that it can be told."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mirror_stage.simulator.scenarios import SCENARIOS
+
+
+def add_to(commands: Any) -> None:
+    """Add `simulate` to a parser's commands."""
+    simulate = commands.add_parser(
+        "simulate",
+        help="a fleet that is not there, for EGO to watch",
+        description="Report a synthetic fleet to an EGO over the same HTTP as real agents, and answer its commands.",
+        epilog="scenarios:\n" + "\n".join(f"  {each.name:16}{each.summary}" for each in SCENARIOS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    option = simulate.add_argument
+    option("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
+    option("--hosts", type=host_count, default=200, metavar="N", help="switches included; default %(default)s")
+    option("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples; default %(default)g")
+    option("--seed", type=int, default=7, metavar="N", help="the same seed, the same fleet; default %(default)s")
+    option("--scenario", choices=list(SCENARIOS), default="calm", metavar="NAME", help="see below; default %(default)s")
+    option("--batch", type=_batch, metavar="N", help="hosts in a request; default 100, below 50 hosts 1")
+    option("--concurrency", type=_connections, default=16, metavar="N", help="requests at once; default %(default)s")
+    option("--rate", type=_rate, metavar="N|max", help="samples a second, instead of --interval")
+    option("--seconds", type=_seconds, metavar="S", help="end after so long; default never")
+    option("--no-commands", action="store_true", help="fetch no commands; the hosts report policy off")
+    option("--json", action="store_true", help="end with one line of JSON on stdout")
+    simulate.set_defaults(run=_simulate)
+
+
+def _simulate(chosen: argparse.Namespace) -> int:
+    """Become a fleet, in a process of greenlets."""
+    from gevent import monkey
+
+    monkey.patch_all()
+    from mirror_stage.simulator.console import simulate
+    from mirror_stage.simulator.engine import Orders
+
+    orders = Orders(
+        ego=chosen.ego,
+        hosts=chosen.hosts,
+        interval_seconds=chosen.interval,
+        seed=chosen.seed,
+        scenario=chosen.scenario,
+        batch=chosen.batch,
+        connections=chosen.concurrency,
+        rate=chosen.rate,
+        seconds=chosen.seconds,
+        answers_commands=not chosen.no_commands,
+    )
+    return simulate(orders, as_json=chosen.json)
+
+
+def host_count(text: str) -> int:
+    """How many hosts a text asks for. Raises what argparse prints."""
+    return int(_bounded(text, int, 1, 100_000))
+
+
+def _batch(text: str) -> int:
+    return int(_bounded(text, int, 1, 1_000))
+
+
+def _connections(text: str) -> int:
+    return int(_bounded(text, int, 1, 10_000))
+
+
+def _seconds(text: str) -> float:
+    return _bounded(text, float, 0.01, 31_536_000)
+
+
+def _rate(text: str) -> float:
+    return math.inf if text == "max" else _bounded(text, float, 0.01, 1_000_000)
+
+
+def _bounded(text: str, kind: Callable[[str], float], least: float, most: float) -> float:
+    """The number that a text says. Raises what argparse prints."""
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from error
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not within {least:,} to {most:,}")
+    return value

@@ -1,0 +1,58 @@
+"""`mirror-stage demo`: everything at once, and nothing afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import requests
+
+from tests.servers import ROOT, free_port, wait_until
+
+
+def start(folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    """A demo whose temporary files are in `folder`."""
+    environment = {**os.environ, "PORT": str(port), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mirror_stage.cli", "demo", *options]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_demo_shows_a_fleet_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    port = free_port()
+    demo = start(tmp_path, port, "--hosts", "20")
+    try:
+
+        def simulated_hosts() -> bool:
+            try:
+                hosts = requests.get(f"http://127.0.0.1:{port}/api/hosts", timeout=2).json()["items"]
+            except requests.RequestException:
+                return False
+            return sum(host["agentVersion"].endswith("+simulated") for host in hosts) == 20
+
+        wait_until(simulated_hosts, 40, every=0.2, what="the whole fleet is in the twin")
+        parts = psutil.Process(demo.pid).children(recursive=True)
+        assert len(parts) >= 3  # gunicorn's master and worker, the fleet
+    finally:
+        demo.send_signal(signal.SIGINT)
+        stdout, stderr = demo.communicate(timeout=40)
+    assert demo.returncode == 0, stderr
+    assert f"http://127.0.0.1:{port}" in stdout
+    assert "refused 0" in stderr
+    assert [part for part in parts if part.is_running()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_ends_the_demo_before_it_begins(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        demo = start(tmp_path, taken.getsockname()[1])
+        _, stderr = demo.communicate(timeout=20)
+    assert demo.returncode == 1
+    assert "PORT" in stderr
+    assert list(tmp_path.iterdir()) == []
