@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
 ARGS ?=
 
-.PHONY: run demo test test-e2e test-long check format lint types cov clean
+.PHONY: run demo test test-e2e test-long check format lint types cov bench clean
 
 run: .venv/.run  ## serve on http://127.0.0.1:3000
 	@$(BIN)/mirror-stage serve
@@ -41,6 +41,9 @@ types: .venv/.dev
 cov: .venv/.dev  ## which lines the tests reach
 	$(BIN)/coverage run -m pytest -m "not long" --ignore=tests/end_to_end $(ARGS)
 	$(BIN)/coverage report --skip-covered --show-missing
+
+bench: .venv/.dev  ## how fast EGO takes samples in, and what that costs; two minutes on an idle machine
+	@$(BIN)/python -m tests.benchmarks.ingest $(ARGS)
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

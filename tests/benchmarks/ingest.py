@@ -1,0 +1,132 @@
+"""How fast EGO takes samples in, what that costs, and whether it reaches what each case must and aims at.
+
+Each case has an EGO of its own, whose hosts are all known before it is measured. The fleet and the viewers compute on
+the same machine: read CPU seconds and ratios rather than rates, and see that the fleet's own share stays below a core.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.browsers import GoodBrowser
+from tests.fleet import simulated_fleet
+from tests.servers import EgoServer, running_ego
+
+SECONDS = 8
+SEED_SECONDS = 3
+VIEWERS = 10
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure must reach and what it aims at; `at_least` for rates, else it must not exceed them."""
+
+    must: float
+    aim: float
+    at_least: bool = False
+
+    def verdict(self, figure: float) -> str:
+        """`aim`, `must` or `MISSED`, whichever is reached."""
+        reached = [name for name, bound in (("must", self.must), ("aim", self.aim)) if self._holds(figure, bound)]
+        return reached[-1] if reached else "MISSED"
+
+    def _holds(self, figure: float, bound: float) -> bool:
+        return figure >= bound if self.at_least else figure <= bound
+
+
+@dataclass(frozen=True)
+class Case:
+    """One load: hosts, samples in a request, connections, requests a second (None: as fast as answers come)."""
+
+    name: str
+    hosts: int
+    batch: int
+    connections: int
+    goals: dict[str, Goal]
+    requests_per_second: float | None = None
+    viewers: int = 0
+    loses_to: str | None = None  # the case whose rate this one is compared with
+    loss: Goal = Goal(15, 5)  # percent
+
+
+ONE_BY_ONE = {"samples/s": Goal(1_500, 2_500, at_least=True), "p99 ms": Goal(25, 15)}
+BATCHES = {"samples/s": Goal(8_000, 16_000, at_least=True), "p99 ms": Goal(100, 100), "CPU-s/1,000": Goal(0.11, 0.06)}
+OPEN_LOOP = {"p99 ms": Goal(25, 10), "core %": Goal(30, 20)}
+
+CASES = (
+    Case("1 a request, 10 hosts", 10, 1, 16, ONE_BY_ONE),
+    Case("1 a request, 100 hosts", 100, 1, 16, ONE_BY_ONE),
+    Case("1 a request, 1,000 hosts", 1_000, 1, 16, ONE_BY_ONE),
+    Case("1 a request, 5,000 hosts", 5_000, 1, 16, {}, loses_to="1 a request, 10 hosts"),
+    Case("batch 100, 1,000 hosts", 1_000, 100, 4, BATCHES),
+    Case("the same, 10 viewers", 1_000, 100, 4, {}, viewers=VIEWERS, loses_to="batch 100, 1,000 hosts"),
+    Case("200 requests/s, 10 viewers", 1_000, 1, 16, OPEN_LOOP, requests_per_second=200, viewers=VIEWERS),
+)
+COLUMNS = ("samples/s", "p50 ms", "p99 ms", "CPU-s/1,000", "core %", "fleet's core %", "refused")
+
+
+def measure(case: Case, ego: EgoServer) -> dict[str, float]:
+    """The figures of a case, by the names of COLUMNS."""
+    with simulated_fleet(ego, hosts=case.hosts, batch=100, rate="max", seconds=SEED_SECONDS, commands=False) as seed:
+        seed.wait(SEED_SECONDS + 30)
+    rate = "max" if case.requests_per_second is None else case.requests_per_second * case.batch
+    with viewers(ego, case.viewers):
+        cpu_before = ego.cpu_seconds()
+        options = {"batch": case.batch, "concurrency": case.connections, "rate": rate, "seconds": SECONDS}
+        with simulated_fleet(ego, hosts=case.hosts, commands=False, **options) as fleet:
+            result = fleet.wait(SECONDS + 30).result
+        cpu_seconds = ego.cpu_seconds() - cpu_before
+    return {
+        "samples/s": result["samplesPerSecond"],
+        "p50 ms": result["latencyMs"]["p50"],
+        "p99 ms": result["latencyMs"]["p99"],
+        "CPU-s/1,000": 1_000 * cpu_seconds / result["accepted"],
+        "core %": 100 * cpu_seconds / result["seconds"],
+        "fleet's core %": 100 * result["cpuShare"],
+        "refused": result["refused"] + result["unanswered"] + result["skipped"],
+    }
+
+
+@contextlib.contextmanager
+def viewers(ego: EgoServer, count: int) -> Iterator[None]:
+    """So many browsers that read every whole frame."""
+    browsers = [GoodBrowser(ego.port) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for browser in browsers:
+            browser.close()
+
+
+def verdicts(case: Case, figures: dict[str, float], rates: dict[str, float]) -> list[str]:
+    """What is reached of each goal, in words."""
+    found = [f"{name} {goal.verdict(figures[name])}" for name, goal in case.goals.items()]
+    if case.loses_to is not None:
+        loss = 100 * (1 - figures["samples/s"] / rates[case.loses_to])
+        found.append(f"loses {loss:.0f} % {case.loss.verdict(loss)}")
+    return found
+
+
+def main() -> int:
+    """Measure every case, or those whose names contain a given word, and print a table."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    print(f"{'':28}" + "".join(f"{column:>16}" for column in COLUMNS))
+    rates: dict[str, float] = {}
+    for case in CASES:
+        if wanted not in case.name and not any(wanted in other.name and other.loses_to == case.name for other in CASES):
+            continue
+        with tempfile.TemporaryDirectory() as folder, running_ego(Path(folder)) as ego:
+            figures = measure(case, ego)
+        rates[case.name] = figures["samples/s"]
+        cells = "".join(f"{figures[name]:>16,.{3 if name.startswith('CPU') else 1}f}" for name in COLUMNS)
+        print(f"{case.name:28}{cells}   {' · '.join(verdicts(case, figures, rates))}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
