@@ -51,7 +51,7 @@ class Watched:
         self.without_rates: Counter[str] = Counter()  # samples by hostname, the first one apart
         self._machines = encoders(self.fleet, scenario)
 
-    def watch(self, begin: int, end: int, every: int = 5) -> None:
+    def watch(self, begin: int, end: int, every: int = 10) -> None:
         """Take in the samples of these seconds after the scenario began."""
         for second in range(begin, end, every):
             self._take_in(BEGAN_AT + second * SECOND)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.simulator.answers import LONGEST_SECONDS, PROGRAMS, Line, Script, answer
@@ -71,6 +71,7 @@ def test_what_takes_its_time_prints_as_it_goes() -> None:
     assert "4 packets transmitted, 4 received" in pings.lines[-1].text
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from([*PROGRAMS, "-c", "-l", "/", "&&", ";", "x", '"']))))
 def test_whatever_it_is_told_it_has_an_answer(command: str | list[str]) -> None:
     script = run(command if isinstance(command, str) else " ".join(command))
@@ -78,6 +79,7 @@ def test_whatever_it_is_told_it_has_an_answer(command: str | list[str]) -> None:
     assert [line.after for line in script.lines] == sorted(line.after for line in script.lines)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.integers(1, 3 * CHUNK_CHARACTERS)), max_size=6))
 def test_the_chunks_of_a_play_are_what_it_printed(pieces: list[tuple[str, int]]) -> None:
     play = Play(Script(tuple(Line(0.0, "x" * length, stream) for stream, length in pieces)), 10.0)

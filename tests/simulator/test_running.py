@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from mirror_stage.cli import main
 from mirror_stage.simulator.scenarios import SCENARIOS
 from tests.contract.clients import listening
 from tests.faults.agents import command, create
@@ -67,14 +67,28 @@ def test_it_sends_as_fast_as_answers_come(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [["--hosts", "0"], ["--hosts", "many"], ["--scenario", "doomsday"], ["--rate", "-1"], ["--ego", "ftp://ego"]],
+    ("options", "reason"),
+    [
+        (["--hosts", "0"], "0 is not within 1 to 100,000"),
+        (["--hosts", "many"], "'many' is not a whole number"),
+        (["--interval", "nan"], "nan is not within"),
+        (["--rate", "-1"], "-1 is not within"),
+        (["--scenario", "doomsday"], "rack-overheats"),
+    ],
 )
-def test_what_is_asked_wrongly_is_said_in_a_line_and_ends_with_2(options: list[str]) -> None:
-    ended = start_fleet("http://127.0.0.1:1", *options).wait(20)
+def test_what_is_asked_wrongly_is_said_and_ends_with_2(
+    options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", *options])
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
+    ended = start_fleet("ftp://ego").wait(20)
     assert ended.process.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith("mirror-stage")
-    assert options[-1] in ended.stderr
+    assert ended.stderr == "mirror-stage: 'ftp://ego' is no address of an EGO; one looks like http://10.0.0.100:3000\n"
 
 
 def test_an_ego_that_cannot_be_reached_is_said_and_ends_with_1(ego: EgoServer) -> None:
@@ -85,12 +99,13 @@ def test_an_ego_that_cannot_be_reached_is_said_and_ends_with_1(ego: EgoServer) -
     assert "404" in elsewhere.stderr
 
 
-def test_help_lists_every_scenario(tmp_path: Path) -> None:
-    helped = start_fleet("http://127.0.0.1:1", "--help")
-    stdout, _ = helped.process.communicate(timeout=20)
+def test_help_lists_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "--help"])
+    helped = capsys.readouterr().out
     for scenario in SCENARIOS.values():
-        assert f"  {scenario.name}" in stdout
-        assert scenario.summary in stdout
+        assert f"  {scenario.name}" in helped
+        assert scenario.summary in helped
 
 
 def measured_uplinks(ego: EgoServer) -> dict[str, str]:

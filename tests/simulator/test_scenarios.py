@@ -15,8 +15,8 @@ TEN_MINUTES = 600
 
 def test_a_calm_day_fires_nothing() -> None:
     watched = Watched("calm")
-    watched.watch(0, 24 * 3_600, every=600)
-    assert {(host, rule) for host, rule in watched.fired if rule != "host_offline"} == set()  # 600 s is silence
+    watched.watch(0, 24 * 3_600, every=1_200)
+    assert {rule for _, rule in watched.fired} <= {"host_offline"}  # so seldom a sample is silence
     watched = Watched("calm")
     watched.watch(0, 120)
     assert watched.fired == set()
@@ -92,9 +92,9 @@ def test_hosts_that_flap_go_offline_and_come_back_again_and_again() -> None:
     watched = Watched("flapping")
     flapping = set(SCENARIOS["flapping"].changes(watched.fleet))
     times_offline = dict.fromkeys(flapping, 0)
-    for second in range(0, TEN_MINUTES, 5):
+    for second in range(0, TEN_MINUTES, 10):
         before = watched.hosts_that_are(Status.OFFLINE)
-        watched.watch(second, second + 5)
+        watched.watch(second, second + 10)
         for host in watched.hosts_that_are(Status.OFFLINE) - before:
             times_offline[host] += 1  # a KeyError is a host that should not
     assert min(times_offline.values()) >= 4

@@ -6,7 +6,7 @@ import cmath
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.instants import SECOND
@@ -22,6 +22,7 @@ taus = st.floats(1, 3_600)
 seconds = st.floats(-50, 1_000)
 
 
+@settings(max_examples=50, deadline=None)
 @given(signals, st.integers(0, 86_400_000))
 def test_the_ripple_is_the_integral_without_the_mean(signal: Signal, offset: int) -> None:
     begin, end = (Moment(AT + offset + step * SECOND) for step in (0, 2))
@@ -30,6 +31,7 @@ def test_the_ripple_is_the_integral_without_the_mean(signal: Signal, offset: int
     assert mean_rate == pytest.approx(signal.at(middle) - signal.mean, abs=0.02 * signal.swing + 1e-6)
 
 
+@settings(max_examples=50, deadline=None)
 @given(signals, taus, st.integers(0, 86_400_000))
 def test_a_lagged_signal_solves_its_equation(signal: Signal, tau: float, offset: int) -> None:
     lagged = signal.lagged(tau)
@@ -39,23 +41,27 @@ def test_a_lagged_signal_solves_its_equation(signal: Signal, tau: float, offset:
     assert lagged.swing <= signal.swing
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(signals, max_size=4), st.integers(0, 86_400_000))
 def test_a_sum_is_the_sum_at_every_instant(parts: list[Signal], offset: int) -> None:
     moment = Moment(AT + offset)
     assert total(parts).at(moment) == pytest.approx(sum(part.at(moment) for part in parts), abs=1e-6)
 
 
+@settings(max_examples=50, deadline=None)
 @given(signals, st.integers(0, 86_400_000))
 def test_a_signal_stays_within_its_peak(signal: Signal, offset: int) -> None:
     assert signal.mean - signal.swing - 1e-9 <= signal.at(Moment(AT + offset)) <= signal.peak + 1e-9
 
 
+@settings(max_examples=50, deadline=None)
 @given(ramps, seconds)
 def test_the_integral_of_a_ramp_grows_as_the_ramp_stands(ramp: Ramp, at: float) -> None:
     slope = (ramp.integral(at + 1e-3) - ramp.integral(at - 1e-3)) / 2e-3
     assert slope == pytest.approx(ramp.at(at), abs=0.01)
 
 
+@settings(max_examples=50, deadline=None)
 @given(ramps, seconds, taus)
 def test_what_follows_a_ramp_solves_its_equation(ramp: Ramp, at: float, tau: float) -> None:
     slope = (ramp.lagged(at + 1e-3, tau) - ramp.lagged(at - 1e-3, tau)) / 2e-3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.simulator.client import Answer
@@ -11,6 +11,7 @@ from mirror_stage.simulator.tally import Latencies, Tally
 from tests.faults import percentile
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(1e-5, 100), min_size=1), st.floats(1, 100))
 def test_a_percentile_is_right_within_two_percent(seconds: list[float], percent: float) -> None:
     latencies = Latencies()
