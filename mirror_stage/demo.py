@@ -49,7 +49,8 @@ def run(hosts: int, scenario: str) -> int:
             fleet = _Part("simulate", "--ego", ego, "--hosts", str(hosts), "--scenario", scenario)
             running["the fleet"] = parts.enter_context(fleet)
             if importlib.util.find_spec("mirror_stage.reflector.command_line") is not None:
-                reflector = _Part("reflector", "run", "--ego", ego, "--state-dir", os.path.join(folder, "reflector"))
+                words = ("run", "--ego", ego, "--state-dir", os.path.join(folder, "reflector"))
+                reflector = _Part("reflector", *words, environment={"REFLECTOR_LOG_LEVEL": "warning"})
                 running["the reflector"] = parts.enter_context(reflector)
         ended = _has_ended(running)
     if ended and not stopping.is_set():

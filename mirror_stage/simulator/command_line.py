@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
     option("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples; default %(default)g")
     option("--seed", type=int, default=7, metavar="N", help="the same seed, the same fleet; default %(default)s")
     option("--scenario", choices=list(SCENARIOS), default="calm", metavar="NAME", help="see below; default %(default)s")
-    option("--batch", type=_batch, metavar="N", help="hosts in a request; default 100, below 50 hosts 1")
+    option("--batch", type=_batch, metavar="N", help="hosts in a request; default a tenth, at most 100")
     option("--concurrency", type=_connections, default=16, metavar="N", help="requests at once; default %(default)s")
     option("--rate", type=_rate, metavar="N|max", help="samples a second, instead of --interval")
     option("--seconds", type=_seconds, metavar="S", help="end after so long; default never")

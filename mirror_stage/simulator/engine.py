@@ -22,7 +22,7 @@ from mirror_stage.simulator.tally import Tally
 from mirror_stage.simulator.wire import Encoder, batch
 
 BATCH_PATH = "/api/metrics/batch"
-BATCH_DEFAULT, BATCH_FROM = 100, 50  # hosts in a request; fewer hosts than the latter send one by one, as agents do
+REQUESTS_A_BEAT, BATCH_MOST = 10, 100  # unless told otherwise: spread, and yet not too many requests
 REACH_SECONDS = 10.0  # in which EGO has to answer for the first time, if it may take that long at all
 PAUSE_SECONDS = 0.5  # after no answer
 STOP_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Orders:
     @property
     def batch_size(self) -> int:
         """How many hosts report in one request."""
-        return self.batch or (BATCH_DEFAULT if self.hosts >= BATCH_FROM else 1)
+        return self.batch or min(BATCH_MOST, -(-self.hosts // REQUESTS_A_BEAT))
 
     @property
     def beat_seconds(self) -> float:

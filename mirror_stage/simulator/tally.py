@@ -65,12 +65,12 @@ class Tally:
             self.accepted += count
         else:
             self.refused += count
-            self.trouble = answer.reason
+            self.trouble = f"refused: {answer.reason}"
 
     def no_answer(self, count: int, why: str) -> None:
         """Count a request of so many samples that nobody knows the outcome of."""
         self.unanswered += count
-        self.trouble = why
+        self.trouble = f"no answer: {why}"
 
     def line(self, hosts: int, samples_per_second: float) -> str:
         """The progress of a fleet in one line."""
