@@ -16,7 +16,7 @@ COUNTER_LIMIT = 0.9 * 2**53  # bytes; the wire ends at 2^53 - 1, and no counter 
 GIB = 2**30
 SMALLEST_NETWORK = 4  # hosts; fewer have no switch of their own
 RACK_HEIGHT, TALL_RACK_HEIGHT, TALL_FROM = 20, 40, 1_000
-LINKS_MBPS = (1_000, 10_000, 25_000, 40_000, 100_000, 200_000, 400_000, 800_000, 1_600_000)
+LINKS_MBPS = (1_000, 10_000, 25_000, 40_000, 100_000, 200_000, 400_000, 800_000, 1_600_000, 3_200_000, 6_400_000)
 SWITCH = "switch"
 
 
