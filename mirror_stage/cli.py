@@ -1,4 +1,4 @@
-"""The command line: `mirror-stage serve | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
+"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mirror_stage import __version__
+from mirror_stage.bad_setting import BadSetting
+from mirror_stage.reflector import command_line as reflector
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what it returns is the exit status: 0 done, 1 not possible, 2 asked wrongly."""
-    from mirror_stage.config import BadSetting
-
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -31,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mirror-stage",
         description="MIRROR STAGE EGO: a live digital twin of a private network.",
-        epilog="Settings come from the environment, then from .env: config/ego.env.example has them all.",
+        epilog="EGO's settings come from the environment, then from .env: config/ego.env.example has them all. "
+        "The agent's are in config/reflector.toml.",
     )
     parser.add_argument("--version", action="version", version=f"mirror-stage {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--reload", action="store_true", help="start again when the code changes (development)")
     serve.set_defaults(run=_serve)
 
+    reflector.add_to(commands)
     simulator.add_to(commands)
 
     demo = commands.add_parser("demo", help="an EGO, a simulated fleet and this machine, all gone with Ctrl-C")

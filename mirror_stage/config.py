@@ -13,13 +13,10 @@ from urllib.parse import urlsplit
 
 from environs import Env, EnvError, validate
 
+from mirror_stage.bad_setting import BadSetting
 from mirror_stage.metrics.domain import BadField, normalise_hostname
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-
-
-class BadSetting(Exception):
-    """A variable that EGO cannot start with; the text is one line that names it."""
 
 
 @dataclass(frozen=True)

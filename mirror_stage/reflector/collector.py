@@ -41,6 +41,7 @@ class Collector:
         position: Mapping[str, float] | None = None,
         agent_version: str = __version__,
         ip: str | None = None,
+        command_policy: str | None = None,
         parts: Parts | None = None,
     ) -> None:
         self._identity: Fields = {
@@ -49,6 +50,7 @@ class Collector:
             "platform": f"{platform.system()}-{platform.machine()}",
             "rack": rack,
             "position": position,
+            "command_policy": command_policy,
         }
         self._tags = dict(tags or {})
         self._parts = parts or Parts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,14 +108,21 @@ def test_a_service_knows_no_other_service(module: str) -> None:
         assert not (file == "service" and other != domain), f"{module} imports {name}"
 
 
+# what the agent shares with EGO: standard library only, so that it can
+SHARED = tuple(f"mirror_stage.{name}" for name in ("bad_setting", "instants", "logs", "metrics.domain"))
+
+
 @pytest.mark.parametrize("module", [m for m in modules() if place(m)[0] == "reflector"])
-def test_the_agent_needs_neither_flask_nor_a_database(module: str) -> None:
-    assert not third_party(module) & (
-        FLASK | {"sqlalchemy", "gevent", "marshmallow", "msgspec", "orjson", "apscheduler"}
-    )
-    assert {place(name)[0] or place(name)[1] for name in own(module)} <= {"reflector", "instants", "__version__"}, (
-        module
-    )
+def test_the_agent_needs_psutil_and_requests_only(module: str) -> None:
+    assert third_party(module) <= {*sys.stdlib_module_names, "psutil", "requests", "mirror_stage"}
+    for name in own(module) - {"mirror_stage.__version__"}:
+        assert name.startswith(("mirror_stage.reflector", *SHARED)), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_what_the_agent_shares_needs_the_standard_library_only(module: str) -> None:
+    assert third_party(module) <= {*sys.stdlib_module_names, "mirror_stage"}
+    assert all(name.startswith(SHARED) for name in own(module)), own(module)
 
 
 @pytest.mark.parametrize("module", modules())

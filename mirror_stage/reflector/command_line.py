@@ -1,0 +1,60 @@
+"""The doors of the agent: `mirror-stage reflector run`, with every setting as a flag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from mirror_stage import logs
+from mirror_stage.bad_setting import BadSetting
+from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_from
+
+
+def add_to(commands: Any) -> None:
+    """Add `reflector` and what it can do to a parser's commands."""
+    reflector = commands.add_parser("reflector", help="the agent: watch this machine for an EGO")
+    doors = reflector.add_subparsers(title="commands", metavar="command", required=True)
+
+    run = _with_settings(doors.add_parser("run", help="send samples, and run commands where they are allowed"))
+    run.add_argument("--once", action="store_true", help="print one sample as JSON and end")
+    run.set_defaults(run=_run)
+
+
+def _with_settings(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser with a flag for each setting."""
+    parser.add_argument("--config", type=Path, help="a file like config/reflector.toml")
+    for row in SETTINGS:
+        if not row.only_in_file:
+            parser.add_argument(row.flag, help=row.help, metavar=row.name.rpartition("_")[2].upper())
+    parser.add_argument(
+        "--allow-commands",
+        dest="command_policy",
+        action="store_const",
+        const=ALL,
+        help="let EGO run any command here, with this agent's rights: --command-policy all",
+    )
+    return parser
+
+
+def _settings(chosen: argparse.Namespace) -> Settings:
+    return settings_from(vars(chosen), file=chosen.config)
+
+
+def _with_ego(settings: Settings) -> str:
+    """EGO's address. Raises BadSetting."""
+    if settings.ego is None:
+        raise BadSetting("ego: say where EGO is, like --ego http://10.0.0.100:3000")
+    return settings.ego
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from mirror_stage.reflector import agent
+
+    settings = _settings(chosen)
+    logs.configure(settings.log_level)
+    if chosen.once:
+        print(json.dumps(agent.collector(settings).sample(), indent=2, ensure_ascii=False))
+        return 0
+    return agent.run(settings, _with_ego(settings))

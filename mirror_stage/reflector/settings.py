@@ -1,0 +1,298 @@
+"""Everything that can be set for an agent: flags, then `REFLECTOR_*`, then a TOML file, then the built-in values.
+
+What a bad value says is one line that names the setting and where it stands.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mirror_stage.bad_setting import BadSetting
+from mirror_stage.metrics.domain import BadField, normalise_hostname
+from mirror_stage.reflector.state import default_state_dir
+
+FILE: Final = Path("/etc/mirror-stage/reflector.toml")
+FILE_VARIABLE: Final = "REFLECTOR_CONFIG"
+
+OFF: Final = "off"
+ALLOW_LIST: Final = "allow_list"
+ALL: Final = "all"
+POLICIES = (OFF, ALLOW_LIST, ALL)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one agent. `config/reflector.toml` says what each is for."""
+
+    ego: str | None = None
+    ca_file: Path | None = None
+    hostname: str = field(default_factory=socket.gethostname)
+    ip: str | None = None
+    rack: str | None = None
+    position: Mapping[str, float] | None = None
+    uplink: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    interval_seconds: float = 5.0
+    state_dir: Path = field(default_factory=default_state_dir)
+    spool_max_mib: int = 64
+    spool_max_hours: float = 24.0
+    log_level: str = "info"
+    command_policy: str = OFF
+    command_allow: tuple[str, ...] = ()
+    command_shell: bool = False
+    command_concurrency: int = 4
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags of every sample: EGO reads the uplink from there."""
+        return {**self.tags, **({"uplink": self.uplink} if self.uplink else {})}
+
+
+class _Bad(ValueError):
+    """What is wrong with a value; the setting's name and its place are put before it."""
+
+
+# ---------------------------------------------------------------- readers: a value as TOML or a text gives it
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise _Bad(f"must be a text, not {value!r}")
+    return value.strip()
+
+
+def _url(value: Any) -> str:
+    text = _text(value)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise _Bad(f"must be like http://10.0.0.100:3000, not {text!r}")
+    if parts.username or parts.password:
+        raise _Bad("must not hold a name or a password")
+    return text.rstrip("/")
+
+
+def _hostname(value: Any) -> str:
+    try:
+        return normalise_hostname(_text(value))
+    except BadField as error:
+        raise _Bad(error.message) from error
+
+
+def _ipv4(value: Any) -> str:
+    try:
+        return socket.inet_ntoa(socket.inet_pton(socket.AF_INET, _text(value)))
+    except OSError as error:
+        raise _Bad(f"must be an IPv4 address, not {value!r}") from error
+
+
+def _path(value: Any) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _existing(value: Any) -> Path:
+    path = _path(value)
+    if not path.is_file():
+        raise _Bad(f"there is no file {path}")
+    return path
+
+
+def _number(least: float, most: float) -> Reader:
+    def read(value: Any) -> float:
+        try:
+            number = float(value) if not isinstance(value, bool) else math.nan
+        except (TypeError, ValueError):
+            number = math.nan
+        if not least <= number <= most:
+            raise _Bad(f"must be a number from {least:g} to {most:g}, not {value!r}")
+        return number
+
+    return read
+
+
+def _whole(least: int, most: int) -> Reader:
+    def read(value: Any) -> int:
+        number = _number(least, most)(value)
+        if number != int(number):
+            raise _Bad(f"must be a whole number, not {value!r}")
+        return int(number)
+
+    return read
+
+
+def _one_of(*choices: str) -> Reader:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise _Bad(f"must be one of {', '.join(choices)}, not {value!r}")
+        return str(value)
+
+    return read
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Bad(f"must be true or false, not {value!r}")
+    return value
+
+
+def _short(most: int) -> Reader:
+    def read(value: Any) -> str:
+        text = _text(value)
+        if len(text) > most:
+            raise _Bad(f"has {len(text)} characters; at most {most}")
+        return text
+
+    return read
+
+
+def _tags(value: Any) -> dict[str, str]:
+    """A table, or `room=a,tier=db`."""
+    pairs = value.items() if isinstance(value, Mapping) else [_pair(text) for text in _list(value)]
+    tags = {_text(name): _text(text) for name, text in pairs}
+    if len(tags) > 60:  # the contract's 64, less those that the agent adds
+        raise _Bad(f"has {len(tags)} tags; at most 60")
+    return tags
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise _Bad(f"must be name=value, not {text!r}")
+    return name, value
+
+
+def _position(value: Any) -> dict[str, float]:
+    """A table `{x = 1, y = 2, z = 3}`, or `1,2,3`."""
+    named = value if isinstance(value, Mapping) else dict(zip("xyz", _list(value), strict=False))
+    if not named or set(named) - set("xyz"):
+        raise _Bad(f"must have x, y and z, not {value!r}")
+    return {axis: _number(-1e9, 1e9)(number) for axis, number in named.items()}
+
+
+def _list(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        raise _Bad(f"must be a list of texts, not {value!r}")
+    return list(value)
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    """A list; from the environment one pattern a line, as a comma may stand in a command."""
+    lines = value.splitlines() if isinstance(value, str) else _list(value)
+    return tuple(_text(line) for line in lines if line.strip())
+
+
+# ---------------------------------------------------------------- the table
+
+Reader = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: the name in file and flags, how a value is read, and what `--help` says."""
+
+    name: str
+    read: Reader
+    help: str
+    only_in_file: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return f"REFLECTOR_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ego", _url, "EGO's address, like http://10.0.0.100:3000"),
+    Setting("ca_file", _existing, "certificates (PEM) to trust for https instead of the public ones"),
+    Setting("hostname", _hostname, "this host's name in the twin (the machine's own)"),
+    Setting("ip", _ipv4, "this host's IPv4 address (that of the primary interface)"),
+    Setting("rack", _short(64), "the rack it stands in"),
+    Setting("position", _position, "its place in the twin: X,Y,Z"),
+    Setting("uplink", _hostname, "the host it hangs from (the hub)"),
+    Setting("tags", _tags, "NAME=VALUE,... shown with it; room, tier and display_name mean something to EGO"),
+    Setting("interval_seconds", _number(1, 3600), "seconds between two samples (5)"),
+    Setting("state_dir", _path, "folder of journal and spool; an agent needs one of its own"),
+    Setting("spool_max_mib", _whole(1, 65_536), "MiB of samples that wait on disk while EGO is away (64)"),
+    Setting("spool_max_hours", _number(0.01, 720), "hours that they wait (24)"),
+    Setting("log_level", _one_of(*LOG_LEVELS), "debug, info, warning or error (info)"),
+    Setting("command_policy", _one_of(*POLICIES), "off, allow_list or all: what EGO may have run here (off)"),
+    Setting("command_allow", _patterns, "what an allow_list allows"),
+    Setting("command_shell", _switch, "run commands through /bin/sh", only_in_file=True),
+    Setting("command_concurrency", _whole(1, 64), "commands that run at a time (4)"),
+)
+VARIABLES: tuple[str, ...] = (FILE_VARIABLE, *(row.variable for row in SETTINGS if not row.only_in_file))
+
+
+def settings_from(
+    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ, file: Path | None = None
+) -> Settings:
+    """The settings of an agent. `flags` by name, those that were not given None or missing. Raises BadSetting.
+
+    `file` is the one that was asked for; without it REFLECTOR_CONFIG, else /etc/mirror-stage/reflector.toml if there.
+    """
+    path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    in_file = _read_file(path or FILE, must_exist=path is not None)
+    values: dict[str, Any] = {}
+    for row in SETTINGS:
+        found = _first_given(row, flags, environment, in_file, path or FILE)
+        if found is not None:
+            value, place = found
+            try:
+                values[row.name] = row.read(value)
+            except _Bad as error:
+                raise BadSetting(f"{place}: {error}") from error
+    return _checked(values)
+
+
+def _first_given(
+    row: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], in_file: Mapping[str, Any], path: Path
+) -> tuple[Any, str] | None:
+    """The value that counts and where it stands, for the person who has to change it."""
+    if row.only_in_file:
+        return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
+    if flags.get(row.name) is not None:
+        return flags[row.name], row.flag
+    if environment.get(row.variable):
+        return environment[row.variable], row.variable
+    return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if must_exist:
+            raise BadSetting(f"{path}: there is no such file") from error
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    unknown = set(content) - {row.name for row in SETTINGS}
+    if unknown:
+        raise BadSetting(f"{path}: {', '.join(sorted(unknown))}: no such setting; config/reflector.toml has them all")
+    return content
+
+
+def _checked(values: dict[str, Any]) -> Settings:
+    if values.get("command_policy") == ALLOW_LIST and not values.get("command_allow"):
+        raise BadSetting("command_policy: allow_list needs patterns in command_allow")
+    if "hostname" not in values:
+        try:
+            values["hostname"] = normalise_hostname(socket.gethostname())
+        except BadField as error:
+            raise BadSetting(f"hostname: this machine's own name cannot be used ({error.message}); set one") from error
+    return Settings(**values)

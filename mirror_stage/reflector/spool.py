@@ -1,0 +1,170 @@
+"""Samples that wait on disk while EGO is away: bounded segments, oldest dropped first, and counted.
+
+A segment is one file and, later, one batch: acknowledged whole it is removed, so that there is no position to remember
+and to lose. What a crash leaves behind is sent again, which EGO takes for a repeat (P2).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirror_stage.instants import HOUR, Instant, from_text
+from mirror_stage.reflector.lines import to_line, to_records
+
+SEGMENT_BYTES = 256 * 1024  # some eighty samples
+SEGMENT_SAMPLES = 200
+SEGMENTS_LEAST = 4  # the bound is kept by dropping whole segments: a small one needs small segments
+
+_NAME = re.compile(r"(\d{12})\.samples\Z")
+
+logger = logging.getLogger(__name__)
+
+
+def wall_clock() -> Instant:
+    """Now by this machine's clock, as its samples tell it."""
+    return int(time.time() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The oldest samples that wait, each as the JSON that will be sent."""
+
+    number: int
+    samples: list[bytes]
+
+
+class Spool:
+    """A folder of segments, numbered in the order of writing. For one caller at a time.
+
+    `dropped` counts the samples that were given up since the start: too many, too old, or unreadable.
+    """
+
+    def __init__(self, folder: Path, *, most_bytes: int, most_hours: float, now: Callable[[], Instant] = wall_clock):
+        self._folder, self._most_bytes, self._now = folder, most_bytes, now
+        self._keep_for = int(most_hours * HOUR)
+        self._segment_bytes = min(SEGMENT_BYTES, most_bytes // SEGMENTS_LEAST)
+        self.dropped = 0
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._size_by_number = {
+            int(found[1]): path.stat().st_size
+            for path in sorted(folder.iterdir())
+            if (found := _NAME.match(path.name)) is not None
+        }
+        self._next_number = max(self._size_by_number, default=0) + 1
+        self._open: int | None = None  # the segment that is written to, if any; one of an earlier run never is
+        self._open_samples = 0
+        self._oldest: Segment | None = None  # read once: what is torn in it is counted once
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._size_by_number
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all that waits."""
+        return sum(self._size_by_number.values())
+
+    def append(self, sample: bytes) -> None:
+        """Write one sample behind the others. If the disk does not take it, it is dropped and counted."""
+        line = to_line(sample)
+        number = self._segment_for(len(line))
+        before = self._size_by_number.get(number, 0)
+        try:
+            with self._path(number).open("ab", buffering=0) as file:
+                written = file.write(line)
+                if written != len(line):
+                    file.truncate(before)
+                    raise OSError(f"only {written} of {len(line)} bytes found room")
+        except OSError as error:
+            self._open = None  # whatever stands at its end now, nothing follows it
+            self._drop(1, f"cannot write to {self._folder}: {error.strerror or error}")
+            return
+        self._size_by_number[number] = before + len(line)
+        self._open_samples += 1
+        self._keep_bounds()
+
+    def oldest(self) -> Segment | None:
+        """The samples to be sent next, oldest first; None when nothing waits. What is too old by now is dropped."""
+        while self._oldest is None and not self.is_empty:
+            number = min(self._size_by_number)
+            if number == self._open:
+                self._open = None
+            records, torn = self._records_of(number)
+            young = [sample for sample in records if not self._is_too_old(sample)]
+            if torn:
+                self._drop(torn, "they were written only in part")
+            if len(records) > len(young):
+                self._drop(len(records) - len(young), "they are too old")
+            if young:
+                self._oldest = Segment(number, young)
+            else:
+                self.remove(number)
+        return self._oldest
+
+    def remove(self, number: int) -> None:
+        """Forget a segment: its samples are where they should be."""
+        self._path(number).unlink(missing_ok=True)
+        self._size_by_number.pop(number, None)
+        if self._oldest is not None and self._oldest.number == number:
+            self._oldest = None
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        for number in self._size_by_number:
+            descriptor = os.open(self._path(number), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _segment_for(self, size: int) -> int:
+        """The number of the segment that has room for one more sample of so many bytes."""
+        if self._open is not None and (
+            self._size_by_number.get(self._open, 0) + size > self._segment_bytes
+            or self._open_samples >= SEGMENT_SAMPLES
+        ):
+            self._open = None
+        if self._open is None:
+            self._open, self._open_samples = self._next_number, 0
+            self._next_number += 1
+        return self._open
+
+    def _keep_bounds(self) -> None:
+        while self.size_bytes > self._most_bytes and len(self._size_by_number) > 1:
+            self._drop_segment(min(self._size_by_number), f"more than {self._most_bytes // 2**20} MiB wait")
+        while not self.is_empty:
+            oldest = min(self._size_by_number)
+            written_at = int(self._path(oldest).stat().st_mtime * 1000)
+            if oldest == self._open or written_at > self._now() - self._keep_for:
+                return
+            self._drop_segment(oldest, "they are too old")
+
+    def _drop_segment(self, number: int, reason: str) -> None:
+        records, torn = self._records_of(number)
+        self._drop(len(records) + torn, reason)
+        self.remove(number)
+
+    def _records_of(self, number: int) -> tuple[list[bytes], int]:
+        try:
+            return to_records(self._path(number).read_bytes())
+        except OSError as error:
+            logger.warning("cannot read %s, so it is given up: %s", self._path(number), error.strerror or error)
+            return [], 0
+
+    def _drop(self, count: int, reason: str) -> None:
+        self.dropped += count
+        logger.warning("%d waiting samples dropped (%d since the start): %s", count, self.dropped, reason)
+
+    def _is_too_old(self, sample: bytes) -> bool:
+        return from_text(json.loads(sample)["timestamp"]) < self._now() - self._keep_for
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:012d}.samples"

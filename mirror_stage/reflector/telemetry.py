@@ -1,0 +1,217 @@
+"""Samples on the beat and their way to EGO: the live ones first, what waited on disk afterwards, in paced batches.
+
+Two threads: one only takes samples, so that a slow EGO never delays the next one; the other only delivers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mirror_stage.reflector.backoff import Backoff
+from mirror_stage.reflector.spool import Segment, Spool
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+
+LIVE_MAX = 100  # samples that wait in memory while one request is under way
+PAUSE_SECONDS = 2.0  # between two batches of the backlog: a fleet that returns at once must not drown EGO
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is delivered at once: live samples, or one segment of the backlog."""
+
+    samples: list[bytes]
+    segment: Segment | None = None
+
+
+def next_beat(started: float, now: float, interval_seconds: float) -> float:
+    """The first beat after now. Beats lie at whole intervals after the start, so nothing drifts; those missed are left out."""
+    return started + (int((now - started) / interval_seconds) + 1) * interval_seconds
+
+
+def without_refused(samples: Sequence[bytes], answer: Answer) -> tuple[list[bytes], list[tuple[bytes, str]]] | None:
+    """The samples that EGO did not object to, and those that it did with the reason; None if it named none."""
+    errors = answer.body.get("errors") if isinstance(answer.body, dict) else None
+    reasons: dict[int, str] = {}
+    for error in errors if isinstance(errors, list) else []:
+        index = error.get("index") if isinstance(error, dict) else None
+        if isinstance(index, int) and 0 <= index < len(samples):
+            reasons.setdefault(index, f"{error.get('field')}: {error.get('message')}")
+    if not reasons:
+        return None
+    kept = [sample for index, sample in enumerate(samples) if index not in reasons]
+    return kept, [(samples[index], reason) for index, reason in sorted(reasons.items())]
+
+
+class Telemetry:
+    """Takes a sample each interval and sees to it that EGO gets it, once, now or later."""
+
+    def __init__(
+        self,
+        collect: Callable[[], Mapping[str, Any]],
+        uplink: Uplink,
+        spool: Spool,
+        *,
+        interval_seconds: float,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._collect, self._uplink, self._spool = collect, uplink, spool
+        self._interval_seconds, self._pause_seconds = interval_seconds, pause_seconds
+        self._backoff = Backoff()
+        self._complaint: str | None = None
+        self._news = threading.Condition()  # guards what follows, and the spool
+        self._live: deque[bytes] = deque()
+        self._under_way: list[bytes] = []
+        self._quiet_until = 0.0
+        self._backlog_at = 0.0
+        self._is_stopping = False
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Begin; the first sample is taken at once."""
+        for name, work in (("beat", self._keep_the_beat), ("delivery", self._deliver)):
+            threading.Thread(target=work, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Write what is not delivered to the spool, without waiting for EGO. A request under way is given up.
+
+        It may have been taken all the same: sent again after the next start, EGO knows it as a repeat.
+        """
+        self._stopped.set()
+        with self._news:
+            self._is_stopping = True
+            self._spool_all(self._under_way)
+            self._spool_all(self._live)
+            self._under_way = []
+            self._live.clear()
+            self._spool.sync()
+            self._news.notify_all()
+
+    # ------------------------------------------------------------------ the beat
+
+    def _keep_the_beat(self) -> None:
+        started = time.monotonic()
+        while not self._stopped.is_set():
+            try:
+                sample = dict(self._collect())
+                if self._spool.dropped:
+                    sample["tags"] = {**(sample.get("tags") or {}), "spool_dropped_samples": str(self._spool.dropped)}
+                self._offer(json.dumps(sample, ensure_ascii=False, separators=(",", ":")).encode())
+            except Exception:  # one sample is missing; the next one is tried all the same
+                logger.exception("no sample could be taken")
+            now = time.monotonic()
+            self._stopped.wait(next_beat(started, now, self._interval_seconds) - now)
+
+    def _offer(self, sample: bytes) -> None:
+        """Put a sample in front of the delivery. While EGO is to be left alone only the newest stays in memory.
+
+        So that on return EGO first hears how things stand now.
+        """
+        with self._news:
+            if self._is_stopping:
+                self._spool.append(sample)
+                return
+            self._live.append(sample)
+            most = 1 if time.monotonic() < self._quiet_until else LIVE_MAX
+            while len(self._live) > most:
+                self._spool.append(self._live.popleft())
+            self._news.notify_all()
+
+    # ------------------------------------------------------------------ delivery
+
+    def _deliver(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                answer = self._send(batch.samples)
+            except Exception:  # nothing is lost by it: the batch waits as if EGO had been away
+                logger.exception("a batch could not be sent")
+                answer = Answer(Meaning.UNKNOWN, None, detail="an error of the agent's own")
+            self._settle(batch, answer)
+
+    def _next_batch(self) -> Batch | None:
+        """The next batch as soon as there is one that may go; None once this stops."""
+        with self._news:
+            while not self._is_stopping:
+                now = time.monotonic()
+                wake_at = self._quiet_until
+                if now >= self._quiet_until:
+                    if self._live:
+                        self._under_way = list(self._live)
+                        self._live.clear()
+                        return Batch(self._under_way)
+                    wake_at = self._backlog_at
+                    if now >= self._backlog_at:
+                        segment = self._spool.oldest()
+                        if segment is not None:
+                            return Batch(segment.samples, segment)
+                        wake_at = now + self._interval_seconds
+                self._news.wait(max(0.0, wake_at - now))
+        return None
+
+    def _send(self, samples: Sequence[bytes]) -> Answer | None:
+        """None once each sample was taken or dropped; else the answer because of which the rest has to wait."""
+        while samples:
+            answer = self._uplink.post_samples(samples)
+            if answer.is_taken:
+                return None
+            if answer.meaning is not Meaning.REFUSED or answer.status not in {400, 413}:
+                return answer
+            parted = without_refused(samples, answer)
+            if parted is not None:
+                samples, refused = parted
+                for sample, reason in refused:
+                    _tell_dropped(sample, reason)
+            elif len(samples) == 1:
+                _tell_dropped(samples[0], answer.detail)
+                return None
+            else:  # too large, or refused as a whole: the one that is at fault will be found
+                half = len(samples) // 2
+                waiting = self._send(samples[:half])
+                if waiting is not None:
+                    return waiting
+                samples = samples[half:]
+        return None
+
+    def _settle(self, batch: Batch, answer: Answer | None) -> None:
+        with self._news:
+            now = time.monotonic()
+            if answer is None:
+                self._backoff.succeeded()
+                if batch.segment is not None:
+                    self._spool.remove(batch.segment.number)
+                    self._backlog_at = now + self._pause_seconds * random.uniform(0.5, 1.5)
+                self._under_way = []
+            else:
+                self._quiet_until = now + self._backoff.failed(answer.retry_after_seconds)
+                self._live.extendleft(reversed(self._under_way))
+                self._under_way = []
+                while len(self._live) > 1:
+                    self._spool.append(self._live.popleft())
+        self._tell(answer)
+
+    def _spool_all(self, samples: Sequence[bytes] | deque[bytes]) -> None:
+        for sample in samples:
+            self._spool.append(sample)
+
+    def _tell(self, answer: Answer | None) -> None:
+        """Log that EGO is away, with the reason, and that it is back: once each."""
+        if answer is None:
+            if self._complaint is not None:
+                logger.info("EGO takes samples again; %.1f kB wait on disk", self._spool.size_bytes / 1000)
+            self._complaint = None
+        elif answer.detail != self._complaint:
+            logger.warning("samples wait on disk: %s", answer.detail)
+            self._complaint = answer.detail
+
+
+def _tell_dropped(sample: bytes, reason: str) -> None:
+    logger.error("EGO refuses the sample of %s, so it is dropped: %s", json.loads(sample).get("timestamp"), reason)

@@ -1,0 +1,16 @@
+"""What the agent's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reflector.scripted_ego import ScriptedEgo, scripted_ego
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedEgo]:
+    """A server that answers as the test wants it to."""
+    with scripted_ego() as ego:
+        yield ego

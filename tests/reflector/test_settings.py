@@ -1,0 +1,166 @@
+"""What can be set for an agent, where, and what is said about a value that cannot be."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror_stage.bad_setting import BadSetting
+from mirror_stage.reflector import settings as module
+from mirror_stage.reflector.settings import SETTINGS, VARIABLES, Settings, settings_from
+from mirror_stage.reflector.state import StateFolder, default_state_dir
+from tests.servers import ROOT
+
+SHIPPED = (ROOT / "config/reflector.toml").read_text()
+ENVIRONMENTAL = {"hostname", "state_dir"}  # whose default is this machine's
+
+
+@pytest.fixture(autouse=True)
+def no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "FILE", tmp_path / "none.toml")
+
+
+def uncommented() -> dict[str, Any]:
+    """The shipped file with every setting switched on."""
+    lines = [line.removeprefix("# ") for line in SHIPPED.splitlines()]
+    named = tuple(f"{row.name} = " for row in SETTINGS)
+    return tomllib.loads("\n".join(line for line in lines if line.startswith(named)))
+
+
+def test_the_shipped_file_has_every_setting_and_sets_none() -> None:
+    assert tomllib.loads(SHIPPED) == {}
+    assert set(uncommented()) == {row.name for row in SETTINGS}
+
+
+def test_the_shipped_file_shows_what_is_built_in(tmp_path: Path) -> None:
+    built_in = Settings()
+    shown = {name: value for name, value in uncommented().items() if name not in ENVIRONMENTAL}
+    fixed = {name for name in shown if getattr(built_in, name) not in (None, {}, ())}
+    assert fixed >= {"interval_seconds", "spool_max_mib", "spool_max_hours", "command_policy", "command_concurrency"}
+    assert {name: shown[name] for name in fixed} == {name: getattr(built_in, name) for name in fixed}
+
+
+def test_every_example_of_the_shipped_file_is_a_good_value(tmp_path: Path) -> None:
+    certificates, file = tmp_path / "ca.pem", tmp_path / "reflector.toml"
+    certificates.touch()
+    lines = [line.removeprefix("# ") for line in SHIPPED.splitlines() if line.partition(" = ")[0][2:] in uncommented()]
+    file.write_text("\n".join(lines).replace("/etc/mirror-stage/ca.pem", str(certificates)))
+    found = settings_from({}, {}, file)
+    assert (found.ego, found.rack, found.tags["room"]) == ("http://10.0.0.100:3000", "R1", "cellar")
+    assert found.all_tags["uplink"] == "switch-r1"
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_variable_is_in_the_contract(variable: str) -> None:
+    contract = (ROOT / "docs/contract.md").read_text()
+    assert variable in contract or variable.replace("REFLECTOR_", "…_", 1) in contract
+
+
+def test_a_flag_wins_over_a_variable_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "reflector.toml"
+    file.write_text('rack = "file"\nip = "10.0.0.3"\nuplink = "file"\n')
+    environment = {"REFLECTOR_RACK": "variable", "REFLECTOR_IP": "10.0.0.2", "REFLECTOR_CONFIG": str(file)}
+    found = settings_from({"rack": "flag", "ip": None}, environment)
+    assert (found.rack, found.ip, found.uplink) == ("flag", "10.0.0.2", "file")
+
+
+def test_texts_mean_the_same_as_tables(tmp_path: Path) -> None:
+    file = tmp_path / "reflector.toml"
+    file.write_text(
+        'tags = { room = "a", tier = "db" }\nposition = { x = 1, y = 2.5, z = -3 }\ncommand_allow = ["a b", "c,d"]'
+    )
+    texts = {
+        "REFLECTOR_TAGS": "room=a, tier=db", "REFLECTOR_POSITION": "1,2.5,-3", "REFLECTOR_COMMAND_ALLOW": "a b\nc,d\n",
+    }  # fmt: skip
+    assert settings_from({}, texts) == settings_from({}, {}, file)
+
+
+def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
+    assert not settings_from({"command_shell": True}, {"REFLECTOR_COMMAND_SHELL": "true"}).command_shell
+    (tmp_path / "reflector.toml").write_text("command_shell = true")
+    assert settings_from({}, {}, tmp_path / "reflector.toml").command_shell
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ego", "10.0.0.100:3000", "must be like http://10.0.0.100:3000"),
+        ("ego", "http://user:secret@ego", "must not hold a name or a password"),
+        ("hostname", "a/b", "/"),
+        ("ip", "10.0.0", "must be an IPv4 address"),
+        ("ip", "::1", "must be an IPv4 address"),
+        ("rack", "r" * 65, "has 65 characters; at most 64"),
+        ("position", "1,2,x", "must be a number"),
+        ("tags", "room", "must be name=value"),
+        ("interval_seconds", "0.5", "from 1 to 3600"),
+        ("interval_seconds", "nan", "from 1 to 3600"),
+        ("interval_seconds", "soon", "from 1 to 3600"),
+        ("spool_max_mib", "1.5", "whole number"),
+        ("ca_file", "/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
+        ("log_level", "loud", "must be one of debug, info, warning, error"),
+        ("command_policy", "some", "must be one of off, allow_list, all"),
+        ("command_concurrency", "0", "from 1 to 64"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place(name: str, value: str, said: str) -> None:
+    variable = f"REFLECTOR_{name.upper()}"
+    with pytest.raises(BadSetting) as caught:
+        settings_from({}, {variable: value})
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BadSetting, match=f"^--{name.replace('_', '-')}: "):
+        settings_from({name: value}, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("interval_seconds = true", "interval_seconds in "),
+        ("interval = 5\nspool = 1", "interval, spool: no such setting"),
+        ("interval_seconds = ", "cannot be read"),
+        ('command_policy = "allow_list"', "allow_list needs patterns in command_allow"),
+        ('command_shell = "yes"', "must be true or false"),
+        ("command_allow = [1]", "must be a list of texts"),
+    ],
+)
+def test_a_bad_file_is_named(content: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "reflector.toml"
+    file.write_text(content)
+    with pytest.raises(BadSetting) as caught:
+        settings_from({}, {}, file)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="there is no such file"):
+        settings_from({}, {}, tmp_path / "missing.toml")
+    assert settings_from({}, {}) == Settings()
+
+
+def test_a_state_folder_serves_one_agent(tmp_path: Path) -> None:
+    first = StateFolder(tmp_path / "state")
+    with pytest.raises(BadSetting, match="another agent uses"):
+        StateFolder(tmp_path / "state")
+    first.release()
+    StateFolder(tmp_path / "state").release()
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadSetting, match="state_dir: cannot use"):
+        StateFolder(tmp_path / "file" / "state")
+
+
+def test_the_state_lies_at_home_where_the_systems_folder_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    assert default_state_dir({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "mirror-stage-reflector"
+    assert default_state_dir({}).parts[-3:] == (".local", "state", "mirror-stage-reflector")
