@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from functools import partial
 from types import FrameType
 
 from mirror_stage import __version__
+from mirror_stage.bad_setting import BadSetting
 from mirror_stage.reflector.collector import Collector
+from mirror_stage.reflector.commands import Commands
+from mirror_stage.reflector.journal import Journal
+from mirror_stage.reflector.policy import judge
 from mirror_stage.reflector.settings import Settings
 from mirror_stage.reflector.spool import Spool
 from mirror_stage.reflector.state import StateFolder
 from mirror_stage.reflector.telemetry import Telemetry
 from mirror_stage.reflector.uplink import Uplink
+
+STOP_SECONDS = 1.4  # for what runs; an agent ends in less than 2
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +46,33 @@ def run(settings: Settings, ego: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    threading.excepthook = _log_what_ended_a_thread
     state = StateFolder(settings.state_dir)
+    try:
+        spool = Spool(state.spool, most_bytes=settings.spool_max_mib * 2**20, most_hours=settings.spool_max_hours)
+        journal = Journal(state.journal)
+    except OSError as error:
+        raise BadSetting(f"state_dir: cannot use {state.path}: {error.strerror or error}") from error
     uplink = Uplink(ego, settings.ca_file)
-    spool = Spool(state.spool, most_bytes=settings.spool_max_mib * 2**20, most_hours=settings.spool_max_hours)
     telemetry = Telemetry(collector(settings).sample, uplink, spool, interval_seconds=settings.interval_seconds)
+    decide = partial(
+        judge, policy=settings.command_policy, patterns=settings.command_allow, shell=settings.command_shell
+    )
+    commands = Commands(settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency)
     logger.info(
         "reflector %s of %s: samples to %s every %g s, commands %s, state in %s",
         __version__, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
     )  # fmt: skip
     telemetry.start()
+    commands.start()
     told.wait()
     telemetry.stop()
+    commands.stop(STOP_SECONDS)
     logger.info("ended; %.1f kB of samples wait on disk", spool.size_bytes / 1000)
     return 0
+
+
+def _log_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
+    if what.exc_value is not None:
+        told = (what.exc_type, what.exc_value, what.exc_traceback)
+        logger.error("thread %s ended", what.thread.name if what.thread else "?", exc_info=told)

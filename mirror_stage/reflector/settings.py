@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
@@ -290,6 +291,11 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
 def _checked(values: dict[str, Any]) -> Settings:
     if values.get("command_policy") == ALLOW_LIST and not values.get("command_allow"):
         raise BadSetting("command_policy: allow_list needs patterns in command_allow")
+    for pattern in values.get("command_allow", ()) if not values.get("command_shell") else ():
+        try:
+            shlex.split(pattern)
+        except ValueError as error:
+            raise BadSetting(f"command_allow: {pattern!r} cannot be split into words: {error}") from error
     if "hostname" not in values:
         try:
             values["hostname"] = normalise_hostname(socket.gethostname())

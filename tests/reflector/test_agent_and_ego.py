@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.faults import print_figures, short_and_full
+from tests.contract.clients import listening
+from tests.faults import percentile, print_figures, short_and_full
+from tests.faults.agents import command, create
 from tests.reflector.processes import AgentProcess, running_agent
 from tests.servers import EgoServer, running_ego, wait_until
 
@@ -49,7 +53,7 @@ def test_a_host_appears_with_all_that_was_set_and_measured(own_ego: EgoServer, t
     assert list((agent.state / "spool").iterdir()) == []
 
 
-@pytest.mark.parametrize("seconds_away", short_and_full(4, 120))
+@pytest.mark.parametrize("seconds_away", short_and_full(2, 120))
 def test_an_ego_that_was_away_has_neither_gap_nor_duplicate(tmp_path: Path, seconds_away: int) -> None:
     with (
         running_ego(tmp_path) as ego,
@@ -74,3 +78,92 @@ def test_an_ego_that_was_away_has_neither_gap_nor_duplicate(tmp_path: Path, seco
 def _waiting(agent: AgentProcess) -> int:
     """How many samples wait on the agent's disk."""
     return sum(path.read_bytes().count(b"\n") for path in (agent.state / "spool").iterdir())
+
+
+# ---------------------------------------------------------------- commands
+
+
+@pytest.fixture(scope="module")
+def runner(own_ego: EgoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent that runs whatever it is told."""
+    with running_agent(tmp_path_factory.mktemp("agent"), own_ego.url, "--allow-commands") as agent:
+        wait_until(lambda: (host(own_ego, agent.hostname) or {}).get("lastPollAt"), what="the agent polls")
+        yield agent
+
+
+def ended(ego: EgoServer, id: str, seconds: float = 15) -> dict[str, Any]:
+    """The command once it is over."""
+    wait_until(lambda: command(ego, id)["status"] not in {"pending", "running"}, seconds, what="it is over")
+    return command(ego, id)
+
+
+# beside other tests on the same cores a limit is three times as wide; alone, in the full form, it is the issue's
+@pytest.mark.parametrize("most_ms", short_and_full(150, 50))
+def test_a_command_starts_at_once(own_ego: EgoServer, runner: AgentProcess, most_ms: float) -> None:
+    took_ms = []
+    for _ in range(100):
+        asked_at = time()
+        id = create(own_ego, runner.hostname, command="date +%s.%N")
+        done = wait_until(lambda id=id: (now := command(own_ego, id))["stdout"] and now, every=0.005)
+        took_ms.append(1000 * (float(done["stdout"]) - asked_at))
+    p99 = percentile(took_ms, 99)
+    print_figures("dispatch", commands=len(took_ms), p50_ms=percentile(took_ms, 50), p99_ms=p99, most_ms=max(took_ms))
+    assert min(took_ms) > 0
+    assert p99 <= most_ms
+
+
+def test_the_first_line_reaches_a_browser_within_a_second(own_ego: EgoServer, runner: AgentProcess) -> None:
+    with listening(own_ego, "/commands") as browser:
+        asked_at = monotonic()
+        id = create(own_ego, runner.hostname, command="sh -c 'echo first; sleep 2; echo last'")
+        browser.emit("watch-command", {"id": id, "afterSeq": -1})
+        chunk = browser.wait_for("command-output", lambda chunk: chunk["id"] == id)
+        took = browser.times_of("command-output")[0] - asked_at
+        print_figures("first line", seconds=took)
+        assert (chunk["stream"], chunk["data"]) == ("stdout", "first\n")
+        assert took < 1.0
+        done = browser.wait_for("command-update", lambda now: now["id"] == id and now["status"] == "succeeded")
+        assert done["stdout"] == "first\nlast\n"
+
+
+def test_a_cancel_leaves_no_grandchild(own_ego: EgoServer, runner: AgentProcess, tmp_path: Path) -> None:
+    script = f"sh -c 'sh -c \"sleep 71 & echo \\$! >{tmp_path}/pid; wait\" & wait'"
+    id = create(own_ego, runner.hostname, command=script, timeoutSeconds=60)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    grandchild = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert own_ego.post(f"/api/commands/{id}/cancel").status_code == 202
+    done = ended(own_ego, id)
+    assert (done["status"], done["reason"]) == ("failed", "cancelled")
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_timeout_and_a_flood_are_told_as_they_were(own_ego: EgoServer, runner: AgentProcess) -> None:
+    script = "sh -c 'head -c 300000 /dev/zero | tr \"\\0\" y; sleep 60'"
+    done = ended(own_ego, create(own_ego, runner.hostname, command=script, timeoutSeconds=1))
+    assert (done["status"], done["reason"]) == ("timeout", "exec_timeout")
+    assert (done["stdoutBytes"], done["truncated"], len(done["stdout"])) == (300_000, True, 64 * 1024)
+
+
+def test_an_agent_without_permission_answers_and_ego_cannot_widen_it(own_ego: EgoServer, tmp_path: Path) -> None:
+    with running_agent(tmp_path, own_ego.url) as agent:
+        metadata = {"command_policy": "all", "allow_commands": True}
+        id = create(own_ego, agent.hostname, command=f"touch {tmp_path}/marker", metadata=metadata)
+        done = ended(own_ego, id)
+        assert (done["status"], done["reason"]) == ("failed", "rejected")
+        assert "commands are off on this host" in done["stderr"]
+        wait_until(lambda: host(own_ego, agent.hostname), what="its policy is known")
+        assert command(own_ego, create(own_ego, agent.hostname))["deliverable"] is False
+    assert not (tmp_path / "marker").exists()
+
+
+def test_an_agent_ends_in_two_seconds_whatever_runs_and_whatever_ego_does(own_ego: EgoServer, tmp_path: Path) -> None:
+    with running_agent(tmp_path, own_ego.url, "--allow-commands") as agent:
+        id = create(own_ego, agent.hostname, command="sh -c 'trap \"\" TERM; echo deaf; sleep 60'", timeoutSeconds=90)
+        wait_until(lambda: f"{id} begins" in agent.log)
+        wait_until(lambda: host(own_ego, agent.hostname))
+        took = agent.stop()
+        print_figures("SIGTERM", seconds=took)
+        assert took < 2.0
+        assert f"command {id} ended: failed agent_restarted" in agent.log
+        agent.start()
+        assert ended(own_ego, id)["reason"] == "agent_restarted"

@@ -1,0 +1,199 @@
+"""Fetches commands and sees each through: journal, run, report. As many at a time as there are free slots."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mirror_stage.reflector import family
+from mirror_stage.reflector.backoff import Backoff
+from mirror_stage.reflector.execution import AGENT_RESTARTED, CANCELLED, REJECTED, Ending, Execution, unrun
+from mirror_stage.reflector.journal import Journal, JournalFull
+from mirror_stage.reflector.live import LiveReport
+from mirror_stage.reflector.policy import Allowed, Denied
+from mirror_stage.reflector.results import Results
+from mirror_stage.reflector.uplink import Uplink, host_path
+
+WAIT_SECONDS = 25.0  # EGO holds a poll for at most 30
+LIMIT_MAX = 5  # what EGO hands out at once
+PAUSE_SECONDS = 1.0  # after an answer that came at once and brought nothing: EGO has too many who wait
+UNDELIVERED_MAX = 100  # results that wait; with more, nothing new is fetched
+LEFTOVER_GRACE_SECONDS = 2.0
+STOP_GRACE_SECONDS = 0.7  # an agent that ends has less time than a command that is cancelled
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What EGO hands out."""
+
+    id: str
+    command: str
+    timeout_seconds: float
+
+
+def orders(body: Any) -> list[Order]:
+    """The orders in EGO's answer, oldest first. Raises ValueError for anything that is none."""
+    try:
+        return [Order(str(row["id"]), str(row["command"]), float(row["timeoutSeconds"])) for row in body]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"not a list of commands: {error!r}") from error
+
+
+class Commands:
+    """Runs what `judge` allows of the commands for a host; answers the others."""
+
+    def __init__(
+        self,
+        hostname: str,
+        uplink: Uplink,
+        journal: Journal,
+        judge: Callable[[str], Allowed | Denied],
+        *,
+        concurrency: int,
+    ) -> None:
+        self._path = f"/api/commands/pending/{host_path(hostname)}"
+        self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
+        self._results = Results(uplink, journal)
+        self._backoff = Backoff()
+        self._complaint: str | None = None
+        self._news = threading.Condition()
+        self._running: dict[str, Execution] = {}
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Answer for what an earlier run has left, then fetch."""
+        threading.Thread(target=self._work, name="commands", daemon=True).start()
+
+    def stop(self, within_seconds: float) -> None:
+        """End what runs, note it, and report it if EGO is quick."""
+        until = time.monotonic() + within_seconds
+        self._stopped.set()
+        with self._news:
+            for execution in self._running.values():
+                execution.stop(AGENT_RESTARTED, STOP_GRACE_SECONDS)
+            self._news.notify_all()
+            self._news.wait_for(lambda: not self._running, max(0.0, until - time.monotonic()))
+        self._results.stop(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        self._results.start()
+        self._answer_for_the_former()
+        while not self._stopped.is_set():
+            try:
+                pause_seconds = self._poll()
+            except Exception:  # whatever it was, the host must not become deaf
+                logger.exception("commands could not be fetched")
+                pause_seconds = self._backoff.failed()
+            self._stopped.wait(pause_seconds)
+
+    def _answer_for_the_former(self) -> None:
+        """What was begun and has not ended when the agent died does not run again, and does not run on either."""
+        unfinished = self._journal.unfinished()
+        if unfinished:
+            family.end(unfinished, LEFTOVER_GRACE_SECONDS)
+        for id in unfinished:
+            logger.warning("command %s was under way when the former agent died", id)
+            why = "the agent died while this ran; whether it did its work is not known"
+            self._note(id, unrun(AGENT_RESTARTED, why))
+
+    def _poll(self) -> float:
+        """Fetch once; the seconds to wait before the next time."""
+        free = self._wait_for_slots()
+        if self._stopped.is_set():
+            return 0.0
+        asked_at = time.monotonic()
+        answer = self._uplink.get(
+            self._path,
+            query={"limit": str(min(free, LIMIT_MAX)), "wait": f"{WAIT_SECONDS:g}"},
+            headers={"X-Reflector-Instance": self._journal.instance, "X-Reflector-Journal": "1"},
+            wait_seconds=WAIT_SECONDS,
+        )
+        if self._stopped.is_set():
+            return 0.0  # what it brought is handed out again after the next start: it was never begun
+        if not answer.is_taken:
+            self._tell(answer.detail)
+            return self._backoff.failed(answer.retry_after_seconds)
+        self._tell(None)
+        self._backoff.succeeded()
+        has_new = self._take(orders(answer.body))
+        came_at_once = time.monotonic() - asked_at < PAUSE_SECONDS
+        return PAUSE_SECONDS if came_at_once and not has_new else 0.0
+
+    def _wait_for_slots(self) -> int:
+        """How many commands may begin, once that is at least one."""
+        with self._news:
+            while not self._stopped.is_set() and self._free() <= 0:
+                self._news.wait(PAUSE_SECONDS)
+            return self._free()
+
+    def _free(self) -> int:
+        return self._concurrency - len(self._running) if len(self._results) < UNDELIVERED_MAX else 0
+
+    def _take(self, handed: list[Order]) -> bool:
+        """Begin or refuse what was handed out; whether anything of it is new. EGO repeats what it thinks got lost."""
+        allowed: list[tuple[Order, Allowed]] = []
+        fresh = [order for order in handed if not self._journal.knows(order.id)]
+        for order in fresh:
+            decision = self._judge(order.command)
+            if isinstance(decision, Denied):
+                logger.warning("command %s is refused: %s", order.id, decision.reason)
+                self._note(order.id, unrun(REJECTED, decision.reason))
+            else:
+                allowed.append((order, decision))
+        try:
+            self._journal.begin(order.id for order, _ in allowed)
+        except JournalFull as error:
+            for order, _ in allowed:
+                logger.error("command %s is refused: %s", order.id, error)
+                self._results.offer(
+                    order.id, unrun(REJECTED, f"not run, because it cannot be noted: {error}").to_result()
+                )
+            return bool(fresh)
+        begun = [self._begin(order, decision) for order, decision in allowed]
+        for live in begun:  # until EGO has heard of it, it would hand out the same again
+            live.announced.wait(PAUSE_SECONDS)
+        return bool(fresh)
+
+    def _begin(self, order: Order, decision: Allowed) -> LiveReport:
+        live = LiveReport(order.id, self._uplink, cancel=lambda: execution.stop(CANCELLED))
+        execution = Execution(order.id, decision.argv, order.timeout_seconds, live.hear)
+        with self._news:
+            self._running[order.id] = execution
+        logger.info("command %s begins: %s", order.id, order.command)
+        threading.Thread(target=self._see_through, args=(order.id, execution, live), daemon=True).start()
+        threading.Thread(target=live.run, daemon=True).start()
+        return live
+
+    def _see_through(self, id: str, execution: Execution, live: LiveReport) -> None:
+        try:
+            ending = execution.run()
+        except Exception as error:  # it must have an end, for EGO and for its slot
+            logger.exception("command %s could not be attended", id)
+            ending = unrun(None, f"an error of the agent's own: {error!r}")
+        live.end()
+        self._note(id, ending)
+        logger.info("command %s ended: %s %s", id, ending.status, ending.reason or f"exit {ending.exit_code}")
+        with self._news:
+            del self._running[id]
+            self._news.notify_all()
+
+    def _note(self, id: str, ending: Ending) -> None:
+        """Note how a command ended, and have it reported."""
+        result = ending.to_result()
+        try:
+            self._journal.end(id, result)
+        except JournalFull as error:
+            logger.error("the result of %s would be lost in a crash: %s", id, error)
+        self._results.offer(id, result)
+
+    def _tell(self, complaint: str | None) -> None:
+        """Log that no commands can be fetched, with the reason, once."""
+        if complaint is not None and complaint != self._complaint:
+            logger.warning("commands cannot be fetched: %s", complaint)
+        self._complaint = complaint

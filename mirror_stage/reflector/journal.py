@@ -1,0 +1,179 @@
+"""What this agent was told to run, written down before it runs: so that nothing ever runs twice.
+
+One file of checksummed lines. Its first line is the agent's instance: who loses the journal is somebody else, whom EGO
+hands nothing again that the former may have begun.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mirror_stage.reflector.lines import to_line, to_records
+
+SETTLED_KEPT = 10_000  # ids that are remembered although all is done: EGO's database may come back from a backup
+COMPACT_FROM_BYTES = 8 * 2**20
+
+logger = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+
+
+class JournalFull(Exception):
+    """The disk does not take what must be written before a command may run."""
+
+
+@dataclass
+class Entries:
+    """What a journal says: commands that were begun, results that EGO has not acknowledged, and what is settled."""
+
+    instance: str
+    begun: dict[str, None] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+    settled: dict[str, None] = field(default_factory=dict)
+
+    def apply(self, record: dict[str, Any]) -> None:
+        """Take one more line."""
+        id = record["id"]
+        if record["event"] == "begun":
+            self.begun[id] = None
+        elif record["event"] == "ended":
+            self.begun.pop(id, None)
+            self.results[id] = record["result"]
+        else:
+            self.begun.pop(id, None)
+            self.results.pop(id, None)
+            self.settled[id] = None
+            while len(self.settled) > SETTLED_KEPT:
+                del self.settled[next(iter(self.settled))]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The shortest journal that says the same."""
+        return [
+            {"instance": self.instance},
+            *({"event": "settled", "id": id} for id in self.settled),
+            *({"event": "ended", "id": id, "result": result} for id, result in self.results.items()),
+            *({"event": "begun", "id": id} for id in self.begun),
+        ]
+
+
+class Journal:
+    """For several threads. Opening it writes it anew, so that a line which a crash has torn is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._entries = _read(path)
+        self._write_anew()
+
+    @property
+    def instance(self) -> str:
+        """The UUID by which EGO knows who was handed what."""
+        return self._entries.instance
+
+    def knows(self, id: str) -> bool:
+        """Whether this command was begun here, or answered."""
+        with self._lock:
+            entries = self._entries
+            return id in entries.begun or id in entries.results or id in entries.settled
+
+    def begin(self, ids: Iterable[str]) -> None:
+        """Note that these commands are about to run; on the disk when this returns. Raises JournalFull."""
+        self._append([{"event": "begun", "id": id} for id in ids])
+
+    def end(self, id: str, result: Result) -> None:
+        """Note how a command ended, or that it never ran; on the disk when this returns. Raises JournalFull."""
+        self._append([{"event": "ended", "id": id, "result": result}])
+
+    def settle(self, id: str) -> None:
+        """Note that EGO has the result. If that is lost in a power cut, the result is sent once more."""
+        self._append([{"event": "settled", "id": id}], durable=False)
+
+    def unfinished(self) -> list[str]:
+        """The commands that were begun and have not ended, oldest first."""
+        with self._lock:
+            return list(self._entries.begun)
+
+    def undelivered(self) -> dict[str, Result]:
+        """The results that EGO has not acknowledged, oldest first."""
+        with self._lock:
+            return dict(self._entries.results)
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        with self._lock:
+            os.close(self._file)
+
+    def _append(self, records: list[dict[str, Any]], *, durable: bool = True) -> None:
+        with self._lock:
+            lines = b"".join(_line(record) for record in records)
+            try:
+                written = os.write(self._file, lines)
+                if written != len(lines):
+                    raise OSError(f"only {written} of {len(lines)} bytes found room")
+                if durable:
+                    os.fsync(self._file)
+            except OSError as error:
+                os.ftruncate(self._file, self._size)  # nothing may follow half a line
+                raise JournalFull(f"cannot write to {self._path}: {error.strerror or error}") from error
+            self._size += len(lines)
+            for record in records:
+                self._entries.apply(record)
+            if self._size > self._compact_from:
+                os.close(self._file)
+                self._write_anew()
+
+    def _write_anew(self) -> None:
+        """Replace the file by the shortest one that says the same. A crash leaves the old or the new one, whole."""
+        beside = self._path.with_suffix(".new")
+        content = b"".join(_line(record) for record in self._entries.records())
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+        _sync_folder(self._path.parent)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._size = len(content)
+        self._compact_from = len(content) + COMPACT_FROM_BYTES
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return to_line(json.dumps(record).encode())
+
+
+def _read(path: Path) -> Entries:
+    try:
+        records, torn = to_records(path.read_bytes())
+    except FileNotFoundError:
+        records, torn = [], 0
+    lines = [json.loads(record) for record in records]
+    if torn:
+        logger.warning("%d lines of %s were torn and are left out", torn, path)
+    instance = lines[0].get("instance") if lines else None
+    if instance is None:
+        instance = str(uuid.uuid4())
+    entries = Entries(instance)
+    for line in lines:
+        if "event" in line:
+            entries.apply(line)
+    return entries
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a renamed file survive a power cut; where a folder cannot be opened there is no need to."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

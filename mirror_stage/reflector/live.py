@@ -1,0 +1,121 @@
+"""What EGO hears of a command while it runs: that it started, that it lives, what it prints; and what it answers to that.
+
+Nothing here may hold up the command itself: a slow EGO sees less, and the result replaces it all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import threading
+import time
+from collections.abc import Callable
+
+from mirror_stage.reflector.backoff import Backoff
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+
+CHUNK_BYTES_MAX = 16 * 1024
+CHUNK_EVERY_SECONDS = 0.25
+HEARTBEAT_SECONDS = 2.0  # how late a cancel of a silent command is noticed
+_NOTE_BYTES = 64  # room for the note of what is left out
+
+
+class Unsent:
+    """The text of one stream that was not sent yet; of more than fits into one chunk the newest."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._text = b""
+        self._left_out = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def add(self, part: bytes) -> None:
+        """Take more output; a character may come in two parts."""
+        self._text += self._decoder.decode(part).encode()
+        over = len(self._text) - (CHUNK_BYTES_MAX - _NOTE_BYTES)
+        if over > 0:
+            cut = self._text[over:].decode(errors="ignore").encode()
+            self._left_out += len(self._text) - len(cut)
+            self._text = cut
+
+    def take(self) -> str:
+        """What there is, at most 16 KiB, and no more of it afterwards."""
+        note = f"\n[{self._left_out} bytes are not shown live]\n" if self._left_out else ""
+        text, self._text, self._left_out = self._text.decode(), b"", 0
+        return note + text
+
+
+class LiveReport:
+    """Tells EGO about one running command, at most four times a second, until it has ended."""
+
+    def __init__(self, id: str, uplink: Uplink, cancel: Callable[[], None]) -> None:
+        self._path = f"/api/commands/{id}"
+        self._uplink, self._cancel = uplink, cancel
+        self.announced = threading.Event()  # EGO was told that it has started, or could not be
+        self._news = threading.Condition()
+        self._unsent_by_stream = {"stdout": Unsent(), "stderr": Unsent()}
+        self._has_ended = False
+        self._next_seq = 0
+        self._backoff = Backoff()
+
+    def hear(self, stream: str, part: bytes) -> None:
+        """Take what the command has printed; never waits for EGO."""
+        with self._news:
+            self._unsent_by_stream[stream].add(part)
+            self._news.notify()
+
+    def end(self) -> None:
+        """Say no more."""
+        with self._news:
+            self._has_ended = True
+            self._news.notify()
+
+    def run(self) -> None:
+        """Report until it has ended, or until EGO does not want to hear of it any more."""
+        answer = self._beat("started")
+        self.announced.set()
+        phase = "running" if answer.is_taken else "started"
+        while self._goes_on(answer):
+            chunk = self._wait_for_chunk(self._seconds_until_next(answer))
+            if self._has_ended:
+                return
+            answer = self._beat(phase) if chunk is None else self._send(*chunk)
+            phase = "running" if answer.is_taken else phase
+
+    def _goes_on(self, answer: Answer) -> bool:
+        if answer.is_taken and isinstance(answer.body, dict) and answer.body.get("cancelRequested") is True:
+            self._cancel()
+        return not self._has_ended and answer.meaning is not Meaning.REFUSED
+
+    def _seconds_until_next(self, answer: Answer) -> float:
+        if answer.is_taken:
+            self._backoff.succeeded()
+            return CHUNK_EVERY_SECONDS
+        return max(CHUNK_EVERY_SECONDS, self._backoff.failed(answer.retry_after_seconds))
+
+    def _wait_for_chunk(self, least_seconds: float) -> tuple[str, str] | None:
+        """(stream, text) as soon as there is one and the time has come; None when it is time for a heartbeat."""
+        began = time.monotonic()
+        with self._news:
+            while not self._has_ended:
+                passed = time.monotonic() - began
+                stream = next((name for name, unsent in self._unsent_by_stream.items() if unsent), None)
+                if passed >= least_seconds and stream is not None:
+                    # the other one is next, so that neither waits for the other's silence
+                    unsent = self._unsent_by_stream.pop(stream)
+                    self._unsent_by_stream[stream] = unsent
+                    return stream, unsent.take()
+                if passed >= max(HEARTBEAT_SECONDS, least_seconds):
+                    return None
+                until = least_seconds if stream is not None else max(HEARTBEAT_SECONDS, least_seconds)
+                self._news.wait(max(0.0, until - passed))
+        return None
+
+    def _beat(self, phase: str) -> Answer:
+        return self._uplink.post(f"{self._path}/heartbeat", {"phase": phase})
+
+    def _send(self, stream: str, text: str) -> Answer:
+        """EGO's answer to one chunk. One that got lost is not sent again: the result has it."""
+        self._next_seq += 1
+        return self._uplink.post(f"{self._path}/output", {"seq": self._next_seq - 1, "stream": stream, "data": text})

@@ -1,0 +1,84 @@
+"""Results on their way to EGO: each is sent until EGO has acknowledged it, also after a restart."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Any
+
+from mirror_stage.reflector.backoff import Backoff
+from mirror_stage.reflector.journal import Journal, JournalFull
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+
+logger = logging.getLogger(__name__)
+
+
+class Results:
+    """Delivers results one after the other in a thread of its own. What is to be kept is in the journal already."""
+
+    def __init__(self, uplink: Uplink, journal: Journal) -> None:
+        self._uplink, self._journal = uplink, journal
+        self._backoff = Backoff()
+        self._complaint: str | None = None
+        self._news = threading.Condition()
+        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._is_stopping = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Begin with what an earlier run has left."""
+        self._waiting.extend(self._journal.undelivered().items())
+        threading.Thread(target=self._deliver, name="results", daemon=True).start()
+
+    def offer(self, id: str, result: dict[str, Any]) -> None:
+        """Deliver one more."""
+        with self._news:
+            self._waiting.append((id, result))
+            self._news.notify_all()
+
+    def stop(self, within_seconds: float) -> None:
+        """Give those that wait a last chance; the others are delivered after the next start."""
+        with self._news:
+            self._news.wait_for(lambda: not self._waiting or self._backoff.failures, within_seconds)
+            self._is_stopping = True
+            self._news.notify_all()
+
+    def _deliver(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._is_stopping)
+                if self._is_stopping:
+                    return
+                id, result = self._waiting[0]
+            try:
+                answer = self._uplink.post(f"/api/commands/{id}/result", result)
+            except Exception:  # the thread must live: all other results depend on it
+                logger.exception("the result of %s could not be sent", id)
+                answer = Answer(Meaning.UNKNOWN, None, detail="an error of the agent's own")
+            self._settle(id, answer)
+
+    def _settle(self, id: str, answer: Answer) -> None:
+        is_done = answer.meaning in {Meaning.TAKEN, Meaning.REFUSED}
+        if is_done:
+            if not answer.is_taken:
+                logger.warning("EGO does not take the result of %s, so it is not sent again: %s", id, answer.detail)
+            try:
+                self._journal.settle(id)
+            except JournalFull as error:
+                logger.warning("the result of %s will be sent once more after a restart: %s", id, error)
+        elif answer.detail != self._complaint:
+            logger.warning("results wait: %s", answer.detail)
+        self._complaint = None if is_done else answer.detail
+        with self._news:
+            if is_done:
+                self._backoff.succeeded()
+                self._waiting.popleft()
+                self._news.notify_all()
+                return
+            self._waiting.rotate(-1)  # one that EGO cannot take holds up no other
+            seconds = self._backoff.failed(answer.retry_after_seconds)
+            self._news.notify_all()
+            self._news.wait_for(lambda: self._is_stopping, seconds)

@@ -1,0 +1,272 @@
+"""Commands from claim to report, against a server that misbehaves as a test wants it to."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror_stage.reflector import backoff
+from mirror_stage.reflector import commands as module
+from mirror_stage.reflector.commands import Commands
+from mirror_stage.reflector.journal import Journal, JournalFull
+from mirror_stage.reflector.policy import judge
+from mirror_stage.reflector.uplink import Uplink
+from tests.reflector.scripted_ego import Asked, Reply, ScriptedEgo, problem
+from tests.servers import wait_until
+
+Start = Callable[..., Commands]
+
+
+class Queue:
+    """The commands that a scripted EGO hands out, each once and oldest first."""
+
+    def __init__(self, scripted: ScriptedEgo) -> None:
+        self._waiting: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.replies: dict[str, Reply] = {}  # by the last word of a path
+        self.polls = 0  # that are held
+        scripted.decide = self.decide
+
+    def add(self, command: str, timeout_seconds: float = 30) -> str:
+        id = str(uuid.uuid4())
+        with self._lock:
+            self._waiting.append({"id": id, "command": command, "timeoutSeconds": timeout_seconds})
+        return id
+
+    def again(self, id: str, command: str) -> None:
+        """Hand the same out once more, as EGO does when its answer may have been lost."""
+        with self._lock:
+            self._waiting.append({"id": id, "command": command, "timeoutSeconds": 30})
+
+    def decide(self, asked: Asked) -> Reply | None:
+        word = asked.path.partition("?")[0].rpartition("/")[2]
+        if word in self.replies:
+            return self.replies[word]
+        if "/pending/" not in asked.path:
+            return Reply(200, {"leaseUntil": "2030-01-01T00:00:00.000Z", "cancelRequested": False})
+        limit = int(asked.path.partition("limit=")[2].partition("&")[0])
+        deadline = time.monotonic() + 1.5
+        self.polls += 1
+        while not self._waiting and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.polls -= 1
+        with self._lock:
+            handed, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        return Reply(200, handed)
+
+
+@pytest.fixture
+def queue(scripted: ScriptedEgo) -> Queue:
+    return Queue(scripted)
+
+
+@pytest.fixture
+def start(scripted: ScriptedEgo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start what fetches and runs commands: `start(policy="all")`; again after its `stop`, on the same journal."""
+    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
+    with ExitStack() as stack:
+
+        def begin(policy: str = "all", patterns: tuple[str, ...] = (), concurrency: int = 4) -> Commands:
+            commands = Commands(
+                "titan-01",
+                Uplink(scripted.url),
+                Journal(tmp_path / "journal"),
+                partial(judge, policy=policy, patterns=patterns),
+                concurrency=concurrency,
+            )
+            stack.callback(commands.stop, 2.0)
+            commands.start()
+            return commands
+
+        yield begin
+
+
+def results(scripted: ScriptedEgo) -> dict[str, dict[str, Any]]:
+    """The results that came, by command."""
+    return {asked.path.split("/")[-2]: asked.content for asked in scripted.of("/result")}
+
+
+def result(scripted: ScriptedEgo, id: str) -> dict[str, Any]:
+    return wait_until(lambda: results(scripted).get(id), what=f"the result of {id}")  # type: ignore[no-any-return]
+
+
+def test_a_command_is_claimed_started_and_reported(scripted: ScriptedEgo, queue: Queue, start: Start) -> None:
+    start()
+    id = queue.add("sh -c 'echo out; echo err >&2; exit 3'")
+    reported = result(scripted, id)
+    assert (reported["status"], reported["exitCode"]) == ("failed", 3)
+    assert (reported["stdout"], reported["stderr"]) == ("out\n", "err\n")
+    poll = scripted.of("/pending/")[0]
+    assert poll.path == "/api/commands/pending/titan-01?limit=4&wait=25"
+    assert uuid.UUID(poll.headers["X-Reflector-Instance"])
+    assert poll.headers["X-Reflector-Journal"] == "1"
+    assert scripted.of(f"/{id}/heartbeat")[0].content == {"phase": "started"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "command", "said"),
+    [
+        ("off", "touch {marker}", "commands are off on this host"),
+        ("allow_list", "touch {marker}", "not on the allow-list"),
+        ("allow_list", "uptime; touch {marker}", "not on the allow-list"),
+        ("all", "touch '{marker}", "cannot be split into words"),
+    ],
+)
+def test_what_the_owner_has_not_allowed_is_answered_and_does_not_run(
+    policy: str, command: str, said: str, scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    start(policy, ("uptime",))
+    reported = result(scripted, queue.add(command.format(marker=tmp_path / "marker")))
+    assert (reported["status"], reported["reason"]) == ("failed", "rejected")
+    assert said in reported["stderr"]
+    assert not (tmp_path / "marker").exists()
+
+
+def test_what_is_handed_out_again_does_not_run_again(
+    scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    commands = start()
+    script = f"sh -c 'echo x >>{tmp_path}/marker; sleep 0.3'"
+    id = queue.add(script)
+    wait_until((tmp_path / "marker").exists)
+    queue.again(id, script)  # while it runs
+    result(scripted, id)
+    queue.again(id, script)  # when it is over
+    done = queue.add("true")
+    result(scripted, done)
+    commands.stop(2.0)
+    wait_until(lambda: queue.polls == 0)  # the poll of the one that was stopped would take it
+    start()
+    queue.again(id, script)  # after a restart
+    result(scripted, queue.add("true"))
+    assert (tmp_path / "marker").read_text() == "x\n"
+    assert len(scripted.of(f"/{id}/result")) == 1
+
+
+def test_a_long_command_delays_no_other_and_only_free_slots_are_claimed(
+    scripted: ScriptedEgo, queue: Queue, start: Start
+) -> None:
+    start(concurrency=2)
+    queue.add("sleep 30")
+    wait_until(lambda: any("limit=1" in asked.path for asked in scripted.of("/pending/")))
+    for _ in range(5):
+        began = time.monotonic()
+        result(scripted, queue.add("true"))
+        assert time.monotonic() - began < 1
+    queue.add("sleep 30")
+    wait_until(lambda: len(scripted.of("/heartbeat")) >= 7)
+    polls = len(scripted.of("/pending/"))
+    time.sleep(0.5)
+    assert len(scripted.of("/pending/")) == polls, "nothing is claimed while no slot is free"
+
+
+def test_a_result_is_sent_until_it_is_acknowledged_also_after_a_restart(
+    scripted: ScriptedEgo, queue: Queue, start: Start
+) -> None:
+    queue.replies["result"] = problem(503)
+    commands = start()
+    id = queue.add("echo kept")
+    wait_until(lambda: len(scripted.of(f"/{id}/result")) >= 2)
+    commands.stop(1.0)
+    queue.replies.clear()
+    before = len(scripted.of(f"/{id}/result"))
+    start()
+    wait_until(lambda: len(scripted.of(f"/{id}/result")) == before + 1)
+    result(scripted, queue.add("true"))
+    sent = [asked.content for asked in scripted.of(f"/{id}/result")]
+    assert len(sent) == before + 1, "once acknowledged it is not sent again"
+    assert all(content == sent[0] for content in sent), "EGO knows a repeat by its being the same"
+
+
+@pytest.mark.parametrize("status", [400, 404, 409])
+def test_a_result_that_ego_will_never_take_holds_up_no_other(
+    status: int, scripted: ScriptedEgo, queue: Queue, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.replies["result"] = problem(status, "not this one")
+    start()
+    id = queue.add("true")
+    wait_until(lambda: "not this one" in caplog.text)
+    queue.replies.clear()
+    result(scripted, queue.add("true"))
+    assert len(scripted.of(f"/{id}/result")) == 1
+
+
+def test_a_cancel_is_heard_with_the_next_heartbeat(
+    scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirror_stage.reflector.live.HEARTBEAT_SECONDS", 0.3)
+    start()
+    id = queue.add("sleep 60")
+    scripted.wait_for(f"/{id}/heartbeat", 2)
+    queue.replies["heartbeat"] = Reply(200, {"leaseUntil": "2030-01-01T00:00:00.000Z", "cancelRequested": True})
+    reported = result(scripted, id)
+    assert (reported["status"], reported["reason"], reported["exitCode"]) == ("failed", "cancelled", -15)
+
+
+def test_output_is_live_in_rising_order_and_at_most_four_times_a_second(
+    scripted: ScriptedEgo, queue: Queue, start: Start
+) -> None:
+    start()
+    id = queue.add("sh -c 'i=0; while [ $i -lt 30 ]; do echo $i; echo e$i >&2; i=$((i+1)); sleep 0.05; done'")
+    result(scripted, id)
+    chunks = scripted.of(f"/{id}/output")
+    assert 4 <= len(chunks) <= 9, "1.5 s"
+    assert [asked.content["seq"] for asked in chunks] == list(range(len(chunks)))
+    assert all(after.at - before.at > 0.2 for before, after in pairwise(chunks))
+    whole = "".join(map("{}\n".format, range(30)))
+    assert whole.startswith("".join(asked.content["data"] for asked in chunks if asked.content["stream"] == "stdout"))
+    assert {asked.content["stream"] for asked in chunks} == {"stdout", "stderr"}
+
+
+def test_an_ego_that_answers_at_once_is_not_hammered(scripted: ScriptedEgo, start: Start) -> None:
+    start()
+    time.sleep(1.5)
+    assert len(scripted.of("/pending/")) <= 2
+
+
+def test_what_cannot_be_noted_does_not_run(
+    scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = start()
+
+    def full(_ids: object) -> None:
+        raise JournalFull("cannot write to journal: No space left on device")
+
+    monkeypatch.setattr(commands._journal, "begin", full)
+    reported = result(scripted, queue.add(f"touch {tmp_path}/marker"))
+    assert (reported["status"], reported["reason"]) == ("failed", "rejected")
+    assert "No space left on device" in reported["stderr"]
+    assert not (tmp_path / "marker").exists()
+
+
+def test_an_agent_that_is_stopped_ends_what_runs_and_says_so(scripted: ScriptedEgo, queue: Queue, start: Start) -> None:
+    commands = start()
+    id = queue.add("sh -c 'echo begun; sleep 60'")
+    scripted.wait_for(f"/{id}/output")
+    began = time.monotonic()
+    commands.stop(1.4)
+    assert time.monotonic() - began < 1.4
+    reported = results(scripted)[id]
+    assert (reported["status"], reported["reason"], reported["stdout"]) == ("failed", "agent_restarted", "begun\n")
+
+
+def test_nonsense_instead_of_commands_is_survived(
+    scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonsense: list[Any] = [{"items": []}, [1], [{"id": "x"}], "no", 7]
+    decide = scripted.decide
+    scripted.decide = lambda asked: (
+        Reply(200, nonsense.pop()) if "/pending/" in asked.path and nonsense else decide(asked)
+    )
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.1)
+    start()
+    assert result(scripted, queue.add("true"))["status"] == "succeeded"

@@ -1,0 +1,94 @@
+"""What EGO may have run on a host is what its owner has written down, and nothing that can be made to look like it."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirror_stage.reflector.policy import Allowed, Denied, judge
+
+WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=10)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "command", "may"),
+    [
+        ("uptime", "uptime", True),
+        ("uptime", " uptime  ", True),
+        ("uptime", "uptime -p", False),
+        ("uptime", "uptimes", False),
+        ("uptime", "UPTIME", False),
+        ("systemctl status *", "systemctl status nginx", True),
+        ("systemctl status *", "systemctl status 'a b'", True),
+        ("systemctl status *", "systemctl status", False),
+        ("systemctl status *", "systemctl status nginx ssh", False),
+        ("systemctl status *", "systemctl stop nginx", False),
+        ("systemctl status *", "systemctl status --root=/elsewhere", False),
+        ("systemctl status *", "systemctl status nginx; reboot", False),
+        ("df -*", "df -h", True),
+        ("journalctl -u nginx ...", "journalctl -u nginx -n 5 --no-pager", True),
+        ("journalctl -u nginx ...", "journalctl -u nginx", True),
+        ("journalctl -u nginx ...", "journalctl -u ssh", False),
+        ("journalctl -u nginx ...", "journalctl -u", False),
+        ("echo ...", "rm echo", False),
+        ("*", "reboot", True),
+        ("*", "reboot now", False),
+        ("'my tool' ?", "'my tool' 5", True),
+        ("cat /var/log/[a-c]*", "cat /var/log/boot", True),
+        ("cat /var/log/[a-c]*", "cat /var/log/dmesg", False),
+    ],
+)
+def test_an_allow_list_compares_word_by_word(pattern: str, command: str, may: bool) -> None:
+    decision = judge(command, "allow_list", ["nothing else", pattern])
+    assert isinstance(decision, Allowed if may else Denied), decision
+    if isinstance(decision, Allowed):
+        assert decision.argv == tuple(shlex.split(command))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "command", "may"),
+    [
+        ("df -h | head", "df -h | head", True),
+        ("df -h | head", "df -h | head; reboot", False),
+        ("df *", "df -h", False),
+        ("df *", "df x; reboot", False),
+        ("df ...", "df -h", False),
+        ("df *", "df *", True),
+    ],
+)
+def test_for_the_shell_a_pattern_is_the_whole_text(pattern: str, command: str, may: bool) -> None:
+    decision = judge(command, "allow_list", [pattern], shell=True)
+    assert decision == (Allowed(("/bin/sh", "-c", command)) if may else decision)
+    assert isinstance(decision, Allowed) == may
+
+
+@pytest.mark.parametrize("command", ["", "   ", "''", "echo 'open", "echo \0", "\n"])
+@pytest.mark.parametrize("shell", [False, True])
+def test_what_is_no_command_is_denied_with_a_reason(command: str, shell: bool) -> None:
+    decision = judge(command, "all", shell=shell)
+    assert isinstance(decision, Denied)
+    assert decision.reason
+
+
+def test_off_denies_everything_and_says_who_can_change_it() -> None:
+    decision = judge("uptime", "off", ["uptime"])
+    assert isinstance(decision, Denied)
+    assert "command_policy in reflector.toml" in decision.reason
+
+
+@given(st.lists(WORDS, min_size=1, max_size=5))
+def test_all_runs_a_command_as_its_words_and_never_as_a_shell(words: list[str]) -> None:
+    assert judge(shlex.join(words), "all") == Allowed(tuple(words))
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(WORDS, max_size=3))
+def test_a_pattern_without_wildcards_allows_itself_and_nothing_longer(words: list[str], more: list[str]) -> None:
+    if any(set("*?[") & set(word) or word == "..." for word in words):
+        return
+    pattern = shlex.join(words)
+    assert isinstance(judge(pattern, "allow_list", [pattern]), Allowed)
+    if more:
+        assert isinstance(judge(shlex.join(words + more), "allow_list", [pattern]), Denied)
