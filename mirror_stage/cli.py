@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mirror_stage import __version__
+from mirror_stage import __version__, findings
 from mirror_stage.bad_setting import BadSetting
 from mirror_stage.reflector import command_line as reflector
 from mirror_stage.simulator import command_line as simulator
@@ -137,10 +137,7 @@ def _on_database(step: Callable[[Flask], object]) -> int:
 def _doctor(chosen: argparse.Namespace) -> int:
     from mirror_stage import doctor
 
-    findings = doctor.examine()
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(doctor.to_json(findings) if chosen.json else doctor.to_text(findings, colour=colour))
-    return 0 if doctor.is_fine(findings) else 1
+    return findings.show(doctor.examine(), as_json=chosen.json)
 
 
 def _say(line: str, status: int) -> int:

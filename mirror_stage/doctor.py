@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
@@ -14,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +20,13 @@ import psutil
 
 from mirror_stage import serving
 from mirror_stage.config import BadSetting, Config
+from mirror_stage.findings import Finding
 from mirror_stage.shipped import path_of
 
 NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
 OPEN_FILES_WANTED = 10_240  # gunicorn's worker_connections, and some for EGO itself
 ANSWER_SECONDS = 2.0
-
-_COLOURS = {"ok": "32", "warning": "33", "problem": "31"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check saw. `level` is ok, warning (EGO runs, but) or problem (it does not); `advice` is what to do."""
-
-    check: str
-    level: str
-    seen: str
-    advice: str = ""
 
 
 def examine() -> list[Finding]:
@@ -274,26 +261,3 @@ def _head() -> str | None:
 def _first_line(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     return next(iter(str(cause).strip().splitlines()), type(cause).__name__)
-
-
-def to_text(findings: list[Finding], *, colour: bool) -> str:
-    """The findings as aligned lines, each problem with what to do below it."""
-    lines = []
-    for finding in findings:
-        level = finding.level.ljust(8)
-        if colour:
-            level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-        lines.append(f"{level} {finding.check.ljust(10)}  {finding.seen}")
-        if finding.advice:
-            lines.append(f"{' ' * 21}→ {finding.advice}")
-    return "\n".join(lines)
-
-
-def to_json(findings: list[Finding]) -> str:
-    """`{"ok", "checks": [{"check", "level", "seen", "advice"}]}`."""
-    return json.dumps({"ok": is_fine(findings), "checks": [asdict(finding) for finding in findings]}, indent=2)
-
-
-def is_fine(findings: list[Finding]) -> bool:
-    """Whether EGO can run here."""
-    return all(finding.level != "problem" for finding in findings)

@@ -1,13 +1,14 @@
-"""The doors of the agent: `mirror-stage reflector run`, with every setting as a flag."""
+"""The doors of the agent: `mirror-stage reflector run | check | install | uninstall`, with every setting as a flag."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from mirror_stage import logs
+from mirror_stage import findings, logs
 from mirror_stage.bad_setting import BadSetting
 from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_from
 
@@ -20,6 +21,17 @@ def add_to(commands: Any) -> None:
     run = _with_settings(doors.add_parser("run", help="send samples, and run commands where they are allowed"))
     run.add_argument("--once", action="store_true", help="print one sample as JSON and end")
     run.set_defaults(run=_run)
+
+    check = _with_settings(doors.add_parser("check", help="say whether EGO is reached and what it may do here"))
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    check.set_defaults(run=_check)
+
+    install = _with_settings(doors.add_parser("install", help="make it a service of systemd, and start that"))
+    install.set_defaults(run=_install)
+
+    uninstall = doors.add_parser("uninstall", help="stop the service and remove it")
+    uninstall.add_argument("--purge", action="store_true", help="remove its settings, journal and waiting samples too")
+    uninstall.set_defaults(run=_uninstall)
 
 
 def _with_settings(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -58,3 +70,41 @@ def _run(chosen: argparse.Namespace) -> int:
         print(json.dumps(agent.collector(settings).sample(), indent=2, ensure_ascii=False))
         return 0
     return agent.run(settings, _with_ego(settings))
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from mirror_stage.reflector import check
+
+    settings = _settings(chosen)
+    return findings.show(check.examine(settings, _with_ego(settings)), as_json=chosen.json)
+
+
+def _install(chosen: argparse.Namespace) -> int:
+    from mirror_stage.reflector import service_unit
+
+    settings = settings_from(vars(chosen), environment={}, file=chosen.config)  # the service has its file only
+    given = {row.name: getattr(settings, row.name) for row in SETTINGS if getattr(chosen, row.name, None) is not None}
+    try:
+        service_unit.check_machine()
+        service_unit.install(
+            given, program=service_unit.this_program(), systemctl=service_unit.run_systemctl, say=print
+        )
+    except (service_unit.NotPossible, OSError) as error:
+        return _say(error)
+    return 0
+
+
+def _uninstall(chosen: argparse.Namespace) -> int:
+    from mirror_stage.reflector import service_unit
+
+    try:
+        service_unit.check_machine()
+        service_unit.uninstall(purge=chosen.purge, systemctl=service_unit.run_systemctl, say=print)
+    except (service_unit.NotPossible, OSError) as error:
+        return _say(error)
+    return 0
+
+
+def _say(error: Exception) -> int:
+    print(f"mirror-stage: {error}", file=sys.stderr)
+    return 1

@@ -57,6 +57,15 @@ class StateFolder:
         self._lock.close()
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether an agent runs with this folder. Looks only, and leaves nothing behind."""
+    try:
+        with (path / "lock").open() as lock:
+            return not _is_locked_by(lock)
+    except OSError:
+        return False
+
+
 def _is_locked_by(file: IO[str]) -> bool:
     if fcntl is None:
         return True

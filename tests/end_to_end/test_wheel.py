@@ -20,7 +20,7 @@ import pytest
 from mirror_stage.config import VARIABLES
 from tests.servers import ROOT, free_port, wait_until
 
-SHIPPED = ("gunicorn.conf.py", "wsgi.py", "migrations/env.py", "config/ego.env.example")
+SHIPPED = ("gunicorn.conf.py", "wsgi.py", "migrations/env.py", "config/ego.env.example", "config/reflector.toml")
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +120,15 @@ def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([programs / "pip", "install", "--quiet", str(wheel)], check=True)
     subprocess.run([programs / "pip", "check"], check=True)
     examine_installed(programs / "mirror-stage", tmp_path / "empty")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_agent_alone_needs_psutil_and_requests(wheel: Path, tmp_path: Path) -> None:
+    programs = fresh_environment(tmp_path / "environment")
+    subprocess.run([programs / "pip", "install", "--quiet", "psutil", "requests"], check=True)
+    subprocess.run([programs / "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    once = [programs / "mirror-stage", "reflector", "run", "--once"]
+    ran = subprocess.run(once, cwd=tmp_path, env=bare_environment(), capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["command_policy"] == "off"
+    assert ran.stderr == ""

@@ -20,7 +20,7 @@ import pytest
 
 from mirror_stage import doctor
 from mirror_stage.config import VARIABLES, Config
-from mirror_stage.doctor import Finding
+from mirror_stage.findings import Finding, to_text
 from tests.servers import ROOT, free_port, running_redis
 
 
@@ -228,5 +228,5 @@ def test_json_says_the_same() -> None:
 
 def test_colours_are_only_for_terminals_that_want_them() -> None:
     findings = [Finding("port", "problem", "taken", "stop it")]
-    assert "\x1b[31m" in doctor.to_text(findings, colour=True)
-    assert "\x1b" not in doctor.to_text(findings, colour=False)
+    assert "\x1b[31m" in to_text(findings, colour=True)
+    assert "\x1b" not in to_text(findings, colour=False)

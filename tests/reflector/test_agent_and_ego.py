@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any
 
 import psutil
@@ -73,6 +73,25 @@ def test_an_ego_that_was_away_has_neither_gap_nor_duplicate(tmp_path: Path, seco
     )
     assert max(gaps) < 1700, "one second lies between two samples"
     assert min(gaps) > 300
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_an_agent_costs_less_than_a_hundredth_of_a_core_and_60_mb(own_ego: EgoServer, tmp_path: Path) -> None:
+    seconds = 60
+    with running_agent(tmp_path, own_ego.url, "--allow-commands") as agent:
+        wait_until(lambda: host(own_ego, agent.hostname), what="the host appears")
+        assert agent.process is not None
+        watched = psutil.Process(agent.process.pid)
+        before = sum(watched.cpu_times()[:2])
+        sleep(seconds)  # what is measured
+        percent = 100 * (sum(watched.cpu_times()[:2]) - before) / seconds
+        megabytes = watched.memory_info().rss / 1e6
+        samples = len(history(own_ego, agent.hostname))
+    print_figures("agent at 5 s", cpu_percent=percent, rss_mb=megabytes, samples=samples, processes=len(psutil.pids()))
+    assert samples >= seconds / 5
+    assert percent < 1
+    assert megabytes < 60
 
 
 def _waiting(agent: AgentProcess) -> int:

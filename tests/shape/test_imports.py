@@ -109,7 +109,9 @@ def test_a_service_knows_no_other_service(module: str) -> None:
 
 
 # what the agent shares with EGO: standard library only, so that it can
-SHARED = tuple(f"mirror_stage.{name}" for name in ("bad_setting", "instants", "logs", "metrics.domain"))
+SHARED = tuple(
+    f"mirror_stage.{name}" for name in ("bad_setting", "findings", "instants", "logs", "metrics.domain", "shipped")
+)
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if place(m)[0] == "reflector"])

@@ -1,0 +1,95 @@
+"""`mirror-stage reflector check`: whether this agent can do its work, in plain words, and what to do if it cannot."""
+
+from __future__ import annotations
+
+import os
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from mirror_stage.findings import Finding
+from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
+from mirror_stage.reflector.state import is_in_use
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, host_path
+
+CLOCK_WARNING_SECONDS = 2.0  # a header tells whole seconds
+CLOCK_PROBLEM_SECONDS = 300.0  # EGO does not believe a clock that is further ahead, and its alert `clock_skew` fires
+
+
+def examine(settings: Settings, ego: str) -> list[Finding]:
+    """What every check finds."""
+    uplink = Uplink(ego, settings.ca_file)
+    asked_at = time.time()
+    answer = uplink.get("/api/info")
+    middle = (asked_at + time.time()) / 2
+    reached = reachable(ego, answer)
+    found = [reached]
+    if reached.level == "ok":
+        found.append(clock(answer.date, middle))
+        found.append(known(settings.hostname, uplink.get(f"/api/hosts/{host_path(settings.hostname)}")))
+    uplink.close()
+    return [*found, commands(settings), state(settings)]
+
+
+def reachable(ego: str, answer: Answer) -> Finding:
+    """Whether an EGO answers at this address."""
+    if answer.is_taken and isinstance(answer.body, dict) and "twinId" in answer.body:
+        return Finding("ego", "ok", f"{ego} answers, version {answer.body.get('version')}")
+    if answer.status is None:
+        advice = "is EGO running, is the address right, does a firewall stand between?"
+        return Finding("ego", "problem", f"{ego} does not answer: {answer.detail}", advice)
+    seen = answer.detail or f"{answer.status}: something that is no EGO"
+    return Finding("ego", "problem", f"{ego} answers {seen}", "is the address EGO's, with its port and path?")
+
+
+def clock(date: str | None, here: float) -> Finding:
+    """Whether this clock agrees with EGO's; `here` is what it showed when EGO's header was written."""
+    try:
+        there = parsedate_to_datetime(date or "").timestamp() + 0.5  # the header cuts the second
+    except ValueError:
+        return Finding("clock", "warning", "EGO's answer does not say the time", "a proxy may have taken it out")
+    ahead = here - there
+    size, side = abs(ahead), "ahead of" if ahead > 0 else "behind"
+    advice = "switch time synchronisation on, here or on EGO's machine: timedatectl set-ntp true"
+    if size >= CLOCK_PROBLEM_SECONDS:
+        return Finding("clock", "problem", f"this clock is {size:,.0f} s {side} EGO's", advice)
+    if size > CLOCK_WARNING_SECONDS:
+        return Finding("clock", "warning", f"this clock is {size:.0f} s {side} EGO's", advice)
+    return Finding("clock", "ok", "agrees with EGO's")
+
+
+def known(hostname: str, answer: Answer) -> Finding:
+    """Whether EGO has heard of this host."""
+    if answer.is_taken and isinstance(answer.body, dict):
+        return Finding("host", "ok", f"EGO knows {hostname}: {_standing(answer.body)}")
+    if answer.status == 404 and answer.meaning is Meaning.REFUSED:
+        return Finding("host", "ok", f"EGO does not know {hostname} yet: its first sample introduces it")
+    return Finding("host", "warning", f"EGO does not say whether it knows {hostname}: {answer.detail}")
+
+
+def commands(settings: Settings) -> Finding:
+    """What EGO may have run here."""
+    how = "through /bin/sh" if settings.command_shell else "without a shell"
+    if settings.command_policy == ALL:
+        seen = f"EGO may have everything run here, {how}, with the rights of the agent's user"
+        return Finding("commands", "warning", seen, "an allow_list is narrower: command_policy in reflector.toml")
+    if settings.command_policy == ALLOW_LIST:
+        return Finding("commands", "ok", f"EGO may have run what {len(settings.command_allow)} patterns allow, {how}")
+    return Finding("commands", "ok", "off: EGO may have nothing run here")
+
+
+def state(settings: Settings) -> Finding:
+    """Whether the folder of journal and spool can be used, and what waits in it. Leaves it as it is."""
+    path = settings.state_dir
+    waiting = sum(file.stat().st_size for file in (path / "spool").glob("*.samples"))
+    backlog = f"; {waiting / 1000:,.0f} kB of samples wait in it" if waiting else ""
+    if is_in_use(path):
+        return Finding("state", "ok", f"an agent runs with {path}{backlog}")
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("state", "problem", f"{nearest} cannot be written", "choose another --state-dir")
+    return Finding("state", "ok", f"{path} can be written; no agent runs with it{backlog}")
+
+
+def _standing(host: dict[str, Any]) -> str:
+    return f"{host.get('status')}, last heard {host.get('lastSeen')}"

@@ -1,0 +1,142 @@
+"""The agent as a service of systemd: writes its unit and its settings, starts it, and takes that back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mirror_stage.shipped import path_of
+
+UNIT = "mirror-stage-reflector.service"
+UNIT_FILE = Path("etc/systemd/system") / UNIT
+SETTINGS_FILE = Path("etc/mirror-stage/reflector.toml")
+STATE = (Path("var/lib/private/mirror-stage-reflector"), Path("var/lib/mirror-stage-reflector"))
+HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")  # from the unit, or from its unprivileged user
+
+Systemctl = Callable[[Sequence[str]], None]
+
+
+class NotPossible(Exception):
+    """Why the service cannot be made here; one line that says what to do."""
+
+
+def install(
+    given: Mapping[str, Any], *, program: Path, systemctl: Systemctl, root: Path = Path("/"), say: Callable[[str], None]
+) -> None:
+    """Write settings and unit, and start the service; say each step that was done. `given` are the settings of the flags.
+
+    Raises NotPossible: before the first step for what can be known before, else in the step that systemd refuses.
+    """
+    _check_program(program)
+    settings, unit = root / SETTINGS_FILE, root / UNIT_FILE
+    if settings.exists() and given:
+        raise NotPossible(f"{settings} is there already: change it there and leave out the flags, or move it away")
+    if not settings.exists() and "ego" not in given:
+        raise NotPossible("say where EGO is, like --ego http://10.0.0.100:3000")
+    if settings.exists():
+        say(f"kept     {settings}")
+    else:
+        _write(settings, with_values(path_of("config/reflector.toml").read_text(), given))
+        say(f"wrote    {settings}")
+    _write(unit, unit_text(path_of(f"config/systemd/{UNIT}").read_text(), program))
+    say(f"wrote    {unit}")
+    systemctl(["daemon-reload"])
+    systemctl(["enable", UNIT])
+    systemctl(["restart", UNIT])
+    say(f"started  {UNIT}, and at every boot; its log: journalctl -u {UNIT.removesuffix('.service')}")
+
+
+def uninstall(*, purge: bool, systemctl: Systemctl, root: Path = Path("/"), say: Callable[[str], None]) -> None:
+    """Stop the service and remove its unit; with `purge` its settings, journal and waiting samples too.
+
+    Raises NotPossible.
+    """
+    unit = root / UNIT_FILE
+    if unit.exists():
+        systemctl(["disable", "--now", UNIT])
+        unit.unlink()
+        systemctl(["daemon-reload"])
+        say(f"stopped and removed  {unit}")
+    else:
+        say(f"not there            {unit}")
+    for path in (root / SETTINGS_FILE, *(root / place for place in STATE)):
+        if not path.exists() and not path.is_symlink():
+            continue
+        if not purge:
+            say(f"kept                 {path}  (--purge removes it)")
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            say(f"removed              {path}")
+        else:
+            path.unlink()
+            say(f"removed              {path}")
+
+
+def unit_text(template: str, program: Path) -> str:
+    """The unit that starts this very program."""
+    quoted = str(program).replace("%", "%%")
+    return re.sub(r"^ExecStart=\S+", lambda _: f"ExecStart={quoted}", template, count=1, flags=re.MULTILINE)
+
+
+def with_values(template: str, given: Mapping[str, Any]) -> str:
+    """The commented settings with these switched on."""
+    for name, value in given.items():
+        line = f"{name} = {to_toml(value)}"
+        template = re.sub(rf"^# {name} = .*$", lambda _, line=line: line, template, count=1, flags=re.MULTILINE)  # type: ignore[misc]
+    return template
+
+
+def to_toml(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(name)} = {to_toml(inner)}" for name, inner in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def this_program() -> Path:
+    """`mirror-stage` as it is installed beside this Python."""
+    return Path(sys.executable).absolute().parent / "mirror-stage"
+
+
+def run_systemctl(arguments: Sequence[str]) -> None:
+    """Let systemd do something. Raises NotPossible with what it says."""
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
+        raise NotPossible(f"systemctl {' '.join(arguments)}: {said}")
+
+
+def check_machine() -> None:
+    """Raises NotPossible where there is no systemd, or no right to change it."""
+    if not Path("/run/systemd/system").is_dir():
+        raise NotPossible("systemd does not run this machine: start `mirror-stage reflector run` by what does")
+    if os.geteuid() != 0:
+        raise NotPossible("only root may write a service: run it again with sudo")
+
+
+def _check_program(program: Path) -> None:
+    if not program.is_file():
+        raise NotPossible(
+            f"{program} is not there: install mirror-stage into a virtual environment such as /opt/mirror-stage"
+        )
+    if str(program.resolve()).startswith(HIDDEN) or str(program).startswith(HIDDEN):
+        raise NotPossible(
+            f"{program} lies where an unprivileged service cannot see it: install mirror-stage into /opt/mirror-stage"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o644)

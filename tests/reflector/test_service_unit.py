@@ -1,0 +1,139 @@
+"""`mirror-stage reflector install` and `uninstall`: what is written, what is said, what is refused before anything is done."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror_stage.reflector import service_unit
+from mirror_stage.reflector.service_unit import NotPossible, install, uninstall, with_values
+from mirror_stage.reflector.settings import settings_from
+from tests.servers import ROOT
+
+UNIT = (ROOT / "config/systemd/mirror-stage-reflector.service").read_text()
+
+
+@dataclass
+class Machine:
+    """A root of its own, a systemd that only listens, and what was said."""
+
+    root: Path
+    asked: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def unit(self) -> Path:
+        return self.root / "etc/systemd/system/mirror-stage-reflector.service"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "etc/mirror-stage/reflector.toml"
+
+    def systemctl(self, arguments: Sequence[str]) -> None:
+        self.asked.append(" ".join(arguments))
+
+    def install(self, program: Path = Path("/usr/bin/env"), **given: Any) -> None:
+        install(given, program=program, systemctl=self.systemctl, root=self.root, say=self.said.append)
+
+    def uninstall(self, *, purge: bool = False) -> None:
+        uninstall(purge=purge, systemctl=self.systemctl, root=self.root, say=self.said.append)
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_it_writes_a_unit_for_this_program_and_the_settings_it_was_given(machine: Machine) -> None:
+    given = {
+        "ego": "http://10.0.0.100:3000", "tags": {"room": 'the "cellar"'}, "position": {"x": 1.0, "z": -2.5},
+        "command_policy": "allow_list", "command_allow": ("uptime", "df -h"), "interval_seconds": 10.0,
+    }  # fmt: skip
+    machine.install(**given)
+    assert "\nExecStart=/usr/bin/env reflector run\n" in machine.unit.read_text()
+    assert tomllib.loads(machine.settings.read_text()) == given | {"command_allow": ["uptime", "df -h"]}
+    found = settings_from({}, {}, machine.settings)
+    assert {name: getattr(found, name) for name in given} == given
+    assert machine.asked == ["daemon-reload", f"enable {service_unit.UNIT}", f"restart {service_unit.UNIT}"]
+    assert machine.said[0] == f"wrote    {machine.settings}"
+    assert "journalctl" in machine.said[-1]
+
+
+def test_settings_that_are_there_are_the_owners(machine: Machine) -> None:
+    machine.settings.parent.mkdir(parents=True)
+    machine.settings.write_text('ego = "http://mine"\n')
+    machine.install()
+    assert machine.settings.read_text() == 'ego = "http://mine"\n'
+    before = machine.unit.read_text()
+    with pytest.raises(NotPossible, match="is there already"):
+        machine.install(ego="http://other")
+    assert (machine.settings.read_text(), machine.unit.read_text()) == ('ego = "http://mine"\n', before)
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "said"),
+    [
+        ("/usr/bin/env", {}, "say where EGO is"),
+        ("/usr/bin/no-such-program", {"ego": "http://ego"}, "is not there"),
+        ("{tmp}/mirror-stage", {"ego": "http://ego"}, "cannot see it: install mirror-stage into /opt/mirror-stage"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_done(
+    program: str, given: dict[str, str], said: str, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_unit, "HIDDEN", (str(tmp_path),))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mirror-stage").touch()
+    with pytest.raises(NotPossible, match=said):
+        machine.install(Path(program.format(tmp=elsewhere)), **given)
+    assert machine.asked == []
+    assert machine.files() == {"elsewhere/mirror-stage"}
+
+
+def test_uninstall_takes_back_the_service_and_says_what_it_keeps(machine: Machine) -> None:
+    machine.install(ego="http://ego")
+    state = machine.root / "var/lib/private/mirror-stage-reflector"
+    state.mkdir(parents=True)
+    (state / "journal").touch()
+    machine.asked.clear()
+    machine.said.clear()
+    machine.uninstall()
+    assert machine.asked == [f"disable --now {service_unit.UNIT}", "daemon-reload"]
+    assert machine.files() == {"etc/mirror-stage/reflector.toml", "var/lib/private/mirror-stage-reflector/journal"}
+    assert sum("--purge removes it" in line for line in machine.said) == 2
+    machine.uninstall(purge=True)
+    assert machine.files() == set()
+    machine.uninstall(purge=True)
+
+
+def test_every_setting_can_be_switched_on_in_the_shipped_file() -> None:
+    template = (ROOT / "config/reflector.toml").read_text()
+    given = {"rack": "R\\1", "hostname": "호스트", "spool_max_mib": 8}
+    assert tomllib.loads(with_values(template, given)) == given
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> None:
+    file = tmp_path / service_unit.UNIT
+    file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env")))
+    understood = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert (understood.returncode, understood.stderr) == (0, "")
+    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # 2.5 of 10 at most
+    assert subprocess.run(walls, capture_output=True, text=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemd is not installed")
+def test_what_systemd_does_not_do_is_told_with_its_words() -> None:
+    with pytest.raises(NotPossible, match=r"^systemctl start no-such-unit: \S"):
+        service_unit.run_systemctl(["start", "no-such-unit"])
