@@ -1,7 +1,7 @@
 """Samples that wait on disk while EGO is away: bounded segments, oldest dropped first, and counted.
 
-A segment is one file and, later, one batch: acknowledged whole it is removed, so that there is no position to remember
-and to lose. What a crash leaves behind is sent again, which EGO takes for a repeat (P2).
+A segment is one file; a batch is one segment, or several small ones. Acknowledged whole they are removed, so that there
+is no position to remember and to lose. What a crash leaves behind is sent again, which EGO takes for a repeat (P2).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mirror_stage.instants import HOUR, Instant, from_text
 from mirror_stage.reflector.lines import to_line, to_records
 
-SEGMENT_BYTES = 256 * 1024  # some eighty samples
-SEGMENT_SAMPLES = 200
+BATCH_BYTES = 256 * 1024  # some eighty samples
+BATCH_SAMPLES = 200
 SEGMENTS_LEAST = 4  # the bound is kept by dropping whole segments: a small one needs small segments
 
 _NAME = re.compile(r"(\d{12})\.samples\Z")
@@ -33,10 +33,10 @@ def wall_clock() -> Instant:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """The oldest samples that wait, each as the JSON that will be sent."""
+class Backlog:
+    """The oldest samples that wait, each as the JSON that will be sent, and the segments that they fill."""
 
-    number: int
+    numbers: tuple[int, ...]
     samples: list[bytes]
 
 
@@ -49,7 +49,7 @@ class Spool:
     def __init__(self, folder: Path, *, most_bytes: int, most_hours: float, now: Callable[[], Instant] = wall_clock):
         self._folder, self._most_bytes, self._now = folder, most_bytes, now
         self._keep_for = int(most_hours * HOUR)
-        self._segment_bytes = min(SEGMENT_BYTES, most_bytes // SEGMENTS_LEAST)
+        self._segment_bytes = min(BATCH_BYTES, most_bytes // SEGMENTS_LEAST)
         self.dropped = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._size_by_number = {
@@ -60,7 +60,7 @@ class Spool:
         self._next_number = max(self._size_by_number, default=0) + 1
         self._open: int | None = None  # the segment that is written to, if any; one of an earlier run never is
         self._open_samples = 0
-        self._oldest: Segment | None = None  # read once: what is torn in it is counted once
+        self._oldest: Backlog | None = None  # read once: what is torn in it is counted once
 
     @property
     def is_empty(self) -> bool:
@@ -91,30 +91,35 @@ class Spool:
         self._open_samples += 1
         self._keep_bounds()
 
-    def oldest(self) -> Segment | None:
-        """The samples to be sent next, oldest first; None when nothing waits. What is too old by now is dropped."""
-        while self._oldest is None and not self.is_empty:
-            number = min(self._size_by_number)
-            if number == self._open:
-                self._open = None
-            records, torn = self._records_of(number)
-            young = [sample for sample in records if not self._is_too_old(sample)]
-            if torn:
-                self._drop(torn, "they were written only in part")
-            if len(records) > len(young):
-                self._drop(len(records) - len(young), "they are too old")
-            if young:
-                self._oldest = Segment(number, young)
+    def oldest(self) -> Backlog | None:
+        """The samples to be sent next, oldest first; None when nothing waits. What is too old by now is dropped.
+
+        Small segments go together: after an unsteady night EGO must not take many late batches of a few samples each
+        for a host whose clock was set back.
+        """
+        if self._oldest is None:
+            numbers: list[int] = []
+            samples: list[bytes] = []
+            size = 0
+            for number in sorted(self._size_by_number):
+                size += self._size_by_number[number]
+                if samples and (size > BATCH_BYTES or len(samples) >= BATCH_SAMPLES):
+                    break
+                samples += self._young_of(number)
+                numbers.append(number)
+            if samples:
+                self._oldest = Backlog(tuple(numbers), samples)
             else:
-                self.remove(number)
+                self.remove(numbers)
         return self._oldest
 
-    def remove(self, number: int) -> None:
-        """Forget a segment: its samples are where they should be."""
-        self._path(number).unlink(missing_ok=True)
-        self._size_by_number.pop(number, None)
-        if self._oldest is not None and self._oldest.number == number:
-            self._oldest = None
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Forget these segments: their samples are where they should be."""
+        for number in numbers:
+            self._path(number).unlink(missing_ok=True)
+            self._size_by_number.pop(number, None)
+            if self._oldest is not None and number in self._oldest.numbers:
+                self._oldest = None
 
     def sync(self) -> None:
         """Make what was written survive a power cut."""
@@ -128,8 +133,7 @@ class Spool:
     def _segment_for(self, size: int) -> int:
         """The number of the segment that has room for one more sample of so many bytes."""
         if self._open is not None and (
-            self._size_by_number.get(self._open, 0) + size > self._segment_bytes
-            or self._open_samples >= SEGMENT_SAMPLES
+            self._size_by_number.get(self._open, 0) + size > self._segment_bytes or self._open_samples >= BATCH_SAMPLES
         ):
             self._open = None
         if self._open is None:
@@ -150,7 +154,19 @@ class Spool:
     def _drop_segment(self, number: int, reason: str) -> None:
         records, torn = self._records_of(number)
         self._drop(len(records) + torn, reason)
-        self.remove(number)
+        self.remove([number])
+
+    def _young_of(self, number: int) -> list[bytes]:
+        """The samples of a segment that may still be sent. It is written to no more."""
+        if number == self._open:
+            self._open = None
+        records, torn = self._records_of(number)
+        young = [sample for sample in records if not self._is_too_old(sample)]
+        if torn:
+            self._drop(torn, "they were written only in part")
+        if len(records) > len(young):
+            self._drop(len(records) - len(young), "they are too old")
+        return young
 
     def _records_of(self, number: int) -> tuple[list[bytes], int]:
         try:

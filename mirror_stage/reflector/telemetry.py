@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirror_stage.reflector.backoff import Backoff
-from mirror_stage.reflector.spool import Segment, Spool
+from mirror_stage.reflector.spool import Backlog, Spool
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
 
 LIVE_MAX = 100  # samples that wait in memory while one request is under way
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is delivered at once: live samples, or one segment of the backlog."""
+    """What is delivered at once: live samples, or the oldest of the backlog."""
 
     samples: list[bytes]
-    segment: Segment | None = None
+    backlog: Backlog | None = None
 
 
 def next_beat(started: float, now: float, interval_seconds: float) -> float:
@@ -150,9 +150,9 @@ class Telemetry:
                         return Batch(self._under_way)
                     wake_at = self._backlog_at
                     if now >= self._backlog_at:
-                        segment = self._spool.oldest()
-                        if segment is not None:
-                            return Batch(segment.samples, segment)
+                        backlog = self._spool.oldest()
+                        if backlog is not None:
+                            return Batch(backlog.samples, backlog)
                         wake_at = now + self._interval_seconds
                 self._news.wait(max(0.0, wake_at - now))
         return None
@@ -186,8 +186,8 @@ class Telemetry:
             now = time.monotonic()
             if answer is None:
                 self._backoff.succeeded()
-                if batch.segment is not None:
-                    self._spool.remove(batch.segment.number)
+                if batch.backlog is not None:
+                    self._spool.remove(batch.backlog.numbers)
                     self._backlog_at = now + self._pause_seconds * random.uniform(0.5, 1.5)
                 self._under_way = []
             else:

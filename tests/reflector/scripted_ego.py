@@ -26,6 +26,7 @@ class Asked:
     headers: dict[str, str]
     content: Any
     at: float
+    peer: tuple[str, int]
 
 
 @dataclass
@@ -94,6 +95,7 @@ def scripted_ego() -> Iterator[ScriptedEgo]:
                 dict(self.headers),
                 json.loads(body) if body else None,
                 time.monotonic(),
+                self.client_address,
             )
             reply = ego.answer(asked)
             time.sleep(reply.delay_seconds)

@@ -35,9 +35,9 @@ def number_of(encoded: bytes) -> int:
 def drained(spool: Spool) -> list[int]:
     """The numbers of all that waits, taken out in order."""
     numbers: list[int] = []
-    while (segment := spool.oldest()) is not None:
-        numbers += map(number_of, segment.samples)
-        spool.remove(segment.number)
+    while (backlog := spool.oldest()) is not None:
+        numbers += map(number_of, backlog.samples)
+        spool.remove(backlog.numbers)
     return numbers
 
 
@@ -84,10 +84,21 @@ def test_samples_come_back_in_order_after_a_restart(folder: Path) -> None:
 def test_a_batch_stays_until_it_is_removed(folder: Path) -> None:
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
     spool.append(sample(1))
-    segment = spool.oldest()
+    backlog = spool.oldest()
     spool.append(sample(2))  # goes to another segment: this one is being sent
-    assert spool.oldest() == segment
+    assert spool.oldest() == backlog
     assert drained(Spool(folder, most_bytes=MIB, most_hours=24)) == [1, 2]
+
+
+def test_the_few_samples_of_many_short_outages_go_together(folder: Path) -> None:
+    for number in range(5):
+        Spool(folder, most_bytes=MIB, most_hours=24).append(sample(number))
+    spool = Spool(folder, most_bytes=MIB, most_hours=24)
+    backlog = spool.oldest()
+    assert backlog is not None
+    assert list(map(number_of, backlog.samples)) == [0, 1, 2, 3, 4]
+    spool.remove(backlog.numbers)
+    assert spool.is_empty
 
 
 def test_the_oldest_are_dropped_and_counted_when_there_are_too_many(folder: Path) -> None:
@@ -126,8 +137,8 @@ def test_a_torn_line_costs_one_sample_and_is_counted_once(folder: Path) -> None:
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
     spool.append(sample(3))
     for _ in range(3):
-        segment = spool.oldest()
-    assert segment is not None
+        backlog = spool.oldest()
+    assert backlog is not None
     assert spool.dropped == 1
     assert drained(spool) == [0, 1, 3]
 
@@ -181,14 +192,14 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(is_taken=st.booleans())
     def send(self, is_taken: bool) -> None:
-        segment = self.spool.oldest()
-        if segment is None:
+        backlog = self.spool.oldest()
+        if backlog is None:
             assert self.waiting == []
             return
-        numbers = list(map(number_of, segment.samples))
+        numbers = list(map(number_of, backlog.samples))
         assert numbers == self.waiting[: len(numbers)]
         if is_taken:
-            self.spool.remove(segment.number)
+            self.spool.remove(backlog.numbers)
             self.waiting = self.waiting[len(numbers) :]
 
     @rule()

@@ -207,9 +207,9 @@ def test_stopping_does_not_wait_for_ego_and_keeps_what_was_under_way(
     began = time.monotonic()
     telemetry.stop()
     assert time.monotonic() - began < 0.5
-    segment = spool.oldest()
-    assert segment is not None
-    kept = numbers_of(list(map(json.loads, segment.samples)))
+    backlog = spool.oldest()
+    assert backlog is not None
+    kept = numbers_of(list(map(json.loads, backlog.samples)))
     assert kept == list(range(len(kept)))
     assert len(kept) >= 3
 
