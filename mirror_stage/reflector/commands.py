@@ -138,8 +138,8 @@ class Commands:
     def _take(self, handed: list[Order]) -> bool:
         """Begin or refuse what was handed out; whether anything of it is new. EGO repeats what it thinks got lost."""
         allowed: list[tuple[Order, Allowed]] = []
-        fresh = [order for order in handed if not self._journal.knows(order.id)]
-        for order in fresh:
+        fresh = {order.id: order for order in handed if not self._journal.knows(order.id)}
+        for order in fresh.values():
             decision = self._judge(order.command)
             if isinstance(decision, Denied):
                 logger.warning("command %s is refused: %s", order.id, decision.reason)
@@ -166,8 +166,13 @@ class Commands:
         with self._news:
             self._running[order.id] = execution
         logger.info("command %s begins: %s", order.id, order.command)
-        threading.Thread(target=self._see_through, args=(order.id, execution, live), daemon=True).start()
-        threading.Thread(target=live.run, daemon=True).start()
+        try:
+            threading.Thread(target=live.run, name="live report", daemon=True).start()
+            threading.Thread(
+                target=self._see_through, args=(order.id, execution, live), name="command", daemon=True
+            ).start()
+        except RuntimeError as error:  # this machine has no thread left
+            self._end(order.id, live, unrun(None, f"not run: {error}"))
         return live
 
     def _see_through(self, id: str, execution: Execution, live: LiveReport) -> None:
@@ -176,6 +181,10 @@ class Commands:
         except Exception as error:  # it must have an end, for EGO and for its slot
             logger.exception("command %s could not be attended", id)
             ending = unrun(None, f"an error of the agent's own: {error!r}")
+        self._end(id, live, ending)
+
+    def _end(self, id: str, live: LiveReport, ending: Ending) -> None:
+        """Note and report an end, and give the slot back."""
         live.end()
         self._note(id, ending)
         logger.info("command %s ended: %s %s", id, ending.status, ending.reason or f"exit {ending.exit_code}")

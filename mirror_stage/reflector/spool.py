@@ -124,7 +124,7 @@ class Spool:
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         for number in self._size_by_number:
-            descriptor = os.open(self._path(number), os.O_RDONLY)
+            descriptor = os.open(self._path(number), os.O_RDWR)
             try:
                 os.fsync(descriptor)
             finally:

@@ -152,6 +152,38 @@ def test_what_is_handed_out_again_does_not_run_again(
     assert len(scripted.of(f"/{id}/result")) == 1
 
 
+def test_what_is_handed_out_twice_in_one_answer_runs_once(
+    scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    twice = [{"id": str(uuid.uuid4()), "command": f"sh -c 'echo x >>{tmp_path}/marker'", "timeoutSeconds": 30}] * 2
+    decide, answers = queue.decide, [twice]
+    scripted.decide = lambda asked: (
+        Reply(200, answers.pop()) if "/pending/" in asked.path and answers else decide(asked)
+    )
+    start()
+    result(scripted, twice[0]["id"])
+    result(scripted, queue.add("true"))
+    assert (tmp_path / "marker").read_text() == "x\n"
+
+
+def test_a_machine_without_a_thread_to_spare_answers_and_goes_on(
+    scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(concurrency=1)
+    scripted.wait_for("/pending/")
+    begin = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name == "command":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", none_left)
+        assert "can't start new thread" in result(scripted, queue.add("true"))["stderr"]
+    assert result(scripted, queue.add("true"))["status"] == "succeeded"
+
+
 def test_a_long_command_delays_no_other_and_only_free_slots_are_claimed(
     scripted: ScriptedEgo, queue: Queue, start: Start
 ) -> None:
