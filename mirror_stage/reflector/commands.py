@@ -21,6 +21,7 @@ from mirror_stage.reflector.uplink import Uplink, host_path
 WAIT_SECONDS = 25.0  # EGO holds a poll for at most 30
 LIMIT_MAX = 5  # what EGO hands out at once
 PAUSE_SECONDS = 1.0  # after an answer that came at once and brought nothing: EGO has too many who wait
+REPEAT_PAUSE_SECONDS = 0.2  # after one that brought only what is known: EGO has not heard yet that it has begun
 UNDELIVERED_MAX = 100  # results that wait; with more, nothing new is fetched
 LEFTOVER_GRACE_SECONDS = 2.0
 STOP_GRACE_SECONDS = 0.7  # an agent that ends has less time than a command that is cancelled
@@ -121,9 +122,11 @@ class Commands:
             return self._backoff.failed(answer.retry_after_seconds)
         self._tell(None)
         self._backoff.succeeded()
-        has_new = self._take(orders(answer.body))
         came_at_once = time.monotonic() - asked_at < PAUSE_SECONDS
-        return PAUSE_SECONDS if came_at_once and not has_new else 0.0
+        handed = orders(answer.body)
+        if handed:
+            return 0.0 if self._take(handed) else REPEAT_PAUSE_SECONDS
+        return PAUSE_SECONDS if came_at_once else 0.0
 
     def _wait_for_slots(self) -> int:
         """How many commands may begin, once that is at least one."""

@@ -21,6 +21,8 @@ from mirror_stage.reflector.lines import to_line, to_records
 SETTLED_KEPT = 10_000  # ids that are remembered although all is done: EGO's database may come back from a backup
 COMPACT_FROM_BYTES = 8 * 2**20
 
+_sync = getattr(os, "fdatasync", os.fsync)  # half as long, and the file's length is in it; not everywhere there
+
 logger = logging.getLogger(__name__)
 
 Result = dict[str, Any]
@@ -119,7 +121,7 @@ class Journal:
                 if written != len(lines):
                     raise OSError(f"only {written} of {len(lines)} bytes found room")
                 if durable:
-                    os.fsync(self._file)
+                    _sync(self._file)
             except OSError as error:
                 os.ftruncate(self._file, self._size)  # nothing may follow half a line
                 raise JournalFull(f"cannot write to {self._path}: {error.strerror or error}") from error

@@ -128,7 +128,7 @@ def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
         yield server
 
 
-@pytest.mark.parametrize("times", short_and_full(2, 20))
+@pytest.mark.parametrize("times", short_and_full(1, 20))
 def test_a_killed_agent_runs_a_command_at_most_once_and_answers_for_it(
     own_ego: EgoServer, tmp_path: Path, times: int
 ) -> None:

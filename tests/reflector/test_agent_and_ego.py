@@ -116,19 +116,21 @@ def ended(ego: EgoServer, id: str, seconds: float = 15) -> dict[str, Any]:
     return command(ego, id)
 
 
-# beside other tests on the same cores a limit is three times as wide; alone, in the full form, it is the issue's
-@pytest.mark.parametrize("most_ms", short_and_full(150, 50))
-def test_a_command_starts_at_once(own_ego: EgoServer, runner: AgentProcess, most_ms: float) -> None:
+# Beside other tests on the same cores only the median says something; the full form is the issue's: p99 of 100.
+@pytest.mark.parametrize("form", short_and_full((30, 50, 300), (100, 99, 50)))
+def test_a_command_starts_at_once(own_ego: EgoServer, runner: AgentProcess, form: tuple[int, float, float]) -> None:
+    count, percent, most_ms = form
     took_ms = []
-    for _ in range(100):
-        asked_at = time()
-        id = create(own_ego, runner.hostname, command="date +%s.%N")
-        done = wait_until(lambda id=id: (now := command(own_ego, id))["stdout"] and now, every=0.005)
-        took_ms.append(1000 * (float(done["stdout"]) - asked_at))
-    p99 = percentile(took_ms, 99)
-    print_figures("dispatch", commands=len(took_ms), p50_ms=percentile(took_ms, 50), p99_ms=p99, most_ms=max(took_ms))
+    with listening(own_ego, "/commands") as browser:
+        for _ in range(count):
+            asked_at = time()
+            id = create(own_ego, runner.hostname, command="date +%s.%N")
+            done = browser.wait_for("command-update", lambda now, id=id: now["id"] == id and now["stdout"])
+            took_ms.append(1000 * (float(done["stdout"]) - asked_at))
+    p50, p99 = percentile(took_ms, 50), percentile(took_ms, 99)
+    print_figures("dispatch", commands=count, p50_ms=p50, p99_ms=p99, most_ms=max(took_ms))
     assert min(took_ms) > 0
-    assert p99 <= most_ms
+    assert percentile(took_ms, percent) <= most_ms
 
 
 def test_the_first_line_reaches_a_browser_within_a_second(own_ego: EgoServer, runner: AgentProcess) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.reflector.backoff import LONGEST_SECONDS, RETRY_AFTER_MAX_SECONDS, Backoff, backoff_seconds
@@ -33,6 +33,7 @@ def test_the_wait_doubles_and_is_never_shorter_than_what_was_asked_for(
     assert backoff_seconds(failures, jitter, retry_after) == expected
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 10**6), JITTERS)
 def test_the_wait_is_bounded_and_never_nothing(failures: int, jitter: float) -> None:
     assert 0.5 <= backoff_seconds(failures, jitter) <= LONGEST_SECONDS

@@ -47,6 +47,10 @@ class Queue:
         with self._lock:
             self._waiting.append({"id": id, "command": command, "timeoutSeconds": 30})
 
+    def wait_for_polls_to_end(self) -> None:
+        """As the connections of a process that has ended do; here the poll of one that was stopped would go on."""
+        wait_until(lambda: self.polls == 0)
+
     def decide(self, asked: Asked) -> Reply | None:
         word = asked.path.partition("?")[0].rpartition("/")[2]
         if word in self.replies:
@@ -144,7 +148,7 @@ def test_what_is_handed_out_again_does_not_run_again(
     done = queue.add("true")
     result(scripted, done)
     commands.stop(2.0)
-    wait_until(lambda: queue.polls == 0)  # the poll of the one that was stopped would take it
+    queue.wait_for_polls_to_end()
     start()
     queue.again(id, script)  # after a restart
     result(scripted, queue.add("true"))
@@ -209,6 +213,7 @@ def test_a_result_is_sent_until_it_is_acknowledged_also_after_a_restart(
     id = queue.add("echo kept")
     wait_until(lambda: len(scripted.of(f"/{id}/result")) >= 2)
     commands.stop(1.0)
+    queue.wait_for_polls_to_end()
     queue.replies.clear()
     before = len(scripted.of(f"/{id}/result"))
     start()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.commands.domain import outcome_of
@@ -158,6 +158,7 @@ def test_a_flood_is_counted_whole_and_kept_in_part() -> None:
     assert (outcome.stdout.size_bytes, outcome.stdout.truncated) == (3_000_004, True)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=30_000), max_size=8))
 def test_of_any_output_both_ends_are_kept(parts: list[bytes]) -> None:
     kept, whole = Kept(), b"".join(parts)
@@ -168,7 +169,8 @@ def test_of_any_output_both_ends_are_kept(parts: list[bytes]) -> None:
         assert kept.text() == whole.decode(errors="replace")
 
 
-@given(st.text("a한😀", min_size=10, max_size=40), st.integers(1, 5000))
+@settings(max_examples=40, deadline=None)
+@given(st.text("a한😀", min_size=10, max_size=40), st.integers(100, 5000))
 def test_a_cut_never_makes_a_broken_character(text: str, size: int) -> None:
     kept, whole = Kept(), (text * 1500).encode()
     for start in range(0, len(whole), size):
@@ -179,6 +181,7 @@ def test_a_cut_never_makes_a_broken_character(text: str, size: int) -> None:
         assert HEAD_BYTES + TAIL_BYTES - 6 <= len(shown.encode()) <= HEAD_BYTES + TAIL_BYTES
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=20_000), max_size=6))
 def test_a_live_chunk_is_never_too_large_and_ends_as_the_output_does(parts: list[bytes]) -> None:
     unsent = Unsent()

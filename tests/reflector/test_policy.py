@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.reflector.policy import Allowed, Denied, judge
@@ -79,11 +79,13 @@ def test_off_denies_everything_and_says_who_can_change_it() -> None:
     assert "command_policy in reflector.toml" in decision.reason
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=5))
 def test_all_runs_a_command_as_its_words_and_never_as_a_shell(words: list[str]) -> None:
     assert judge(shlex.join(words), "all") == Allowed(tuple(words))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=4), st.lists(WORDS, max_size=3))
 def test_a_pattern_without_wildcards_allows_itself_and_nothing_longer(words: list[str], more: list[str]) -> None:
     if any(set("*?[") & set(word) or word == "..." for word in words):

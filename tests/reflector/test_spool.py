@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "spool"
 
 
+@settings(max_examples=60, deadline=None)
 @given(RECORDS, st.data())
 def test_lines_are_read_back_whole_wherever_the_file_was_cut(records: list[bytes], data: st.DataObject) -> None:
     content = b"".join(map(to_line, records))
@@ -57,6 +58,7 @@ def test_lines_are_read_back_whole_wherever_the_file_was_cut(records: list[bytes
     assert len(found) in {sum(end <= cut for end in ends), sum(end - 1 <= cut for end in ends)}
 
 
+@settings(max_examples=60, deadline=None)
 @given(RECORDS.filter(len), st.data())
 def test_a_changed_line_is_noticed_and_its_neighbours_are_not_lost(records: list[bytes], data: st.DataObject) -> None:
     lines = [to_line(record) for record in records]
