@@ -1,4 +1,7 @@
-"""All processes of one command: its process group, and those that have left it, known by a mark in their environment."""
+"""All processes of one command: its process group, and those that have left it, known by a mark in their environment.
+
+Out of reach is who has left the group and forgotten the mark, and who runs as another user (sudo).
+"""
 
 from __future__ import annotations
 
