@@ -169,13 +169,16 @@ class Commands:
         with self._news:
             self._running[order.id] = execution
         logger.info("command %s begins: %s", order.id, order.command)
+        runs = threading.Thread(target=self._see_through, args=(order.id, execution, live), name="command", daemon=True)
+        reports = threading.Thread(target=live.run, name="live report", daemon=True)
         try:
-            threading.Thread(target=live.run, name="live report", daemon=True).start()
-            threading.Thread(
-                target=self._see_through, args=(order.id, execution, live), name="command", daemon=True
-            ).start()
+            runs.start()  # first: this is what somebody waits for
+            reports.start()
         except RuntimeError as error:  # this machine has no thread left
-            self._end(order.id, live, unrun(None, f"not run: {error}"))
+            live.announced.set()
+            logger.error("command %s: %s", order.id, error)
+            if runs.ident is None:
+                self._end(order.id, live, unrun(None, f"not run: {error}"))
         return live
 
     def _see_through(self, id: str, execution: Execution, live: LiveReport) -> None:
