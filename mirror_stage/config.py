@@ -7,16 +7,34 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from environs import Env, EnvError, validate
 
 from mirror_stage.bad_setting import BadSetting
+from mirror_stage.instants import DAY, HOUR, Instant
 from mirror_stage.metrics.domain import BadField, normalise_hostname
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+
+
+class _Retention(NamedTuple):
+    """The setting that says how long a tier of the history is kept."""
+
+    name: str
+    field: str
+    variable: str
+    unit: Instant
+
+
+_RETENTIONS = (  # finest first
+    _Retention("raw", "retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", HOUR),
+    _Retention("1m", "retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", DAY),
+    _Retention("15m", "retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", DAY),
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,9 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
     max_hosts: int = 10_000
+    retention_raw_hours: float = 24
+    retention_1m_days: float = 30
+    retention_15m_days: float = 730
     testing: bool = False
 
     @property
@@ -59,6 +80,11 @@ class Config:
     @property
     def is_postgresql(self) -> bool:
         return self.db_url is not None
+
+    @cached_property
+    def kept_by_resolution(self) -> dict[str, Instant]:
+        """How long each tier of the history is kept, by its name."""
+        return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
 
     @cached_property
     def is_loopback(self) -> bool:
@@ -98,6 +124,12 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
             f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
             f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
         )
+    for finer, coarser in pairwise(_RETENTIONS):
+        if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
+            raise BadSetting(
+                f"{coarser.variable}: {getattr(config, coarser.field):g} is less than what it is made of is kept for: "
+                f"{finer.variable} is {getattr(config, finer.field):g}"
+            )
     return config
 
 
@@ -155,7 +187,7 @@ def _whole(least: int, most: int) -> Reader:
     return lambda env, variable: env.int(variable, None, validate=validate.Range(least, most))
 
 
-def _seconds(least: float, most: float) -> Reader:
+def _between(least: float, most: float) -> Reader:
     return lambda env, variable: env.float(variable, None, validate=validate.Range(least, most))
 
 
@@ -183,8 +215,8 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("workers", "WEB_CONCURRENCY", _whole(1, 64)),
     ("ego_monitor_enabled", "MIRROR_STAGE_EGO_MONITOR_ENABLED", _switch),
     ("ego_monitor_interval_ms", "MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", _whole(1000, 3_600_000)),
-    ("stale_after_seconds", "MIRROR_STAGE_STALE_AFTER_SECONDS", _seconds(1, 86_400)),
-    ("offline_after_seconds", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS", _seconds(1, 604_800)),
+    ("stale_after_seconds", "MIRROR_STAGE_STALE_AFTER_SECONDS", _between(1, 86_400)),
+    ("offline_after_seconds", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS", _between(1, 604_800)),
     ("ego_hostname", "EGO_HOSTNAME", _hostname),
     ("ego_display_name", "EGO_DISPLAY_NAME", _text),
     ("ego_primary_ip", "EGO_PRIMARY_IP", _ipv4),
@@ -198,6 +230,9 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("trusted_proxies", "MIRROR_STAGE_TRUSTED_PROXIES", _names),
     ("log_level", "MIRROR_STAGE_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("max_hosts", "MIRROR_STAGE_MAX_HOSTS", _whole(1, 1_000_000)),
+    ("retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", _between(0.01, 8_760)),
+    ("retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", _between(0.001, 3_650)),
+    ("retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", _between(0.001, 36_500)),
 )
 
 VARIABLES: tuple[str, ...] = tuple(variable for _, variable, _ in _VARIABLES)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, Integer, SmallInteger
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, SmallInteger, Table, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from mirror_stage.history.domain import METRICS, ROLLUPS, Resolution
 from mirror_stage.storage.db import Base
 
 
@@ -34,5 +35,44 @@ class HostMetricSample(Base):
     net_bytes_rx: Mapped[int | None] = mapped_column(BigInteger)
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
     fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
+    tx_gbps: Mapped[float | None] = mapped_column(Double)  # since the sample before it, measured once, on arrival
+    rx_gbps: Mapped[float | None] = mapped_column(Double)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+def _rollup(resolution: Resolution) -> Table:
+    """One row per host and bucket, at the bucket's first second. The host comes first: its months are read in one piece.
+
+    `<metric>_count` is NULL where all `samples` have the metric; all four are NULL where none has it.
+    """
+    summaries = [
+        Column(f"{metric.column}_{what}", BigInteger if what == "sum" else Integer)
+        for metric in METRICS
+        for what in ("min", "max", "sum", "count")
+    ]
+    return Table(
+        resolution.table,
+        Base.metadata,
+        Column("host_id", Integer, primary_key=True, autoincrement=False),
+        Column("at_second", BigInteger, primary_key=True, autoincrement=False),
+        Column("samples", Integer, nullable=False),
+        *summaries,
+        sqlite_with_rowid=False,
+    )
+
+
+ROLLUP_TABLES: dict[str, Table] = {resolution.name: _rollup(resolution) for resolution in ROLLUPS}
+
+
+class RollupDirty(Base):
+    """A bucket of a host that was closed when something late came in: it is computed anew, whole."""
+
+    __tablename__ = "rollup_dirty"
+
+    resolution: Mapped[str] = mapped_column(Text, primary_key=True)
+    at_second: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    host_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    is_claimed: Mapped[bool] = mapped_column(Boolean)  # by a computation that has begun; what comes later unsets it
 
     __table_args__ = ({"sqlite_with_rowid": False},)

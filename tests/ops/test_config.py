@@ -51,6 +51,9 @@ SETTINGS = {
     "MIRROR_STAGE_TRUSTED_PROXIES": Setting("trusted_proxies", (), "10.0.0.0/8", ("10.0.0.0/8",), "nginx"),
     "MIRROR_STAGE_LOG_LEVEL": Setting("log_level", "info", "debug", "debug", "loud"),
     "MIRROR_STAGE_MAX_HOSTS": Setting("max_hosts", 10_000, "20000", 20_000, "many"),
+    "MIRROR_STAGE_RETENTION_RAW_HOURS": Setting("retention_raw_hours", 24, "0.5", 0.5, "0"),
+    "MIRROR_STAGE_RETENTION_1M_DAYS": Setting("retention_1m_days", 30, "1.5", 1.5, "0.5"),
+    "MIRROR_STAGE_RETENTION_15M_DAYS": Setting("retention_15m_days", 730, "365", 365, "29"),
 }
 
 
@@ -114,7 +117,7 @@ def test_every_variable_is_documented(document: str) -> None:
 
 
 def test_the_example_shows_the_defaults_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / "config/ego.env.example").read_text(), re.MULTILINE))
+    shown = dict(re.findall(r"^# ([A-Z0-9_]+)=(.*)$", (ROOT / "config/ego.env.example").read_text(), re.MULTILINE))
     assert set(shown) == set(VARIABLES)
     for variable, text in shown.items():
         if text:
