@@ -49,6 +49,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resolution", "at_second", "host_id"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "history_tiers",
+        sa.Column("resolution", sa.Text(), nullable=False),
+        sa.Column("closed_until", sa.BigInteger(), nullable=False),
+        sa.Column("done_until", sa.BigInteger(), nullable=False),
+        sa.Column("pruned_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("resolution"),
+    )
 
 
 def summaries_of(metric: str) -> list[sa.Column]:
@@ -61,6 +69,7 @@ def summaries_of(metric: str) -> list[sa.Column]:
 
 
 def downgrade() -> None:
+    op.drop_table("history_tiers")
     op.drop_table("rollup_dirty")
     for table in reversed(ROLLUPS):
         op.drop_table(table)

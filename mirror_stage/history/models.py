@@ -44,7 +44,7 @@ class HostMetricSample(Base):
 def _rollup(resolution: Resolution) -> Table:
     """One row per host and bucket, at the bucket's first second. The host comes first: its months are read in one piece.
 
-    `<metric>_count` is NULL where all `samples` have the metric; all four are NULL where none has it.
+    `<metric>_count` is NULL where all `samples` have the metric, which is nearly always.
     """
     summaries = [
         Column(f"{metric.column}_{what}", BigInteger if what == "sum" else Integer)
@@ -76,3 +76,17 @@ class RollupDirty(Base):
     is_claimed: Mapped[bool] = mapped_column(Boolean)  # by a computation that has begun; what comes later unsets it
 
     __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class HistoryTier(Base):
+    """How far a tier has come, in seconds since 1970 UTC. Every bucket before each of the three is
+
+    closed: what comes into it from now on is late; done: in the rollup, save for what is dirty; pruned: gone.
+    """
+
+    __tablename__ = "history_tiers"
+
+    resolution: Mapped[str] = mapped_column(Text, primary_key=True)
+    closed_until: Mapped[int] = mapped_column(BigInteger)
+    done_until: Mapped[int] = mapped_column(BigInteger)
+    pruned_until: Mapped[int] = mapped_column(BigInteger)
