@@ -86,6 +86,11 @@ class Config:
         """How long each tier of the history is kept, by its name."""
         return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
 
+    @property
+    def oldest_tier(self) -> Instant:
+        """How long the history keeps anything at all."""
+        return max(self.kept_by_resolution.values())
+
     @cached_property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the listener."""

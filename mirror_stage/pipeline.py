@@ -32,6 +32,7 @@ from mirror_stage.twin.domain import Arrival, Host, Role, not_after
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.state import Twin
 from mirror_stage.twin.stream import Frames
+from mirror_stage.twin.throughput import rates_between
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,9 @@ class Pipeline:
         return answers
 
     def _append_together(self, tx: Tx, batches: Sequence[Sequence[Sample]], found: Found) -> list[Receipt]:
-        return history.append_together(tx, batches, self._ids(tx, (s for samples in batches for s in samples), found))
+        ids = self._ids(tx, (s for samples in batches for s in samples), found)
+        self._measure(tx, batches, ids)
+        return history.append_together(tx, batches, ids)
 
     def _append_alone(self, tx: Tx, batches: Sequence[Sequence[Sample]], found: Found) -> list[Answer]:
         """Each batch under its own savepoint: a bad one fails alone, and duplicates are counted where they are."""
@@ -147,7 +150,32 @@ class Pipeline:
         return answers
 
     def _append(self, tx: Tx, samples: Sequence[Sample], found: Found) -> Receipt:
-        return history.append(tx, samples, self._ids(tx, samples, found))
+        ids = self._ids(tx, samples, found)
+        self._measure(tx, [samples], ids)
+        return history.append(tx, samples, ids)
+
+    def _measure(self, tx: Tx, batches: Sequence[Sequence[Sample]], ids: dict[str, int]) -> None:
+        """Set the rates of every sample, each since the one before it: the history has rates, so nobody derives them later.
+
+        The newest of a host is known to the twin, or came earlier in this group. A late sample is compared with the one
+        before it in its batch, and the first such with the history: one question per batch and host.
+        """
+        newest: dict[str, Sample] = {}
+        for samples in batches:
+            late: dict[str, Sample] = {}
+            for sample in samples:
+                before = newest.get(sample.hostname) or self._newest_of(sample.hostname)
+                if before is None or sample.order > before.order:
+                    newest[sample.hostname] = sample
+                elif sample.net_bytes_tx is not None:
+                    before = late.get(sample.hostname) or history.before(tx, ids[sample.hostname], sample)
+                    late[sample.hostname] = sample
+                rates = rates_between(before, sample) if before is not None else None
+                sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)
+
+    def _newest_of(self, hostname: str) -> Sample | None:
+        host = self.twin.hosts_by_name.get(hostname)
+        return host.sample if host is not None else None
 
     def _ids(self, tx: Tx, samples: Iterable[Sample], found: Found) -> dict[str, int]:
         """The ids of the hosts of these samples; unknown ones are registered in this transaction. Raises Refused."""

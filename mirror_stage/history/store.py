@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, text
 
 from mirror_stage.errors import BadRow
 from mirror_stage.history.models import HostMetricSample
@@ -20,7 +20,21 @@ GAUGES = (
     "gpu_temperature", "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
 )  # fmt: skip
 IN_FLIGHT = MINUTE  # the longest that a sample can wait for its commit
-_COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES)
+_COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
+
+RATE_GAP_SECONDS = 300  # a late sample's rate is measured over at most so long
+# Second by second, because time comes first in the key: it ends at the first row that it finds.
+_BEFORE = text(
+    """
+    WITH RECURSIVE back(second) AS (
+      SELECT CAST(:second AS BIGINT) UNION ALL SELECT second - 1 FROM back WHERE second > :second - :gap
+    )
+    SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx
+    FROM back JOIN host_metric_samples ON at_second = second AND host_id = :host_id
+    WHERE at_second * 1000 + at_ms < :at
+    ORDER BY second DESC, at_ms DESC LIMIT 1
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,23 @@ def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
         sample.net_bytes_rx,
         sample.net_capacity_gbps,
         sample.fullest_disk_percent,
+        sample.tx_gbps,
+        sample.rx_gbps,
+    )
+
+
+def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
+    """The newest stored sample of a host before this one, as far as a rate needs it, at most RATE_GAP_SECONDS back."""
+    values = {"second": sample.at // 1000, "gap": RATE_GAP_SECONDS, "host_id": host_id, "at": sample.at}
+    row = tx.execute(_BEFORE, values).mappings().first()
+    if row is None:
+        return None
+    return replace(
+        sample,
+        at=row["at_second"] * 1000 + row["at_ms"],
+        uptime_seconds=row["uptime_seconds"],
+        net_bytes_tx=row["net_bytes_tx"],
+        net_bytes_rx=row["net_bytes_rx"],
     )
 
 

@@ -14,7 +14,7 @@ EARLIEST: Instant = from_text("2000-01-01T00:00:00Z")
 LATEST: Instant = from_text("2100-12-31T23:59:59.999Z")
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
-OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps
+OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 VIRTUAL_INTERFACES = (
     "lo", "docker", "br-", "veth", "virbr", "vmnet", "tun", "tap", "wg", "ifb", "dummy", "cni", "flannel", "cali", "vxlan",
@@ -35,6 +35,7 @@ class Sample:
 
     `reported_at` is the agent's clock; `received_at` and `at` are set by `stamp`. `at` is the key in the history, which
     says `is_repeated`.
+    The rates are what the pipeline measures on arrival, for the history; a late sample's do not matter to the twin.
     """
 
     hostname: str
@@ -62,6 +63,8 @@ class Sample:
     details: Any = None  # the decoded sample itself: hardware, disks, interfaces, temperatures, processes
     received_at: Instant = 0
     at: Instant = 0
+    tx_gbps: float | None = None
+    rx_gbps: float | None = None
     is_newest_of_request: bool = True
     is_repeated: bool = False  # it was stored before
 
@@ -166,21 +169,21 @@ def _positive_gbps(mbps: str | float) -> float | None:
     return value / 1000 if SPEEDS_MBPS[0] <= value <= SPEEDS_MBPS[1] else None
 
 
-def stamp(samples: list[Sample], received_at: Instant) -> list[Sample]:
+def stamp(samples: list[Sample], received_at: Instant, kept: Instant = OLDEST_TIER) -> list[Sample]:
     """The same samples, in time order, with `received_at`, `at` and `is_newest_of_request` set.
 
-    A clock that cannot be right (over 5 min ahead, or behind the oldest tier) is not believed: the newest such sample
-    of a host is kept at its receive time, the others at their distance before it.
+    A clock that cannot be right (over 5 min ahead, or behind the oldest tier, which is `kept` so long) is not believed:
+    the newest such sample of a host is kept at its receive time, the others at their distance before it.
     """
     unbelieved: dict[str, Instant] = {}
     for sample in samples:
         sample.received_at, sample.at = received_at, sample.reported_at
-        if not _is_believed(sample):
+        if not _is_believed(sample, kept):
             unbelieved[sample.hostname] = max(sample.reported_at, unbelieved.get(sample.hostname, 0))
     for sample in samples:
-        if unbelieved and not _is_believed(sample):
+        if unbelieved and not _is_believed(sample, kept):
             distance = unbelieved[sample.hostname] - sample.reported_at
-            sample.at = received_at - min(distance, OLDEST_TIER)
+            sample.at = received_at - min(distance, kept)
     if len(samples) == 1:
         return samples
     samples.sort(key=lambda sample: sample.order)
@@ -190,5 +193,5 @@ def stamp(samples: list[Sample], received_at: Instant) -> list[Sample]:
     return samples
 
 
-def _is_believed(sample: Sample) -> bool:
-    return -OLDEST_TIER <= sample.reported_at - sample.received_at <= AHEAD_LIMIT
+def _is_believed(sample: Sample, kept: Instant) -> bool:
+    return -kept <= sample.reported_at - sample.received_at <= AHEAD_LIMIT

@@ -27,5 +27,6 @@ def post_batch() -> Response:
         lenient="handling=lenient" in request.headers.get("Prefer", ""),
         clock=current.clock,
         writer=current.writer,
+        kept=current.config.oldest_tier,
     )
     return json_response(receipt | {"receivedAt": to_text(receipt["receivedAt"])}, 202)
