@@ -28,6 +28,7 @@ from mirror_stage.ego import Ego
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
 from mirror_stage.errors import Problem, Unavailable
 from mirror_stage.health.routes import blp as health_blp
+from mirror_stage.history.keeping import Keeper
 from mirror_stage.hud.routes import blp as hud_blp
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.openapi import init_api
@@ -137,7 +138,8 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
 
     monitor = EgoMonitor(config, writer.submit, is_reported_by_agent, clock)
     alerts = AlertService(storage, rules, open_alerts, pipeline.save)
-    return Ego(config, clock, storage, realtime, pipeline, writer, alerts, commands, monitor, Ownership(config))
+    keeper = Keeper(storage, clock, config.kept_by_resolution)
+    return Ego(config, clock, storage, realtime, pipeline, writer, alerts, commands, keeper, monitor, Ownership(config))
 
 
 def _refuse_until_ready() -> None:
@@ -194,6 +196,7 @@ def _open(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego.commands.watch_over(ego.clock.now())
+        ego.history_keeper.begin()
         ego.pipeline.restore()
 
 

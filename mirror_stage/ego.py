@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mirror_stage.commands.service import CommandService
     from mirror_stage.config import Config
     from mirror_stage.ego_monitor.service import EgoMonitor
+    from mirror_stage.history.keeping import Keeper
     from mirror_stage.owner import Ownership
     from mirror_stage.pipeline import Pipeline
     from mirror_stage.realtime import Realtime
@@ -33,6 +34,7 @@ class Ego:
     writer: Writer
     alerts: AlertService
     commands: CommandService
+    history_keeper: Keeper
     ego_monitor: EgoMonitor
     owner: Ownership
     why_not_ready: str = "EGO is starting"

@@ -21,6 +21,7 @@ from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import EGO, Command
 from mirror_stage.errors import BadRow, Conflict, Invalid, NotFound, Problem, Refused
 from mirror_stage.history import store as history
+from mirror_stage.history import tiers
 from mirror_stage.history.store import Receipt
 from mirror_stage.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import SampleStruct
@@ -133,7 +134,9 @@ class Pipeline:
     def _append_together(self, tx: Tx, batches: Sequence[Sequence[Sample]], found: Found) -> list[Receipt]:
         ids = self._ids(tx, (s for samples in batches for s in samples), found)
         self._measure(tx, batches, ids)
-        return history.append_together(tx, batches, ids)
+        receipts = history.append_together(tx, batches, ids)
+        tiers.mark_late(tx, (s for samples in batches for s in samples), ids, self._clock.now() // SECOND)
+        return receipts
 
     def _append_alone(self, tx: Tx, batches: Sequence[Sequence[Sample]], found: Found) -> list[Answer]:
         """Each batch under its own savepoint: a bad one fails alone, and duplicates are counted where they are."""
@@ -152,7 +155,9 @@ class Pipeline:
     def _append(self, tx: Tx, samples: Sequence[Sample], found: Found) -> Receipt:
         ids = self._ids(tx, samples, found)
         self._measure(tx, [samples], ids)
-        return history.append(tx, samples, ids)
+        receipt = history.append(tx, samples, ids)
+        tiers.mark_late(tx, samples, ids, self._clock.now() // SECOND)
+        return receipt
 
     def _measure(self, tx: Tx, batches: Sequence[Sequence[Sample]], ids: dict[str, int]) -> None:
         """Set the rates of every sample, each since the one before it: the history has rates, so nobody derives them later.

@@ -20,6 +20,7 @@ class Metric:
     name: str  # on the wire
     column: str  # of the samples; the rollups have `<column>_min`, `_max`, `_sum` and `_count`
     scale: int
+    most: float | None = None
 
 
 METRICS: tuple[Metric, ...] = (
@@ -31,7 +32,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("gpuTemperature", "gpu_temperature", 10),
     Metric("rxGbps", "rx_gbps", 100_000),
     Metric("txGbps", "tx_gbps", 100_000),
-    Metric("utilization", "utilization_ratio", 10_000),
+    Metric("utilization", "utilization_ratio", 10_000, most=1),
     Metric("fullestDiskPercent", "fullest_disk_percent", 10),
 )
 

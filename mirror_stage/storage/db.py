@@ -115,6 +115,11 @@ class Storage:
         return self._door is not None
 
     @property
+    def is_postgresql(self) -> bool:
+        """Whether writers run beside each other and beside readers; on SQLite they take turns."""
+        return self._config.is_postgresql
+
+    @property
     def is_in_memory(self) -> bool:
         return self._config.database_url == "sqlite://"
 

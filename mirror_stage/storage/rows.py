@@ -45,6 +45,11 @@ def _parameters(tx: Connection, rows: Sequence[Sequence[Any]]) -> tuple[Any, ...
     return tuple(list(column) for column in zip(*rows, strict=True))
 
 
+def insert_json(tx: Connection, table: Table, columns: tuple[str, ...], rows: str, conflict: str) -> int:
+    """The same on SQLite, of rows that are JSON already."""
+    return tx.exec_driver_sql(_insert_statement(table, columns, conflict, "sqlite"), (rows,)).rowcount
+
+
 @lru_cache(maxsize=64)
 def _insert_statement(table: Table, columns: tuple[str, ...], conflict: str, dialect: str) -> str:
     names = ", ".join(columns)

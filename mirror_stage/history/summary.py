@@ -1,0 +1,85 @@
+"""The SQL that summarises a tier: per host and bucket the samples, and of each metric min, max, sum and count.
+
+The same text rolls a tier up into the next one and answers a question. All numbers are whole ones, in a metric's units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mirror_stage.history.domain import METRICS, RAW, UNITS_MAX, Metric, Resolution
+
+SUMMARIES = ("min", "max", "sum", "count")
+
+# Where a metric is not a column of the samples: the busier direction's share of the link. See `utilization_ratio`.
+_DERIVED = {
+    "utilization_ratio": "CASE WHEN tx_gbps > rx_gbps THEN tx_gbps ELSE rx_gbps END / net_capacity_gbps",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The SELECT of `source` in buckets of `seconds`, of what `where` says.
+
+    Columns: host_id, at_second (the bucket's first), samples, then min, max, sum and count of each of `metrics`.
+    """
+
+    source: Resolution
+    seconds: int
+    where: str
+    metrics: Sequence[Metric] = METRICS
+    table: str = ""  # if it is not the source's alone
+
+    def sql(self, dialect: str) -> str:
+        expressions = [_expressions(metric, self.source, dialect) for metric in self.metrics]
+        samples = "count(*)" if self.source is RAW else "sum(samples)"
+        chosen = [
+            "host_id",
+            f"at_second - at_second % {self.seconds} AS bucket",
+            f"CAST({samples} AS {_whole(dialect)}) AS samples",
+            *(expression for four in expressions for expression in four),
+        ]
+        return f"SELECT {', '.join(chosen)} FROM {self.table or self.source.table} WHERE {self.where} GROUP BY host_id, bucket"
+
+
+def columns_of(metrics: Iterable[Metric] = METRICS) -> tuple[str, ...]:
+    """The columns of a rollup, in the order of a Summary's."""
+    return ("host_id", "at_second", "samples", *(f"{m.column}_{what}" for m in metrics for what in SUMMARIES))
+
+
+def _expressions(metric: Metric, source: Resolution, dialect: str) -> tuple[str, str, str, str]:
+    """min, max, sum and count of a metric in a group of the source's rows; the count is NULL where it is that of all."""
+    name = metric.column
+    if source is RAW:
+        value = _DERIVED.get(name, name)
+        least, most, total = (
+            _units(f"min({value})", metric, dialect),
+            _units(f"max({value})", metric, dialect),
+            f"sum({_units(value, metric, dialect)})",
+        )
+        count = f"nullif(count({value}), count(*))"
+    else:
+        least, most, total = f"min({name}_min)", f"max({name}_max)", f"sum({name}_sum)"
+        count = f"nullif(sum(coalesce({name}_count, samples)), sum(samples))"
+    whole = _whole(dialect)
+    return (
+        f"{least} AS {name}_min",
+        f"{most} AS {name}_max",
+        f"CAST({total} AS {whole}) AS {name}_sum",
+        f"CAST({count} AS {whole}) AS {name}_count",
+    )
+
+
+def _units(value: str, metric: Metric, dialect: str) -> str:
+    """A value in whole units: rounded, halves away from zero, and held within what four bytes and the metric allow."""
+    most = UNITS_MAX if metric.most is None else round(metric.most * metric.scale)
+    scaled = f"({value}) * {metric.scale}"
+    held = f"CASE WHEN {scaled} > {most} THEN {most} WHEN {scaled} < -{most} THEN -{most} ELSE {scaled} END"
+    if dialect == "sqlite":
+        return f"CAST(round({held}) AS INTEGER)"
+    return f"CAST(trunc({held} + sign({value}) * 0.5) AS bigint)"  # PostgreSQL rounds a double's half to even
+
+
+def _whole(dialect: str) -> str:
+    return "INTEGER" if dialect == "sqlite" else "bigint"

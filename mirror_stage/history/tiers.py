@@ -1,0 +1,330 @@
+"""The SQL of the tiers, as functions of a transaction: what is late, what is rolled up, what is pruned.
+
+Exactly once, by three rules. A bucket is closed before it is read: what comes into it afterwards marks it as dirty, in
+its own transaction. A dirty bucket is computed anew and whole, so doing it twice changes nothing. And where the rows
+below are pruned already, what came late is added to what was made of them and leaves in that same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, TextClause, and_, delete, func, select, text, update
+
+from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
+from mirror_stage.history.models import ROLLUP_TABLES, HistoryTier, HostMetricSample, RollupDirty
+from mirror_stage.history.summary import SUMMARIES, Summary, columns_of
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_json, insert_rows
+
+GRACE_SECONDS = 30  # a bucket is closed so long after its end: what comes within it costs nothing
+CLAIM_MOST = 250  # dirty buckets in one step
+CHUNK_HOSTS = 256  # rollup rows in one write, a few milliseconds
+PRUNED_HOSTS = 50  # whose rollups are pruned in one write, of each
+SLICE_BUCKETS = 60  # at most
+
+_TIERS: Table = HistoryTier.__table__  # type: ignore[assignment]
+_DIRTY: Table = RollupDirty.__table__  # type: ignore[assignment]
+_SAMPLES: Table = HostMetricSample.__table__  # type: ignore[assignment]
+_TABLES: dict[str, Table] = {RAW.name: _SAMPLES, **ROLLUP_TABLES}
+_DIRTY_COLUMNS = ("resolution", "at_second", "host_id", "is_claimed")
+_SOURCES: dict[str, Resolution] = {upper.name: lower for lower, upper in pairwise(RESOLUTIONS)}
+_UPPERS: dict[str, Resolution] = {lower.name: upper for lower, upper in pairwise(RESOLUTIONS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """How far a tier has come, in seconds since 1970."""
+
+    closed_until: int = 0
+    done_until: int = 0
+    pruned_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A bucket of some hosts that is to be computed anew."""
+
+    resolution: Resolution
+    at_second: int
+    host_ids: tuple[int, ...]
+
+
+# ------------------------------------------------------------------ how far
+
+
+def tiers(tx: Connection) -> dict[str, Tier]:
+    """How far each tier has come, by its name."""
+    rows = tx.execute(select(_TIERS)).mappings()
+    known = {row["resolution"]: Tier(row["closed_until"], row["done_until"], row["pruned_until"]) for row in rows}
+    return {resolution.name: known.get(resolution.name, Tier()) for resolution in RESOLUTIONS}
+
+
+def begin(tx: Connection, now_second: int) -> None:
+    """Make the rows of tiers that were never rolled up: they begin with the oldest sample, or now."""
+    known = set(tx.execute(select(_TIERS.c.resolution)).scalars())
+    since = min(tx.execute(_OLDEST_SAMPLE_SINCE, {"since": 0}).scalar() or now_second, now_second)
+    rows = [
+        (tier.name, since - since % tier.seconds, since - since % tier.seconds, 0)
+        for tier in RESOLUTIONS
+        if tier.name not in known
+    ]
+    insert_rows(tx, _TIERS, ("resolution", "closed_until", "done_until", "pruned_until"), rows, KEEP_FIRST)
+
+
+def advance(tx: Connection, resolution: Resolution, **instants: int) -> None:
+    """Move a tier's instants (`closed_until`, `done_until`, `pruned_until`) forward."""
+    tx.execute(update(_TIERS).where(_TIERS.c.resolution == resolution.name).values(**instants))
+
+
+# ------------------------------------------------------------------ late
+
+
+def mark_late(tx: Connection, samples: Iterable[Sample], ids_by_hostname: Mapping[str, int], now_second: int) -> None:
+    """Mark the minutes as dirty that these samples, just appended, came into after they were closed.
+
+    Call it after the samples were appended: then, on PostgreSQL, whoever closes a minute waits for this transaction.
+    """
+    edge = (now_second - GRACE_SECONDS) * 1000
+    late = [sample for sample in samples if sample.at < edge]
+    if late:
+        minute = ROLLUPS[0]
+        marks = {
+            (sample.at // 1000 // minute.seconds * minute.seconds, ids_by_hostname[sample.hostname]) for sample in late
+        }
+        _mark(tx, minute, marks)
+
+
+def _mark(tx: Connection, resolution: Resolution, buckets: Collection[tuple[int, int]]) -> None:
+    """Mark those of the (bucket, host id) that are closed. A mark that is there is renewed: whoever claimed it has not seen this."""
+    closed = tx.execute(_CLOSED, {"resolution": resolution.name}).scalar() or 0
+    rows = sorted((resolution.name, at_second, host_id, False) for at_second, host_id in buckets if at_second < closed)
+    insert_rows(tx, _DIRTY, _DIRTY_COLUMNS, rows, REPLACE)
+
+
+_CLOSED = text("SELECT closed_until FROM history_tiers WHERE resolution = :resolution")
+
+
+def claim(tx: Connection, resolution: Resolution) -> Claim | None:
+    """The oldest dirty bucket of a tier, claimed: what comes into it from now on marks it again. None if there is none."""
+    oldest = select(_DIRTY.c.at_second).where(_DIRTY.c.resolution == resolution.name)
+    at_second = tx.execute(oldest.order_by(_DIRTY.c.at_second).limit(1)).scalar()
+    if at_second is None:
+        return None
+    there = (_DIRTY.c.resolution == resolution.name) & (_DIRTY.c.at_second == at_second)
+    host_ids = tuple(
+        tx.execute(select(_DIRTY.c.host_id).where(there).order_by(_DIRTY.c.host_id).limit(CLAIM_MOST)).scalars()
+    )
+    tx.execute(update(_DIRTY).where(there, _DIRTY.c.host_id.in_(host_ids)).values(is_claimed=True))
+    return Claim(resolution, at_second, host_ids)
+
+
+def settle(tx: Connection, claimed: Claim) -> None:
+    """Take the marks away that nothing renewed since they were claimed; the tier above has to follow."""
+    tx.execute(delete(_DIRTY).where(_marks_of(claimed), _DIRTY.c.is_claimed))
+    _follow(tx, claimed)
+
+
+def _follow(tx: Connection, claimed: Claim) -> None:
+    """What was computed anew dirties the tier above, where that had seen it already."""
+    upper = _UPPERS.get(claimed.resolution.name)
+    if upper is not None:
+        bucket = claimed.at_second - claimed.at_second % upper.seconds
+        _mark(tx, upper, [(bucket, host_id) for host_id in claimed.host_ids])
+
+
+def _marks_of(claimed: Claim) -> ColumnElement[bool]:
+    return and_(
+        _DIRTY.c.resolution == claimed.resolution.name,
+        _DIRTY.c.at_second == claimed.at_second,
+        _DIRTY.c.host_id.in_(claimed.host_ids),
+    )
+
+
+# ------------------------------------------------------------------ rolling up
+
+
+def source_of(resolution: Resolution) -> Resolution:
+    """The tier that a rollup is made of."""
+    return _SOURCES[resolution.name]
+
+
+def next_bucket(tx: Connection, resolution: Resolution, since: int) -> int | None:
+    """The first bucket at or after `since` for which there is something to roll up."""
+    source = source_of(resolution)
+    found = tx.execute(_oldest_row(source), {"since": since}).scalar()
+    return None if found is None else found - found % resolution.seconds
+
+
+def _oldest_row(resolution: Resolution) -> TextClause:
+    """The SELECT of a tier's oldest instant that is not before `since`."""
+    if resolution is RAW:
+        return _OLDEST_SAMPLE_SINCE
+    seek = f"SELECT min(at_second) FROM {resolution.table} WHERE host_id = id AND at_second >= :since"
+    return text(f"SELECT min(found) FROM (SELECT ({seek}) AS found FROM host_metrics) AS founds")
+
+
+def summaries(tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...] = ()) -> list[str]:
+    """The rows of one bucket, in a few JSON texts for `put`. SQLite makes and takes them; Python never looks inside."""
+    summary = _bucket_of(resolution, host_ids).sql("sqlite")
+    columns = ", ".join(("host_id", "bucket", *columns_of()[2:]))
+    chunks = f"SELECT json_group_array(json_array({columns})) FROM ({summary}) GROUP BY host_id / {CHUNK_HOSTS}"
+    return list(tx.execute(text(chunks), _span(resolution, at_second)).scalars())
+
+
+def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
+    """Write one text of `summaries`."""
+    insert_json(tx, ROLLUP_TABLES[resolution.name], columns_of(), chunk, REPLACE)
+
+
+def fill(tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...] = ()) -> None:
+    """Compute one bucket of all hosts, or of these, and write it: on PostgreSQL nobody waits for that."""
+    _insert_summary(tx, resolution, at_second, host_ids, {name: f"excluded.{name}" for name in columns_of()[2:]})
+
+
+def add(tx: Connection, claimed: Claim) -> None:
+    """Add what lies below a bucket whose rows below were pruned, and take it away: it is counted now."""
+    tx.execute(delete(_DIRTY).where(_marks_of(claimed)))
+    _insert_summary(tx, claimed.resolution, claimed.at_second, claimed.host_ids, _sums(claimed.resolution.table))
+    table = _TABLES[source_of(claimed.resolution).name].c
+    until = claimed.at_second + claimed.resolution.seconds
+    bucket = table.at_second.between(claimed.at_second, until - 1)
+    tx.execute(delete(table.at_second.table).where(bucket, table.host_id.in_(claimed.host_ids)))
+    _follow(tx, claimed)
+
+
+def _insert_summary(
+    tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...], sets: Mapping[str, str]
+) -> None:
+    summary = _bucket_of(resolution, host_ids).sql(tx.dialect.name)
+    assignments = ", ".join(f"{name} = {value}" for name, value in sets.items())
+    statement = (
+        f"INSERT INTO {resolution.table} ({', '.join(columns_of())}) {summary}"
+        f" ON CONFLICT (host_id, at_second) DO UPDATE SET {assignments}"
+    )
+    tx.execute(text(statement), _span(resolution, at_second))
+
+
+def _sums(table: str) -> dict[str, str]:
+    """How each column of a rollup takes in the same column of another summary of the same bucket."""
+    sets = {"samples": f"{table}.samples + excluded.samples"}
+    for name in {name.rpartition("_")[0] for name in columns_of()[3:]}:
+        least, most, total, count = (f"{name}_{what}" for what in SUMMARIES)
+        for column, comparison in ((least, "<"), (most, ">")):
+            mine, theirs = f"{table}.{column}", f"excluded.{column}"
+            sets[column] = f"CASE WHEN {mine} IS NULL OR {theirs} {comparison} {mine} THEN {theirs} ELSE {mine} END"
+        mine, theirs = f"{table}.{total}", f"excluded.{total}"
+        sets[total] = f"coalesce({mine} + {theirs}, {mine}, {theirs})"
+        counts = f"coalesce({table}.{count}, {table}.samples) + coalesce(excluded.{count}, excluded.samples)"
+        sets[count] = f"nullif({counts}, {table}.samples + excluded.samples)"
+    return sets
+
+
+def _bucket_of(resolution: Resolution, host_ids: tuple[int, ...]) -> Summary:
+    source = source_of(resolution)
+    where = "at_second >= :since AND at_second < :until"
+    if host_ids:
+        where += f" AND host_id IN ({', '.join(map(str, host_ids))})"
+    elif source is not RAW:  # its key begins with the host: seek one after the other
+        where += " AND host_id IN (SELECT id FROM host_metrics)"
+    return Summary(source, resolution.seconds, where)
+
+
+def _span(resolution: Resolution, at_second: int) -> dict[str, Any]:
+    return {"since": at_second, "until": at_second + resolution.seconds}
+
+
+# ------------------------------------------------------------------ on PostgreSQL, where writers do not take turns
+
+
+def moment(tx: Connection) -> Any:
+    """PostgreSQL's time, now."""
+    return tx.execute(text("SELECT clock_timestamp()")).scalar()
+
+
+def is_settled(tx: Connection, since: Any) -> bool:
+    """Whether every transaction of EGO's that was writing at that moment has ended."""
+    return not tx.execute(_WRITING, {"since": since}).scalar()
+
+
+_WRITING = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+    " AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND xact_start <= :since"
+)
+
+
+# ------------------------------------------------------------------ pruning
+
+
+def prunable_until(tx: Connection, resolution: Resolution, kept_since: int) -> int:
+    """Up to where a tier may be pruned: it is old enough, rolled up, nothing that came late waits for it, and what it was
+    made of has left before it (else that would be summed up once more)."""
+    limits, grain = [kept_since], resolution.seconds
+    known, upper, source = tiers(tx), _UPPERS.get(resolution.name), _SOURCES.get(resolution.name)
+    if source is not None:
+        limits.append(known[source.name].pruned_until)
+    if upper is not None:
+        waiting = tx.execute(select(func.min(_DIRTY.c.at_second)).where(_DIRTY.c.resolution == upper.name)).scalar()
+        limits += [known[upper.name].done_until, *([] if waiting is None else [waiting])]
+        grain = upper.seconds
+    until = min(limits)
+    return until - until % grain
+
+
+def prune_samples(tx: Connection, kept_since: int) -> bool:
+    """Whether there was a minute of samples to remove. It leaves whole, in the transaction that says so."""
+    if tx.dialect.name == "postgresql":  # what comes late from now on is neither seen nor removed
+        tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    limit, pruned = prunable_until(tx, RAW, kept_since), tiers(tx)[RAW.name].pruned_until
+    if limit <= pruned:
+        return False
+    oldest = tx.execute(_OLDEST_SAMPLE_SINCE, {"since": pruned}).scalar()
+    found = oldest is not None and oldest < limit
+    until = oldest - oldest % ROLLUPS[0].seconds + ROLLUPS[0].seconds if oldest is not None and found else limit
+    rows = _SAMPLES.c
+    tx.execute(delete(_SAMPLES).where(rows.at_second >= pruned, rows.at_second < until))
+    advance(tx, RAW, pruned_until=until)
+    return found
+
+
+_OLDEST_SAMPLE_SINCE = text("SELECT min(at_second) FROM host_metric_samples WHERE at_second >= :since")
+
+
+def plan_pruning(tx: Connection, resolution: Resolution, kept_since: int) -> int | None:
+    """Up to where the rollups of all hosts are to be removed now, one slice further than before. None if there is none.
+
+    That is written first: if EGO ends before the last host is done, `prune_rollups` finishes it at the next start.
+    """
+    pruned, limit = tiers(tx)[resolution.name].pruned_until, prunable_until(tx, resolution, kept_since)
+    if limit <= pruned:
+        return None
+    oldest = tx.execute(_oldest_row(resolution), {"since": 0}).scalar()
+    until = limit if oldest is None else min(limit, max(pruned, oldest) + SLICE_BUCKETS * resolution.seconds)
+    until = max(prunable_until(tx, resolution, until), pruned)
+    if until == pruned:
+        return None
+    advance(tx, resolution, pruned_until=until)
+    return until
+
+
+def prune_rollups(tx: Connection, resolution: Resolution, host_ids: Collection[int], until: int) -> None:
+    """Remove the rows of these hosts before `until`, save those that came late and wait to be added to the tier above."""
+    upper = _UPPERS.get(resolution.name)
+    waits = ""
+    if upper is not None:
+        waits = (
+            f" AND NOT EXISTS (SELECT 1 FROM rollup_dirty AS dirty WHERE dirty.resolution = '{upper.name}'"
+            f" AND dirty.at_second = rollup.at_second - rollup.at_second % {upper.seconds}"
+            " AND dirty.host_id = rollup.host_id)"
+        )
+    gone = text(f"DELETE FROM {resolution.table} AS rollup WHERE host_id = :id AND at_second < :until{waits}")
+    for host_id in host_ids:
+        tx.execute(gone, {"id": host_id, "until": until})
+
+
+def host_ids(tx: Connection) -> list[int]:
+    """The ids of all hosts that ever were."""
+    return list(tx.execute(text("SELECT id FROM host_metrics ORDER BY id")).scalars())

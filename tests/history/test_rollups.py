@@ -1,0 +1,96 @@
+"""Rollups are what brute force over every sample finds: with gaps, late samples, restarts, and whatever is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from mirror_stage.storage.db import Base, Storage
+from tests.builders import make_sample
+from tests.history.world import KEPT, World, open_storage
+
+number = st.one_of(st.floats(0, 100), st.sampled_from([0.05, 42.25, -12.35, 1e300, -1e300]))
+unknown = st.none()
+values = st.fixed_dictionaries(
+    {"cpu_load": st.one_of(st.floats(0, 100), st.just(1e300)), "load_average": number},
+    optional={
+        "cpu_temperature": number | unknown,
+        "gpu_temperature": number | unknown,
+        "swap_used_percent": st.floats(0, 100),
+        "net_bytes_tx": st.integers(0, 10**12),
+        "net_bytes_rx": st.integers(0, 10**12),
+        "primary_interface_speed_mbps": st.sampled_from([100, 10_000]),
+    },
+)
+# how long before now, in ms: live, late by minutes, by hours, by nearly as much as anything is kept
+age = st.one_of(st.integers(0, 40_000), st.integers(0, 2 * KEPT["raw"]), st.integers(0, KEPT["15m"] - 60_000))
+post = st.tuples(st.just("post"), st.lists(st.tuples(st.sampled_from("ab"), age, values), min_size=1, max_size=4))
+advance = st.tuples(st.just("advance"), st.one_of(st.integers(1, 90), st.integers(60, 8 * 3600)))
+keep = st.tuples(st.just("keep"), st.none() | st.integers(0, 12))
+restart = st.tuples(st.just("restart"), st.none())
+lives = st.lists(st.one_of(post, post, advance, keep, restart), min_size=1, max_size=25)
+
+
+def live(world: World, life: list[tuple[str, Any]]) -> None:
+    """Live a life, then see that nothing of it was lost or counted twice."""
+    taken: set[tuple[str, int]] = set()
+    for what, how in life:
+        if what == "post":
+            samples = [(host, world.clock.now() - age, fields) for host, age, fields in how]
+            new = {(host, at): fields for host, at, fields in samples if (host, at) not in taken}
+            taken |= new.keys()
+            if new:
+                world.post(*(make_sample(host, at=at, **fields) for (host, at), fields in new.items()))
+        elif what == "advance":
+            world.clock.advance(how)
+        elif what == "keep":
+            world.keep(killed_before_write=how)
+        else:
+            world.restart()
+    world.clock.advance(120)
+    world.keep()
+    world.check()
+
+
+@settings(max_examples=40, deadline=None)
+@given(lives)
+def test_rollups_are_what_brute_force_finds_on_sqlite(life: list[tuple[str, Any]]) -> None:
+    with open_storage(None) as storage:
+        live(World(storage), life)
+
+
+@pytest.fixture(scope="module")
+def emptied(postgresql: Any) -> Iterator[Callable[[], Storage]]:
+    """One PostgreSQL database, empty whenever it is asked for."""
+    with ExitStack() as stack:
+        storage = stack.enter_context(open_storage(postgresql.new_database()))
+        tables = ", ".join(Base.metadata.tables)
+
+        def empty() -> Storage:
+            storage.write(lambda tx: tx.execute(text(f"TRUNCATE {tables} RESTART IDENTITY")))
+            return storage
+
+        yield empty
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(life=lives)
+def test_rollups_are_what_brute_force_finds_on_postgresql(
+    emptied: Callable[[], Storage], life: list[tuple[str, Any]]
+) -> None:
+    live(World(emptied()), life)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@settings(max_examples=3000, deadline=None)
+@given(lives)
+def test_three_thousand_lives_on_sqlite(life: list[tuple[str, Any]]) -> None:
+    with open_storage(None) as storage:
+        live(World(storage), life)
