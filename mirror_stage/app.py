@@ -29,6 +29,9 @@ from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
 from mirror_stage.errors import Problem, Unavailable
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.history.routes import blp as history_blp
+from mirror_stage.history.routes import hosts_blp as host_history_blp
+from mirror_stage.history.service import HistoryService
 from mirror_stage.hud.routes import blp as hud_blp
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.openapi import init_api
@@ -50,7 +53,9 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 2.0  # how long a worker waits for its database before it says so to whoever asks
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
-BLUEPRINTS = (health_blp, metrics_blp, twin_blp, hosts_blp, alerts_blp, commands_blp, field_blp)
+BLUEPRINTS = (
+    health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, alerts_blp, commands_blp, field_blp,
+)  # fmt: skip
 
 
 def create_app(config: Config | None = None, *, open_storage: bool = True) -> Flask:
@@ -138,8 +143,22 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
 
     monitor = EgoMonitor(config, writer.submit, is_reported_by_agent, clock)
     alerts = AlertService(storage, rules, open_alerts, pipeline.save)
+    history = HistoryService(storage, clock, config.kept_by_resolution)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
-    return Ego(config, clock, storage, realtime, pipeline, writer, alerts, commands, keeper, monitor, Ownership(config))
+    return Ego(
+        config,
+        clock,
+        storage,
+        realtime,
+        pipeline,
+        writer,
+        alerts,
+        commands,
+        history,
+        keeper,
+        monitor,
+        Ownership(config),
+    )
 
 
 def _refuse_until_ready() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mirror_stage.config import Config
     from mirror_stage.ego_monitor.service import EgoMonitor
     from mirror_stage.history.keeping import Keeper
+    from mirror_stage.history.service import HistoryService
     from mirror_stage.owner import Ownership
     from mirror_stage.pipeline import Pipeline
     from mirror_stage.realtime import Realtime
@@ -34,6 +35,7 @@ class Ego:
     writer: Writer
     alerts: AlertService
     commands: CommandService
+    history: HistoryService
     history_keeper: Keeper
     ego_monitor: EgoMonitor
     owner: Ownership

@@ -21,6 +21,8 @@ PERMISSIONS: dict[str, str] = {
     "hosts.list_hosts": "view",
     "hosts.get_host": "view",
     "hosts.delete_host": "operate",
+    "host-history.of_host": "view",
+    "history.of_many": "view",
     "alerts.active": "view",
     "alerts.list_alerts": "view",
     "commands.create": "operate",

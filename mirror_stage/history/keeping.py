@@ -67,7 +67,7 @@ class Keeper:
                 return False
             bucket = self._storage.read(partial(tiers.next_bucket, resolution=resolution, since=done))
             if bucket is not None and bucket < until:
-                self._compute(resolution, bucket)
+                self._compute(resolution, bucket, bucket + resolution.seconds)
                 done = bucket + resolution.seconds
             else:
                 done = until
@@ -95,12 +95,12 @@ class Keeper:
             gevent.sleep(0.05)
         return True
 
-    def _compute(self, resolution: Resolution, at_second: int, host_ids: tuple[int, ...] = ()) -> None:
-        """Write the rows of one bucket, of all hosts or of these."""
+    def _compute(self, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()) -> None:
+        """Write the rows of the buckets from `since` to before `until`, of all hosts or of these."""
         if self._storage.is_postgresql:
-            self._storage.write(lambda tx: tiers.fill(tx, resolution, at_second, host_ids))
+            self._storage.write(lambda tx: tiers.fill(tx, resolution, since, until, host_ids))
             return
-        for chunk in self._storage.read(lambda tx: tiers.summaries(tx, resolution, at_second, host_ids)):
+        for chunk in self._storage.read(lambda tx: tiers.summaries(tx, resolution, since, until, host_ids)):
             self._storage.write(partial(tiers.put, resolution=resolution, chunk=chunk))
 
     # ------------------------------------------------------------------ mending
@@ -111,11 +111,10 @@ class Keeper:
             claimed = self._storage.write(lambda tx: tiers.claim(tx, resolution))
             if claimed is None:
                 return True
-            below = self._storage.read(tiers.tiers)[tiers.source_of(resolution).name]
-            if claimed.at_second < below.pruned_until:
+            if claimed.is_added:
                 self._storage.write(partial(tiers.add, claimed=claimed))
             else:
-                self._compute(resolution, claimed.at_second, claimed.host_ids)
+                self._compute(resolution, claimed.since, claimed.until, claimed.host_ids)
                 self._storage.write(partial(tiers.settle, claimed=claimed))
         return False
 

@@ -30,17 +30,18 @@ class Summary:
     where: str
     metrics: Sequence[Metric] = METRICS
     table: str = ""  # if it is not the source's alone
+    instant: str = "at_second"
 
     def sql(self, dialect: str) -> str:
         expressions = [_expressions(metric, self.source, dialect) for metric in self.metrics]
         samples = "count(*)" if self.source is RAW else "sum(samples)"
         chosen = [
             "host_id",
-            f"at_second - at_second % {self.seconds} AS bucket",
+            f"{self.instant} - {self.instant} % {self.seconds} AS bucket",
             f"CAST({samples} AS {_whole(dialect)}) AS samples",
             *(expression for four in expressions for expression in four),
         ]
-        return f"SELECT {', '.join(chosen)} FROM {self.table or self.source.table} WHERE {self.where} GROUP BY host_id, bucket"
+        return f"SELECT {', '.join(chosen)} FROM {self.table or self.source.table} WHERE {self.where} GROUP BY 1, 2"
 
 
 def columns_of(metrics: Iterable[Metric] = METRICS) -> tuple[str, ...]:

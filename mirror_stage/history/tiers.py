@@ -7,8 +7,10 @@ below are pruned already, what came late is added to what was made of them and l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +23,8 @@ from mirror_stage.metrics.domain import Sample
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_json, insert_rows
 
 GRACE_SECONDS = 30  # a bucket is closed so long after its end: what comes within it costs nothing
-CLAIM_MOST = 250  # dirty buckets in one step
-CHUNK_HOSTS = 256  # rollup rows in one write, a few milliseconds
+CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # that are computed anew in one step, at most
+CHUNK_ROWS = 250  # of a rollup in one write, a few milliseconds
 PRUNED_HOSTS = 50  # whose rollups are pruned in one write, of each
 SLICE_BUCKETS = 60  # at most
 
@@ -46,11 +48,13 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A bucket of some hosts that is to be computed anew."""
+    """Buckets of some hosts that are to be computed anew: those from `since` to before `until`."""
 
     resolution: Resolution
-    at_second: int
+    since: int
+    until: int
     host_ids: tuple[int, ...]
+    is_added: bool  # the rows below were pruned: what is there came late, and is added
 
 
 # ------------------------------------------------------------------ how far
@@ -109,17 +113,29 @@ _CLOSED = text("SELECT closed_until FROM history_tiers WHERE resolution = :resol
 
 
 def claim(tx: Connection, resolution: Resolution) -> Claim | None:
-    """The oldest dirty bucket of a tier, claimed: what comes into it from now on marks it again. None if there is none."""
-    oldest = select(_DIRTY.c.at_second).where(_DIRTY.c.resolution == resolution.name)
-    at_second = tx.execute(oldest.order_by(_DIRTY.c.at_second).limit(1)).scalar()
-    if at_second is None:
+    """The oldest dirty buckets of a tier, claimed: what comes into them from now on marks them again. None if all is clean.
+
+    Those of an hour are claimed together: an agent's backlog makes a host dirty minute after minute.
+    """
+    marked = _DIRTY.c.resolution == resolution.name
+    since = tx.execute(select(func.min(_DIRTY.c.at_second)).where(marked)).scalar()
+    if since is None:
         return None
-    there = (_DIRTY.c.resolution == resolution.name) & (_DIRTY.c.at_second == at_second)
-    host_ids = tuple(
-        tx.execute(select(_DIRTY.c.host_id).where(there).order_by(_DIRTY.c.host_id).limit(CLAIM_MOST)).scalars()
+    pruned = tiers(tx)[source_of(resolution).name].pruned_until
+    most = since + CLAIM_BUCKETS * resolution.seconds
+    limit = min(most, pruned) if since < pruned else most
+    last = tx.execute(select(func.max(_DIRTY.c.at_second)).where(marked, _DIRTY.c.at_second < limit)).scalar_one()
+    until = last + resolution.seconds
+    hosts = (
+        select(_DIRTY.c.host_id)
+        .where(marked, _DIRTY.c.at_second < until)
+        .distinct()
+        .order_by(_DIRTY.c.host_id)
+        .limit(CLAIM_HOSTS)
     )
-    tx.execute(update(_DIRTY).where(there, _DIRTY.c.host_id.in_(host_ids)).values(is_claimed=True))
-    return Claim(resolution, at_second, host_ids)
+    claimed = Claim(resolution, since, until, tuple(tx.execute(hosts).scalars()), since < pruned)
+    tx.execute(update(_DIRTY).where(_marks_of(claimed)).values(is_claimed=True))
+    return claimed
 
 
 def settle(tx: Connection, claimed: Claim) -> None:
@@ -132,14 +148,15 @@ def _follow(tx: Connection, claimed: Claim) -> None:
     """What was computed anew dirties the tier above, where that had seen it already."""
     upper = _UPPERS.get(claimed.resolution.name)
     if upper is not None:
-        bucket = claimed.at_second - claimed.at_second % upper.seconds
-        _mark(tx, upper, [(bucket, host_id) for host_id in claimed.host_ids])
+        buckets = range(claimed.since - claimed.since % upper.seconds, claimed.until, upper.seconds)
+        _mark(tx, upper, [(bucket, host_id) for bucket in buckets for host_id in claimed.host_ids])
 
 
 def _marks_of(claimed: Claim) -> ColumnElement[bool]:
     return and_(
         _DIRTY.c.resolution == claimed.resolution.name,
-        _DIRTY.c.at_second == claimed.at_second,
+        _DIRTY.c.at_second >= claimed.since,
+        _DIRTY.c.at_second < claimed.until,
         _DIRTY.c.host_id.in_(claimed.host_ids),
     )
 
@@ -167,12 +184,19 @@ def _oldest_row(resolution: Resolution) -> TextClause:
     return text(f"SELECT min(found) FROM (SELECT ({seek}) AS found FROM host_metrics) AS founds")
 
 
-def summaries(tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...] = ()) -> list[str]:
-    """The rows of one bucket, in a few JSON texts for `put`. SQLite makes and takes them; Python never looks inside."""
-    summary = _bucket_of(resolution, host_ids).sql("sqlite")
+def summaries(
+    tx: Connection, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()
+) -> list[str]:
+    """The rows of some buckets, in JSON texts for `put`. SQLite makes and takes them; Python never looks inside."""
+    return list(tx.execute(_chunks_of(resolution, bool(host_ids)), _bound(tx, since, until, host_ids)).scalars())
+
+
+@cache
+def _chunks_of(resolution: Resolution, some: bool) -> TextClause:
     columns = ", ".join(("host_id", "bucket", *columns_of()[2:]))
-    chunks = f"SELECT json_group_array(json_array({columns})) FROM ({summary}) GROUP BY host_id / {CHUNK_HOSTS}"
-    return list(tx.execute(text(chunks), _span(resolution, at_second)).scalars())
+    summary = _summary(resolution, some, "sqlite")
+    numbered = f"SELECT *, (row_number() OVER () - 1) / {CHUNK_ROWS} AS chunk FROM ({summary})"
+    return text(f"SELECT json_group_array(json_array({columns})) FROM ({numbered}) GROUP BY chunk")
 
 
 def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
@@ -180,32 +204,36 @@ def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
     insert_json(tx, ROLLUP_TABLES[resolution.name], columns_of(), chunk, REPLACE)
 
 
-def fill(tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...] = ()) -> None:
-    """Compute one bucket of all hosts, or of these, and write it: on PostgreSQL nobody waits for that."""
-    _insert_summary(tx, resolution, at_second, host_ids, {name: f"excluded.{name}" for name in columns_of()[2:]})
+def fill(tx: Connection, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()) -> None:
+    """Compute some buckets, of all hosts or of these, and write them: on PostgreSQL nobody waits for that."""
+    statement = _insert_of(resolution, bool(host_ids), False, tx.dialect.name)
+    tx.execute(statement, _bound(tx, since, until, host_ids))
 
 
 def add(tx: Connection, claimed: Claim) -> None:
-    """Add what lies below a bucket whose rows below were pruned, and take it away: it is counted now."""
+    """Add what lies below buckets whose rows below were pruned, and take it away: it is counted now."""
+    resolution, since, until, host_ids = claimed.resolution, claimed.since, claimed.until, claimed.host_ids
     tx.execute(delete(_DIRTY).where(_marks_of(claimed)))
-    _insert_summary(tx, claimed.resolution, claimed.at_second, claimed.host_ids, _sums(claimed.resolution.table))
-    table = _TABLES[source_of(claimed.resolution).name].c
-    until = claimed.at_second + claimed.resolution.seconds
-    bucket = table.at_second.between(claimed.at_second, until - 1)
-    tx.execute(delete(table.at_second.table).where(bucket, table.host_id.in_(claimed.host_ids)))
+    tx.execute(_insert_of(resolution, True, True, tx.dialect.name), _bound(tx, since, until, host_ids))
+    below = _TABLES[source_of(resolution).name]
+    tx.execute(delete(below).where(below.c.at_second.between(since, until - 1), below.c.host_id.in_(host_ids)))
     _follow(tx, claimed)
 
 
-def _insert_summary(
-    tx: Connection, resolution: Resolution, at_second: int, host_ids: tuple[int, ...], sets: Mapping[str, str]
-) -> None:
-    summary = _bucket_of(resolution, host_ids).sql(tx.dialect.name)
+@cache
+def _insert_of(resolution: Resolution, some: bool, is_added: bool, dialect: str) -> TextClause:
+    """The INSERT of summaries, of all hosts or of some, that replaces what is there, or is added to it."""
+    sets = _sums(resolution.table) if is_added else {name: f"excluded.{name}" for name in columns_of()[2:]}
     assignments = ", ".join(f"{name} = {value}" for name, value in sets.items())
-    statement = (
-        f"INSERT INTO {resolution.table} ({', '.join(columns_of())}) {summary}"
+    return text(
+        f"INSERT INTO {resolution.table} ({', '.join(columns_of())}) {_summary(resolution, some, dialect)}"
         f" ON CONFLICT (host_id, at_second) DO UPDATE SET {assignments}"
     )
-    tx.execute(text(statement), _span(resolution, at_second))
+
+
+def _bound(tx: Connection, since: int, until: int, host_ids: tuple[int, ...]) -> dict[str, Any]:
+    hosts: Any = list(host_ids) if tx.dialect.name == "postgresql" else json.dumps(host_ids)
+    return {"since": since, "until": until} | ({"hosts": hosts} if host_ids else {})
 
 
 def _sums(table: str) -> dict[str, str]:
@@ -223,18 +251,17 @@ def _sums(table: str) -> dict[str, str]:
     return sets
 
 
-def _bucket_of(resolution: Resolution, host_ids: tuple[int, ...]) -> Summary:
+def _summary(resolution: Resolution, some: bool, dialect: str) -> str:
+    """The SELECT of a tier's buckets between `since` and `until`, of all hosts or of `hosts`."""
     source = source_of(resolution)
     where = "at_second >= :since AND at_second < :until"
-    if host_ids:
-        where += f" AND host_id IN ({', '.join(map(str, host_ids))})"
+    if some:
+        where += " AND host_id " + (
+            "= ANY(:hosts)" if dialect == "postgresql" else "IN (SELECT value FROM json_each(:hosts))"
+        )
     elif source is not RAW:  # its key begins with the host: seek one after the other
         where += " AND host_id IN (SELECT id FROM host_metrics)"
-    return Summary(source, resolution.seconds, where)
-
-
-def _span(resolution: Resolution, at_second: int) -> dict[str, Any]:
-    return {"since": at_second, "until": at_second + resolution.seconds}
+    return Summary(source, resolution.seconds, where).sql(dialect)
 
 
 # ------------------------------------------------------------------ on PostgreSQL, where writers do not take turns

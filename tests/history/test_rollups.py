@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from mirror_stage.instants import HOUR, MINUTE
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import make_sample
 from tests.history.world import KEPT, World, open_storage
@@ -28,8 +29,13 @@ values = st.fixed_dictionaries(
         "primary_interface_speed_mbps": st.sampled_from([100, 10_000]),
     },
 )
-# how long before now, in ms: live, late by minutes, by hours, by nearly as much as anything is kept
-age = st.one_of(st.integers(0, 40_000), st.integers(0, 2 * KEPT["raw"]), st.integers(0, KEPT["15m"] - 60_000))
+# when: so many ms before now, or near one of a few instants, so that more than one thing happens to the same bucket
+live_age = st.tuples(st.just("before now"), st.one_of(st.integers(0, 40_000), st.integers(0, 2 * KEPT["raw"])))
+anchor = st.sampled_from([0, 20 * MINUTE, 90 * MINUTE, 4 * HOUR, 7 * HOUR, 20 * HOUR, 40 * HOUR])
+near = st.tuples(
+    st.just("before the start"), st.tuples(anchor, st.integers(0, 90_000)).map(lambda pair: pair[0] - pair[1])
+)
+age = st.one_of(live_age, near, near)
 post = st.tuples(st.just("post"), st.lists(st.tuples(st.sampled_from("ab"), age, values), min_size=1, max_size=4))
 advance = st.tuples(st.just("advance"), st.one_of(st.integers(1, 90), st.integers(60, 8 * 3600)))
 keep = st.tuples(st.just("keep"), st.none() | st.integers(0, 12))
@@ -37,13 +43,25 @@ restart = st.tuples(st.just("restart"), st.none())
 lives = st.lists(st.one_of(post, post, advance, keep, restart), min_size=1, max_size=25)
 
 
+def later(hours: int) -> list[tuple[str, Any]]:
+    """A sample is rolled up; so much later, when that was pruned below it, another comes into the same minute."""
+    first, second = (
+        ("a", ("before the start", ms), {"cpu_load": cpu, "load_average": 1.0}) for ms, cpu in ((5, 10.0), (9, 20.0))
+    )
+    return [("post", [first]), ("advance", hours * 3600), ("keep", None), ("post", [second])]
+
+
 def live(world: World, life: list[tuple[str, Any]]) -> None:
     """Live a life, then see that nothing of it was lost or counted twice."""
-    taken: set[tuple[str, int]] = set()
+    started, taken = world.clock.now(), set[tuple[str, int]]()
     for what, how in life:
         if what == "post":
-            samples = [(host, world.clock.now() - age, fields) for host, age, fields in how]
-            new = {(host, at): fields for host, at, fields in samples if (host, at) not in taken}
+            now = world.clock.now()
+            samples = [
+                (host, (now if since == "before now" else started) - age, fields) for host, (since, age), fields in how
+            ]
+            oldest = now - KEPT["15m"] + MINUTE
+            new = {(host, at): fields for host, at, fields in samples if oldest < at <= now and (host, at) not in taken}
             taken |= new.keys()
             if new:
                 world.post(*(make_sample(host, at=at, **fields) for (host, at), fields in new.items()))
@@ -60,6 +78,8 @@ def live(world: World, life: list[tuple[str, Any]]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(lives)
+@example(later(2))
+@example(later(9))
 def test_rollups_are_what_brute_force_finds_on_sqlite(life: list[tuple[str, Any]]) -> None:
     with open_storage(None) as storage:
         live(World(storage), life)
@@ -81,6 +101,8 @@ def emptied(postgresql: Any) -> Iterator[Callable[[], Storage]]:
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(life=lives)
+@example(life=later(2))
+@example(life=later(9))
 def test_rollups_are_what_brute_force_finds_on_postgresql(
     emptied: Callable[[], Storage], life: list[tuple[str, Any]]
 ) -> None:

@@ -1,0 +1,104 @@
+"""Answers about the past as bytes for the wire, piece by piece: JSON in columns, CSV in rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from mirror_stage.history.domain import Window
+from mirror_stage.history.service import Page, Question
+from mirror_stage.instants import to_text
+
+PIECE = 2_000  # values in one piece: what waits is let in between two
+
+
+def json_of_host(hostname: str, asked: Question, answer: Page) -> Iterator[bytes]:
+    """One host's answer."""
+    yield from _head({"hostname": hostname}, asked.window)
+    yield b',"metrics":'
+    yield from _metrics(answer.columns_by_name[hostname])
+    yield b"}"
+
+
+def json_of_many(asked: Question, answer: Page) -> Iterator[bytes]:
+    """Several hosts' answer, or groups'."""
+    key, list_name = ("hostname", "hosts") if asked.group_by is None else ("group", "groups")
+    yield from _head({} if asked.group_by is None else {"groupBy": asked.group_by}, asked.window)
+    yield b',"' + list_name.encode() + b'":['
+    members = list((asked.group_by_host or {}).values())
+    for number, (name, columns) in enumerate(answer.columns_by_name.items()):
+        start: dict[str, Any] = {key: name} if asked.group_by is None else {key: name, "hosts": members.count(name)}
+        yield (b"," if number else b"") + orjson.dumps(start)[:-1] + b',"metrics":'
+        yield from _metrics(columns)
+        yield b"}"
+    yield b"]}"
+
+
+def _head(start: dict[str, Any], window: Window) -> Iterator[bytes]:
+    start |= {
+        "from": to_text(window.since * 1000),
+        "to": to_text(window.until * 1000),
+        "stepSeconds": window.step_seconds,
+        "resolution": window.resolution.name,
+    }
+    yield orjson.dumps(start)[:-1] + b',"t":'
+    yield from _list([to_text(second * 1000) for second in range(window.since, window.until, window.step_seconds)])
+
+
+def _metrics(columns: dict[str, dict[str, list[float | None]]]) -> Iterator[bytes]:
+    yield b"{"
+    for number, (metric, statistics) in enumerate(columns.items()):
+        yield (b"," if number else b"") + orjson.dumps(metric) + b":{"
+        for n, (statistic, values) in enumerate(statistics.items()):
+            yield (b"," if n else b"") + orjson.dumps(statistic) + b":"
+            yield from _list(values)
+        yield b"}"
+    yield b"}"
+
+
+def _list(values: list[Any]) -> Iterator[bytes]:
+    yield b"["
+    for first in range(0, len(values), PIECE):
+        yield (b"," if first else b"") + orjson.dumps(values[first : first + PIECE])[1:-1]
+    yield b"]"
+
+
+def csv_of(asked: Question, pages: Iterator[Page]) -> Iterator[bytes]:
+    """A line per instant and host or group that has something; the first names the columns."""
+    label = [] if len(asked.names) == 1 and asked.group_by is None else [asked.group_by or "hostname"]
+    names = [f"{metric.name}_{statistic}" for metric in asked.metrics for statistic in asked.statistics]
+    yield _lines([["time", *label, *names]])
+    for page in pages:
+        yield _lines(_rows(page, bool(label)))
+
+
+def _rows(page: Page, is_labelled: bool) -> Iterator[list[Any]]:
+    lists = {
+        name: [values for statistics in metrics.values() for values in statistics.values()]
+        for name, metrics in page.columns_by_name.items()
+    }
+    averages = {
+        name: [next(iter(statistics.values())) for statistics in metrics.values()]
+        for name, metrics in page.columns_by_name.items()
+    }
+    for n, second in enumerate(range(page.window.since, page.window.until, page.window.step_seconds)):
+        for name, columns in lists.items():
+            if any(values[n] is not None for values in averages[name]):
+                label = [_harmless(name)] if is_labelled else []
+                yield [to_text(second * 1000), *label, *(values[n] for values in columns)]
+
+
+def _harmless(name: str | None) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    text = name or ""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _lines(rows: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

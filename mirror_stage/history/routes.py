@@ -1,0 +1,64 @@
+"""REST: the past of one host, of several, and of groups of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from flask import Response, stream_with_context
+
+from mirror_stage.ego import ego
+from mirror_stage.errors import Invalid
+from mirror_stage.history import encode
+from mirror_stage.history.schemas import HistoriesQuery, HistoriesSchema, HistoryQuery, HistorySchema
+from mirror_stage.history.service import Question, whole
+from mirror_stage.http import Blueprint, hostname_in_path
+
+hosts_blp = Blueprint("host-history", __name__, url_prefix="/api/hosts", description="The past of a host")
+blp = Blueprint("history", __name__, url_prefix="/api/history", description="The past of many hosts")
+
+
+@hosts_blp.get("/<hostname>/history")
+@hosts_blp.arguments(HistoryQuery, location="query")
+@hosts_blp.response(200, HistorySchema, description="With `format=csv` a line per instant")
+def of_host(query: dict[str, Any], hostname: str) -> Response:
+    """The past of one host, in columns."""
+    name = hostname_in_path(hostname)
+    asked = ego.history.question(query, [name])
+    if query["format"] == "csv":
+        return _csv(asked, name)
+    return _json(encode.json_of_host(name, asked, whole(asked, ego.history.pages(asked))))
+
+
+@blp.get("")
+@blp.arguments(HistoriesQuery, location="query")
+@blp.response(200, HistoriesSchema, description="With `format=csv` a line per instant and host or group")
+def of_many(query: dict[str, Any]) -> Response:
+    """The past of several hosts, or across the hosts of each rack, room, tier, or of all."""
+    hostnames = list(dict.fromkeys(query["hostname"]))
+    if not hostnames and "groupBy" not in query:
+        detail = "name a host, or ask for groups of all hosts with groupBy"
+        raise Invalid(detail, errors=[{"field": "hostname", "message": detail}])
+    asked = ego.history.question(query, hostnames)
+    if query["format"] == "csv":
+        return _csv(asked, query.get("groupBy", "hosts"))
+    return _json(encode.json_of_many(asked, whole(asked, ego.history.pages(asked))))
+
+
+def _json(pieces: Iterator[bytes]) -> Response:
+    return _streamed(pieces, "application/json")
+
+
+def _csv(asked: Question, name: str) -> Response:
+    """Page by page, as it is read."""
+    response = _streamed(encode.csv_of(asked, ego.history.pages(asked)), "text/csv")
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
+    response.headers["Content-Disposition"] = f'attachment; filename="history-{plain}.csv"'
+    return response
+
+
+def _streamed(pieces: Iterator[bytes], mimetype: str) -> Response:
+    """An answer that is sent as it is made. Its beginning is made first: what cannot be answered is refused, not cut off."""
+    beginning = [next(pieces, b""), next(pieces, b"")]
+    return Response(stream_with_context(chain(beginning, pieces)), mimetype=mimetype)

@@ -1,0 +1,104 @@
+"""Questions about the past and their answers on the wire."""
+
+from __future__ import annotations
+
+import typing
+
+from marshmallow import ValidationError, fields
+from marshmallow.validate import Length, OneOf, Range
+
+from mirror_stage.history.domain import METRICS_BY_NAME, RESOLUTIONS
+from mirror_stage.history.service import GROUP_STATISTICS, HOST_STATISTICS
+from mirror_stage.instants import Instant, from_text
+from mirror_stage.metrics.domain import EARLIEST, LATEST
+from mirror_stage.schemas import Hostname, InstantText, WireSchema
+
+GROUPINGS = ("rack", "room", "tier", "all")
+HOSTS_MAX = 200
+
+
+class InstantQuery(fields.Field[Instant]):
+    """An instant in a question: ISO 8601, no zone is UTC, years 2000 to 2100."""
+
+    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> Instant:
+        try:
+            instant = from_text(str(value).strip())
+        except (ValueError, OverflowError) as error:
+            raise ValidationError("must be an ISO 8601 date and time; in a URL a + is written %2B") from error
+        if not EARLIEST <= instant <= LATEST:
+            raise ValidationError("the year must be 2000 to 2100")
+        return instant
+
+
+class MetricNames(fields.Field[list[str]]):
+    """Names of metrics, separated by commas."""
+
+    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> list[str]:
+        names = [name.strip() for name in str(value).split(",") if name.strip()]
+        unknown = [name for name in names if name not in METRICS_BY_NAME]
+        if unknown:
+            raise ValidationError(f"there is no metric {unknown[0][:40]!r}; there are {', '.join(METRICS_BY_NAME)}")
+        if not names:
+            raise ValidationError("name at least one metric")
+        return list(dict.fromkeys(names))
+
+
+class HistoryQuery(WireSchema):
+    """Without `metrics` all of them; without `from` the hour before `to`; without `stepSeconds` about 500 points."""
+
+    metrics = MetricNames(load_default=list(METRICS_BY_NAME), metadata={"type": "string"})
+    since = InstantQuery(data_key="from", metadata={"type": "string", "format": "date-time"})
+    until = InstantQuery(data_key="to", metadata={"type": "string", "format": "date-time"})
+    stepSeconds = fields.Integer(validate=Range(1, 31_536_000))
+    format = fields.String(load_default="json", validate=OneOf(("json", "csv")))
+
+
+class HistoriesQuery(HistoryQuery):
+    """Several hosts, or with `groupBy` all of them; with both only those that are named."""
+
+    hostname = fields.List(Hostname(), load_default=list, validate=Length(max=HOSTS_MAX))
+    groupBy = fields.String(validate=OneOf(GROUPINGS))
+
+
+def _columns(statistics: tuple[str, ...]) -> type[WireSchema]:
+    lists: dict[str, fields.Field[typing.Any]] = {
+        name: fields.List(fields.Float(allow_none=True), required=True) for name in statistics
+    }
+    return typing.cast("type[WireSchema]", WireSchema.from_dict(lists, name=f"{statistics[0].title()}ColumnsSchema"))
+
+
+HostColumnsSchema, GroupColumnsSchema = _columns(HOST_STATISTICS), _columns(GROUP_STATISTICS)
+
+
+class WindowSchema(WireSchema):
+    """Columns: the n-th value of a list belongs to the n-th instant of `t`."""
+
+    since = InstantText(required=True, data_key="from")
+    until = InstantText(required=True, data_key="to")
+    stepSeconds = fields.Integer(required=True)
+    resolution = fields.String(required=True, validate=OneOf([resolution.name for resolution in RESOLUTIONS]))
+    t = fields.List(InstantText(), required=True)
+
+
+class HistorySchema(WindowSchema):
+    hostname = fields.String(required=True)
+    metrics = fields.Dict(keys=fields.String(), values=fields.Nested(HostColumnsSchema), required=True)
+
+
+class HostSeriesSchema(WireSchema):
+    hostname = fields.String(required=True)
+    metrics = fields.Dict(keys=fields.String(), values=fields.Nested(HostColumnsSchema), required=True)
+
+
+class GroupSeriesSchema(WireSchema):
+    group = fields.String(required=True, allow_none=True)
+    hosts = fields.Integer(required=True)
+    metrics = fields.Dict(keys=fields.String(), values=fields.Nested(GroupColumnsSchema), required=True)
+
+
+class HistoriesSchema(WindowSchema):
+    """`hosts`, or with `groupBy` `groups`."""
+
+    groupBy = fields.String(validate=OneOf(GROUPINGS))
+    hosts = fields.List(fields.Nested(HostSeriesSchema))
+    groups = fields.List(fields.Nested(GroupSeriesSchema))

@@ -1,0 +1,192 @@
+"""Questions about the past, answered page by page, so that no reader is held for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mirror_stage.clock import Clock
+from mirror_stage.errors import Invalid, NotFound
+from mirror_stage.history import series
+from mirror_stage.history.domain import METRICS_BY_NAME, Metric, Window, window
+from mirror_stage.instants import HOUR, Instant
+from mirror_stage.storage.db import Storage
+
+HOST_STATISTICS = ("avg", "min", "max", "count")
+GROUP_STATISTICS = ("mean", "min", "max", "p95")
+CELLS_MAX = 200_000  # of an answer in JSON: points x metrics x hosts or groups
+CSV_POINTS_MAX = 1_000_000
+SOURCE_ROWS = 150_000  # that one read goes through, some 100 ms
+ANSWER_ROWS = 2_000  # that one read gives back
+
+Columns = dict[str, dict[str, list[float | None]]]  # values by statistic, by metric
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: which metrics of which hosts, or of which groups of hosts, in which window."""
+
+    window: Window
+    metrics: tuple[Metric, ...]
+    ids_by_hostname: Mapping[str, int]
+    group_by: str | None = None
+    group_by_host: Mapping[int, str | None] | None = None
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        return GROUP_STATISTICS if self.group_by else HOST_STATISTICS
+
+    @property
+    def names(self) -> list[str | None]:
+        """The hosts or groups that the answer has a series of."""
+        if self.group_by_host is None:
+            return list(self.ids_by_hostname)
+        return sorted(set(self.group_by_host.values()), key=lambda name: (name is None, name))
+
+    @property
+    def hosts(self) -> int:
+        return len(self.ids_by_hostname if self.group_by_host is None else self.group_by_host)
+
+
+@dataclass(slots=True)
+class Page:
+    """A part of an answer: the buckets of `window`, and of each name the columns of its metrics."""
+
+    window: Window
+    columns_by_name: dict[str | None, Columns]
+
+
+class HistoryService:
+    """Asks the history. Which database it is, and which tier answers, is not the caller's business."""
+
+    def __init__(self, storage: Storage, clock: Clock, kept_by_resolution: Mapping[str, Instant]):
+        self._storage, self._clock, self._kept = storage, clock, kept_by_resolution
+
+    def question(self, query: dict[str, Any], hostnames: Sequence[str]) -> Question:
+        """What a validated query asks for. Raises Invalid for a range that cannot be, NotFound for an unknown host."""
+        asked = self._window(query)
+        metrics = tuple(METRICS_BY_NAME[name] for name in query["metrics"])
+        ids = self._storage.read(lambda tx: series.ids_of(tx, hostnames)) if hostnames else {}
+        unknown = [hostname for hostname in hostnames if hostname not in ids]
+        if unknown:
+            raise NotFound(f"there has never been a host {unknown[0]}; GET /api/hosts lists those that there are")
+        ids = {hostname: ids[hostname] for hostname in hostnames}
+        group_by = query.get("groupBy")
+        members: dict[int, str | None] | None = None
+        if group_by:
+            members = self._storage.read(lambda tx: series.groups(tx, group_by))
+            if ids:
+                members = {host_id: members.get(host_id) for host_id in ids.values()}
+        found = Question(asked, metrics, ids, group_by, members)
+        _check_size(found, is_csv=query["format"] == "csv")
+        return found
+
+    def _window(self, query: dict[str, Any]) -> Window:
+        now = self._clock.now()
+        until: Instant = query.get("until", now)
+        since: Instant = query.get("since", until - HOUR)
+        if since >= until:
+            raise _invalid("from", "must be before `to`, which is now unless it is given")
+        if since >= now:
+            raise _invalid("from", "lies in the future, and the history has only the past")
+        return window(since, until, query.get("stepSeconds"), now, self._kept)
+
+    def pages(self, asked: Question) -> Iterator[Page]:
+        """The answer in pages, in order of time; each is one short read."""
+        seconds = asked.window.resolution.seconds
+        rows_a_bucket = max(1, asked.window.step_seconds // seconds) * max(1, asked.hosts)
+        names = max(1, len(asked.names))
+        for part in asked.window.pages(min(SOURCE_ROWS // rows_a_bucket, max(1, ANSWER_ROWS // names))):
+            yield self._grouped(asked, part) if asked.group_by_host is not None else self._by_host(asked, part)
+
+    def _by_host(self, asked: Question, part: Window) -> Page:
+        host_ids = list(asked.ids_by_hostname.values())
+        rows = self._storage.read(partial(series.of_hosts, asked=part, host_ids=host_ids, metrics=asked.metrics))
+        page = _empty(asked, part)
+        columns_by_id = {host_id: page.columns_by_name[name] for name, host_id in asked.ids_by_hostname.items()}
+        for host_id, bucket, samples, *numbers in rows:
+            place, columns = (bucket - part.since) // part.step_seconds, columns_by_id[host_id]
+            for n, metric in enumerate(asked.metrics):
+                least, most, total, count = numbers[4 * n : 4 * n + 4]
+                count = samples if count is None else count
+                values = (_mean(total, count, metric), _value(least, metric), _value(most, metric), count)
+                for statistic, value in zip(HOST_STATISTICS, values, strict=True):
+                    columns[metric.name][statistic][place] = value
+        return page
+
+    def _grouped(self, asked: Question, part: Window) -> Page:
+        page = _empty(asked, part)
+        names = asked.names
+        numbers = {name: number for number, name in enumerate(names)}
+        members = {host_id: numbers[name] for host_id, name in (asked.group_by_host or {}).items()}
+        for metric in asked.metrics if members else ():
+            rows = self._storage.read(partial(series.of_groups, asked=part, group_by_host=members, metric=metric))
+            for group, bucket, _hosts, least, most, total, count, p95 in rows:
+                place, columns = (bucket - part.since) // part.step_seconds, page.columns_by_name[names[group]]
+                values = (
+                    _mean(total, count, metric),
+                    _value(least, metric),
+                    _value(most, metric),
+                    _mean(p95, 1, metric),
+                )
+                for statistic, value in zip(GROUP_STATISTICS, values, strict=True):
+                    columns[metric.name][statistic][place] = value
+        return page
+
+
+def whole(asked: Question, pages: Iterator[Page]) -> Page:
+    """All pages in one."""
+    answer = Page(asked.window, _columns(asked, 0))
+    for page in pages:
+        for name, columns in page.columns_by_name.items():
+            for metric, statistics in columns.items():
+                for statistic, values in statistics.items():
+                    answer.columns_by_name[name][metric][statistic] += values
+    return answer
+
+
+def _empty(asked: Question, part: Window) -> Page:
+    return Page(part, _columns(asked, part.points))
+
+
+def _columns(asked: Question, points: int) -> dict[str | None, Columns]:
+    """Columns of nothing: every value unknown, every count 0."""
+    return {
+        name: {
+            metric.name: {s: [0 if s == "count" else None] * points for s in asked.statistics}
+            for metric in asked.metrics
+        }
+        for name in asked.names
+    }
+
+
+def _value(units: int | None, metric: Metric) -> float | None:
+    return None if units is None else units / metric.scale
+
+
+def _mean(units: float | None, count: float | None, metric: Metric) -> float | None:
+    """The average, with one digit more than its values have."""
+    if units is None or not count:
+        return None
+    return round(float(units) / float(count) / metric.scale, len(str(metric.scale)))
+
+
+def _check_size(asked: Question, *, is_csv: bool) -> None:
+    cells = asked.window.points * len(asked.metrics) * len(asked.names)
+    if is_csv:
+        if asked.window.points * len(asked.names) > CSV_POINTS_MAX:
+            raise _invalid(
+                "stepSeconds", f"more than {CSV_POINTS_MAX:,} rows; ask for a larger step or a shorter range"
+            )
+    elif cells > CELLS_MAX:
+        detail = (
+            f"{asked.window.points} points x {len(asked.metrics)} metrics x {len(asked.names)} series are more than"
+            f" {CELLS_MAX:,}; ask for a larger step, a shorter range, fewer metrics, or format=csv"
+        )
+        raise _invalid("stepSeconds", detail)
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field}: {message}", errors=[{"field": field, "message": message}])

@@ -1,0 +1,226 @@
+"""CONTRACT 1, History: any range of any host's past, of several hosts and across groups, as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import requests
+
+from mirror_stage.history.domain import METRICS_BY_NAME
+from mirror_stage.instants import from_text, to_text
+from tests.builders import make_sample, unique_hostname
+from tests.contract.wire import assert_problem, post
+from tests.servers import EgoServer, wait_until
+
+MINUTE, HOUR = 60, 3600
+
+
+def now() -> int:
+    return int(time.time())
+
+
+def posted(ego: EgoServer, host: str, loads_by_second: dict[int, float], **fields: Any) -> None:
+    """Samples of a host, in one batch."""
+    post(ego, *(make_sample(host, at=at * 1000, cpu_percent=load, **fields) for at, load in loads_by_second.items()))
+
+
+def history(ego: EgoServer, path: str, **query: Any) -> Any:
+    answer = ego.get(path, params={"from" if name == "since" else name: value for name, value in query.items()})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def of_host(ego: EgoServer, host: str, since: int, until: int, step: int, metrics: str = "cpuLoad") -> Any:
+    span = {"since": to_text(since * 1000), "to": to_text(until * 1000), "stepSeconds": step}
+    return history(ego, f"/api/hosts/{host}/history", metrics=metrics, **span)
+
+
+def buckets_of(loads_by_second: dict[int, float], step: int) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = defaultdict(list)
+    for at, load in loads_by_second.items():
+        found[at - at % step].append(load)
+    return found
+
+
+def check(body: Any, loads_by_second: dict[int, float]) -> None:
+    """An answer's columns are what the samples come to, bucket by bucket, with gaps."""
+    step, columns = body["stepSeconds"], body["metrics"]["cpuLoad"]
+    expected = buckets_of(loads_by_second, step)
+    assert {len(values) for values in columns.values()} == {len(body["t"])}
+    for n, text in enumerate(body["t"]):
+        loads = expected.pop(int(to_second(text)), [])
+        assert columns["count"][n] == len(loads), text
+        assert columns["min"][n] == (min(loads) if loads else None)
+        assert columns["max"][n] == (max(loads) if loads else None)
+        assert columns["avg"][n] == (pytest.approx(sum(loads) / len(loads), abs=0.006) if loads else None)
+    assert not expected, "a bucket is missing from the answer"
+
+
+def to_second(text: str) -> int:
+    return from_text(text) // 1000
+
+
+def test_a_range_is_answered_from_the_tier_of_its_step_without_a_hole_at_its_end(ego: EgoServer) -> None:
+    host, end, ago = unique_hostname(), now(), 20 * HOUR
+    loads = {end - ago * n // 300: float(n % 97) for n in range(300)}
+    posted(ego, host, loads)
+    check(
+        of_host(ego, host, end - 2 * HOUR, end + 1, 30),
+        {at: load for at, load in loads.items() if at >= end - 2 * HOUR},
+    )
+
+    def is_mended() -> bool:
+        counts = of_host(ego, host, end - ago, end + 1, 900)["metrics"]["cpuLoad"]["count"]
+        return sum(counts) == len(loads)
+
+    wait_until(is_mended, 30, every=0.2, what="what came late is rolled up")
+    newest = {now() - 1: 50.0}
+    posted(ego, host, newest)
+    for step, resolution in ((10, "raw"), (MINUTE, "1m"), (10 * MINUTE, "1m"), (15 * MINUTE, "15m"), (HOUR, "15m")):
+        since = end - ago if step >= MINUTE else end - 2 * HOUR
+        body = of_host(ego, host, since - since % step, now(), step)
+        assert (body["hostname"], body["stepSeconds"], body["resolution"]) == (host, step, resolution)
+        assert to_second(body["from"]) % step == to_second(body["to"]) % step == 0
+        check(body, {at: load for at, load in (loads | newest).items() if at >= since - since % step})
+
+
+def test_without_a_step_there_are_about_500_points(ego: EgoServer) -> None:
+    host = unique_hostname()
+    posted(ego, host, {now(): 1.0})
+    for hours, resolution in ((1, "raw"), (24, "1m"), (24 * 30, "15m"), (24 * 365, "15m")):
+        since = to_text((now() - hours * HOUR) * 1000)
+        body = history(ego, f"/api/hosts/{host}/history", since=since, metrics="cpuLoad")
+        assert 150 <= len(body["t"]) <= 510
+        assert body["resolution"] == resolution
+
+
+def test_every_metric_has_its_past_to_the_promised_digits(ego: EgoServer) -> None:
+    host, at = unique_hostname(), now() - 10
+    measured = {
+        "memory_used_percent": 63.25, "swap_used_percent": 1.04, "load_average": 1.725, "cpu_temperature": -3.5,
+        "disks": [{"mountpoint": "/", "used_percent": 91.26}], "primary_interface_speed_mbps": 1000,
+    }  # fmt: skip
+    posted(ego, host, {at - 5: 12.5}, net_bytes_rx=0, net_bytes_tx=0, **measured)
+    posted(ego, host, {at: 12.5}, net_bytes_rx=62_500_000, net_bytes_tx=6_250_000, **measured)
+    body = history(
+        ego, f"/api/hosts/{host}/history", since=to_text((at - 5) * 1000), to=to_text((at + 1) * 1000), stepSeconds=1
+    )
+    assert list(body["metrics"]) == list(METRICS_BY_NAME)
+    last = {name: columns["max"][-1] for name, columns in body["metrics"].items()}
+    assert last == {
+        "cpuLoad": 12.5, "memoryUsedPercent": 63.3, "swapUsedPercent": 1.0, "loadAverage": 1.73, "cpuTemperature": -3.5,
+        "gpuTemperature": None, "rxGbps": 0.1, "txGbps": 0.01, "utilization": 0.1, "fullestDiskPercent": 91.3,
+    }  # fmt: skip
+    assert body["metrics"]["gpuTemperature"]["count"][-1] == 0
+    assert body["metrics"]["rxGbps"]["count"] == [0, 0, 0, 0, 0, 1]
+
+
+def test_several_hosts_and_groups_of_them(ego: EgoServer) -> None:
+    rack, other, at = unique_hostname("rack"), unique_hostname("rack"), now() - 5
+    hosts = [unique_hostname() for _ in range(21)]
+    for n, host in enumerate(hosts):
+        posted(ego, host, {at: float(n), at - 1: float(n)}, rack=rack if n < 20 else other, tags={"room": rack})
+    span: dict[str, Any] = {"since": to_text((at - 60) * 1000), "to": to_text((at + 60) * 1000), "stepSeconds": 3600}
+    asked = {"metrics": "cpuLoad,gpuTemperature", **span}
+    body = history(ego, "/api/history", hostname=hosts[:2], **asked)
+    assert [entry["hostname"] for entry in body["hosts"]] == hosts[:2]
+    assert [max(filter(None, e["metrics"]["cpuLoad"]["max"]), default=0) for e in body["hosts"]] == [0, 1]
+
+    body = history(ego, "/api/history", groupBy="rack", **asked)
+    groups = {entry["group"]: entry for entry in body["groups"]}
+    assert (groups[rack]["hosts"], groups[other]["hosts"]) == (20, 1)
+    (n,) = [n for n, value in enumerate(groups[rack]["metrics"]["cpuLoad"]["mean"]) if value is not None]
+    columns = groups[rack]["metrics"]["cpuLoad"]
+    assert {name: values[n] for name, values in columns.items()} == {"mean": 9.5, "min": 0, "max": 19, "p95": 18}
+    assert groups[rack]["metrics"]["gpuTemperature"]["mean"] == [None] * len(body["t"])
+
+    body = history(ego, "/api/history", groupBy="room", hostname=hosts[18:], **asked)
+    assert [(entry["group"], entry["hosts"]) for entry in body["groups"]] == [(rack, 3)]
+    assert history(ego, "/api/history", groupBy="all", **asked)["groups"][0]["metrics"]["cpuLoad"]["max"][n] >= 20
+
+
+def test_csv_has_a_line_for_each_instant_that_has_something(ego: EgoServer) -> None:
+    host, end = f"={unique_hostname()}", now() - 2
+    posted(ego, host, {end - 60: 5.0, end - 30: 0.0, end: 7.0})
+    query = {
+        "from": to_text((end - 60) * 1000),
+        "to": to_text((end + 1) * 1000),
+        "stepSeconds": 1,
+        "metrics": "cpuLoad",
+    }
+    answer = ego.get(f"/api/hosts/{host}/history", params=query | {"format": "csv"})
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    head, *lines = csv.reader(io.StringIO(answer.text))
+    assert head == ["time", "cpuLoad_avg", "cpuLoad_min", "cpuLoad_max", "cpuLoad_count"]
+    assert [line[0] for line in lines] == [to_text(second * 1000) for second in (end - 60, end - 30, end)]
+    assert [line[1] for line in lines] == ["5.0", "0.0", "7.0"]
+    answer = ego.get("/api/history", params=query | {"format": "csv", "hostname": [host]})
+    assert next(iter(csv.reader(io.StringIO(answer.text))))[:2] == ["time", "cpuLoad_avg"]
+    answer = ego.get("/api/history", params=query | {"format": "csv", "groupBy": "all", "hostname": [host]})
+    assert [line[1] for line in csv.reader(io.StringIO(answer.text))][:2] == ["all", "all"]
+    second = unique_hostname()
+    posted(ego, second, {end: 1.0})
+    answer = ego.get("/api/history", params=query | {"format": "csv", "hostname": [host, second]})
+    assert {line[1] for line in csv.reader(io.StringIO(answer.text))} == {"hostname", f"'{host}", second}
+
+
+def test_a_long_answer_comes_in_pages(ego: EgoServer) -> None:
+    host, end = unique_hostname(), now()
+    posted(ego, host, {end - 5 * HOUR: 1.0, end: 2.0})
+    query = {"from": to_text((end - 5 * HOUR) * 1000), "to": to_text((end + 1) * 1000), "stepSeconds": 1}
+    answer = ego.get(f"/api/hosts/{host}/history", params=query | {"metrics": "cpuLoad"})
+    assert len(answer.json()["t"]) == 5 * HOUR + 1
+    assert answer.headers.get("Transfer-Encoding") == "chunked"
+    lines = ego.get(f"/api/hosts/{host}/history", params=query | {"format": "csv"}).text.splitlines()
+    assert [line.split(",")[1] for line in lines] == ["cpuLoad_avg", "1.0", "2.0"]
+
+
+BAD = {
+    "a metric that does not exist": ({"metrics": "cpuLoad,coffee"}, "metrics", "coffee"),
+    "no metric": ({"metrics": ","}, "metrics", "at least one"),
+    "a range backwards": ({"from": "2025-11-01T02:00:00Z", "to": "2025-11-01T01:00:00Z"}, "from", "before"),
+    "a range of nothing": ({"from": "2025-11-01T02:00:00Z", "to": "2025-11-01T02:00:00Z"}, "from", "before"),
+    "the future": ({"from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z"}, "from", "future"),
+    "no instant": ({"from": "yesterday"}, "from", "ISO 8601"),
+    "a year out of reach": ({"to": "9999-12-31T23:59:59-12:00"}, "to", "2000 to 2100"),
+    "no step": ({"stepSeconds": "0"}, "stepSeconds", ""),
+    "a step in words": ({"stepSeconds": "often"}, "stepSeconds", ""),
+    "a format that does not exist": ({"format": "xml"}, "format", ""),
+    "more than an answer can hold": (
+        {"from": "2025-01-01T00:00:00Z", "stepSeconds": "60"},
+        "stepSeconds",
+        "larger step",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_question_is_answered_with_what_is_wrong(ego: EgoServer, name: str) -> None:
+    query, field, words = BAD[name]
+    host = unique_hostname()
+    posted(ego, host, {now(): 1.0})
+    problem = assert_problem(ego.get(f"/api/hosts/{host}/history", params=query), 400)
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert words in problem["errors"][0]["message"]
+
+
+def test_an_unknown_host_is_404_and_nobody_is_400(ego: EgoServer) -> None:
+    assert_problem(ego.get(f"/api/hosts/{unique_hostname()}/history"), 404)
+    assert_problem(ego.get("/api/history", params={"hostname": unique_hostname()}), 404)
+    assert_problem(ego.get("/api/history"), 400)
+    assert_problem(ego.get("/api/history", params={"groupBy": "shelf"}), 400)
+
+
+def test_a_host_that_left_keeps_its_past(ego: EgoServer) -> None:
+    host, at = unique_hostname(), now() - 5
+    posted(ego, host, {at: 42.0})
+    assert ego.get(f"/api/hosts/{host}/history").status_code == 200
+    assert requests.delete(f"{ego.url}/api/hosts/{host}", timeout=10).status_code == 204
+    assert 42.0 in of_host(ego, host, at - 10, at + 10, 1)["metrics"]["cpuLoad"]["max"]
+    assert "history" in ego.get("/api/info").json()["features"]
