@@ -27,7 +27,10 @@ def checks(ego: Ego, *, scheduler_is_running: bool) -> dict[str, dict[str, Any]]
 
 def _database(ego: Ego) -> dict[str, Any]:
     try:
-        return {"ok": True, "latencyMs": round(ego.storage.latency_ms(), 2), "detail": ego.storage.description}
+        latency_ms, detail = round(ego.storage.latency_ms(), 2), ego.storage.description
+        if ego.storage.is_postgresql:
+            detail += f", {ego.history_keeper.engine}"
+        return {"ok": True, "latencyMs": latency_ms, "detail": detail}
     except Problem as why:
         return {"ok": False, "detail": why.detail}
 

@@ -12,7 +12,8 @@ from mirror_stage.clock import Clock, elapsed_seconds
 from mirror_stage.history import tiers
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
 from mirror_stage.instants import Instant
-from mirror_stage.storage.db import Storage
+from mirror_stage.storage.db import Storage, Tx
+from mirror_stage.storage.timescale import Engine, engine_of, set_policies
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,22 @@ class Keeper:
         self._storage, self._clock, self._kept = storage, clock, kept_by_resolution
         self._deadline = 0.0
         self._is_resumed = False
+        self.engine = Engine.OWN
 
     def begin(self) -> None:
-        """Make the tiers' rows, at the first start on a database."""
-        self._storage.write(lambda tx: tiers.begin(tx, self._now_second()))
+        """Find out who rolls this database up, and make the tiers' rows at the first start on it."""
+        self.engine = self._storage.read(engine_of)
+        self._storage.write(lambda tx: tiers.begin(tx, self._now_second(), self.engine))
+        if self.engine is Engine.CONTINUOUS:
+            self._storage.write(lambda tx: set_policies(tx, self._kept, tiers.GRACE_SECONDS))
+        if self._storage.is_postgresql:
+            log.info("history: %s", self.engine)
 
     def keep(self, busy_seconds: float = BUSY_SECONDS) -> bool:
         """Whether everything is done: rolled up, mended and pruned as far as it can be now."""
+        if self.engine is Engine.CONTINUOUS:
+            self._deadline = elapsed_seconds() + busy_seconds
+            return self._prune(RAW)
         if not self._is_resumed:
             self._resume()
         self._deadline = elapsed_seconds() + busy_seconds
@@ -132,7 +142,7 @@ class Keeper:
         kept_since = self._now_second() - self._kept[resolution.name] // 1000
         while self._may_go_on():
             if resolution is RAW:
-                if not self._storage.write(lambda tx: tiers.prune_samples(tx, kept_since)):
+                if not self._storage.write(lambda tx: self._prune_samples(tx, kept_since)):
                     return True
                 continue
             until = self._storage.write(lambda tx: tiers.plan_pruning(tx, resolution, kept_since))
@@ -140,6 +150,11 @@ class Keeper:
                 return True
             self._prune_hosts(resolution, until)
         return False
+
+    def _prune_samples(self, tx: Tx, kept_since: int) -> bool:
+        if self.engine in {Engine.CONTINUOUS, Engine.HYPERTABLE}:
+            return tiers.drop_samples(tx, kept_since, self.engine)
+        return tiers.prune_samples(tx, kept_since)
 
     def _prune_hosts(self, resolution: Resolution, until: int) -> None:
         host_ids = self._storage.read(tiers.host_ids)

@@ -18,10 +18,13 @@ from mirror_stage.http import Blueprint, hostname_in_path
 hosts_blp = Blueprint("host-history", __name__, url_prefix="/api/hosts", description="The past of a host")
 blp = Blueprint("history", __name__, url_prefix="/api/history", description="The past of many hosts")
 
+AS_CSV = {"responses": {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}}
+
 
 @hosts_blp.get("/<hostname>/history")
 @hosts_blp.arguments(HistoryQuery, location="query")
-@hosts_blp.response(200, HistorySchema, description="With `format=csv` a line per instant")
+@hosts_blp.response(200, HistorySchema)
+@hosts_blp.doc(**AS_CSV)
 def of_host(query: dict[str, Any], hostname: str) -> Response:
     """The past of one host, in columns."""
     name = hostname_in_path(hostname)
@@ -33,7 +36,8 @@ def of_host(query: dict[str, Any], hostname: str) -> Response:
 
 @blp.get("")
 @blp.arguments(HistoriesQuery, location="query")
-@blp.response(200, HistoriesSchema, description="With `format=csv` a line per instant and host or group")
+@blp.response(200, HistoriesSchema)
+@blp.doc(**AS_CSV)
 def of_many(query: dict[str, Any]) -> Response:
     """The past of several hosts, or across the hosts of each rack, room, tier, or of all."""
     hostnames = list(dict.fromkeys(query["hostname"]))

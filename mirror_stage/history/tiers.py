@@ -20,8 +20,11 @@ from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
 from mirror_stage.history.models import ROLLUP_TABLES, HistoryTier, HostMetricSample, RollupDirty
 from mirror_stage.history.summary import SUMMARIES, Summary, columns_of
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.storage import timescale
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_json, insert_rows
+from mirror_stage.storage.timescale import Engine
 
+FOREVER = 2**40  # seconds
 GRACE_SECONDS = 30  # a bucket is closed so long after its end: what comes within it costs nothing
 CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # that are computed anew in one step, at most
 CHUNK_ROWS = 250  # of a rollup in one write, a few milliseconds
@@ -67,12 +70,17 @@ def tiers(tx: Connection) -> dict[str, Tier]:
     return {resolution.name: known.get(resolution.name, Tier()) for resolution in RESOLUTIONS}
 
 
-def begin(tx: Connection, now_second: int) -> None:
-    """Make the rows of tiers that were never rolled up: they begin with the oldest sample, or now."""
+def begin(tx: Connection, now_second: int, engine: Engine) -> None:
+    """Make the rows of tiers that were never rolled up: they begin with the oldest sample, or now.
+
+    Where TimescaleDB aggregates, every tier has everything at any time, and nothing is ever closed.
+    """
     known = set(tx.execute(select(_TIERS.c.resolution)).scalars())
     since = min(tx.execute(_OLDEST_SAMPLE_SINCE, {"since": 0}).scalar() or now_second, now_second)
     rows = [
-        (tier.name, since - since % tier.seconds, since - since % tier.seconds, 0)
+        (tier.name, 0, FOREVER, 0)
+        if engine is Engine.CONTINUOUS
+        else (tier.name, since - since % tier.seconds, since - since % tier.seconds, 0)
         for tier in RESOLUTIONS
         if tier.name not in known
     ]
@@ -318,6 +326,19 @@ def prune_samples(tx: Connection, kept_since: int) -> bool:
 
 
 _OLDEST_SAMPLE_SINCE = text("SELECT min(at_second) FROM host_metric_samples WHERE at_second >= :since")
+
+
+def drop_samples(tx: Connection, kept_since: int, engine: Engine) -> bool:
+    """Whether there were chunks of a hypertable to drop; only what is rolled up is, and nothing comes in meanwhile."""
+    timescale.lock_samples(tx)
+    limit = prunable_until(tx, RAW, kept_since)
+    if engine is Engine.CONTINUOUS:
+        limit = min(limit, timescale.aggregated_until(tx))
+    until = limit - limit % timescale.CHUNK_SECONDS
+    if until <= tiers(tx)[RAW.name].pruned_until:
+        return False
+    advance(tx, RAW, pruned_until=until)
+    return timescale.drop_samples(tx, until) > 0
 
 
 def plan_pruning(tx: Connection, resolution: Resolution, kept_since: int) -> int | None:

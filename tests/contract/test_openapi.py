@@ -36,6 +36,8 @@ ROUTES = {
     ("GET", "/api/hosts"),
     ("GET", "/api/hosts/{hostname}"),
     ("DELETE", "/api/hosts/{hostname}"),
+    ("GET", "/api/hosts/{hostname}/history"),
+    ("GET", "/api/history"),
     ("GET", "/api/alerts"),
     ("GET", "/api/alerts/active"),
     ("POST", "/api/commands"),
@@ -147,7 +149,7 @@ def check(document: dict[str, Any], method: str, path: str, answer: requests.Res
         return
     kind = answer.headers["Content-Type"].split(";")[0]
     assert kind in content, f"{where}: {kind}"
-    value = answer.text if kind == "text/plain" else answer.json()
+    value = answer.text if kind in {"text/plain", "text/csv"} else answer.json()
     assert problems_of(document, content[kind].get("schema", {}), value) == [], where
 
 
@@ -184,6 +186,10 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     get("/api/hosts", "/api/hosts?status=asleep")
     for name in (hostname, silent, "core-switch", "nobody", "a%25b"):
         get("/api/hosts/{hostname}", f"/api/hosts/{name}")
+    for query in ("", "?metrics=cpuLoad&stepSeconds=60&format=csv", "?metrics=coffee"):
+        get("/api/hosts/{hostname}/history", f"/api/hosts/{hostname}/history{query}")
+    for query in ("", f"?hostname={hostname}&metrics=cpuLoad", "?groupBy=rack", "?groupBy=all&format=csv"):
+        get("/api/history", f"/api/history{query}")
     get("/api/alerts")
     get("/api/alerts", "/api/alerts?page=0")
     get("/api/alerts/active")
@@ -226,6 +232,7 @@ def test_the_required_keys_of_an_answer_are_all_its_keys(document: dict[str, Any
         "Problem": {"errors"},
         "FieldError": {"index"},
         "Check": {"latencyMs"},
+        "Histories": {"groupBy", "groups", "hosts"},
     }
     answered: set[str] = set()
 
