@@ -314,7 +314,7 @@ class Pipeline:
         with self._saving:  # a job, a question and a removal may come at once; an older save must not end last
             now = self._clock.now()
             hosts, alerts = self.twin.take_dirty(), self.open_alerts.take_dirty()
-            if not hosts and not alerts:
+            if not hosts and not alerts and not self.is_degraded:
                 return
             try:
                 due = self._write_changes(hosts, alerts, now)
@@ -323,6 +323,7 @@ class Pipeline:
                 self.open_alerts.mark_dirty(alerts)
                 log.warning("the twin was not saved, it will be tried again: %s", why)
                 return
+            self.trouble = None  # it stores again, even if nobody sends: who waits for readiness must not wait for ever
             for host in due:
                 self._details[host.id] = Saved(now, _hardware(host))
 

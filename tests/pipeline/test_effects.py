@@ -154,6 +154,21 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_the_live_view_go
     assert restored.cpu_load == 33
 
 
+def test_when_the_database_is_back_ego_is_ready_even_if_nobody_sends(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_work: Any) -> Any:
+        raise Unavailable("the database does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", away)
+        bench.post(make_sample("a", at=bench.clock.now()))
+        bench.pipeline.save()
+        assert bench.pipeline.is_degraded
+    bench.pipeline.save()
+    assert not bench.pipeline.is_degraded
+
+
 def test_duplicates_are_counted_where_they_are(bench: Bench) -> None:
     now = bench.clock.now()
     first = [make_sample("a", at=now), make_sample("b", at=now)]
