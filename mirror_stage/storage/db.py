@@ -369,11 +369,14 @@ def translated() -> Iterator[None]:
         raise Unavailable(why if why.startswith(STORAGE_FULL) else f"the database does not answer: {why}") from error
 
 
+_NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE"})  # the second: a quota, or a file as large as it may be
+
+
 def _why(error: BaseException) -> str:
     """One line that a person can act on, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    if "full" in line and "disk" in line:
+    if getattr(cause, "sqlite_errorname", "") in _NO_ROOM:
         return f"{STORAGE_FULL}: {line}; free some space"
     if "interrupted" in line or "statement timeout" in line:
         return f"the question took longer than {READ_DEADLINE_SECONDS:g} s; ask for less"
