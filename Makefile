@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
 ARGS ?=
 
-.PHONY: run demo test test-e2e test-long check format lint types cov bench clean
+.PHONY: run demo test test-e2e test-long check format lint types cov bench bench-history clean
 
 run: .venv/.run  ## serve on http://127.0.0.1:3000
 	@$(BIN)/mirror-stage serve
@@ -27,6 +27,9 @@ check: .venv/.dev  ## everything that must hold before a commit
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test test-e2e
+
+bench-history: .venv/.dev  ## a year of 50 hosts in both databases: bytes, and milliseconds a question; minutes
+	$(BIN)/python -m tests.benchmarks.history $(ARGS)
 
 format: .venv/.dev  ## write the code in its form
 	$(BIN)/ruff format .

@@ -1,0 +1,96 @@
+"""Keeping the history small never makes an ingest wait."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from mirror_stage.config import Config
+from mirror_stage.history import store, tiers
+from mirror_stage.history.domain import ROLLUPS
+from mirror_stage.history.keeping import Keeper
+from mirror_stage.instants import HOUR
+from mirror_stage.storage.db import Base, Storage, Work, engine_options
+from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
+from mirror_stage.twin.models import HostMetrics
+from tests.builders import SetClock
+from tests.faults import percentile, print_figures
+
+WAIT_MS = 50.0
+HOSTS, EVERY_SECONDS, MINUTES = 1000, 5, 6
+
+
+class Timed:
+    """A storage that notes how long each write holds the door."""
+
+    def __init__(self, storage: Storage):
+        self._storage = storage
+        self.milliseconds: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def write(self, work: Work[Any]) -> Any:
+        started = time.thread_time()  # other programs on these cores do not count
+        try:
+            return self._storage.write(work)
+        finally:
+            self.milliseconds.append((time.thread_time() - started) * 1000)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Any:
+    config = Config(sqlite_path=tmp_path / "ego.db")
+    engine = create_engine(config.database_url, **engine_options(config))  # type: ignore[arg-type]
+    storage = Storage(config)
+    storage.open(engine)
+    Base.metadata.create_all(engine)
+    yield storage
+    storage.close()
+
+
+def fill(storage: Storage, first_second: int) -> None:
+    """Minutes of a thousand hosts."""
+    hosts = [(n, f"h{n}") for n in range(1, HOSTS + 1)]
+    storage.write(
+        lambda tx: tx.execute(
+            text(
+                f"INSERT INTO {HostMetrics.__tablename__} (id, hostname) SELECT value ->> 0, value ->> 1 FROM json_each(:hosts)"
+            ),
+            {"hosts": json.dumps(hosts)},
+        )
+    )
+    values = (0, 20, 12.5, 40.0, None, 0.5, 7200.0, 55.0, None, None, 10**9, 10**9, 10.0, 70.0, 0.1, 0.2)
+    for second in range(first_second, first_second + MINUTES * 60, EVERY_SECONDS):
+        rows = [(second, host_id, 0, *values) for host_id, _ in hosts]
+        storage.write(lambda tx, rows=rows: insert_rows(tx, store._TABLE, store._COLUMNS, rows, KEEP_FIRST))  # type: ignore[misc]
+
+
+def test_no_step_of_rolling_up_and_pruning_holds_the_door_for_long(storage: Storage) -> None:
+    clock = SetClock()
+    first = clock.now() // 1000 // 900 * 900 - 3 * 3600
+    fill(storage, first)
+    timed = Timed(storage)
+    keeper = Keeper(timed, clock, {"raw": HOUR, "1m": 2 * HOUR, "15m": 24 * HOUR})  # type: ignore[arg-type]
+    keeper.begin()
+    while not keeper.keep():
+        pass
+    left = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM host_metric_samples")).scalar())
+    minutes = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM host_metrics_1m")).scalar())
+    quarters = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM host_metrics_15m")).scalar())
+    assert (left, minutes, quarters) == (0, 0, HOSTS)
+    assert storage.read(tiers.tiers)[ROLLUPS[0].name].pruned_until >= first + MINUTES * 60
+    print_figures(
+        "pruning",
+        samples=HOSTS * MINUTES * 60 // EVERY_SECONDS,
+        writes=len(timed.milliseconds),
+        p50_ms=percentile(timed.milliseconds, 50),
+        p99_ms=percentile(timed.milliseconds, 99),
+        longest_ms=max(timed.milliseconds),
+    )
+    assert max(timed.milliseconds) < WAIT_MS
