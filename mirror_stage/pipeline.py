@@ -165,22 +165,19 @@ class Pipeline:
         The newest of a host is known to the twin, or came earlier in this group. A late sample is compared with the one
         before it in its batch, and the first such with the history: one question per batch and host.
         """
-        newest: dict[str, Sample] = {}
+        hosts, newest = self.twin.hosts_by_name, dict[str, Sample]()
         for samples in batches:
             late: dict[str, Sample] = {}
             for sample in samples:
-                before = newest.get(sample.hostname) or self._newest_of(sample.hostname)
-                if before is None or sample.order > before.order:
-                    newest[sample.hostname] = sample
+                hostname = sample.hostname
+                before = newest.get(hostname) or (hosts[hostname].sample if hostname in hosts else None)
+                if before is None or _is_newer(sample, before):
+                    newest[hostname] = sample
                 elif sample.net_bytes_tx is not None:
-                    before = late.get(sample.hostname) or history.before(tx, ids[sample.hostname], sample)
-                    late[sample.hostname] = sample
+                    before = late.get(hostname) or history.before(tx, ids[hostname], sample)
+                    late[hostname] = sample
                 rates = rates_between(before, sample) if before is not None else None
                 sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)
-
-    def _newest_of(self, hostname: str) -> Sample | None:
-        host = self.twin.hosts_by_name.get(hostname)
-        return host.sample if host is not None else None
 
     def _ids(self, tx: Tx, samples: Iterable[Sample], found: Found) -> dict[str, int]:
         """The ids of the hosts of these samples; unknown ones are registered in this transaction. Raises Refused."""
@@ -410,6 +407,13 @@ class Pipeline:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], self._started_at)
                 self.absorb([replace(newest, **values, is_newest_of_request=is_newest)])
+
+
+def _is_newer(sample: Sample, before: Sample) -> bool:
+    """Whether a sample comes after another in their order; the first question answers it for every live agent."""
+    if sample.at > before.at and sample.received_at >= before.received_at:
+        return True
+    return sample.order > before.order
 
 
 def _hardware(host: Host) -> tuple[Any, ...]:
