@@ -91,5 +91,5 @@ def _second_by_second(where: str, since: int, until: int, dialect: str) -> tuple
             f"({seconds} SELECT s FROM second) AS seconds CROSS JOIN host_metric_samples",
             f"at_second = s AND {where}",
         )
-    looked_up = f"SELECT * FROM host_metric_samples WHERE at_second = s AND {where} OFFSET 0"
-    return f"generate_series({since}, {until - 1}) AS s CROSS JOIN LATERAL ({looked_up}) AS samples", "true"
+    instants = f"ARRAY(SELECT generate_series(CAST({since} AS bigint), CAST({until - 1} AS bigint)))"
+    return "", f"at_second = ANY({instants}) AND {where}"

@@ -23,18 +23,21 @@ IN_FLIGHT = MINUTE  # the longest that a sample can wait for its commit
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
 
 RATE_GAP_SECONDS = 300  # a late sample's rate is measured over at most so long
-# Second by second, because time comes first in the key: it ends at the first row that it finds.
-_BEFORE = text(
-    """
-    WITH RECURSIVE back(second) AS (
-      SELECT CAST(:second AS BIGINT) UNION ALL SELECT second - 1 FROM back WHERE second > :second - :gap
-    )
-    SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx
-    FROM back JOIN host_metric_samples ON at_second = second AND host_id = :host_id
-    WHERE at_second * 1000 + at_ms < :at
-    ORDER BY second DESC, at_ms DESC LIMIT 1
-    """
-)
+# Second by second, because time comes first in the key.
+_BEFORE = {
+    "sqlite": text(
+        "WITH RECURSIVE back(second) AS (SELECT :second UNION ALL SELECT second - 1 FROM back WHERE second > :oldest)"
+        " SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx"
+        " FROM back CROSS JOIN host_metric_samples ON at_second = second AND host_id = :host_id"
+        " WHERE at_second * 1000 + at_ms < :at ORDER BY second DESC, at_ms DESC LIMIT 1"
+    ),
+    "postgresql": text(
+        "SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx FROM host_metric_samples"
+        " WHERE at_second = ANY(ARRAY(SELECT generate_series(CAST(:oldest AS bigint), CAST(:second AS bigint))))"
+        " AND at_second >= :oldest AND at_second <= :second AND host_id = :host_id AND at_second * 1000 + at_ms < :at"
+        " ORDER BY at_second DESC, at_ms DESC LIMIT 1"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,9 @@ def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
 
 def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
     """The newest stored sample of a host before this one, as far as a rate needs it, at most RATE_GAP_SECONDS back."""
-    values = {"second": sample.at // 1000, "gap": RATE_GAP_SECONDS, "host_id": host_id, "at": sample.at}
-    row = tx.execute(_BEFORE, values).mappings().first()
+    second = sample.at // 1000
+    values = {"second": second, "oldest": second - RATE_GAP_SECONDS, "host_id": host_id, "at": sample.at}
+    row = tx.execute(_BEFORE[tx.dialect.name], values).mappings().first()
     if row is None:
         return None
     return replace(
