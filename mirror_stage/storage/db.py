@@ -34,6 +34,7 @@ _SERVER_SETTINGS = {
     "timezone": "utc",
     "synchronous_commit": "on",
     "statement_timeout": 8000,
+    "jit": "off",  # compiling a question about forty columns takes longer than answering it
     **{"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3},  # a dead owner lets go
 }
 
