@@ -159,7 +159,10 @@ def measure(name: str, config: Config, days: float) -> bool:
             per_host_year += per_row * YEAR_ROWS[resolution.name] / 1e6
             print(f"\r{name}: {resolution.name}: {rows:,} rows, {per_row:.0f} bytes a row" + " " * 20)
         if ego.storage.is_postgresql:
-            ego.storage.write(lambda tx: tx.execute(text("ANALYZE")))
+            for table in (RAW.table, *(resolution.table for resolution in ROLLUPS)):
+                ego.storage.write(
+                    lambda tx, table=table: tx.execute(text(f"SET LOCAL statement_timeout = 0; ANALYZE {table}"))
+                )  # type: ignore[misc]
         until = ego.clock.now() // 1000 // 900 * 900
         ego.storage.write(
             lambda tx: tx.execute(text("UPDATE history_tiers SET closed_until = :at, done_until = :at"), {"at": until})
