@@ -129,6 +129,10 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
             f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
             f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
         )
+    if config.ego_hostname == config.hub_hostname:
+        raise BadSetting(
+            f"EGO_HOSTNAME: {config.ego_hostname} is the hub's name; set this one or MIRROR_STAGE_HUB_HOSTNAME"
+        )
     for finer, coarser in pairwise(_RETENTIONS):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
             raise BadSetting(
@@ -139,8 +143,8 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
 
 
 def _one_line(variable: str, error: EnvError) -> str:
-    text = " ".join(str(error).split()).removeprefix(f'Environment variable "{variable}" ')
-    return f"{variable}: {text}"
+    text = " ".join(str(error).split()).removeprefix(f'Environment variable "{variable}" ').removeprefix("invalid: ")
+    return f"{variable}: " + text.strip("[]'")
 
 
 Reader = Callable[[Env, str], Any]
@@ -155,6 +159,8 @@ def _address(env: Env, variable: str) -> str | None:
     name = (text or "localhost").removeprefix("unix:").strip("[]")
     if not name.isprintable() or set(name) & set(" ,;@#?"):
         raise EnvError(f"must be an address, a name or unix:/path to listen on, not {text!r}")
+    if name.count(":") == 1 and not (text or "").startswith("unix:"):
+        raise EnvError(f"is the address alone, not {text!r}; the port goes into PORT")
     return text
 
 

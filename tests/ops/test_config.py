@@ -90,6 +90,20 @@ def test_a_bad_value_is_one_line_that_names_it(variable: str, monkeypatch: pytes
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("MIRROR_STAGE_BIND", "127.0.0.1:3119", "the port goes into PORT"),
+        ("EGO_HOSTNAME", "core-switch", "the hub's name"),
+        ("PORT", "0", "PORT: Must be greater than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(variable: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(BadSetting, match=said):
+        read_settings()
+
+
 def test_a_bad_value_stops_the_command_line_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", "999")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
