@@ -29,7 +29,7 @@ from mirror_stage.metrics.domain import Sample
 from mirror_stage.realtime import Realtime
 from mirror_stage.storage.db import Storage, Tx, attempt
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import Arrival, Host, Role, not_after
+from mirror_stage.twin.domain import Arrival, Host, Identity, Role, not_after
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.state import Twin
 from mirror_stage.twin.stream import Frames
@@ -287,6 +287,7 @@ class Pipeline:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
         if host.role != Role.HOST:
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
+        self.save()  # what it was until now is kept
         now = self._clock.now()
         cancelled = self._storage.write(lambda tx: self._remove(tx, host, now))
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
@@ -311,12 +312,14 @@ class Pipeline:
         with self._saving:  # a job, a question and a removal may come at once; an older save must not end last
             now = self._clock.now()
             hosts, alerts = self.twin.take_dirty(), self.open_alerts.take_dirty()
+            identities = self.twin.take_identities()
             if not hosts and not alerts and not self.is_degraded:
                 return
             try:
-                due = self._write_changes(hosts, alerts, now)
+                due = self._write_changes(hosts, alerts, identities, now)
             except (Problem, BadRow) as why:
                 self.twin.mark_dirty(hosts)
+                self.twin.mark_identities(identities)
                 self.open_alerts.mark_dirty(alerts)
                 log.warning("the twin was not saved, it will be tried again: %s", why)
                 return
@@ -324,30 +327,39 @@ class Pipeline:
             for host in due:
                 self._details[host.id] = Saved(now, _hardware(host))
 
-    def _write_changes(self, hosts: list[Host], alerts: list[Alert], now: Instant) -> list[Host]:
+    def _write_changes(
+        self, hosts: list[Host], alerts: list[Alert], identities: list[Identity], now: Instant
+    ) -> list[Host]:
         """The hosts whose details were written too."""
         due = [host for host in hosts if self._details_are_due(host, now)]
         try:
-            self._storage.write(lambda tx: self._save(tx, hosts, alerts, due, now))
+            self._storage.write(lambda tx: self._save(tx, hosts, alerts, identities, due, now))
         except BadRow:
-            self._storage.write(lambda tx: self._save_each(tx, hosts, alerts, due, now))
+            self._storage.write(lambda tx: self._save_each(tx, hosts, alerts, identities, due, now))
         return due
 
     @staticmethod
-    def _save(tx: Tx, hosts: list[Host], alerts: list[Alert], due: list[Host], now: Instant) -> None:
+    def _save(
+        tx: Tx, hosts: list[Host], alerts: list[Alert], identities: list[Identity], due: list[Host], now: Instant
+    ) -> None:
         twin_store.save(tx, hosts, now)
+        twin_store.save_identities(tx, identities)
         details = {host.id: msgspec.json.encode(host.sample.details).decode() for host in due if host.sample}
         twin_store.save_details(tx, details, now)
         alert_store.save(tx, alerts)
 
-    def _save_each(self, tx: Tx, hosts: list[Host], alerts: list[Alert], due: list[Host], now: Instant) -> None:
+    def _save_each(
+        self, tx: Tx, hosts: list[Host], alerts: list[Alert], identities: list[Identity], due: list[Host], now: Instant
+    ) -> None:
         """Save one by one: a row that the database refuses is logged and does not hold the others up."""
-        works = [(host.hostname, partial(self._save, hosts=[host], alerts=[], due=[], now=now)) for host in hosts]
-        works += [(host.hostname, partial(self._save, hosts=[], alerts=[], due=[host], now=now)) for host in due]
-        works += [(alert.message, partial(self._save, hosts=[], alerts=[alert], due=[], now=now)) for alert in alerts]
-        for name, work in works:
+        nothing: dict[str, Any] = {"hosts": [], "alerts": [], "identities": [], "due": [], "now": now}
+        works = [(host.hostname, nothing | {"hosts": [host]}) for host in hosts]
+        works += [(f"identity of host {one.host_id}", nothing | {"identities": [one]}) for one in identities]
+        works += [(host.hostname, nothing | {"due": [host]}) for host in due]
+        works += [(alert.message, nothing | {"alerts": [alert]}) for alert in alerts]
+        for name, one in works:
             try:
-                attempt(tx, work)
+                attempt(tx, partial(self._save, **one))
             except BadRow as why:
                 log.error("the database refuses to save %s: %s", name, why)
 
@@ -364,9 +376,11 @@ class Pipeline:
         hub = self._storage.write(lambda tx: twin_store.register(tx, {self.twin.hub: None}, self.twin.hub))
         self._registry.take(hub)
         saved_at = self._storage.read(lambda tx: int(twin_store.remembered(tx, "saved_at") or 0))
+        known = self._storage.read(lambda tx: twin_store.identities_at(tx, self._started_at))
+        identities = {identity.host_id: identity for _, _, identity in known}
         for host, details in self._storage.read(lambda tx: twin_store.load(tx, self.twin.hub, self.twin.ego)):
             if host.sample is not None or host.role is Role.HUB:
-                self._restore_host(host, details)
+                self._restore_host(host, details, identities.get(host.id))
         self.open_alerts.restore(self._storage.read(alert_store.load_active))
         self._end_orphans()
         for hostname in {alert.hostname for alert in self.open_alerts.all()}:
@@ -385,14 +399,14 @@ class Pipeline:
             elif alert.metric not in rules:
                 self._apply([resolve(alert, self._started_at, "rule-removed")])
 
-    def _restore_host(self, host: Host, details: str | None) -> None:
+    def _restore_host(self, host: Host, details: str | None, identity: Identity | None) -> None:
         host = not_after(host, self._started_at)
         if host.role is Role.HUB and host.sample is None:
             host = replace(host, ip=self.twin.hub_ip)
         if host.sample is not None and details is not None:
             host.sample.details = msgspec.json.decode(details, type=SampleStruct)
         self._registry.take({host.hostname: (host.id, host.place)})
-        self.twin.restore(host)
+        self.twin.restore(host, identity)
 
     def _replay(self, saved_at: Instant) -> None:
         """Fold what arrived after the last save, as it came: of what a host sent at once the last is its newest."""

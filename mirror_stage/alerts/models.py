@@ -37,4 +37,5 @@ class AlertRow(Base):
         ),
         Index("alerts_newest_first", "created_at", "id"),
         Index("alerts_of_host", "hostname", "created_at"),
+        Index("alerts_by_end", "resolved_at"),
     )  # fmt: skip

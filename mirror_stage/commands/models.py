@@ -75,7 +75,7 @@ class CommandEvent(Base):
     peer: Mapped[str | None] = mapped_column(Text)
     note: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index("command_events_by_time", "at", "name", "status"), {"sqlite_with_rowid": False})
 
 
 class CommandOutput(Base):

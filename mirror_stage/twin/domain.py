@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 Gauges = tuple[float | None, ...]
 
@@ -90,6 +91,63 @@ class Host:
     def position_source(self) -> str:
         is_own = self.role != Role.HUB and self.sample is not None and self.sample.position is not None
         return "sample" if is_own else "computed"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a host was from `since` on, beside its numbers; a row of its past.
+
+    `clock_offset` says where its samples lie in the history: that of the newest is its arrival plus the offset, give or
+    take CLOCK_SLACK. Those that arrived before `counts_from` are not its newest any more: it was removed in between, or
+    its clock was set.
+    """
+
+    host_id: int
+    since: Instant
+    is_present: bool
+    counts_from: Instant
+    clock_offset: Instant
+    ip: str | None = None
+    tags: Mapping[str, str] | None = None
+    rack: str | None = None
+    position: Place | None = None
+    agent_version: str | None = None
+    platform: str | None = None
+    memory_total_bytes: int | None = None
+    net_capacity_gbps: float | None = None
+
+
+def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:
+    """What a host is since its newest sample; `before` is what it was known as."""
+    counts_from, offset = sample.received_at, sample.at - sample.received_at
+    if before is not None and not clock_was_set(before, sample):
+        counts_from, offset = before.counts_from, before.clock_offset
+    return Identity(
+        host_id=host.id,
+        since=sample.received_at,
+        is_present=True,
+        counts_from=counts_from,
+        clock_offset=offset,
+        ip=host.ip,
+        tags=sample.tags or None,
+        rack=sample.rack,
+        position=sample.position,
+        agent_version=sample.agent_version,
+        platform=sample.platform,
+        memory_total_bytes=sample.memory_total_bytes,
+        net_capacity_gbps=sample.net_capacity_gbps,
+    )
+
+
+def gone(host_id: int, since: Instant) -> Identity:
+    """What a host is that was removed."""
+    return Identity(host_id, since, is_present=False, counts_from=since, clock_offset=0)
+
+
+def clock_was_set(identity: Identity, sample: Sample) -> bool:
+    """Whether a host's clock is elsewhere than its identity says. Only the newest sample of a request tells."""
+    offset = sample.at - sample.received_at
+    return sample.is_newest_of_request and abs(offset - identity.clock_offset) > CLOCK_SLACK
 
 
 class Arrival(StrEnum):
@@ -192,6 +250,15 @@ def not_after(host: Host, now: Instant) -> Host:
     return replace(host, sample=sample, last_seen_at=min(host.last_seen_at, now))
 
 
+def sum_of_links(children: Iterable[Host]) -> Gauges:
+    """The gauges of a hub that nobody reports: what the links of the hosts that hang from it carry together."""
+    rates = [host.rates for host in children if host.rates is not None]
+    if not rates:
+        return (None,) * 8
+    rx, tx = sum(rate.rx_gbps for rate in rates), sum(rate.tx_gbps for rate in rates)
+    return (None, None, None, None, None, round(rx, 3), round(tx, 3), None)
+
+
 def clamped(utilization: float) -> float:
     """A ratio between 0 and 1."""
     return min(1.0, max(0.0, utilization))
@@ -205,16 +272,15 @@ def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline
     return Status.STALE if silence < offline_after else Status.OFFLINE
 
 
-def same_identity(before: Host, after: Host) -> bool:
-    """Whether nothing changed that the delta stream sends only on change."""
+def same_description(before: Host, after: Host) -> bool:
+    """Whether nothing changed that a host's samples say of it beside numbers: its identity keeps it, and the delta stream
+    sends it on change only.
+    """
     old, new = before.sample, after.sample
     if old is None or new is None:
-        return old is new and before.severity == after.severity and before.uplink == after.uplink
+        return old is new
     return (
-        before.severity == after.severity
-        and before.uplink == after.uplink
-        and before.ip == after.ip
-        and (before.rates is None) == (after.rates is None)
+        before.ip == after.ip
         and old.tags == new.tags
         and old.rack == new.rack
         and old.position == new.position

@@ -1,8 +1,8 @@
-"""The twin's tables: one small row a host, saved at most once a second, and its details, saved rarely."""
+"""The twin's tables: one small row a host, saved at most once a second; its details, saved rarely; what it once was."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.storage.db import Base
@@ -59,6 +59,33 @@ class HostDetails(Base):
     host_id: Mapped[int] = mapped_column(ForeignKey("host_metrics.id"), primary_key=True, autoincrement=False)
     saved_at: Mapped[int] = mapped_column(BigInteger)
     sample: Mapped[str] = mapped_column(Text)
+
+
+class HostIdentity(Base):
+    """What a host was from an instant on, beside its numbers: a row whenever that changed, came or went.
+
+    See `Identity` in domain.py. Kept as long as the oldest tier; the row that is in force at its edge stays.
+    """
+
+    __tablename__ = "host_identities"
+
+    host_id: Mapped[int] = mapped_column(ForeignKey("host_metrics.id"), primary_key=True, autoincrement=False)
+    since: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    is_present: Mapped[bool] = mapped_column(Boolean)
+    counts_from: Mapped[int] = mapped_column(BigInteger)
+    clock_offset_ms: Mapped[int] = mapped_column(BigInteger)
+    ip: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[str | None] = mapped_column(Text)  # JSON
+    rack: Mapped[str | None] = mapped_column(Text)
+    position_x: Mapped[float | None] = mapped_column(Double)
+    position_y: Mapped[float | None] = mapped_column(Double)
+    position_z: Mapped[float | None] = mapped_column(Double)
+    agent_version: Mapped[str | None] = mapped_column(Text)
+    platform: Mapped[str | None] = mapped_column(Text)
+    memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class EgoState(Base):

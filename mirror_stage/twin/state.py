@@ -9,11 +9,15 @@ from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     Arrival,
     Host,
+    Identity,
     Role,
     Status,
+    clock_was_set,
     fold,
-    same_identity,
+    identity_of,
+    same_description,
     status_of,
+    sum_of_links,
     uplinks,
     without_rates,
 )
@@ -43,6 +47,8 @@ class Twin:
         self.hosts_by_name: dict[str, Host] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
+        self._identities: dict[int, Identity] = {}  # in force, by host id
+        self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
         self._polls_of_strangers: dict[str, Instant] = {}
         self._links_are_stale = False
 
@@ -61,9 +67,11 @@ class Twin:
         self.restore(host)
         return host
 
-    def restore(self, host: Host) -> None:
+    def restore(self, host: Host, identity: Identity | None = None) -> None:
         """Put a host in as it was saved."""
         self.hosts_by_name[host.hostname] = host
+        if identity is not None:
+            self._identities[host.id] = identity
         self._touch(host, upserted=True)
         self._links_are_stale = True
 
@@ -79,10 +87,19 @@ class Twin:
             after.status = Status.ONLINE  # not yet in any frame: still ours to complete
             if before.sample is None or before.tags.get("uplink") != after.tags.get("uplink"):
                 self._links_are_stale = True
-            self._touch(after, upserted=not same_identity(before, after))
+            is_described = same_description(before, after)
+            self._touch(after, upserted=not is_described or (before.rates is None) != (after.rates is None))
+            self._identify(after, sample, is_described=is_described)
         elif after.last_seen_at != before.last_seen_at:
             self._touch(after, upserted=False)
         return after, kind
+
+    def _identify(self, host: Host, sample: Sample, *, is_described: bool) -> None:
+        """Note what the host is, if that changed."""
+        known = self._identities.get(host.id)
+        if known is None or not is_described or clock_was_set(known, sample):
+            identity = identity_of(host, sample, known)
+            self._identities[host.id] = self._new_identities[host.id] = identity
 
     def polled(self, hostname: str, now: Instant) -> None:
         """Remember that this host's agent asked for commands, perhaps before its first sample."""
@@ -111,6 +128,8 @@ class Twin:
         host = self.hosts_by_name.pop(hostname, None)
         if host is not None:
             self._dirty.discard(hostname)
+            self._identities.pop(host.id, None)
+            self._new_identities.pop(host.id, None)
             self._changes.touched.pop(host.id, None)
             self._changes.upserted.discard(host.id)
             self._changes.removed.append(host.id)
@@ -150,6 +169,17 @@ class Twin:
         """They could not be saved: try again."""
         self._dirty.update(host.hostname for host in hosts)
 
+    def take_identities(self) -> list[Identity]:
+        """The identities that changed since the last call; of several of one host the newest."""
+        identities, self._new_identities = list(self._new_identities.values()), {}
+        return identities
+
+    def mark_identities(self, identities: list[Identity]) -> None:
+        """They could not be saved: try again, unless they changed since or the host left."""
+        for identity in identities:
+            if self._identities.get(identity.host_id) is identity:
+                self._new_identities[identity.host_id] = identity
+
     def _settle_links(self) -> None:
         self._links_are_stale = False
         hosts = [host for host in self.hosts_by_name.values() if host.role != Role.HUB]
@@ -163,14 +193,7 @@ class Twin:
         hub = self.hosts_by_name.get(self.hub)
         if hub is None or hub.sample is not None or not self._changes:
             return
-        children = [
-            host.rates for host in self.hosts_by_name.values() if host.uplink == self.hub and host.rates is not None
-        ]
-        rx, tx = (
-            round(sum(rates.rx_gbps for rates in children), 3),
-            round(sum(rates.tx_gbps for rates in children), 3),
-        )
-        sums = (None, None, None, None, None, rx, tx, None) if children else (None,) * 8
+        sums = sum_of_links(host for host in self.hosts_by_name.values() if host.uplink == self.hub)
         if sums != hub.gauges:
             self._change(replace(hub, gauges=sums), upserted=False)
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.storage.rows import REPLACE, insert_rows
-from mirror_stage.twin.domain import Host, Role, fold, gauges
+from mirror_stage.twin.domain import Host, Identity, Role, fold, gauges, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
-from mirror_stage.twin.models import EgoState, HostDetails, HostMetrics
+from mirror_stage.twin.models import EgoState, HostDetails, HostIdentity, HostMetrics
 from mirror_stage.twin.throughput import Rates, utilization_ratio
 
 _HOSTS: Table = HostMetrics.__table__  # type: ignore[assignment]
 _DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
+_IDENTITIES: Table = HostIdentity.__table__  # type: ignore[assignment]
 _STATE: Table = EgoState.__table__  # type: ignore[assignment]
 _FROM_SAMPLE = (
     "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "rack", "cpu_load", "memory_used_percent",
@@ -30,6 +31,7 @@ _SAVED = (
     "id", "hostname", "ip", "first_seen_at", "last_seen_at", "last_poll_at", "tags", "place_x", "place_y", "place_z",
     "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", *_FROM_SAMPLE,
 )  # fmt: skip
+_IDENTITY = tuple(column.name for column in _IDENTITIES.columns)
 
 
 def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hub: str) -> dict[str, tuple[int, Place]]:
@@ -55,10 +57,18 @@ def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hu
             host = Host(row["id"], hostname, Role.HOST, spot)
             newcomer = fold(host, first)[0] if first is not None else host
             insert_rows(tx, _HOSTS, _SAVED, [_row(newcomer)], REPLACE)
+            _identify(tx, host, first)
         elif row["removed_at"] is not None:
             tx.execute(update(_HOSTS).where(_HOSTS.c.id == row["id"]).values(removed_at=None))
+            _identify(tx, Host(row["id"], hostname, Role.HOST, spot), first)
         found[hostname] = (row["id"], spot)
     return found
+
+
+def _identify(tx: Connection, host: Host, first: Sample | None) -> None:
+    """Note that a host came, and as what."""
+    if first is not None:
+        save_identities(tx, [identity_of(fold(host, first)[0], first, None)])
 
 
 def _place(row: RowMapping) -> Place | None:
@@ -134,6 +144,67 @@ def _sample(row: RowMapping) -> Sample:
 def remove(tx: Connection, host_id: int, now: Instant) -> None:
     """Take a host out of the twin; its row keeps the name of its history."""
     tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=now))
+    save_identities(tx, [gone(host_id, now)])
+
+
+def save_identities(tx: Connection, identities: Iterable[Identity]) -> None:
+    """Write what hosts are from an instant on, one a host."""
+    insert_rows(tx, _IDENTITIES, _IDENTITY, [_identity_row(identity) for identity in identities], REPLACE)
+
+
+def _identity_row(identity: Identity) -> tuple[Any, ...]:
+    own = identity.position or (None, None, None)
+    tags = json.dumps(dict(identity.tags), ensure_ascii=False) if identity.tags else None
+    return (
+        identity.host_id, identity.since, identity.is_present, identity.counts_from, identity.clock_offset, identity.ip, tags,
+        identity.rack, *own, identity.agent_version, identity.platform, identity.memory_total_bytes, identity.net_capacity_gbps,
+    )  # fmt: skip
+
+
+def identities_at(tx: Connection, at: Instant) -> list[tuple[str, Place, Identity]]:
+    """(hostname, computed place, identity) of every host that was there at an instant, in the order of their ids."""
+    newest = (
+        select(func.max(_IDENTITIES.c.since))
+        .where(_IDENTITIES.c.host_id == _HOSTS.c.id, _IDENTITIES.c.since <= at)
+        .correlate(_HOSTS)
+        .scalar_subquery()
+    )
+    in_force = (_IDENTITIES.c.host_id == _HOSTS.c.id) & (_IDENTITIES.c.since == newest)
+    wanted = select(
+        _HOSTS.c.hostname,
+        _HOSTS.c.place_x,
+        _HOSTS.c.place_y,
+        _HOSTS.c.place_z,
+        *(_IDENTITIES.c[name] for name in _IDENTITY),
+    ).join_from(_HOSTS, _IDENTITIES, in_force)
+    rows = tx.execute(wanted.where(_IDENTITIES.c.is_present).order_by(_HOSTS.c.id)).all()
+    return [(row[0], (row[1], row[2], row[3]), _identity(row[4:])) for row in rows]
+
+
+def _identity(row: Any) -> Identity:
+    host_id, since, is_present, counts_from, offset, ip, tags, rack, x, y, z, version, platform, memory, capacity = row
+    return Identity(
+        host_id, since, is_present, counts_from, offset, ip, json.loads(tags) if tags else None, rack,
+        None if x is None else (x, y, z), version, platform, memory, capacity,
+    )  # fmt: skip
+
+
+def comings_and_goings(tx: Connection, until: Instant) -> list[tuple[int, str, Instant, bool]]:
+    """(host id, hostname, instant, whether it is there from then on) of every host until an instant, in that order."""
+    wanted = select(_IDENTITIES.c.host_id, _HOSTS.c.hostname, _IDENTITIES.c.since, _IDENTITIES.c.is_present)
+    wanted = wanted.join(_HOSTS, _HOSTS.c.id == _IDENTITIES.c.host_id).where(_IDENTITIES.c.since <= until)
+    return [tuple(row) for row in tx.execute(wanted.order_by(_IDENTITIES.c.since)).all()]  # type: ignore[misc]
+
+
+def prune_identities(tx: Connection, edge: Instant, most: int) -> int:
+    """How many identities were removed, because another one followed before `edge`: nobody can ask for them any more."""
+    later = _IDENTITIES.alias("later")
+    followed = exists().where(
+        later.c.host_id == _IDENTITIES.c.host_id, later.c.since > _IDENTITIES.c.since, later.c.since <= edge
+    )
+    key = (_IDENTITIES.c.host_id, _IDENTITIES.c.since)
+    over = select(*key).where(_IDENTITIES.c.since < edge, followed).limit(most)
+    return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
 
 
 def remember(tx: Connection, name: str, value: str) -> None:

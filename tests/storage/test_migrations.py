@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from mirror_stage.app import create_app
 from mirror_stage.config import Config
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, engine_options
+from mirror_stage.twin.store import identities_at
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,3 +57,22 @@ def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Co
         assert set(Base.metadata.tables) <= tables(config)
     finally:
         app.extensions["mirror_stage"].storage.close()
+
+
+def test_what_is_known_of_the_hosts_at_the_upgrade_is_their_past(config: Config) -> None:
+    app = create_app(config, open_storage=False)
+    storage = app.extensions["mirror_stage"].storage
+    try:
+        migrate.upgrade(app, "0002")
+        columns = "id, hostname, first_seen_at, removed_at, at, received_at, rack, tags"
+        rows = "(1, 'here', 1000, NULL, 4990, 5000, 'R1', NULL), (2, 'gone', 1000, 3000, 2000, 2000, 'R2', '{\"a\": \"b\"}')"
+        storage.write(lambda tx: tx.execute(text(f"INSERT INTO host_metrics ({columns}) VALUES {rows}")))
+        storage.write(lambda tx: tx.execute(text("INSERT INTO host_metrics (id, hostname) VALUES (3, 'core-switch')")))
+        migrate.upgrade(app)
+        for at, expected in ((999, []), (1000, ["here", "gone"]), (3000, ["here"])):
+            found = storage.read(lambda tx, at=at: identities_at(tx, at))
+            assert [hostname for hostname, _, _ in found] == expected, at
+        identity = storage.read(lambda tx: identities_at(tx, 2999))[1][2]
+        assert (identity.rack, identity.tags, identity.clock_offset) == ("R2", {"a": "b"}, 0)
+    finally:
+        storage.close()
