@@ -168,10 +168,10 @@ def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
     move the twin back in time.
     """
     newest = host.sample
+    if newest is not None and sample.at == newest.at:
+        return Arrival.REPEATED, host.late  # before its order: sent again, the sample of a fast clock would be a newer one
     if newest is None or sample.order > newest.order:
         return Arrival.FRESH, None
-    if sample.at == newest.at:
-        return Arrival.REPEATED, host.late
     late = _late_run(host.late, sample)
     if late is not None and late.count >= REANCHOR_AFTER:
         return Arrival.REANCHORED, None

@@ -98,6 +98,13 @@ def test_an_early_clock_does_not_move_a_sample_ahead_of_its_arrival() -> None:
     assert host.sample.cpu_load == 2
 
 
+def test_a_sample_that_is_sent_again_changes_nothing_even_if_its_clock_is_fast() -> None:
+    host = fold(fold(empty(), one(60, received=0, **counters(0, 0)))[0], one(65, received=5, **counters(10, 10)))[0]
+    again, kind = fold(host, one(65, received=6, **counters(10, 10)))
+    assert (again, kind) == (host, Arrival.REPEATED)
+    assert again.rates is not None
+
+
 def test_a_clock_that_was_set_back_re_anchors_at_the_third_sample() -> None:
     hour = HOUR / SECOND
     growing = [one(5 * n - hour, received=5 * n, **counters(1000 * n, 1000 * n)) for n in range(1, 5)]
