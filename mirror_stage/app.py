@@ -36,6 +36,9 @@ from mirror_stage.hud.routes import blp as hud_blp
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.openapi import init_api
 from mirror_stage.owner import Ownership
+from mirror_stage.past.domain import Scene
+from mirror_stage.past.routes import blp as past_blp
+from mirror_stage.past.service import Past
 from mirror_stage.pipeline import Pipeline
 from mirror_stage.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
 from mirror_stage.shipped import path_of
@@ -54,7 +57,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 2.0  # how long a worker waits for its database before it says so to whoever asks
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, alerts_blp, commands_blp, field_blp,
+    health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
 )  # fmt: skip
 
 
@@ -145,6 +148,14 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
     alerts = AlertService(storage, rules, open_alerts, pipeline.save)
     history = HistoryService(storage, clock, config.kept_by_resolution)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
+    past = Past(
+        storage,
+        clock,
+        Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after, {rule.name: rule for rule in rules}),
+        kept_by_resolution=config.kept_by_resolution,
+        save=pipeline.save,
+        twin_id=lambda: pipeline.frames.twin_id,
+    )
     return Ego(
         config,
         clock,
@@ -156,6 +167,7 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
         commands,
         history,
         keeper,
+        past,
         monitor,
         Ownership(config),
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mirror_stage.history.keeping import Keeper
     from mirror_stage.history.service import HistoryService
     from mirror_stage.owner import Ownership
+    from mirror_stage.past.service import Past
     from mirror_stage.pipeline import Pipeline
     from mirror_stage.realtime import Realtime
     from mirror_stage.storage.db import Storage
@@ -37,6 +38,7 @@ class Ego:
     commands: CommandService
     history: HistoryService
     history_keeper: Keeper
+    past: Past
     ego_monitor: EgoMonitor
     owner: Ownership
     why_not_ready: str = "EGO is starting"

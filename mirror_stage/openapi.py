@@ -10,7 +10,7 @@ from marshmallow import fields
 
 from mirror_stage import __version__
 from mirror_stage.metrics.schemas import SampleErrorSchema
-from mirror_stage.schemas import InstantText, WireSchema
+from mirror_stage.schemas import InstantQuery, InstantText, WireSchema
 
 
 class FieldErrorSchema(SampleErrorSchema):
@@ -61,4 +61,5 @@ def init_api(app: Flask) -> Api:
     }
     api = ProblemApi(app)
     api.register_field(InstantText, "string", "date-time")
+    api.register_field(InstantQuery, "string", "date-time")
     return api

@@ -18,6 +18,8 @@ PERMISSIONS: dict[str, str] = {
     "hud.index": "view",
     "metrics.post_batch": "report",
     "twin.state": "view",
+    "past.diff": "view",
+    "past.timeline": "view",
     "hosts.list_hosts": "view",
     "hosts.get_host": "view",
     "hosts.delete_host": "operate",

@@ -20,6 +20,7 @@ from mirror_stage.ego import Ego
 from mirror_stage.ego_monitor import jobs as ego_monitor
 from mirror_stage.errors import Problem
 from mirror_stage.history import jobs as history
+from mirror_stage.past import jobs as past
 from mirror_stage.twin import jobs as twin
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ JOBS: tuple[Job, ...] = (
     Job(commands.look_for_pending, lambda _config: 2),
     Job(commands.prune, lambda _config: 3600),
     Job(history.keep, lambda _config: 5),
+    Job(past.prune, lambda _config: 3600),
     Job(
         ego_monitor.observe,
         lambda config: config.ego_monitor_interval_ms / 1000,

@@ -8,7 +8,7 @@ import typing
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from mirror_stage import instants
-from mirror_stage.metrics.domain import BadField, normalise_hostname
+from mirror_stage.metrics.domain import EARLIEST, LATEST, BadField, normalise_hostname
 
 
 class WireSchema(Schema):
@@ -84,3 +84,18 @@ class InstantText(fields.Field[instants.Instant]):
 
     def _serialize(self, value: typing.Any, attr: str | None, obj: object, **kwargs: object) -> str | None:
         return instants.to_optional_text(value)
+
+
+class InstantQuery(fields.Field[instants.Instant]):
+    """An instant in a question: ISO 8601, no zone is UTC, years 2000 to 2100."""
+
+    def _deserialize(
+        self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any
+    ) -> instants.Instant:
+        try:
+            instant = instants.from_text(str(value).strip())
+        except (ValueError, OverflowError) as error:
+            raise ValidationError("must be an ISO 8601 date and time; in a URL a + is written %2B") from error
+        if not EARLIEST <= instant <= LATEST:
+            raise ValidationError("the year must be 2000 to 2100")
+        return instant

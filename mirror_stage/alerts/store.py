@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Table, cast, func, or_, select
 
-from mirror_stage.alerts.domain import Alert
+from mirror_stage.alerts.domain import HOST_OFFLINE, Alert
 from mirror_stage.alerts.models import AlertRow
+from mirror_stage.instants import Instant
 from mirror_stage.storage.rows import REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
@@ -34,6 +35,37 @@ def _row(alert: Alert) -> tuple[Any, ...]:
 def load_active(tx: Connection) -> list[Alert]:
     """Every active alert."""
     return [_alert(row) for row in tx.execute(select(_TABLE).where(_TABLE.c.status == "active")).mappings()]
+
+
+def active_at(tx: Connection, at: Instant) -> list[Alert]:
+    """Every alert that was active at an instant, newest first; each as it is stored today."""
+    wanted = select(_TABLE).where(*_was_active(at)).order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
+    return [_alert(row) for row in tx.execute(wanted).mappings()]
+
+
+def _was_active(at: Instant) -> tuple[ColumnElement[bool], ...]:
+    return _TABLE.c.created_at <= at, or_(_TABLE.c.resolved_at.is_(None), _TABLE.c.resolved_at > at)
+
+
+Counts = list[tuple[bool, str, int, int, int]]
+
+
+def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> dict[str, Counts]:
+    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it host_offline, severity,
+    bucket, how many, sum of their ms since `start`), counted in the database.
+    """
+    is_offline = (_TABLE.c.metric == HOST_OFFLINE).label("is_offline")
+    found: dict[str, Counts] = {}
+    for name, instant in (("fired", _TABLE.c.created_at), ("resolved", _TABLE.c.resolved_at)):
+        since = instant - start
+        bucket = (since * buckets // (end - start)).label("bucket")
+        wanted = select(is_offline, _TABLE.c.severity, bucket, func.count(), cast(func.sum(since), BigInteger))
+        wanted = wanted.where(instant >= start, instant < end).group_by(is_offline, _TABLE.c.severity, bucket)
+        found[name] = [tuple(row) for row in tx.execute(wanted)]  # type: ignore[misc]
+    was_open = select(is_offline, _TABLE.c.severity, func.count()).where(*_was_active(start - 1))
+    rows = tx.execute(was_open.group_by(is_offline, _TABLE.c.severity))
+    found["open"] = [(offline, severity, 0, count, 0) for offline, severity, count in rows]
+    return found
 
 
 def page(tx: Connection, filters: dict[str, str], offset: int, limit: int) -> tuple[list[Alert], int]:

@@ -446,6 +446,20 @@ def hosts_with_pending(tx: Connection, now: Instant) -> list[str]:
     return list(tx.execute(wanted).scalars())
 
 
+_ENDED = ("reported", "cancelled", "expired", "lost")  # not the late report of what was lost: it ended once
+
+
+def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> list[tuple[int, str, str, int]]:
+    """(bucket, transition, status after it, how many) of the creations and ends of commands in [start, end)."""
+    bucket = ((_EVENTS.c.at - start) * buckets // (end - start)).label("bucket")
+    wanted = (
+        select(bucket, _EVENTS.c.name, _EVENTS.c.status, func.count())
+        .where(_EVENTS.c.at >= start, _EVENTS.c.at < end, _EVENTS.c.name.in_((CREATED.name, *_ENDED)))
+        .group_by(bucket, _EVENTS.c.name, _EVENTS.c.status)
+    )
+    return [tuple(row) for row in tx.execute(wanted)]  # type: ignore[misc]
+
+
 def prune(tx: Connection, now: Instant, most: int) -> int:
     """How many of the oldest commands were removed, because they have been over for 30 days."""
     oldest = select(_C.seq).order_by(_C.seq).limit(most).subquery()

@@ -14,7 +14,7 @@ from mirror_stage.http import Blueprint, json_response
 
 blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO lives and what it is")
 
-FEATURES = ("delta-stream", "commands", "alerts", "long-poll", "history", "field-reflectors")
+FEATURES = ("delta-stream", "commands", "alerts", "long-poll", "history", "replay", "field-reflectors")
 
 
 @blp.get("/health")

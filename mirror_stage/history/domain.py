@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mirror_stage.instants import DAY, HOUR, Instant
 from mirror_stage.metrics.domain import OLDEST_TIER
@@ -121,3 +122,19 @@ def segments(asked: Window, done_until_by_resolution: Mapping[str, int]) -> list
             parts.append((resolution, since, until))
             since = until
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the history knows of a host at a moment: its newest sample, or the means of a bucket.
+
+    `values` are fields of a Sample, `rates_gbps` what it sends and receives. `last_seen_at` is the arrival of the newest
+    sample by EGO's clock; None for a bucket, which ends at `until` by the host's.
+    """
+
+    host_id: int
+    until: Instant
+    values: Mapping[str, Any]
+    rates_gbps: tuple[float, float] | None = None
+    last_seen_at: Instant | None = None
+    utilization: float | None = None

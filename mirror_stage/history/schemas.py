@@ -9,25 +9,10 @@ from marshmallow.validate import Length, OneOf, Range
 
 from mirror_stage.history.domain import METRICS_BY_NAME, RESOLUTIONS
 from mirror_stage.history.service import GROUP_STATISTICS, HOST_STATISTICS
-from mirror_stage.instants import Instant, from_text
-from mirror_stage.metrics.domain import EARLIEST, LATEST
-from mirror_stage.schemas import Hostname, InstantText, WireSchema
+from mirror_stage.schemas import Hostname, InstantQuery, InstantText, WireSchema
 
 GROUPINGS = ("rack", "room", "tier", "all")
 HOSTS_MAX = 200
-
-
-class InstantQuery(fields.Field[Instant]):
-    """An instant in a question: ISO 8601, no zone is UTC, years 2000 to 2100."""
-
-    def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> Instant:
-        try:
-            instant = from_text(str(value).strip())
-        except (ValueError, OverflowError) as error:
-            raise ValidationError("must be an ISO 8601 date and time; in a URL a + is written %2B") from error
-        if not EARLIEST <= instant <= LATEST:
-            raise ValidationError("the year must be 2000 to 2100")
-        return instant
 
 
 class MetricNames(fields.Field[list[str]]):
@@ -47,8 +32,8 @@ class HistoryQuery(WireSchema):
     """Without `metrics` all of them; without `from` the hour before `to`; without `stepSeconds` about 500 points."""
 
     metrics = MetricNames(load_default=list(METRICS_BY_NAME), metadata={"type": "string"})
-    since = InstantQuery(data_key="from", metadata={"type": "string", "format": "date-time"})
-    until = InstantQuery(data_key="to", metadata={"type": "string", "format": "date-time"})
+    since = InstantQuery(data_key="from")
+    until = InstantQuery(data_key="to")
     stepSeconds = fields.Integer(validate=Range(1, 31_536_000))
     format = fields.String(load_default="json", validate=OneOf(("json", "csv")))
 

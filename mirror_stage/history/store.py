@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, select, text
 
 from mirror_stage.errors import BadRow
+from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
 from mirror_stage.instants import MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.storage.rows import KEEP_FIRST, insert_new_rows, insert_rows
+from mirror_stage.storage.rows import KEEP_FIRST, given, insert_new_rows, insert_rows
+from mirror_stage.storage.timescale import Engine, engine_of
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
 GAUGES = (
@@ -137,3 +139,121 @@ def received_since(tx: Connection, since: Instant, ids: Iterable[int]) -> list[t
         values |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
         found.append((row["host_id"], values))
     return found
+
+
+# ------------------------------------------------------------------ one moment
+
+_AT = "(s.at_second * 1000 + s.at_ms)"
+_ARRIVED = f"({_AT} + s.received_after_ms)"
+_EARLY = "(CASE WHEN s.received_after_ms < 0 THEN -s.received_after_ms ELSE 0 END)"  # how far ahead of its arrival
+_EARLY_BITS = 20  # a clock is believed up to 300,000 ms ahead
+# A sample's order and its key in one number: the order is min(at, arrival), then at, as in `Sample.order`.
+_ORDER = f"(({_AT} - {_EARLY}) * {2**_EARLY_BITS} + {_EARLY})"
+_IN_A_MINUTE = f"wanted w CROSS JOIN tick CROSS JOIN {RAW.table} s"
+_TICK = "tick(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM tick WHERE n < 59)"
+_MOMENT = ("at_second", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
+
+
+def newest_between(
+    tx: Connection, host_ids: Sequence[int], first: int, last: int, *, arrived_from: Instant, at: Instant
+) -> list[Reading]:
+    """The newest sample, as the twin had it at `at`, of each of these hosts with one in these seconds.
+
+    Walks every sample from second `first` to `last`, so they should be some minutes at most. What had not arrived counts
+    for nothing, and neither does what arrived before `arrived_from`.
+    """
+    table, values = given(tx, "wanted", ("host_id",), [(host_id,) for host_id in host_ids])
+    # IN, not a join: SQLite looks a host up in a set, but would go through a given table row by row
+    where = "s.at_second BETWEEN :first AND :last AND s.host_id IN (SELECT host_id FROM wanted)"
+    where += f" AND {_ARRIVED} >= :arrived_from"
+    values |= {"first": first, "last": last, "arrived_from": arrived_from, "at": at}
+    return _newest(tx, f"WITH {table}", f"{RAW.table} s", where, values)
+
+
+def newest_in_minutes(tx: Connection, wanted: Sequence[tuple[int, Instant, int]], *, at: Instant) -> list[Reading]:
+    """The same, of each (host id, arrived from, first second of a minute) with one in its minute: 60 seeks a host."""
+    table, values = given(tx, "wanted", ("host_id", "arrived_from", "second"), wanted)
+    where = f"s.at_second = w.second + tick.n AND s.host_id = w.host_id AND {_ARRIVED} >= w.arrived_from"
+    return _newest(tx, f"WITH RECURSIVE {_TICK}, {table}", _IN_A_MINUTE, where, values | {"at": at})
+
+
+def _newest(tx: Connection, given_tables: str, source: str, where: str, values: dict[str, Any]) -> list[Reading]:
+    columns = ", ".join(f"s.{name}" for name in _MOMENT)
+    statement = f"""
+        {given_tables}, newest AS MATERIALIZED (
+            SELECT s.host_id, max({_ORDER}) AS place, max({_ARRIVED}) AS seen_at FROM {source}
+            WHERE {where} AND {_ARRIVED} <= :at GROUP BY s.host_id
+        ), key AS MATERIALIZED (
+            SELECT host_id, seen_at, place / {2**_EARLY_BITS} + place % {2**_EARLY_BITS} AS at FROM newest
+        )
+        SELECT k.host_id, k.seen_at, {columns} FROM key k CROSS JOIN {RAW.table} s
+        WHERE s.at_second = k.at / 1000 AND s.host_id = k.host_id AND s.at_ms = k.at % 1000
+    """
+    return [_reading(row) for row in tx.execute(text(statement), values).all()]
+
+
+def _reading(row: Any) -> Reading:
+    host_id, seen_at, at_second, at_ms, reported_after_ms, received_after_ms, *gauges, tx, rx = row
+    at = at_second * 1000 + at_ms
+    values = dict(zip(GAUGES, gauges, strict=True))
+    values |= {"at": at, "reported_at": at + reported_after_ms, "received_at": at + received_after_ms}
+    return Reading(host_id, at, values, None if tx is None or rx is None else (tx, rx), last_seen_at=seen_at)
+
+
+_MEANS = ", ".join(f"r.{m.column}_sum, coalesce(r.{m.column}_count, r.samples)" for m in METRICS)
+_BUCKETS_BACK = (2, 60, 1_500, 45_000)  # how far an aggregate is searched, nearest first
+
+
+def newest_buckets(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> list[Reading]:
+    """The means of the newest bucket of each (host id, second) that begins at that second or before."""
+    find = _newest_in_aggregate if engine_of(tx) is Engine.CONTINUOUS else _newest_in_table
+    return [_bucket_reading(row, resolution) for row in find(tx, resolution, wanted)]
+
+
+def _newest_in_table(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> Sequence[Any]:
+    """One seek a host."""
+    table, values = given(tx, "wanted", ("host_id", "second"), wanted)
+    statement = f"""
+        WITH {table}, newest AS MATERIALIZED (
+            SELECT w.host_id, (
+                SELECT max(at_second) FROM {resolution.table} r WHERE r.host_id = w.host_id AND r.at_second <= w.second
+            ) AS at_second FROM wanted w
+        )
+        SELECT r.host_id, r.at_second, {_MEANS}
+        FROM newest n CROSS JOIN {resolution.table} r WHERE r.host_id = n.host_id AND r.at_second = n.at_second
+    """
+    return tx.execute(text(statement), values).all()
+
+
+def _newest_in_aggregate(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> Sequence[Any]:
+    """A continuous aggregate is a view over chunks: seeking host by host would open them all each time, so it is read by
+    time, a few buckets first and further back only for those that were not there."""
+    found: list[Any] = []
+    missing = dict(wanted)
+    for back in _BUCKETS_BACK:
+        if not missing:
+            break
+        table, values = given(tx, "wanted", ("host_id", "second"), list(missing.items()))
+        last = max(missing.values())
+        statement = f"""
+            WITH {table} SELECT DISTINCT ON (r.host_id) r.host_id, r.at_second, {_MEANS}
+            FROM {resolution.table} r JOIN wanted w ON w.host_id = r.host_id AND r.at_second <= w.second
+            WHERE r.at_second > :first AND r.at_second <= :last ORDER BY r.host_id, r.at_second DESC
+        """
+        values |= {"first": last - back * resolution.seconds, "last": last}
+        rows = tx.execute(text(statement), values).all()
+        found += rows
+        for row in rows:
+            del missing[row[0]]
+    return found
+
+
+def _bucket_reading(row: Any, resolution: Resolution) -> Reading:
+    host_id, at_second, *summaries = row
+    means = {
+        metric.column: total / count / metric.scale if total is not None and count else None
+        for metric, total, count in zip(METRICS, summaries[::2], summaries[1::2], strict=True)
+    }
+    utilization, tx, rx = (means.pop(name) for name in ("utilization_ratio", "tx_gbps", "rx_gbps"))
+    rates = None if tx is None or rx is None else (tx, rx)
+    return Reading(host_id, (at_second + resolution.seconds) * SECOND, means, rates, utilization=utilization)

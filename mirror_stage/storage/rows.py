@@ -50,6 +50,18 @@ def insert_json(tx: Connection, table: Table, columns: tuple[str, ...], rows: st
     return tx.exec_driver_sql(_insert_statement(table, columns, conflict, "sqlite"), (rows,)).rowcount
 
 
+def given(
+    tx: Connection, name: str, columns: tuple[str, ...], rows: Sequence[Sequence[int]]
+) -> tuple[str, dict[str, Any]]:
+    """(a common table expression with `rows` of whole numbers, its parameters): a question about many hosts at once."""
+    if tx.dialect.name == "sqlite":
+        values = ", ".join(f"json_extract(value, '$[{n}]') AS {column}" for n, column in enumerate(columns))
+        return f"{name} AS MATERIALIZED (SELECT {values} FROM json_each(:{name}))", {name: orjson.dumps(rows).decode()}
+    arrays = ", ".join(f"CAST(:{name}_{column} AS bigint[])" for column in columns)
+    table = f"{name}({', '.join(columns)}) AS MATERIALIZED (SELECT * FROM unnest({arrays}))"
+    return table, {f"{name}_{column}": [row[n] for row in rows] for n, column in enumerate(columns)}
+
+
 @lru_cache(maxsize=64)
 def _insert_statement(table: Table, columns: tuple[str, ...], conflict: str, dialect: str) -> str:
     names = ", ".join(columns)

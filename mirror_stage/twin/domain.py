@@ -169,7 +169,10 @@ def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
     """
     newest = host.sample
     if newest is not None and sample.at == newest.at:
-        return Arrival.REPEATED, host.late  # before its order: sent again, the sample of a fast clock would be a newer one
+        return (
+            Arrival.REPEATED,
+            host.late,
+        )  # before its order: sent again, the sample of a fast clock would be a newer one
     if newest is None or sample.order > newest.order:
         return Arrival.FRESH, None
     late = _late_run(host.late, sample)

@@ -8,18 +8,34 @@ from flask import Response, request
 
 from mirror_stage.ego import ego
 from mirror_stage.http import Blueprint, hostname_in_path, json_response
-from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, SnapshotSchema
+from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, MomentQuery, SnapshotSchema
 from mirror_stage.twin.service import find_hosts, host_named
 
 blp = Blueprint("twin", __name__, url_prefix="/api/twin", description="The live digital twin")
 hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="Its hosts")
 
 
+SETTLED_SECONDS = 3_600  # how long a browser may keep a moment of which nothing can change any more
+
+
 @blp.get("/state")
+@blp.arguments(MomentQuery, location="query")
 @blp.response(200, SnapshotSchema)
-@blp.alt_response(304, description="This is the tick that the ETag names")
-def state() -> Response:
-    """The whole twin at its newest tick."""
+@blp.alt_response(304, description="This is the tick, or the moment, that the ETag names")
+def state(query: dict[str, int]) -> Response:
+    """The whole twin at its newest tick, or as it was at a moment."""
+    return _live() if "at" not in query else _past(query["at"])
+
+
+def _past(at: int) -> Response:
+    response = Response(ego.past.body(at), mimetype="application/json")
+    response.headers["Cache-Control"] = f"private, max-age={SETTLED_SECONDS if ego.past.is_settled(at) else 0}"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _live() -> Response:
     frames = ego.pipeline.shown()
     response = Response(mimetype="application/json")
     response.set_etag(frames.etag)

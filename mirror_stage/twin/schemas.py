@@ -5,7 +5,9 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from mirror_stage.schemas import InstantText, Text, WireSchema
+from mirror_stage.alerts.schemas import AlertSchema
+from mirror_stage.history.domain import RESOLUTIONS
+from mirror_stage.schemas import InstantQuery, InstantText, Text, WireSchema
 
 _STATUSES = ("online", "stale", "offline")
 
@@ -82,15 +84,22 @@ class LinkSchema(WireSchema):
 
 
 class SnapshotSchema(WireSchema):
-    """The whole twin at one tick."""
+    """The whole twin at one tick, or as it was at a moment."""
 
     type = fields.String(required=True)
     twinId = fields.String(required=True)
     epoch = fields.String(required=True)
     revision = fields.Integer(required=True)
     generatedAt = InstantText(required=True)
+    at = InstantText(metadata={"description": "the moment that was asked for; these three only where one was"})
+    resolution = fields.String(validate=OneOf([one.name for one in RESOLUTIONS]))
+    alerts = fields.List(fields.Nested(AlertSchema), metadata={"description": "those that were active then"})
     hosts = fields.List(fields.Nested(HostSchema), required=True)
     links = fields.List(fields.Nested(LinkSchema), required=True)
+
+
+class MomentQuery(WireSchema):
+    at = InstantQuery(metadata={"description": "the twin as it was then; left out: as it is"})
 
 
 class HardwareSchema(WireSchema):

@@ -89,16 +89,16 @@ class Twin:
                 self._links_are_stale = True
             is_described = same_description(before, after)
             self._touch(after, upserted=not is_described or (before.rates is None) != (after.rates is None))
-            self._identify(after, sample, is_described=is_described)
+            self._identify(after, sample, is_described=is_described, is_reanchored=kind is Arrival.REANCHORED)
         elif after.last_seen_at != before.last_seen_at:
             self._touch(after, upserted=False)
         return after, kind
 
-    def _identify(self, host: Host, sample: Sample, *, is_described: bool) -> None:
+    def _identify(self, host: Host, sample: Sample, *, is_described: bool, is_reanchored: bool) -> None:
         """Note what the host is, if that changed."""
         known = self._identities.get(host.id)
-        if known is None or not is_described or clock_was_set(known, sample):
-            identity = identity_of(host, sample, known)
+        if known is None or not is_described or is_reanchored or clock_was_set(known, sample):
+            identity = identity_of(host, sample, None if is_reanchored else known)
             self._identities[host.id] = self._new_identities[host.id] = identity
 
     def polled(self, hostname: str, now: Instant) -> None:
@@ -147,10 +147,14 @@ class Twin:
         for host in list(self.hosts_by_name.values()):
             if host.last_seen_at is None or host.sample is None:
                 continue
-            status = status_of(host.last_seen_at, now, self._stale_after, self._offline_after)
+            status = self.status_after(host.last_seen_at, now)
             if status != host.status:
                 silent = status is Status.OFFLINE  # what it carried a minute ago is no rate of now
                 self._change(without_rates(host, status) if silent else replace(host, status=status), upserted=silent)
+
+    def status_after(self, last_seen_at: Instant, now: Instant) -> Status:
+        """The status of a host that was last seen then, by this EGO's limits."""
+        return status_of(last_seen_at, now, self._stale_after, self._offline_after)
 
     def take_changes(self) -> Changes:
         """What changed since the last call; uplinks are settled first."""

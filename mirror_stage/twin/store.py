@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -163,18 +164,17 @@ def _identity_row(identity: Identity) -> tuple[Any, ...]:
 
 def identities_at(tx: Connection, at: Instant) -> list[tuple[str, Place, Identity]]:
     """(hostname, computed place, identity) of every host that was there at an instant, in the order of their ids."""
-    newest = (
-        select(func.max(_IDENTITIES.c.since))
-        .where(_IDENTITIES.c.host_id == _HOSTS.c.id, _IDENTITIES.c.since <= at)
-        .correlate(_HOSTS)
-        .scalar_subquery()
-    )
+    others = _IDENTITIES.alias("others")
+    of_host = others.c.host_id == _HOSTS.c.id
+    first = select(func.min(others.c.since)).where(of_host).correlate(_HOSTS).scalar_subquery()
+    newest = select(func.max(others.c.since)).where(of_host, others.c.since <= at).correlate(_HOSTS).scalar_subquery()
     in_force = (_IDENTITIES.c.host_id == _HOSTS.c.id) & (_IDENTITIES.c.since == newest)
     wanted = select(
         _HOSTS.c.hostname,
         _HOSTS.c.place_x,
         _HOSTS.c.place_y,
         _HOSTS.c.place_z,
+        first,
         *(_IDENTITIES.c[name] for name in _IDENTITY),
     ).join_from(_HOSTS, _IDENTITIES, in_force)
     rows = tx.execute(wanted.where(_IDENTITIES.c.is_present).order_by(_HOSTS.c.id)).all()
@@ -182,18 +182,37 @@ def identities_at(tx: Connection, at: Instant) -> list[tuple[str, Place, Identit
 
 
 def _identity(row: Any) -> Identity:
-    host_id, since, is_present, counts_from, offset, ip, tags, rack, x, y, z, version, platform, memory, capacity = row
+    (
+        first,
+        host_id,
+        since,
+        is_present,
+        counts_from,
+        offset,
+        ip,
+        tags,
+        rack,
+        x,
+        y,
+        z,
+        version,
+        platform,
+        memory,
+        speed,
+    ) = row
+    if counts_from <= first:
+        counts_from = 0  # nothing came before
     return Identity(
-        host_id, since, is_present, counts_from, offset, ip, json.loads(tags) if tags else None, rack,
-        None if x is None else (x, y, z), version, platform, memory, capacity,
+        host_id, since, is_present, counts_from, offset, ip, orjson.loads(tags) if tags else None, rack,
+        None if x is None else (x, y, z), version, platform, memory, speed,
     )  # fmt: skip
 
 
-def comings_and_goings(tx: Connection, until: Instant) -> list[tuple[int, str, Instant, bool]]:
-    """(host id, hostname, instant, whether it is there from then on) of every host until an instant, in that order."""
-    wanted = select(_IDENTITIES.c.host_id, _HOSTS.c.hostname, _IDENTITIES.c.since, _IDENTITIES.c.is_present)
-    wanted = wanted.join(_HOSTS, _HOSTS.c.id == _IDENTITIES.c.host_id).where(_IDENTITIES.c.since <= until)
-    return [tuple(row) for row in tx.execute(wanted.order_by(_IDENTITIES.c.since)).all()]  # type: ignore[misc]
+def comings_and_goings(tx: Connection, start: Instant, end: Instant) -> list[tuple[int, Instant, bool]]:
+    """(host id, instant, whether it is there from then on) of every identity that began in (start, end], in that order."""
+    since = _IDENTITIES.c.since
+    wanted = select(_IDENTITIES.c.host_id, since, _IDENTITIES.c.is_present).where(since > start, since <= end)
+    return [tuple(row) for row in tx.execute(wanted.order_by(since, _IDENTITIES.c.host_id))]  # type: ignore[misc]
 
 
 def prune_identities(tx: Connection, edge: Instant, most: int) -> int:

@@ -33,6 +33,8 @@ ROUTES = {
     ("GET", "/api/info"),
     ("POST", "/api/metrics/batch"),
     ("GET", "/api/twin/state"),
+    ("GET", "/api/twin/diff"),
+    ("GET", "/api/timeline"),
     ("GET", "/api/hosts"),
     ("GET", "/api/hosts/{hostname}"),
     ("DELETE", "/api/hosts/{hostname}"),
@@ -182,6 +184,12 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     get("/api/twin/state")
     tag = ego.get("/api/twin/state").headers["ETag"]
     get("/api/twin/state", headers={"If-None-Match": tag})
+    for at in (ago(0.5), ago(86_400), ago(-60), "yesterday"):
+        get("/api/twin/state", "/api/twin/state", params={"at": at})
+    for asked in ({"from": ago(86_400)}, {"from": ago(5), "to": ago(1), "threshold": "cpuLoad:1"}, {}):
+        get("/api/twin/diff", params=asked)
+    for asked in ({}, {"buckets": "1001"}):
+        get("/api/timeline", params=asked)
     get("/api/hosts")
     get("/api/hosts", "/api/hosts?status=asleep")
     for name in (hostname, silent, "core-switch", "nobody", "a%25b"):
@@ -233,6 +241,7 @@ def test_the_required_keys_of_an_answer_are_all_its_keys(document: dict[str, Any
         "FieldError": {"index"},
         "Check": {"latencyMs"},
         "Histories": {"groupBy", "groups", "hosts"},
+        "Snapshot": {"at", "resolution", "alerts"},  # of a moment of the past
     }
     answered: set[str] = set()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "mirror_stage"
-DOMAINS = {"metrics", "twin", "alerts", "commands", "history", "ego_monitor", "health", "hud"}
+DOMAINS = {"metrics", "twin", "alerts", "commands", "history", "ego_monitor", "health", "hud", "past"}
 # a pure module: the domains whose pure modules it may see
 PURE = {
     "metrics": {"metrics"},
@@ -17,6 +17,7 @@ PURE = {
     "alerts": {"alerts", "twin"},
     "history": {"history", "metrics"},
     "commands": {"commands"},
+    "past": {"past", "alerts", "history", "twin", "metrics"},
 }
 PURE_FILES = {"domain", "throughput", "geometry", "state"}
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}

@@ -1,0 +1,288 @@
+"""A moment of the twin, two of them compared, and time cut into buckets. Pure: no Flask, no SQL, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, Rule, severity_of, worst
+from mirror_stage.history.domain import Reading
+from mirror_stage.instants import SECOND, Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.twin.domain import Host, Identity, Role, Status, clamped, sum_of_links, uplinks, without_rates
+from mirror_stage.twin.geometry import ORIGIN, Place
+from mirror_stage.twin.throughput import Rates, utilization_ratio
+
+# ------------------------------------------------------------------ one moment
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A host as the tables know it at a moment; `reading` is None when its samples are gone."""
+
+    hostname: str
+    place: Place
+    identity: Identity
+    reading: Reading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the moment does not change: who the hub and EGO are, and how silence is judged."""
+
+    hub: str
+    hub_ip: str
+    role_of: Callable[[str], Role]
+    status_after: Callable[[Instant, Instant], Status]  # last seen, at
+    rules: Mapping[str, Rule]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The twin at an instant: hosts with the hub first, the alerts that were active, and how finely that is known."""
+
+    at: Instant
+    resolution: str
+    hosts: Sequence[Host]
+    alerts: Sequence[Alert]
+
+
+def host_as_it_was(known: Known, alerts: Mapping[str, Alert], uplink: str | None, scene: Scene, at: Instant) -> Host:
+    """A host at an instant. `alerts` are those of it that were active then, by rule."""
+    identity, reading = known.identity, known.reading
+    sample = _sample(known)
+    rates = Rates(*reading.rates_gbps) if reading is not None and reading.rates_gbps is not None else None
+    utilization = utilization_ratio(rates, sample.net_capacity_gbps)
+    if reading is not None and reading.utilization is not None:
+        utilization = reading.utilization
+    last_seen_at = _last_seen_at(known, alerts.get(HOST_OFFLINE), at)
+    host = Host(
+        id=identity.host_id,
+        hostname=known.hostname,
+        role=scene.role_of(known.hostname),
+        place=known.place,
+        ip=identity.ip,
+        sample=sample,
+        last_seen_at=last_seen_at,
+        rates=rates,
+        utilization=utilization,
+        status=Status.OFFLINE if last_seen_at is None else scene.status_after(last_seen_at, at),
+        uplink=uplink,
+    )
+    return without_rates(host, Status.OFFLINE) if host.status is Status.OFFLINE else host
+
+
+def _sample(known: Known) -> Sample:
+    """The host's newest sample; what the history does not keep of it is its identity's, and what nobody knows is None."""
+    identity = known.identity
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("reported_at", "cpu_load", "memory_used_percent", "load_average", "uptime_seconds")
+    )
+    values = known.reading.values if known.reading is not None else {}
+    described: dict[str, Any] = {
+        "hostname": known.hostname,
+        "agent_version": identity.agent_version,
+        "platform": identity.platform,
+        "ip": identity.ip,
+        "tags": identity.tags,
+        "rack": identity.rack,
+        "position": identity.position,
+        "memory_total_bytes": identity.memory_total_bytes,
+        "net_capacity_gbps": identity.net_capacity_gbps,
+    }
+    return Sample(**(unknown | described | dict(values)))
+
+
+def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant | None:
+    """When a host was last seen. A bucket tells only that it was until its end, unless an alert says that it was silent."""
+    reading = known.reading
+    if reading is None:
+        return None
+    if reading.last_seen_at is not None:
+        return reading.last_seen_at
+    seen_at = min(at, reading.until - known.identity.clock_offset)
+    return seen_at if offline is None else min(seen_at, silent_since(offline))
+
+
+def silent_since(offline: Alert) -> Instant:
+    """When the host of a `host_offline` alert was last seen, to a second or two."""
+    return offline.created_at - int(offline.threshold * SECOND)
+
+
+def alert_as_it_was(alert: Alert, host: Host | None, scene: Scene, at: Instant) -> Alert:
+    """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
+    value: float | None
+    if alert.metric == HOST_OFFLINE:
+        value = alert.threshold + (at - alert.created_at) / SECOND
+    else:
+        value_of = VALUES.get(alert.metric)
+        value = value_of(host) if value_of is not None and host is not None and host.sample is not None else None
+    moved_at = host.last_seen_at if host is not None and alert.metric != HOST_OFFLINE else at
+    if value is None:  # the newest sample does not have it: the last one that had is not known any more
+        value, moved_at = alert.current_value, alert.updated_at
+    rule = scene.rules.get(alert.metric)
+    return replace(
+        alert,
+        status="active",
+        current_value=value,
+        severity=severity_of(rule, value, alert.severity) if rule is not None else alert.severity,
+        updated_at=min(at, max(alert.created_at, moved_at or 0)),
+        resolved_at=None,
+        resolved_reason=None,
+    )
+
+
+def uplinks_of(hosts: Iterable[Known], hub: str) -> dict[str, str]:
+    """What each host hung from."""
+    return uplinks({one.hostname: (one.identity.tags or {}).get("uplink") for one in hosts if one.hostname != hub}, hub)
+
+
+def with_severities(hosts: Iterable[Host], alerts: Iterable[Alert]) -> list[Host]:
+    """The hosts, each with the worst of its alerts."""
+    by_host: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        by_host.setdefault(alert.hostname, []).append(alert)
+    return [
+        replace(host, severity=worst(iter(by_host[host.hostname]))) if host.hostname in by_host else host
+        for host in hosts
+    ]
+
+
+def with_hub(hosts: Sequence[Host], scene: Scene) -> list[Host]:
+    """The hub first; if nobody reported it, it shows the sum of its links."""
+    hub = next((host for host in hosts if host.role == Role.HUB), None)
+    if hub is None:
+        children = (host for host in hosts if host.uplink == scene.hub)
+        hub = Host(0, scene.hub, Role.HUB, ORIGIN, ip=scene.hub_ip, gauges=sum_of_links(children))
+    return [hub, *(host for host in hosts if host is not hub)]
+
+
+# ------------------------------------------------------------------ two moments
+
+# How much a metric must change to be told, in its own unit: what one would notice, not what a minute's noise is.
+THRESHOLDS: Mapping[str, float] = {
+    "cpuLoad": 20,
+    "memoryUsedPercent": 10,
+    "swapUsedPercent": 10,
+    "loadAverage": 2,
+    "cpuTemperature": 10,
+    "gpuTemperature": 10,
+    "rxGbps": 0.5,
+    "txGbps": 0.5,
+    "utilization": 0.2,
+    "fullestDiskPercent": 5,
+}
+
+
+def metrics_of(host: Host) -> dict[str, float | None]:
+    """A host's metrics by their names in the history."""
+    sample, rates = host.sample, host.rates
+    return {
+        "cpuLoad": sample.cpu_load if sample else None,
+        "memoryUsedPercent": sample.memory_used_percent if sample else None,
+        "swapUsedPercent": sample.swap_used_percent if sample else None,
+        "loadAverage": sample.load_average if sample else None,
+        "cpuTemperature": sample.cpu_temperature if sample else None,
+        "gpuTemperature": sample.gpu_temperature if sample else None,
+        "rxGbps": rates.rx_gbps if rates else None,
+        "txGbps": rates.tx_gbps if rates else None,
+        "utilization": clamped(host.utilization) if host.utilization is not None else None,
+        "fullestDiskPercent": sample.fullest_disk_percent if sample else None,
+    }
+
+
+def difference(before: Moment, after: Moment, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """What two moments have different: hosts that came, went, moved, changed status or a metric by over its threshold."""
+    old, new = ({host.hostname: host for host in moment.hosts} for moment in (before, after))
+    both = sorted(old.keys() & new.keys())
+    return {
+        "came": sorted(new.keys() - old.keys()),
+        "went": sorted(old.keys() - new.keys()),
+        "moved": [
+            change for name in both if (change := _change(name, _whereabouts(old[name]), _whereabouts(new[name])))
+        ],
+        "status": [change for name in both if (change := _change(name, old[name].status, new[name].status))],
+        "metrics": [change for name in both for change in _metric_changes(old[name], new[name], thresholds)],
+    }
+
+
+def _change(hostname: str, before: Any, after: Any) -> dict[str, Any] | None:
+    return {"hostname": hostname, "before": before, "after": after} if before != after else None
+
+
+def _whereabouts(host: Host) -> dict[str, Any]:
+    x, y, z = host.position
+    rack = host.sample.rack if host.sample is not None else None
+    return {"rack": rack, "uplink": host.uplink, "position": {"x": x, "y": y, "z": z}}
+
+
+def _metric_changes(old: Host, new: Host, thresholds: Mapping[str, float]) -> Iterable[dict[str, Any]]:
+    """The metrics that are known at both moments and differ by more than their threshold."""
+    before, after = metrics_of(old), metrics_of(new)
+    for name, threshold in thresholds.items():
+        was, now = before[name], after[name]
+        if was is not None and now is not None and abs(now - was) > threshold:
+            yield {"hostname": old.hostname, "metric": name, "before": was, "after": now, "change": now - was}
+
+
+# ------------------------------------------------------------------ a stretch of time
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The time from `start` to before `end`, cut into equal buckets. A bucket need not be a whole number of ms."""
+
+    start: Instant
+    end: Instant
+    buckets: int
+
+    @property
+    def width_ms(self) -> float:
+        return (self.end - self.start) / self.buckets
+
+    def bucket_of(self, at: Instant) -> int:
+        return (at - self.start) * self.buckets // (self.end - self.start)
+
+    def starts(self) -> list[Instant]:
+        """The first instant of each bucket."""
+        return [self.start - (self.start - self.end) * n // self.buckets for n in range(self.buckets)]
+
+
+class Level:
+    """A number that goes up and down along a stretch, and its mean in each bucket, weighted by time."""
+
+    def __init__(self, stretch: Stretch, at_start: int):
+        self._stretch, self._at_start = stretch, at_start
+        self._steps = [0] * stretch.buckets
+        self._moments = [0.0] * stretch.buckets  # sum of step x ms since the start
+
+    def step(self, bucket: int, by: int, ms_since_start: float) -> None:
+        """Steps in a bucket: by how much in all, and that times when."""
+        self._steps[bucket] += by
+        self._moments[bucket] += ms_since_start
+
+    def means(self) -> list[float]:
+        """The mean of each bucket: the level at its start, and each step for the rest of the bucket."""
+        width, found, level = self._stretch.width_ms, [], self._at_start
+        for n, (step, moment) in enumerate(zip(self._steps, self._moments, strict=True)):
+            found.append(level + (step * (n + 1) * width - moment) / width)
+            level += step
+        return found
+
+
+def presence(there: set[int], turns: Iterable[tuple[int, Instant, bool]], stretch: Stretch) -> Level:
+    """How many hosts are there, from those at the start and (host, instant, whether it is there from then on)."""
+    level, here = Level(stretch, len(there)), set(there)
+    for host_id, at, is_there in turns:
+        if is_there != (host_id in here):
+            level.step(stretch.bucket_of(at), 1 if is_there else -1, (1 if is_there else -1) * (at - stretch.start))
+            (here.add if is_there else here.discard)(host_id)
+    return level
+
+
+def active_in_each(at_start: int, fired: Sequence[int], resolved: Sequence[int]) -> list[int]:
+    """How many alerts were active at some time of each bucket: those that were open at its start, and those that fired."""
+    steps = (up - down for up, down in zip(fired, resolved, strict=True))
+    return [open_before + up for open_before, up in zip(accumulate(steps, initial=at_start), fired, strict=False)]

@@ -1,0 +1,29 @@
+"""REST: `/api/twin/diff` and `/api/timeline`. The twin of a moment is answered where the live one is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from mirror_stage.ego import ego
+from mirror_stage.http import Blueprint, json_response
+from mirror_stage.past.schemas import DiffQuery, DiffSchema, TimelineQuery, TimelineSchema
+
+blp = Blueprint("past", __name__, url_prefix="/api", description="The past of the twin")
+
+
+@blp.get("/twin/diff")
+@blp.arguments(DiffQuery, location="query")
+@blp.response(200, DiffSchema)
+def diff(query: dict[str, Any]) -> Response:
+    """What is different in the twin between two moments."""
+    return json_response(ego.past.diff(query["start"], query.get("end"), query["threshold"]))
+
+
+@blp.get("/timeline")
+@blp.arguments(TimelineQuery, location="query")
+@blp.response(200, TimelineSchema)
+def timeline(query: dict[str, Any]) -> Response:
+    """What happened when: alerts, commands and hosts online in equal buckets."""
+    return json_response(ego.past.timeline(query.get("start"), query.get("end"), query["buckets"]))

@@ -1,0 +1,354 @@
+"""Use cases of the past: the twin at a moment, the difference of two, the timeline of a stretch; and what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import gevent
+
+from mirror_stage.alerts import store as alert_store
+from mirror_stage.alerts.domain import HOST_OFFLINE, SEVERITIES, Alert
+from mirror_stage.alerts.schemas import AlertSchema
+from mirror_stage.clock import Clock
+from mirror_stage.commands import store as command_store
+from mirror_stage.commands.domain import CREATED, SUCCEEDED
+from mirror_stage.errors import Invalid
+from mirror_stage.history import store as history
+from mirror_stage.history import tiers
+from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Reading, Resolution
+from mirror_stage.instants import DAY, MINUTE, SECOND, Instant, to_text
+from mirror_stage.past.domain import (
+    THRESHOLDS,
+    Known,
+    Level,
+    Moment,
+    Scene,
+    Stretch,
+    active_in_each,
+    alert_as_it_was,
+    difference,
+    host_as_it_was,
+    presence,
+    silent_since,
+    uplinks_of,
+    with_hub,
+    with_severities,
+)
+from mirror_stage.storage.db import Storage
+from mirror_stage.twin import encode
+from mirror_stage.twin import store as twin_store
+from mirror_stage.twin.domain import CLOCK_SLACK
+
+WINDOW: Instant = MINUTE  # a host that is heard of within it is found by walking it; a silent one is sought alone
+UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a walk may go for what the rollups do not have yet
+CROWD = 100  # hosts that were last heard of in one minute: cheaper walked than sought, 60 seeks each
+SEEKS_MAX = 3  # buckets of a silent host that are looked into for a sample that had arrived
+SAVED_AFTER: Instant = 5 * SECOND  # a moment younger than this may not be in the tables yet
+DEFAULT_STRETCH: Instant = DAY
+YIELD_EVERY = 200
+PRUNED_AT_ONCE = 1_000
+
+Thing = TypeVar("Thing")
+_alert_schema = AlertSchema()
+
+
+class Past:
+    """Questions about moments that are over, answered from the tables by the functions that make the present."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        scene: Scene,
+        *,
+        kept_by_resolution: Mapping[str, Instant],
+        save: Callable[[], None],
+        twin_id: Callable[[], str],
+    ):
+        self._storage, self._clock, self._scene = storage, clock, scene
+        self._kept, self._save, self._twin_id = kept_by_resolution, save, twin_id
+
+    # ------------------------------------------------------------------ one moment
+
+    def moment(self, at: Instant, name: str = "at") -> Moment:
+        """The twin as EGO knew it at an instant. Raises Invalid for one that is yet to come."""
+        self._must_be_over(at, name)
+        known = [Known(*row) for row in self._storage.read(lambda tx: twin_store.identities_at(tx, at))]
+        stored = self._storage.read(lambda tx: alert_store.active_at(tx, at))
+        reach = self._storage.read(tiers.tiers)
+        resolution = finest(reach, self._kept, at, self._clock.now())
+        offline_by_host = {alert.hostname: alert for alert in stored if alert.metric == HOST_OFFLINE}
+        readings = Readings(self._storage, at, known, offline_by_host, reach).of(resolution)
+        known = [replace(one, reading=readings.get(one.identity.host_id)) for one in known]
+        return self._composed(at, resolution, known, stored)
+
+    def _composed(self, at: Instant, resolution: Resolution, known: list[Known], stored: list[Alert]) -> Moment:
+        scene = self._scene
+        alerts_by_host: dict[str, dict[str, Alert]] = {}
+        for alert in stored:
+            alerts_by_host.setdefault(alert.hostname, {})[alert.metric] = alert
+        uplink_of = uplinks_of(known, scene.hub)
+        hosts = [
+            host_as_it_was(one, alerts_by_host.get(one.hostname, {}), uplink_of.get(one.hostname), scene, at)
+            for one in politely(known)
+        ]
+        hosts_by_name = {host.hostname: host for host in hosts}
+        alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), scene, at) for alert in stored]
+        return Moment(at, resolution.name, with_hub(with_severities(hosts, alerts), scene), alerts)
+
+    def body(self, at: Instant) -> bytes:
+        """The snapshot of an instant, as the wire has it."""
+        moment = self.moment(at)
+        head = {"type": "twin-state", "twinId": self._twin_id()} | encode.head_of("past", 0, at)
+        head |= {"at": to_text(at), "resolution": moment.resolution}
+        head |= {"alerts": [_alert_schema.dump(alert) for alert in politely(moment.alerts)]}
+        return encode.snapshot(head, politely(moment.hosts), encode.Fragments(), with_slots=False)
+
+    def is_settled(self, at: Instant) -> bool:
+        """Whether nothing can change any more what is known of an instant, but the retention."""
+        return at < self._clock.now() - UNROLLED_MAX
+
+    # ------------------------------------------------------------------ two moments
+
+    def diff(self, start: Instant, end: Instant | None, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """What is different between two instants; `thresholds` replace the defaults of their metrics."""
+        end = self._clock.now() if end is None else end
+        _must_rise(start, end)
+        before, after = self.moment(start, "from"), self.moment(end, "to")
+        asked = {**THRESHOLDS, **thresholds}
+        return {
+            "from": to_text(start),
+            "to": to_text(end),
+            "resolutions": [before.resolution, after.resolution],
+            "thresholds": asked,
+        } | difference(before, after, asked)
+
+    # ------------------------------------------------------------------ a stretch of time
+
+    def timeline(self, start: Instant | None, end: Instant | None, buckets: int) -> dict[str, Any]:
+        """What happened in each of `buckets` equal parts of a stretch, the last day unless it is named."""
+        end = self._clock.now() if end is None else end
+        start = end - DEFAULT_STRETCH if start is None else start
+        self._must_be_over(end, "to")
+        _must_rise(start, end)
+        stretch = Stretch(start, end, buckets)
+        there = {row[2].host_id for row in self._storage.read(lambda tx: twin_store.identities_at(tx, start))}
+        turns = self._storage.read(lambda tx: twin_store.comings_and_goings(tx, start, end - 1))
+        alerts = self._storage.read(lambda tx: alert_store.counts_between(tx, start, end, buckets))
+        commands = self._storage.read(lambda tx: command_store.counts_between(tx, start, end, buckets))
+        online = (
+            present - silent
+            for present, silent in zip(
+                presence(there, turns, stretch).means(), _offline(alerts, stretch).means(), strict=True
+            )
+        )
+        return {
+            "from": to_text(start),
+            "to": to_text(end),
+            "bucketSeconds": stretch.width_ms / SECOND,
+            "t": [to_text(at) for at in stretch.starts()],
+            "alerts": _alerts_by_severity(alerts, buckets),
+            "commands": _commands(commands, buckets),
+            "hosts": {"online": [round(max(0.0, mean), 3) for mean in online]},
+        }
+
+    def prune(self) -> None:
+        """Forget what hosts were before the oldest tier, in small steps."""
+        edge = self._clock.now() - max(self._kept.values())
+        while self._storage.write(lambda tx: twin_store.prune_identities(tx, edge, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+            gevent.sleep(0)
+
+    def _must_be_over(self, at: Instant, name: str) -> None:
+        now = self._clock.now()
+        if at > now:
+            detail = f"{to_text(at)} is yet to come: it is {to_text(now)} here"
+            raise Invalid(f"{name}: {detail}", errors=[{"field": name, "message": detail}])
+        if at > now - SAVED_AFTER:
+            self._save()
+
+
+def politely(things: Iterable[Thing]) -> Iterator[Thing]:
+    """The same, while others get their turn now and then."""
+    for n, thing in enumerate(things, 1):
+        yield thing
+        if n % YIELD_EVERY == 0:
+            gevent.sleep(0)
+
+
+def finest(
+    reach: Mapping[str, tiers.Tier], kept_by_resolution: Mapping[str, Instant], at: Instant, now: Instant
+) -> Resolution:
+    """The finest tier that still has a moment; the coarsest answers for what is older than everything."""
+    for resolution in RESOLUTIONS[:-1]:
+        first = at - WINDOW - 2 * CLOCK_SLACK if resolution is RAW else at
+        if first >= max(reach[resolution.name].pruned_until * SECOND, now - kept_by_resolution[resolution.name]):
+            return resolution
+    return RESOLUTIONS[-1]
+
+
+def _must_rise(start: Instant, end: Instant) -> None:
+    if start >= end:
+        detail = f"{to_text(start)} is not before {to_text(end)}"
+        raise Invalid(f"from: {detail}", errors=[{"field": "from", "message": detail}])
+
+
+def _offline(alerts: Mapping[str, alert_store.Counts], stretch: Stretch) -> Level:
+    """How many hosts are offline, by the rule that says so."""
+    level = Level(stretch, sum(count for offline, _, _, count, _ in alerts["open"] if offline))
+    for name, sign in (("fired", 1), ("resolved", -1)):
+        for offline, _, bucket, count, since_start in alerts[name]:
+            if offline:
+                level.step(bucket, sign * count, sign * since_start)
+    return level
+
+
+def _alerts_by_severity(alerts: Mapping[str, alert_store.Counts], buckets: int) -> dict[str, dict[str, list[int]]]:
+    counted = {name: {severity: [0] * buckets for severity in SEVERITIES} for name in alerts}
+    for name, rows in alerts.items():
+        for _, severity, bucket, count, _ in rows:
+            counted[name][severity][bucket] += count
+    fired, resolved, was_open = counted["fired"], counted["resolved"], counted["open"]
+    active = {one: active_in_each(was_open[one][0], fired[one], resolved[one]) for one in SEVERITIES}
+    return {"fired": fired, "active": active, "resolved": resolved}
+
+
+def _commands(rows: Iterable[tuple[int, str, str, int]], buckets: int) -> dict[str, list[int]]:
+    counted = {name: [0] * buckets for name in ("created", "finished", "failed")}
+    for bucket, transition, status, count in rows:
+        if transition == CREATED.name:
+            counted["created"][bucket] += count
+        else:
+            counted["finished"][bucket] += count
+            counted["failed"][bucket] += count if status != SUCCEEDED else 0
+    return counted
+
+
+class Readings:
+    """What the history knows of each host at a moment, found with as little reading as its state allows."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        at: Instant,
+        known: Iterable[Known],
+        offline_by_host: Mapping[str, Alert],
+        reach: Mapping[str, tiers.Tier],
+    ):
+        self._storage, self._at, self._reach = storage, at, reach
+        self._identities = {one.identity.host_id: one.identity for one in known}
+        silences = {
+            one.identity.host_id: silent_since(offline_by_host[one.hostname]) + 2 * SECOND
+            for one in known
+            if one.hostname in offline_by_host
+        }
+        self._heard_until = {host_id: min(at, silences.get(host_id, at)) for host_id in self._identities}
+        self._found: dict[int, Reading] = {}
+
+    def of(self, resolution: Resolution) -> dict[int, Reading]:
+        """The reading of each host by its id, of this tier or, for what it has not, a coarser one."""
+        if resolution is RAW:
+            self._walk()
+            self._seek()
+        else:
+            before = {host_id: self._second(host_id) for host_id in self._identities}
+            for tier in ROLLUPS[ROLLUPS.index(resolution) :]:
+                self._take(self._buckets(tier, {one: before[one] for one in self._missing()}))
+        return self._found
+
+    def _missing(self) -> list[int]:
+        return [host_id for host_id in self._identities if host_id not in self._found]
+
+    def _take(self, readings: Iterable[Reading]) -> None:
+        self._found |= {reading.host_id: reading for reading in readings}
+
+    def _second(self, host_id: int) -> int:
+        """The second, by the host's clock, in which EGO last heard of it at the latest."""
+        return (self._heard_until[host_id] + self._identities[host_id].clock_offset) // SECOND
+
+    def _walk(self) -> None:
+        """Find all that were heard of within the last minute, and what the rollups do not have yet.
+
+        Hosts whose clocks agree are found in one walk.
+        """
+        by_offset: dict[int, list[int]] = {}
+        for host_id, identity in self._identities.items():
+            offset = identity.clock_offset
+            by_offset.setdefault(0 if abs(offset) <= CLOCK_SLACK else round(offset / CLOCK_SLACK), []).append(host_id)
+        done_until = self._reach[ROLLUPS[0].name].done_until * SECOND
+        for step, host_ids in by_offset.items():
+            ahead = step * CLOCK_SLACK
+            end = self._at + ahead + 2 * CLOCK_SLACK
+            self._between(host_ids, self._at - WINDOW, ahead, end)
+            not_rolled_up = done_until - ahead - 2 * CLOCK_SLACK
+            self._between(host_ids, max(not_rolled_up, self._at - UNROLLED_MAX), ahead, end)
+
+    def _between(self, host_ids: Iterable[int], arrived_from: Instant, ahead: Instant, end: Instant) -> None:
+        """Walk what arrived since an instant from hosts whose clocks are `ahead`, for those that are not found yet."""
+        first = arrived_from + ahead - 2 * CLOCK_SLACK
+        if first >= end:
+            return
+        by_arrival: dict[Instant, list[int]] = {}  # one group, and those few that came or whose clocks were set since
+        for host_id in host_ids:
+            if host_id not in self._found:
+                counts_from = max(arrived_from, self._identities[host_id].counts_from)
+                by_arrival.setdefault(counts_from, []).append(host_id)
+        for since, some in by_arrival.items():
+            self._take(self._walked(some, first // SECOND, end // SECOND, since))
+
+    def _walked(self, host_ids: Sequence[int], first: int, last: int, since: Instant) -> Sequence[Reading]:
+        return self._storage.read(
+            lambda tx: history.newest_between(tx, host_ids, first, last, arrived_from=since, at=self._at)
+        )
+
+    def _seek(self) -> None:
+        """Find the last sample of those that were silent: a rollup says in which minute it lies.
+
+        If nothing of that minute had arrived by then, it came in later, and an earlier minute is looked into.
+        """
+        minutes, quarters = ROLLUPS
+        slack = CLOCK_SLACK // SECOND
+        before = {host_id: self._second(host_id) + slack for host_id in self._missing()}
+        for _ in range(SEEKS_MAX):
+            if not before:
+                return
+            buckets = {reading.host_id: reading for reading in self._buckets(minutes, before)}
+            older = {host_id: second for host_id, second in before.items() if host_id not in buckets}
+            self._take(self._buckets(quarters, older))
+            kept_from = self._reach[RAW.name].pruned_until * SECOND
+            self._take(reading for reading in buckets.values() if reading.until <= kept_from)
+            minutes_of = {
+                host_id: reading.until // SECOND - minutes.seconds
+                for host_id, reading in buckets.items()
+                if host_id not in self._found
+            }
+            self._take(self._samples_in(minutes_of))
+            before = {one: start - 1 for one, start in minutes_of.items() if one not in self._found}
+
+    def _samples_in(self, minutes: Mapping[int, int]) -> list[Reading]:
+        """The newest sample of each host in its minute, by its first second. A crowd in one minute is found in one walk."""
+        crowds: dict[int, list[int]] = {}
+        for host_id, second in minutes.items():
+            identity = self._identities[host_id]
+            if not identity.counts_from and identity.clock_offset <= 0:
+                crowds.setdefault(second, []).append(host_id)
+        found: list[Reading] = []
+        alone = dict(minutes)
+        for second, host_ids in crowds.items():
+            if len(host_ids) >= CROWD:
+                found += self._walked(host_ids, second, second + MINUTE // SECOND - 1, 0)
+                for host_id in host_ids:
+                    del alone[host_id]
+        wanted = [(host_id, self._identities[host_id].counts_from, second) for host_id, second in alone.items()]
+        # the samples of a fast clock are ordered by arrival, so the newest may lie in the minute before
+        wanted += [(one, since, second - 60) for one, since, second in wanted if self._identities[one].clock_offset > 0]
+        if wanted:
+            found += self._storage.read(lambda tx: history.newest_in_minutes(tx, wanted, at=self._at))
+        return found
+
+    def _buckets(self, tier: Resolution, seconds: Mapping[int, int]) -> Sequence[Reading]:
+        if not seconds:
+            return ()
+        wanted = list(seconds.items())
+        return self._storage.read(lambda tx: history.newest_buckets(tx, tier, wanted))

@@ -1,0 +1,62 @@
+"""One EGO whose clock is set, on each kind of database, and the past that is asked of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
+
+from mirror_stage.alerts.domain import RULES
+from mirror_stage.config import Config
+from mirror_stage.past.domain import Scene
+from mirror_stage.past.service import Past
+from mirror_stage.storage.db import Base, Storage, engine_options
+from tests.builders import SetClock
+from tests.pipeline.conftest import Bench
+
+
+def past_of(bench: Bench) -> Past:
+    """The past of this EGO, wired as the application does it."""
+    twin = bench.twin
+    scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after, {rule.name: rule for rule in RULES})
+    clock: Any = bench.clock
+    pipeline = bench.pipeline
+    kept = Config().kept_by_resolution
+    twin_id = lambda: pipeline.frames.twin_id  # noqa: E731
+    return Past(bench.storage, clock, scene, kept_by_resolution=kept, save=pipeline.save, twin_id=twin_id)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """An open storage with the tables of all models."""
+    options: dict[str, Any] = {}
+    if request.param == "sqlite":
+        config = Config(testing=True)
+        options = {"poolclass": StaticPool}
+    else:
+        config = Config(db_url=request.getfixturevalue("postgresql").new_database())
+    engine = create_engine(config.database_url, **engine_options(config), **options)
+    storage = Storage(config)
+    storage.open(engine)
+    Base.metadata.create_all(engine)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def new_bench(storage: Storage) -> Callable[[], Bench]:
+    """Make an EGO with empty tables."""
+
+    def make() -> Bench:
+        storage.write(lambda tx: [tx.execute(table.delete()) for table in reversed(Base.metadata.sorted_tables)])
+        return Bench(storage, SetClock())
+
+    return make
+
+
+@pytest.fixture
+def bench(new_bench: Callable[[], Bench]) -> Bench:
+    return new_bench()
