@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror_stage import __version__, findings
@@ -53,13 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--scenario", choices=list(SCENARIOS), default="calm", help="default %(default)s")
     demo.set_defaults(run=_demo)
 
-    schema = commands.add_parser("db", help="the database's schema")
+    schema = commands.add_parser("db", help="the database: its schema, backups, figures")
     steps = schema.add_subparsers(title="commands", metavar="command", required=True)
     steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
     downgrade = steps.add_parser("downgrade", help="bring it to an older revision; what that cannot hold is lost")
     downgrade.add_argument("revision", nargs="?", default="-1", help="a revision, -1 for one step (default), base")
     downgrade.set_defaults(run=_db_downgrade)
     steps.add_parser("current", help="print its revision").set_defaults(run=_db_current)
+
+    backup = steps.add_parser("backup", help="write all of it into a file, while EGO runs")
+    backup.add_argument("file", type=Path, help="the file to write")
+    backup.add_argument("--force", action="store_true", help="replace the file if it is there")
+    backup.set_defaults(run=_db_backup)
+    restore = steps.add_parser("restore", help="put a backup in its place; EGO must not run")
+    restore.add_argument("file", type=Path, help="what `backup` has written")
+    restore.add_argument("--force", action="store_true", help="replace the data that are there: they are lost")
+    restore.set_defaults(run=_db_restore)
+    stats = steps.add_parser("stats", help="print sizes, rows, and how far each tier of the history reaches")
+    stats.add_argument("--json", action="store_true", help="print them as JSON")
+    stats.set_defaults(run=_db_stats)
 
     doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -118,17 +132,89 @@ def _db_current(_chosen: argparse.Namespace) -> int:
     return _on_database(lambda app: print(migrate.current(app) or "empty"))
 
 
+def _db_backup(chosen: argparse.Namespace) -> int:
+    from mirror_stage.serving import read_settings
+    from mirror_stage.storage import backup
+
+    def step(_app: Flask) -> None:
+        backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
+        _tell("")
+        print(f"{chosen.file}: {backup.size(chosen.file.stat().st_size)}")
+
+    return _on_database(step)
+
+
+def _db_restore(chosen: argparse.Namespace) -> int:
+    """Check the file, own the database, replace it, bring its schema up to date."""
+    from mirror_stage.errors import Conflict
+    from mirror_stage.storage import backup, migrate
+    from mirror_stage.storage.db import db
+
+    def step(app: Flask) -> None:
+        ego = app.extensions["mirror_stage"]
+        revision = backup.check(ego.config, chosen.file, migrate.revisions(), _tell)
+        with app.app_context():
+            if not ego.owner.take(db.engine):
+                raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
+            try:
+                empty = partial(migrate.downgrade, app, "base")
+                backup.restore(ego.config, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
+                _tell(f"bringing the schema from {revision} to {migrate.head()}")
+                migrate.upgrade(app)
+            finally:
+                ego.owner.release()
+                backup.give_to_owner_of_folder(ego.config)
+        _tell("")
+        print(f"{chosen.file} is restored; schema {migrate.head()}")
+
+    return _on_database(step)
+
+
+def _db_stats(chosen: argparse.Namespace) -> int:
+    from mirror_stage.errors import Invalid
+    from mirror_stage.history.domain import RESOLUTIONS
+    from mirror_stage.storage import migrate, stats
+    from mirror_stage.storage.db import db, translated
+
+    def step(app: Flask) -> None:
+        settings = app.extensions["mirror_stage"].config
+        if not settings.is_postgresql and not settings.sqlite_path.exists():
+            raise Invalid(f"there is no database {settings.sqlite_path} yet; see MIRROR_STAGE_SQLITE_PATH")
+        revision = migrate.current(app)
+        tiers = [(resolution.name, resolution.table) for resolution in RESOLUTIONS]
+        _tell("reading every table")
+        with app.app_context(), translated(), db.engine.connect() as connection:
+            reader = connection.execution_options(reading=True)  # EGO goes on writing
+            found = stats.gather(reader, settings, revision, tiers)
+        _tell("")
+        print(stats.to_json(found) if chosen.json else stats.to_text(found))
+
+    return _on_database(step)
+
+
+def _tell(progress: str) -> None:
+    """Show how far a long work has come, in place; only to a person."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
+
+
 def _on_database(step: Callable[[Flask], object]) -> int:
     """Do one step with an application whose storage is closed."""
     from mirror_stage.app import create_app
-    from mirror_stage.errors import Problem
+    from mirror_stage.errors import Conflict, Invalid, Problem
     from mirror_stage.serving import read_settings
 
     app = create_app(read_settings(), open_storage=False)
     try:
         step(app)
+    except Invalid as why:
+        return _say(why.detail, 2)
+    except Conflict as why:
+        return _say(why.detail, 1)
     except Problem as why:
         return _say(f"{why.detail}; mirror-stage doctor may know more", 1)
+    except OSError as why:
+        return _say(f"{why.filename}: {why.strerror}", 1)
     finally:
         app.extensions["mirror_stage"].storage.close()
     return 0

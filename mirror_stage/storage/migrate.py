@@ -53,6 +53,11 @@ def head() -> str | None:
     return _head()
 
 
+def revisions() -> list[str]:
+    """Every revision that this version knows."""
+    return [script.revision for script in ScriptDirectory(_directory()).walk_revisions()]
+
+
 def _current() -> str | None:
     with db.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()

@@ -35,7 +35,7 @@ MAY_FLASK = {
     "scheduler",
 }
 MAY_FLASK_FILES = {"routes", "sockets", "db", "migrate"}
-MAY_SQL_FILES = {"models", "store", "tiers", "series", "db", "rows", "timescale", "migrate", "owner", "doctor"}
+MAY_SQL_FILES = {"models", "store", "tiers", "series", "db", "rows", "timescale", "migrate", "stats", "owner", "doctor"}
 ONLY_STANDARD = {"sqlalchemy", "gevent", "flask", "marshmallow", "msgspec", "orjson", "psutil", "redis", "requests"}
 
 

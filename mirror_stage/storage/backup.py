@@ -1,0 +1,308 @@
+"""A copy of the whole database while EGO uses it, and the way back: a file of SQLite, or pg_dump's custom format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psycopg
+from psycopg import conninfo
+
+from mirror_stage.config import Config
+from mirror_stage.errors import Conflict, Invalid, Unavailable
+
+SQLITE_HEADER, POSTGRESQL_HEADER = b"SQLite format 3\0", b"PGDMP"
+PAGES_AT_ONCE = 2_000
+REVISIONS, TIMESCALE = "alembic_version", "timescaledb"
+
+Tell = Callable[[str], None]  # shows how far a long work has come
+
+
+def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> None:
+    """Write the database into `file`, whole or not at all, for its owner's eyes only: all that was acknowledged is in it.
+
+    Raises Invalid if the file is there and `force` is not given, Unavailable if the database or the disk fails.
+    """
+    if file.exists() and not force:
+        raise Invalid(f"{file} exists already; name another file, or say --force")
+    if not file.absolute().parent.is_dir():
+        raise Invalid(f"there is no folder {file.absolute().parent}")
+    _must_be_another(config, file)
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # it has every command and its output
+        (_dump if config.is_postgresql else _copy)(config, partial, tell)
+        _settle(partial, file)
+    except OSError as error:
+        raise Unavailable(f"{file} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def check(config: Config, file: Path, known_revisions: Sequence[str], tell: Tell) -> str:
+    """The schema revision of a backup that is whole and of this kind of database. Raises Invalid with what is wrong."""
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(len(SQLITE_HEADER))
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror or error}") from error
+    _must_be_another(config, file)
+    is_dump, is_copy = header.startswith(POSTGRESQL_HEADER), header == SQLITE_HEADER
+    if not (is_dump or is_copy):
+        raise Invalid(f"{file} is no backup: it begins like neither of the two kinds")
+    if is_dump != config.is_postgresql:
+        kinds = ("PostgreSQL", "SQLite") if is_dump else ("SQLite", "PostgreSQL")
+        raise Invalid(f"{file} is a backup of {kinds[0]}, and the settings name {kinds[1]}: see MIRROR_STAGE_DB_URL")
+    tell(f"checking {file}")
+    revision = _revision_of_dump(config, file) if is_dump else _revision_of_copy(file)
+    if revision not in known_revisions:
+        raise Invalid(f"{file} has schema {revision}, which this version does not know; restore it with a newer one")
+    return revision
+
+
+def _must_be_another(config: Config, file: Path) -> None:
+    """Raise Invalid if a file is the database itself: it would be replaced under the feet of whoever uses it."""
+    path = config.sqlite_path
+    if not config.is_postgresql and file.exists() and path.exists() and file.samefile(path):
+        raise Invalid(f"{file} is the database itself; name another file")
+
+
+def restore(config: Config, file: Path, *, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
+    """Put a checked backup in the database's place. The caller owns the database, so that no EGO uses it.
+
+    Raises Conflict over existing data unless `force` is given: then they are gone. `take_away` empties the schema.
+    """
+    if config.is_postgresql:
+        _restore_dump(config, file, force, take_away, tell)
+    else:
+        _restore_copy(config, file, force, tell)
+
+
+def has_data(config: Config) -> bool:
+    """Whether an EGO has ever used the database."""
+    if config.is_postgresql:
+        with _connected(config) as connection:
+            return bool(connection.execute("SELECT to_regclass(%s) IS NOT NULL", (REVISIONS,)).fetchone()[0])  # type: ignore[index]
+    path = config.sqlite_path
+    return path.exists() and path.stat().st_size > 0
+
+
+# ------------------------------------------------------------------ SQLite
+
+
+def _copy(config: Config, partial: Path, tell: Tell) -> None:
+    """Copy page by page what one read transaction sees: EGO goes on writing, and what it writes is not in the copy."""
+    path = config.sqlite_path.absolute()
+    if not path.exists():
+        raise Invalid(f"there is no database {path} yet; see MIRROR_STAGE_SQLITE_PATH")
+
+    def progress(_status: int, left: int, total: int) -> None:
+        tell(f"{100 * (total - left) // max(1, total)} % of {size(total * page_bytes)}")
+
+    with _sqlite(f"{path.as_uri()}?mode=rw") as source, _sqlite(str(partial)) as target:
+        page_bytes = source.execute("PRAGMA page_size").fetchone()[0]
+        # Without a transaction of ours every commit of EGO would start the copy anew, and under load it would never end.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        source.backup(target, pages=PAGES_AT_ONCE, progress=progress)
+        source.execute("ROLLBACK")
+        target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+
+
+def _revision_of_copy(file: Path) -> str:
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise Invalid(f"{file} has a log beside it, so a part is missing: make the copy with mirror-stage db backup")
+    try:
+        with _sqlite(f"{file.absolute().as_uri()}?mode=ro&immutable=1") as copy:
+            found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if found != "ok":
+                raise Invalid(f"{file} is damaged: {found}")
+            return str(copy.execute(f"SELECT version_num FROM {REVISIONS}").fetchone()[0])
+    except (Unavailable, sqlite3.Error, TypeError) as error:
+        raise Invalid(f"{file} is no backup of EGO: {error}") from error
+
+
+def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
+    path = config.sqlite_path.absolute()
+    if has_data(config) and not force:
+        raise Conflict(f"{path} has data already; move it away, or say --force to replace it")
+    partial = path.with_name(f"{path.name}.restoring")
+    try:
+        tell(f"copying {size(file.stat().st_size)}")
+        shutil.copyfile(file, partial)
+        partial.chmod(0o600)
+        for log in ("-wal", "-shm"):  # first: a log that outlived its file would be played into the new one
+            path.with_name(path.name + log).unlink(missing_ok=True)
+        _settle(partial, path)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def give_to_owner_of_folder(config: Config) -> None:
+    """Let EGO's user have what root made for it: SQLite's file, and the locks beside it."""
+    path = config.sqlite_path.absolute()
+    if os.geteuid() == 0 and not config.is_postgresql and path.exists():
+        folder = path.parent.stat()
+        for suffix in ("", "-wal", "-shm", ".owner.lock", ".migration.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(path.with_name(path.name + suffix), folder.st_uid, folder.st_gid)
+
+
+@contextlib.contextmanager
+def _sqlite(name: str) -> Iterator[sqlite3.Connection]:
+    """A connection, closed afterwards. Raises Unavailable for what the database cannot do."""
+    connection = sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None, timeout=10)
+    try:
+        with contextlib.closing(connection):
+            yield connection
+    except sqlite3.Error as error:
+        raise Unavailable(f"SQLite cannot do that: {error}") from error
+
+
+def _settle(partial: Path, file: Path) -> None:
+    """Let a finished file take its name, so that it is there whole even if the power fails now."""
+    for path, flags in ((partial, os.O_RDWR), (file.absolute().parent, os.O_RDONLY)):
+        if path != partial:
+            partial.replace(file)
+        descriptor = os.open(path, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# ------------------------------------------------------------------ PostgreSQL
+
+
+def _dump(config: Config, partial: Path, tell: Tell) -> None:
+    with _connected(config) as connection:
+        major = connection.info.server_version // 10_000
+    program = program_of("pg_dump", major)
+    tell(f"pg_dump writes {partial}")
+    _run(config, [program, "--format=custom", "--no-owner", "--no-privileges", f"--file={partial}"])
+
+
+def _revision_of_dump(config: Config, file: Path) -> str:
+    """Reads the whole dump once, so that a damaged one is known before anything is replaced."""
+    with _connected(config) as connection:
+        program = program_of("pg_restore", connection.info.server_version // 10_000)
+    try:
+        _run(config, [program, "--file=/dev/null", str(file)], connects=False)
+        told = _run(config, [program, "--data-only", f"--table={REVISIONS}", "--file=-", str(file)], connects=False)
+    except Unavailable as why:
+        raise Invalid(f"{file} cannot be read: {why.detail}") from why
+    lines = told.splitlines()
+    copied = next((n for n, line in enumerate(lines) if line.startswith("COPY ")), None)
+    if copied is None:
+        raise Invalid(f"{file} is no backup of EGO: it has no schema revision")
+    return lines[copied + 1].strip()
+
+
+def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
+    if has_data(config):
+        if not force:
+            raise Conflict("the database has data already; name an empty one, or say --force to replace them")
+        tell("removing what is there")
+        take_away()
+    with _connected(config) as connection:
+        program = program_of("pg_restore", connection.info.server_version // 10_000)
+        connection.execute(f"DROP TABLE IF EXISTS {REVISIONS}")  # type: ignore[call-overload]
+    contents = _run(config, [program, "--list", str(file)], connects=False)
+    into = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={_target(config)}"]
+    with _timescale(config) if f" EXTENSION - {TIMESCALE}" in contents else contextlib.nullcontext():
+        tell("pg_restore reads the backup")
+        _run(config, [program, *into, str(file)])
+
+
+@contextlib.contextmanager
+def _timescale(config: Config) -> Iterator[None]:
+    """While this lasts TimescaleDB, made anew, lets its catalogue be written. It is new to each step's connection."""
+    steps = (
+        f"DROP EXTENSION IF EXISTS {TIMESCALE} CASCADE",
+        f"CREATE EXTENSION {TIMESCALE}",
+        "SELECT timescaledb_pre_restore()",
+    )
+    for step in steps:
+        with _connected(config) as connection:
+            connection.execute(step)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        with _connected(config) as connection:
+            connection.execute("SELECT timescaledb_post_restore()")
+
+
+def program_of(name: str, major: int) -> str:
+    """The path of one of PostgreSQL's programs, of the server's version or newer. Raises Unavailable, saying what to install."""
+    candidates = [f"/usr/lib/postgresql/{major}/bin/{name}", shutil.which(name)]
+    seen = ""
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            said = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False).stdout
+            digits = "".join(part for part in said.split()[2:3]).partition(".")[0]
+            if digits.isdigit() and int(digits) >= major:
+                return candidate
+            seen = f"; {candidate} is of version {digits or 'unknown'}"
+    raise Unavailable(
+        f"the server is PostgreSQL {major}, and {name} of that version or newer is not here{seen}: "
+        f"apt install postgresql-client-{major}"
+    )
+
+
+def _run(config: Config, command: list[str], *, connects: bool = True) -> str:
+    """What a program of PostgreSQL's prints. The password goes through its environment: a command line is no secret."""
+    environment = dict(os.environ)
+    if connects:
+        known = conninfo.conninfo_to_dict(_url(config))
+        if known.get("password"):
+            environment["PGPASSWORD"] = str(known["password"])
+        if command[0].endswith("pg_dump"):
+            command = [*command, f"--dbname={_target(config)}"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if ended.returncode != 0:
+        lines = [line for line in ended.stderr.strip().splitlines() if line.strip()]
+        raise Unavailable(f"{Path(command[0]).name} failed: {lines[0] if lines else f'status {ended.returncode}'}")
+    return ended.stdout
+
+
+def _url(config: Config) -> str:
+    assert config.db_url is not None
+    url = "postgresql://" + config.db_url.split("://", 1)[1]
+    return conninfo.make_conninfo(url, **({"sslmode": "require"} if config.db_ssl else {}))
+
+
+def _target(config: Config) -> str:
+    """Where the database is, without the password."""
+    known = conninfo.conninfo_to_dict(_url(config))
+    return conninfo.make_conninfo("", **{name: value for name, value in known.items() if name != "password"})
+
+
+@contextlib.contextmanager
+def _connected(config: Config) -> Iterator[psycopg.Connection]:
+    try:
+        with psycopg.connect(_url(config), autocommit=True, connect_timeout=5) as connection:
+            yield connection
+    except psycopg.Error as error:
+        what = "does not answer" if isinstance(error, psycopg.OperationalError) else "refuses"
+        raise Unavailable(f"the database {what}: {str(error).strip().splitlines()[0]}") from error
+
+
+def size(count: int) -> str:
+    """A number of bytes, for people."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
