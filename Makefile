@@ -30,6 +30,7 @@ check: .venv/.dev  ## everything that must hold before a commit
 
 bench-history: .venv/.dev  ## a year of 50 hosts in both databases: bytes, and milliseconds a question; minutes
 	$(BIN)/python -m tests.benchmarks.history $(ARGS)
+	$(BIN)/python -m tests.benchmarks.moments
 
 format: .venv/.dev  ## write the code in its form
 	$(BIN)/ruff format .
