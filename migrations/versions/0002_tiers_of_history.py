@@ -176,3 +176,5 @@ def downgrade() -> None:
         op.execute("ALTER TABLE host_metric_samples SET (timescaledb.compress = false)")
     op.drop_column("host_metric_samples", "rx_gbps")
     op.drop_column("host_metric_samples", "tx_gbps")
+    if connection.dialect.name == "postgresql":
+        op.execute("DROP FUNCTION IF EXISTS ego_now_seconds()")  # the hypertable's clock
