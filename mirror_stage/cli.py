@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(chosen.run(chosen))
     except BadSetting as error:
         return _say(str(error), 2)
+    except BrokenPipeError:  # whoever read has read enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,8 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("db", help="the database: its schema, backups, figures")
     steps = schema.add_subparsers(title="commands", metavar="command", required=True)
     steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
-    downgrade = steps.add_parser("downgrade", help="bring it to an older revision; what that cannot hold is lost")
-    downgrade.add_argument("revision", nargs="?", default="-1", help="a revision, -1 for one step (default), base")
+    downgrade = steps.add_parser("downgrade", help="bring it to an older revision; EGO must not run")
+    downgrade.add_argument("revision", help="a revision, -1 for one step, base for an empty database")
+    downgrade.add_argument("--force", action="store_true", help="do it: what the older schema cannot hold is lost")
     downgrade.set_defaults(run=_db_downgrade)
     steps.add_parser("current", help="print its revision").set_defaults(run=_db_current)
 
@@ -89,6 +94,7 @@ def _serve(chosen: argparse.Namespace) -> int:
         os.environ["MIRROR_STAGE_BIND"] = chosen.bind
     from mirror_stage import doctor, logs, serving
     from mirror_stage.shipped import path_of
+    from mirror_stage.storage import migrate
 
     settings = serving.read_settings()
     address = serving.listen_address(settings)
@@ -99,9 +105,11 @@ def _serve(chosen: argparse.Namespace) -> int:
     if reason:
         return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
     logs.configure(settings.log_level)
-    if _db_upgrade(chosen) != 0 and not settings.is_postgresql:
-        return 1  # a server may come back, and the worker goes on asking; a file that cannot be written stays so
-    print(f"MIRROR STAGE EGO: http://{address} (Ctrl-C ends it)")
+    if _on_database(migrate.upgrade) != 0:
+        if not settings.is_postgresql:
+            return 1  # a server may come back; a file that cannot be written stays so
+        _say("EGO starts all the same, and goes on asking for its database", 0)
+    print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'http://{address}'} (Ctrl-C ends it)")
     gunicorn = ["-m", "gunicorn", "--config", str(path_of("gunicorn.conf.py"))]
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
     sys.stdout.flush()
@@ -117,13 +125,42 @@ def _demo(chosen: argparse.Namespace) -> int:
 def _db_upgrade(_chosen: argparse.Namespace) -> int:
     from mirror_stage.storage import migrate
 
-    return _on_database(migrate.upgrade)
+    def step(app: Flask) -> None:
+        migrate.upgrade(app)
+        print(f"schema {migrate.current(app)}")
+
+    return _on_database(step)
 
 
 def _db_downgrade(chosen: argparse.Namespace) -> int:
+    from mirror_stage.errors import Invalid
     from mirror_stage.storage import migrate
 
-    return _on_database(lambda app: migrate.downgrade(app, chosen.revision))
+    def step(app: Flask) -> None:
+        if not chosen.force:
+            raise Invalid(
+                "what the older schema cannot hold is lost: `mirror-stage db backup FILE` first, then --force"
+            )
+        with app.app_context(), _owned(app):
+            migrate.downgrade(app, chosen.revision)
+        print(f"schema {migrate.current(app) or 'empty'}")
+
+    return _on_database(step)
+
+
+@contextmanager
+def _owned(app: Flask) -> Iterator[None]:
+    """While this lasts the database is nobody else's. Raises Conflict if an EGO uses it."""
+    from mirror_stage.errors import Conflict
+    from mirror_stage.storage.db import db
+
+    ego = app.extensions["mirror_stage"]
+    if not ego.owner.take(db.engine):
+        raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
+    try:
+        yield
+    finally:
+        ego.owner.release()
 
 
 def _db_current(_chosen: argparse.Namespace) -> int:
@@ -146,23 +183,18 @@ def _db_backup(chosen: argparse.Namespace) -> int:
 
 def _db_restore(chosen: argparse.Namespace) -> int:
     """Check the file, own the database, replace it, bring its schema up to date."""
-    from mirror_stage.errors import Conflict
     from mirror_stage.storage import backup, migrate
-    from mirror_stage.storage.db import db
 
     def step(app: Flask) -> None:
         ego = app.extensions["mirror_stage"]
         revision = backup.check(ego.config, chosen.file, migrate.revisions(), _tell)
-        with app.app_context():
-            if not ego.owner.take(db.engine):
-                raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
+        with app.app_context(), _owned(app):
             try:
                 empty = partial(migrate.downgrade, app, "base")
                 backup.restore(ego.config, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
                 _tell(f"bringing the schema from {revision} to {migrate.head()}")
                 migrate.upgrade(app)
             finally:
-                ego.owner.release()
                 backup.give_to_owner_of_folder(ego.config)
         _tell("")
         print(f"{chosen.file} is restored; schema {migrate.head()}")
@@ -212,7 +244,9 @@ def _on_database(step: Callable[[Flask], object]) -> int:
     except Conflict as why:
         return _say(why.detail, 1)
     except Problem as why:
-        return _say(f"{why.detail}; mirror-stage doctor may know more", 1)
+        settings = app.extensions["mirror_stage"].config
+        where = "MIRROR_STAGE_DB_URL" if settings.is_postgresql else f"MIRROR_STAGE_SQLITE_PATH: {settings.sqlite_path}"
+        return _say(f"{where}: {why.detail}; mirror-stage doctor may know more", 1)
     except OSError as why:
         return _say(f"{why.filename}: {why.strerror}", 1)
     finally:

@@ -187,7 +187,9 @@ def test_a_backup_overwrites_nothing_by_accident(idle: EgoServer) -> None:
 
 def test_an_older_backup_is_brought_up_to_date(idle: EgoServer) -> None:
     file = idle.folder / "ego.backup"
-    assert run(idle, "downgrade", "0001").returncode == 0
+    refused = run(idle, "downgrade", "0001")
+    assert (refused.returncode, "--force" in refused.stderr) == (2, True)
+    assert run(idle, "downgrade", "0001", "--force").stdout == "schema 0001\n"
     assert run(idle, "backup", str(file), "--force").returncode == 0
     assert run(idle, "restore", str(file), "--force").returncode == 0
     assert run(idle, "current").stdout.strip() != "0001"
