@@ -92,7 +92,8 @@ def _sample(known: Known) -> Sample:
         "memory_total_bytes": identity.memory_total_bytes,
         "net_capacity_gbps": identity.net_capacity_gbps,
     }
-    return Sample(**(unknown | described | dict(values)))
+    knows_clock = "reported_at" in values  # a bucket does not: then it says nothing about a skew either
+    return Sample(**(unknown | described | dict(values)), is_newest_of_request=knows_clock)
 
 
 def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant | None:

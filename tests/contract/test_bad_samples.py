@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import make_sample, unique_hostname
-from tests.contract.wire import assert_problem, post
+from tests.contract.wire import ago, assert_problem, post
 from tests.servers import EgoServer
 
 # name: (the field that is blamed, what is wrong: members as JSON text). JSON text, because Python cannot say all of it.
@@ -99,7 +99,7 @@ def test_one_bad_sample_among_a_hundred_is_named_and_the_rest_waits_or_goes(
     ego: EgoServer, field: str, wrong: dict[str, str]
 ) -> None:
     hostname, place = unique_hostname("fleet"), 1 + len(field) * 7 % 98
-    good = [make_sample(hostname, at=f"2026-03-01T12:{n // 60:02d}:{n % 60:02d}Z") for n in range(99)]
+    good = [make_sample(hostname, at=ago(200 - n)) for n in range(99)]
     rows = [json.dumps(sample) for sample in good]
     rows.insert(place, as_json(make_sample(hostname), wrong) if wrong else '"a sample"')
     body = ('{"samples": [%s]}' % ", ".join(rows)).encode()

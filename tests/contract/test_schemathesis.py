@@ -96,7 +96,7 @@ def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, met
         case.validate_response(answer, checks=CHECKS)
 
     check()
-    if kind == "sqlite" and method != "POST":  # a generated body is seldom a valid one
+    if kind == "sqlite" and method != "POST" and path != "/api/history":  # what it needs no generator finds
         assert any(code < 400 for code in codes), codes  # it did not only knock
 
 

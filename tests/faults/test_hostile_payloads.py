@@ -19,6 +19,7 @@ import pytest
 
 from mirror_stage.serving import DRAIN_BYTES
 from tests.builders import make_sample
+from tests.contract.wire import ago
 from tests.faults import percentile, print_figures, short_and_full
 from tests.faults.load import Probe
 from tests.servers import EgoServer
@@ -314,7 +315,7 @@ def warm_up(ego: EgoServer) -> int:
     """The memory of an EGO that has seen large, good requests."""
     for number in range(5):
         filler = {"tags": {f"tag-{n}": "x" * 30 for n in range(60)}}
-        large = [make_sample(f"warm-{n:03d}", at=f"2025-11-01T00:00:{number:02d}Z", **filler) for n in range(1_000)]
+        large = [make_sample(f"warm-{n:03d}", at=ago(100 - number), **filler) for n in range(1_000)]
         assert ego.post_samples(*large).status_code == 202
     return ego.rss_bytes()
 
