@@ -11,6 +11,7 @@ from mirror_stage.ego import ego
 from mirror_stage.health.schemas import InfoSchema, ReadySchema
 from mirror_stage.health.service import NEEDED, checks
 from mirror_stage.http import Blueprint, json_response
+from mirror_stage.hud.build import BUILD
 
 blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO lives and what it is")
 
@@ -41,7 +42,7 @@ def info() -> dict[str, Any]:
     config = ego.config
     return {
         "version": __version__,
-        "build": __version__,
+        "build": f"{__version__}+{BUILD.id}" if BUILD.id else __version__,
         "twinId": ego.pipeline.frames.twin_id,
         "features": FEATURES,
         "hub": config.hub_hostname,

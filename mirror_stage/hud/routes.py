@@ -1,26 +1,83 @@
-"""`/`: a small page of our own, and its two static files. It works without the HUD that will stand here."""
+"""`/`: the HUD as Vite built it, and `/plain`: the table of hosts without it, for who has no build or no JavaScript."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, redirect, render_template, request, send_file, send_from_directory
+from werkzeug.wrappers import Response as AnyResponse
 
 from mirror_stage.ego import ego
+from mirror_stage.errors import NotFound
+from mirror_stage.hud.build import BUILD, File
 from mirror_stage.twin.encode import host_entry
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_WALLS = "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HUD_POLICY = f"default-src 'self'; img-src 'self' data:; {_WALLS}"
+PLAIN_POLICY = f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; {_WALLS}"
+ONE_YEAR_SECONDS = 31_536_000
 
-blp = Blueprint("hud", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+blp = Blueprint("hud", __name__, template_folder="plain")
 
 
 @blp.get("/")
-def index() -> Response:
+def index() -> AnyResponse:
+    """The HUD; the plain page where it is not built."""
+    page = BUILD.file("index.html", request.accept_encodings)
+    if page is None:
+        return redirect("plain", 303)
+    response = _sent(page)
+    response.headers["Content-Security-Policy"] = HUD_POLICY
+    return response
+
+
+@blp.get("/assets/<name>")
+def asset(name: str) -> Response:
+    """A part of the HUD whose name holds the hash of its content: it never changes."""
+    response = _sent(_found(f"assets/{name}"))
+    response.headers["Cache-Control"] = f"public, max-age={ONE_YEAR_SECONDS}, immutable"
+    return response
+
+
+@blp.get("/icon.svg", endpoint="icon")
+@blp.get("/THIRD_PARTY_LICENSES.txt", endpoint="licences")
+def document() -> Response:
+    """What stands beside the HUD's page under a name of its own."""
+    return _sent(_found(request.path.removeprefix("/")))
+
+
+@blp.get("/plain")
+def plain() -> Response:
     """The table of hosts, as they are now; a script keeps it so."""
     frames = ego.pipeline.shown()
     hosts = [host_entry(host) for host in frames.hosts()]
-    response = Response(render_template("index.html", hosts=hosts, twin_id=frames.twin_id))
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response = Response(render_template("page.html", hosts=hosts, twin_id=frames.twin_id, has_hud=BUILD.is_there))
+    response.headers["Content-Security-Policy"] = PLAIN_POLICY
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blp.get("/plain/<name>")
+def plain_part(name: str) -> Response:
+    """Style, script and icon of the plain page."""
+    if name == "page.html":
+        raise NotFound("/plain/page.html is a template; its page is /plain")
+    return send_from_directory(blp.root_path + "/plain", name, max_age=0)
+
+
+def _found(name: str) -> File:
+    file = BUILD.file(name, request.accept_encodings)
+    if file is None:
+        raise NotFound(f"there is no {name} in this build of the HUD; reload the page")
+    return file
+
+
+def _sent(file: File) -> Response:
+    """A file of the build, to be asked for again each time unless the caller says otherwise."""
+    response = send_file(file.path, mimetype=file.mimetype, conditional=True, etag=True, max_age=0)
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers.remove(
+        "Content-Disposition"
+    )  # it is a part of a page, and the name of the packed file is nobody's
+    response.vary.add("Accept-Encoding")
+    if file.encoding:
+        response.headers["Content-Encoding"] = file.encoding
     return response

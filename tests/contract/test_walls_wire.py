@@ -170,4 +170,4 @@ def test_every_answer_tells_browsers_to_be_careful(ego: EgoServer) -> None:
         answer = ego.get(path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
-    assert "default-src 'none'" in ego.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in ego.get("/plain").headers["Content-Security-Policy"]

@@ -1,0 +1,93 @@
+/** Values as people read them, in one language. Pure: `index.svelte.ts` holds the language. */
+
+import type { Dictionary } from './en';
+
+/** Shown for what is not known: never an invented number. */
+export const UNKNOWN = '–';
+
+export interface Format {
+  /** 42.5; `digits` after the point, always that many */
+  number(value: number | null | undefined, digits?: number): string;
+  /** 42.5 % of a value from 0 to 100 */
+  percent(value: number | null | undefined, digits?: number): string;
+  /** 42 % of a value from 0 to 1 */
+  ratio(value: number | null | undefined): string;
+  celsius(value: number | null | undefined): string;
+  /** A rate given in Gbit/s, in the unit that suits it and the person's choice of bits or bytes */
+  rate(gbps: number | null | undefined): string;
+  /** Binary multiples: 15.6 GiB */
+  bytes(value: number | null | undefined): string;
+  /** A length of time in its two largest units: 3 d 4 h */
+  duration(seconds: number | null | undefined): string;
+  /** A length of time in its largest unit, for ages: 12 s, 3 min */
+  age(seconds: number | null | undefined): string;
+  /** 14:03:27 */
+  time(at: number | string | null | undefined): string;
+  /** 24 Nov, 14:03:27 */
+  dateTime(at: number | string | null | undefined): string;
+}
+
+const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+const RATE_UNITS = { bits: ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s'], bytes: ['B/s', 'kB/s', 'MB/s', 'GB/s', 'TB/s'] };
+
+export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'bytes'): Format {
+  const byDigits = new Map<number, Intl.NumberFormat>();
+  const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+  const calendar = new Intl.DateTimeFormat(language, {
+    month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
+  });
+
+  function number(value: number | null | undefined, digits = 0): string {
+    if (isUnknown(value)) return UNKNOWN;
+    let formatter = byDigits.get(digits);
+    if (!formatter) {
+      formatter = new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+      byDigits.set(digits, formatter);
+    }
+    return formatter.format(value);
+  }
+
+  function scaled(value: number, step: number, units: readonly string[]): string {
+    let size = 0;
+    while (Math.abs(value) >= step && size < units.length - 1) {
+      value /= step;
+      size++;
+    }
+    const digits = size === 0 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+    return `${number(value, digits)} ${units[size] ?? ''}`;
+  }
+
+  function parts(seconds: number): string[] {
+    const whole = Math.max(0, Math.floor(seconds));
+    const { units } = words;
+    return [
+      [Math.floor(whole / 86_400), units.days],
+      [Math.floor(whole / 3_600) % 24, units.hours],
+      [Math.floor(whole / 60) % 60, units.minutes],
+      [whole % 60, units.seconds],
+    ].reduce<string[]>((said, [amount, unit]) => {
+      if (said.length > 0 || (amount as number) > 0) said.push((unit as (n: string) => string)(number(amount as number)));
+      return said;
+    }, []);
+  }
+
+  const instant = (at: number | string): Date => new Date(at);
+
+  return {
+    number,
+    percent: (value, digits = 0) => (isUnknown(value) ? UNKNOWN : `${number(value, digits)} %`),
+    ratio: (value) => (isUnknown(value) ? UNKNOWN : `${number(value * 100)} %`),
+    celsius: (value) => (isUnknown(value) ? UNKNOWN : `${number(value)} °C`),
+    rate: (gbps) =>
+      isUnknown(gbps) ? UNKNOWN : scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates]),
+    bytes: (value) => (isUnknown(value) ? UNKNOWN : scaled(value, 1024, BYTE_UNITS)),
+    duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : parts(seconds).slice(0, 2).join(' ') || words.units.seconds('0')),
+    age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (parts(seconds)[0] ?? words.units.seconds('0'))),
+    time: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : clock.format(instant(at))),
+    dateTime: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : calendar.format(instant(at))),
+  };
+}
+
+function isUnknown(value: number | null | undefined): value is null | undefined {
+  return value === null || value === undefined || !Number.isFinite(value);
+}

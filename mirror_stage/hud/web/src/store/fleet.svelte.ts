@@ -1,0 +1,39 @@
+/** What follows from the twin at each tick: how many hosts are in which state, and which match the search. */
+
+import { parse } from './search';
+import { STATES } from './status';
+import { view } from './view.svelte';
+import { world } from './world.svelte';
+
+class Fleet {
+  readonly query = $derived(parse(view.query));
+
+  /** Hosts by state, in the order of STATES; the hub counts when it is a real host. */
+  readonly counts = $derived.by(() => {
+    void world.tick;
+    const { twin } = world;
+    const counts = new Array<number>(STATES.length).fill(0);
+    for (let seat = 0; seat < twin.end; seat++) {
+      const entry = twin.entries[seat];
+      if (entry && !entry.isSynthetic) counts[twin.columns.state[seat] as number]!++;
+    }
+    return counts;
+  });
+
+  readonly total = $derived(this.counts.reduce((sum, count) => sum + count, 0));
+
+  /** 1 for each seat whose host matches the search; null: nothing is searched, all do. */
+  readonly mask = $derived.by(() => {
+    void world.tick;
+    const { twin } = world;
+    if (!this.query.compile) return null;
+    const matches = this.query.compile(twin, world.now);
+    const mask = new Uint8Array(twin.end);
+    for (let seat = 0; seat < twin.end; seat++) if (matches(seat)) mask[seat] = 1;
+    return mask;
+  });
+
+  readonly matching = $derived(this.mask ? this.mask.reduce((sum, one) => sum + one, 0) : this.total);
+}
+
+export const fleet = new Fleet();

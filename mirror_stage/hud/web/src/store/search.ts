@@ -1,0 +1,122 @@
+/**
+ * The search grammar: words and conditions, all of which must hold.
+ *
+ *   web rack:R09 cpu>80 is:offline -test
+ *
+ * A bare word is looked for in name, address, rack, room, tier and platform; `name:`, `ip:`, `rack:`, `room:`, `tier:`,
+ * `platform:`, `role:` look in one of them; `is:` takes a state; `cpu`, `mem`, `load`, `temp`, `gpu`, `net`, `rx`, `tx`,
+ * `util`, `age` compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a term turns it round, quotes keep spaces.
+ */
+
+import type { HostEntry } from '../net/wire';
+import { STATES } from './status';
+import type { Columns, Twin } from './twin';
+
+export type Predicate = (seat: number) => boolean;
+
+export interface Query {
+  /** null: everything matches */
+  readonly compile: ((twin: Twin, now: number) => Predicate) | null;
+  /** Terms that mean nothing, to be told to the person */
+  readonly unknown: readonly string[];
+}
+
+type Term = (entry: HostEntry, columns: Columns, seat: number, now: number) => boolean;
+
+const TEXTS: Record<string, (entry: HostEntry) => string | null> = {
+  name: (entry) => `${entry.hostname} ${entry.displayName}`,
+  ip: (entry) => entry.ip,
+  rack: (entry) => entry.rack,
+  room: (entry) => entry.room,
+  tier: (entry) => entry.tier,
+  platform: (entry) => entry.platform,
+  role: (entry) => entry.role,
+};
+
+const NUMBERS: Record<string, (columns: Columns, seat: number, now: number) => number> = {
+  cpu: (columns, seat) => columns.cpuLoad[seat] as number,
+  mem: (columns, seat) => columns.memoryUsedPercent[seat] as number,
+  load: (columns, seat) => columns.loadAverage[seat] as number,
+  temp: (columns, seat) => columns.cpuTemperature[seat] as number,
+  gpu: (columns, seat) => columns.gpuTemperature[seat] as number,
+  net: (columns, seat) => (columns.rxGbps[seat] as number) + (columns.txGbps[seat] as number),
+  rx: (columns, seat) => columns.rxGbps[seat] as number,
+  tx: (columns, seat) => columns.txGbps[seat] as number,
+  util: (columns, seat) => (columns.utilization[seat] as number) * 100,
+  age: (columns, seat, now) => (now - (columns.lastSeenAt[seat] as number)) / 1000,
+};
+
+const COMPARE: Record<string, (left: number, right: number) => boolean> = {
+  '>': (left, right) => left > right,
+  '>=': (left, right) => left >= right,
+  '<': (left, right) => left < right,
+  '<=': (left, right) => left <= right,
+  '=': (left, right) => left === right,
+};
+
+const ALIASES: Record<string, string> = { online: 'ok', memory: 'mem', host: 'name', address: 'ip', temperature: 'temp' };
+const IS: Record<string, Term> = {
+  ...Object.fromEntries(
+    STATES.map((state, code): [string, Term] => [state, (_entry, columns, seat) => columns.state[seat] === code]),
+  ),
+  problem: (_entry, columns, seat) => columns.state[seat] !== 0,
+  virtual: (entry) => entry.isSynthetic,
+};
+
+const TOKEN = /-?(?:[a-z]+(?::|[<>]=?|=))?(?:"[^"]*"?|[^\s"]+)/giu;
+const CONDITION = /^([a-z]+)(:|[<>]=?|=)(.*)$/iu;
+
+/** The meaning of what was typed. Never throws: what cannot be understood is in `unknown`. */
+export function parse(text: string): Query {
+  const terms: Term[] = [];
+  const unknown: string[] = [];
+  for (const token of text.normalize('NFC').match(TOKEN) ?? []) {
+    const isNegated = token.startsWith('-') && token.length > 1;
+    const term = termOf(isNegated ? token.slice(1) : token);
+    if (term === null) unknown.push(token);
+    else terms.push(isNegated ? (...row) => !term(...row) : term);
+  }
+  if (terms.length === 0) return { compile: null, unknown };
+  return {
+    unknown,
+    compile: (twin, now) => (seat) => {
+      const entry = twin.entries[seat];
+      return entry !== undefined && terms.every((term) => term(entry, twin.columns, seat, now));
+    },
+  };
+}
+
+function termOf(token: string): Term | null {
+  const condition = CONDITION.exec(token);
+  if (condition === null) return anywhere(unquoted(token));
+  const [, word = '', sign = '', rest = ''] = condition;
+  const key = ALIASES[word.toLowerCase()] ?? word.toLowerCase();
+  const value = unquoted(rest).toLowerCase();
+  if (sign === ':') {
+    if (key === 'is') return IS[ALIASES[value] ?? value] ?? null;
+    const text = TEXTS[key];
+    return text ? (entry) => (text(entry) ?? '').toLowerCase().includes(value) : null;
+  }
+  const read = NUMBERS[key];
+  const compare = COMPARE[sign];
+  const limit = Number(value.replace(/[%°]c?$|s$/u, ''));
+  if (!read || !compare || value === '' || Number.isNaN(limit)) return null;
+  return (_entry, columns, seat, now) => compare(read(columns, seat, now), limit);
+}
+
+function anywhere(word: string): Term {
+  const sought = word.toLowerCase();
+  const places = [TEXTS.name, TEXTS.ip, TEXTS.rack, TEXTS.room, TEXTS.tier, TEXTS.platform];
+  return (entry) => places.some((text) => (text?.(entry) ?? '').toLowerCase().includes(sought));
+}
+
+function unquoted(text: string): string {
+  return text.replace(/^"|"$/gu, '');
+}
+
+/** `text` with `term` added, or taken out if it is there: what a counter does when it is clicked. */
+export function toggled(text: string, term: string): string {
+  const terms = text.match(TOKEN) ?? [];
+  const left = terms.filter((one) => one.toLowerCase() !== term.toLowerCase());
+  return (left.length < terms.length ? left : [...terms, term]).join(' ');
+}

@@ -1,0 +1,37 @@
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vitest/config';
+import { compressed } from './build/compressed.ts';
+import { licences } from './build/licences.ts';
+
+const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
+
+export default defineConfig({
+  base: './',
+  plugins: [svelte(), licences(), compressed()],
+  build: {
+    target: 'es2022',
+    outDir: '../static',
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          groups: [
+            { name: 'three', test: /node_modules[\\/]three/ },
+            { name: 'chart', test: /node_modules[\\/]uplot/ },
+            { name: 'socket', test: /node_modules[\\/](socket|engine)\.io|node_modules[\\/]@socket\.io/ },
+          ],
+        },
+      },
+    },
+  },
+  server: {
+    proxy: {
+      '/api': { target: ego, headers: { origin: ego } },
+      '/plain': ego,
+      '/socket.io': { target: ego, ws: true, headers: { origin: ego } },
+    },
+  },
+  test: { include: ['tests/unit/**/*.test.ts'] },
+});
