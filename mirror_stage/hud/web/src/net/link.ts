@@ -2,19 +2,12 @@
 
 import { Manager, type Socket } from 'socket.io-client';
 import { socketOrigin, socketPath } from './base';
-
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 15_000;
+import { pauseBefore } from './pause';
 
 export interface LinkEvents {
   opened(): void;
   /** It broke or could not be opened; tried again at `retryAt` (Date.now()). `reason` is EGO's, if it gave one. */
   lost(retryAt: number, reason: string | null): void;
-}
-
-/** The pause before the next try: doubling, capped, between half and the whole of it. */
-export function pauseBefore(attempt: number, random: number): number {
-  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + random / 2);
 }
 
 export class Link {

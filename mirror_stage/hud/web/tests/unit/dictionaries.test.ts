@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import { en } from '../../src/i18n/en';
+import { ko } from '../../src/i18n/ko';
+
+type Tree = { [name: string]: string | ((...values: string[]) => string) | Tree };
+
+function messages(tree: Tree, path = ''): [string, string | ((...values: string[]) => string)][] {
+  return Object.entries(tree).flatMap(([name, value]) =>
+    typeof value === 'object' ? messages(value, `${path}${name}.`) : [[path + name, value] as [string, typeof value]],
+  );
+}
+
+const english = new Map(messages(en as unknown as Tree));
+const korean = new Map(messages(ko as unknown as Tree));
+
+test('both languages have the same messages', () => {
+  expect([...korean.keys()].sort()).toEqual([...english.keys()].sort());
+});
+
+test('no message is empty', () => {
+  for (const [path, message] of [...english, ...korean]) if (typeof message === 'string') expect(message.trim(), path).not.toBe('');
+});
+
+test('a message with values says them in both languages', () => {
+  for (const [path, message] of english) {
+    if (typeof message !== 'function') continue;
+    const values = Array.from({ length: message.length }, (_, place) => `value${place}`);
+    const said = [message(...values), (korean.get(path) as typeof message)(...values)];
+    // `count` of hosts chooses a word in English; the text of the number is said in both.
+    for (const value of path === 'hosts' ? values.slice(1) : values) for (const text of said) expect(text, path).toContain(value);
+  }
+});
+
+/** Names that are the same in both. */
+const SAME = /^(name|metrics\.cpuLoad|roles\.ego)$/;
+
+test('what has words in English has Korean words in Korean', () => {
+  const said = (message: string | ((...values: string[]) => string)): string => (typeof message === 'string' ? message : message('1', '2', '3', '4'));
+  for (const [path, message] of korean) {
+    const hasWords = /[a-z]{2}/i.test(said(english.get(path) as typeof message));
+    if (hasWords && !SAME.test(path)) expect(said(message), path).toMatch(/[가-힣]/);
+  }
+});
