@@ -43,7 +43,7 @@ export const en = {
     uplink: 'Uplink',
   },
   roles: { hub: 'Hub', ego: 'EGO', host: 'Host' },
-  virtual: 'virtual',
+  virtual: 'Virtual',
   unknown: 'unknown',
   unracked: 'Unracked',
   hosts: (count: number, text: string) => (count === 1 ? '1 host' : `${text} hosts`),
@@ -115,9 +115,10 @@ export const en = {
     sortBy: (column: string) => `Sort by ${column}`,
     ascending: 'ascending',
     descending: 'descending',
-    worst: 'Worst',
-    mean: 'Mean',
-    selectHost: (name: string) => `Show the details of ${name}`,
+    summary: 'Mean and worst of these hosts',
+    mean: 'mean',
+    worstWord: 'worst',
+    worst: (metric: string, value: string, host: string) => `Worst ${metric}: ${value}, ${host}`,
   },
 
   detail: {
@@ -205,6 +206,7 @@ export const en = {
 
   units: {
     ago: (text: string) => `${text} ago`,
+    now: 'now',
     never: 'never',
     seconds: (n: string) => `${n} s`,
     minutes: (n: string) => `${n} min`,

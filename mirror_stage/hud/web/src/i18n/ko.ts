@@ -117,9 +117,10 @@ export const ko: Dictionary = {
     sortBy: (column) => `${column} 순으로 정렬`,
     ascending: '오름차순',
     descending: '내림차순',
-    worst: '최악',
+    summary: '이 호스트들의 평균과 최악',
     mean: '평균',
-    selectHost: (name) => `${name} 자세히 보기`,
+    worstWord: '최악',
+    worst: (metric, value, host) => `${metric} 최악: ${value}, ${host}`,
   },
 
   detail: {
@@ -206,6 +207,7 @@ export const ko: Dictionary = {
 
   units: {
     ago: (text) => `${text} 전`,
+    now: '방금',
     never: '없음',
     seconds: (n) => `${n}초`,
     minutes: (n) => `${n}분`,

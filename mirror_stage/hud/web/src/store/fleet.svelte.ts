@@ -1,9 +1,13 @@
 /** What follows from the twin at each tick: how many hosts are in which state, and which match the search. */
 
+import { extremeOf, type Extreme } from './extremes';
 import { parse } from './search';
 import { STATES } from './status';
 import { view } from './view.svelte';
 import { world } from './world.svelte';
+
+export const SUMMED = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'utilization'] as const;
+type Summed = (typeof SUMMED)[number];
 
 class Fleet {
   readonly query = $derived(parse(view.query));
@@ -31,6 +35,15 @@ class Fleet {
     const mask = new Uint8Array(twin.end);
     for (let seat = 0; seat < twin.end; seat++) if (matches(seat)) mask[seat] = 1;
     return mask;
+  });
+
+  /** Mean and worst of the hosts that match: a mean alone hides the one that is full. */
+  readonly extremes = $derived.by(() => {
+    void world.tick;
+    return Object.fromEntries(SUMMED.map((gauge) => [gauge, extremeOf(world.twin, gauge, this.mask)])) as Record<
+      Summed,
+      Extreme | null
+    >;
   });
 
   readonly matching = $derived(this.mask ? this.mask.reduce((sum, one) => sum + one, 0) : this.total);

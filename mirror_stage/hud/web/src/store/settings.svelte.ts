@@ -12,7 +12,6 @@ export interface Settings {
   startView: 'scene' | 'table';
   columns: string[];
   leftOpen: boolean;
-  rightOpen: boolean;
   bottomOpen: boolean;
   leftWidth: number;
   rightWidth: number;
@@ -29,7 +28,6 @@ export const DEFAULTS: Settings = {
   startView: 'scene',
   columns: ['state', 'ip', 'rack', 'cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'network', 'utilization', 'lastSeen'],
   leftOpen: true,
-  rightOpen: true,
   bottomOpen: false,
   leftWidth: 260,
   rightWidth: 340,

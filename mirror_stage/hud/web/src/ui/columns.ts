@@ -2,7 +2,7 @@
 
 import type { Dictionary } from '../i18n/en';
 import type { Format } from '../i18n/format';
-import type { HostEntry } from '../net/wire';
+import type { HostEntry, Rule } from '../net/wire';
 import { STATES, urgencyOf } from '../store/status';
 import type { Columns, Twin } from '../store/twin';
 
@@ -13,37 +13,69 @@ export interface Row {
   now: number;
 }
 
+/** From which value EGO's rules call a host a warning: 0 nothing, 1 warning, 2 critical. Unknown rules judge nothing. */
+export type Judge = (rule: string, value: number) => 0 | 1 | 2;
+
+const CRITICAL_LOAD = 1; // of link_congestion, which is one rule with two severities
+
+export function judgeOf(rules: readonly Rule[]): Judge {
+  const byName = new Map(rules.map((rule) => [rule.name, rule]));
+  return (name, value) => {
+    const rule = byName.get(name);
+    if (!rule || !(value >= rule.fireAt)) return 0;
+    if (name === 'link_congestion') return value >= CRITICAL_LOAD ? 2 : 1;
+    return rule.severity === 'critical' ? 2 : rule.severity === 'warning' ? 1 : 0;
+  };
+}
+
 export interface Column {
   readonly id: string;
   label(t: Dictionary): string;
   readonly isNumber: boolean;
+  /** rem; fixed, so that nothing moves while numbers do */
+  readonly width: number;
   /** What it sorts by; NaN and '' come last either way */
   sortKey(row: Row): number | string;
   text(row: Row, t: Dictionary, f: Format): string;
   /** What a file gets: numbers unrounded, in the unit of `fileUnit` */
   fileValue(row: Row, t: Dictionary): string | number | null;
   readonly fileUnit?: string;
-  /** A bar from 0 to 1 behind the number */
+  /** The length of a bar beside the number, 0 to 1 */
   share?(row: Row): number;
+  /** EGO's rule about this number */
+  readonly rule?: string;
 }
 
-type Gauge = 'cpuLoad' | 'memoryUsedPercent' | 'loadAverage' | 'cpuTemperature' | 'gpuTemperature' | 'utilization' | 'memoryTotalBytes' | 'capacityGbps' | 'rxGbps' | 'txGbps';
+type Gauge = NumberColumn & keyof Dictionary['metrics'];
+type NumberColumn = { [Name in keyof Columns]: Columns[Name] extends Float32Array | Float64Array ? Name : never }[keyof Columns];
 
-const gauge = (id: Gauge, write: (value: number, f: Format) => string, fileUnit: string, full?: number): Column => ({
-  id,
-  label: (t) => t.metrics[id],
-  isNumber: true,
-  sortKey: (row) => row.columns[id][row.seat] as number,
-  text: (row, _t, f) => write(row.columns[id][row.seat] as number, f),
-  fileValue: (row) => row.columns[id][row.seat] as number,
-  fileUnit,
-  ...(full === undefined ? {} : { share: (row: Row) => (row.columns[id][row.seat] as number) / full }),
-});
+const gauge = (
+  id: Gauge,
+  width: number,
+  fileUnit: string,
+  write: (value: number, f: Format) => string,
+  more: Pick<Column, 'rule'> & { full?: number } = {},
+): Column => {
+  const { full, ...rest } = more;
+  return {
+    id,
+    width,
+    label: (t) => t.metrics[id],
+    isNumber: true,
+    sortKey: (row) => row.columns[id][row.seat] as number,
+    text: (row, _t, f) => write(row.columns[id][row.seat] as number, f),
+    fileValue: (row) => row.columns[id][row.seat] as number,
+    fileUnit,
+    ...(full === undefined ? {} : { share: (row: Row) => (row.columns[id][row.seat] as number) / full }),
+    ...rest,
+  };
+};
 
 type Field = 'ip' | 'rack' | 'room' | 'tier' | 'platform' | 'agentVersion' | 'uplink';
 
-const field = (id: Field): Column => ({
+const field = (id: Field, width: number): Column => ({
   id,
+  width,
   label: (t) => t.fields[id],
   isNumber: false,
   sortKey: (row) => row.entry[id] ?? '',
@@ -53,10 +85,12 @@ const field = (id: Field): Column => ({
 
 const throughput = (row: Row): number => (row.columns.rxGbps[row.seat] as number) + (row.columns.txGbps[row.seat] as number);
 const age = (row: Row): number => (row.now - (row.columns.lastSeenAt[row.seat] as number)) / 1000;
+const JUST_NOW_SECONDS = 3;
 
-/** The host's name has its own column, always the first. */
+/** The host's name has its own column, always the first; all widths are the least, and grow alike. */
 export const NAME: Column = {
   id: 'hostname',
+  width: 8.5,
   label: (t) => t.fields.hostname,
   isNumber: false,
   sortKey: (row) => row.entry.displayName,
@@ -67,26 +101,29 @@ export const NAME: Column = {
 export const COLUMNS: readonly Column[] = [
   {
     id: 'state',
+    width: 5.75,
     label: (t) => t.fields.state,
     isNumber: false,
     sortKey: (row) => -urgencyOf(row.columns.state[row.seat] as number),
-    text: (row, t) => t.states[STATES[row.columns.state[row.seat] as number] ?? 'ok'] + (row.entry.isSynthetic ? ` (${t.virtual})` : ''),
+    text: (row, t) =>
+      row.entry.isSynthetic ? t.virtual : t.states[STATES[row.columns.state[row.seat] as number] ?? 'ok'],
     fileValue: (row) => STATES[row.columns.state[row.seat] as number] ?? null,
   },
   {
-    ...field('ip'),
+    ...field('ip', 7.25),
     sortKey: (row) => (row.entry.ip ?? '').split('.').map((part) => part.padStart(3, '0')).join('.').replace(/^000$/, ''),
   },
-  field('rack'),
-  field('room'),
-  field('tier'),
-  gauge('cpuLoad', (value, f) => f.percent(value, 1), '%', 100),
-  gauge('memoryUsedPercent', (value, f) => f.percent(value, 1), '%', 100),
-  gauge('loadAverage', (value, f) => f.number(value, 2), ''),
-  gauge('cpuTemperature', (value, f) => f.celsius(value), '°C'),
-  gauge('gpuTemperature', (value, f) => f.celsius(value), '°C'),
+  field('rack', 4.5),
+  field('room', 6.5),
+  field('tier', 6.5),
+  gauge('cpuLoad', 8.25, '%', (value, f) => f.percent(value, 1), { full: 100, rule: 'cpu_load_high' }),
+  gauge('memoryUsedPercent', 8.25, '%', (value, f) => f.percent(value, 1), { full: 100, rule: 'memory_high' }),
+  gauge('loadAverage', 5.5, '', (value, f) => f.number(value, 2)),
+  gauge('cpuTemperature', 5.75, '°C', (value, f) => f.celsius(value), { rule: 'cpu_temperature_high' }),
+  gauge('gpuTemperature', 7.5, '°C', (value, f) => f.celsius(value), { rule: 'gpu_temperature_high' }),
   {
     id: 'network',
+    width: 6.5,
     label: (t) => t.metrics.network,
     isNumber: true,
     sortKey: throughput,
@@ -94,22 +131,24 @@ export const COLUMNS: readonly Column[] = [
     fileValue: throughput,
     fileUnit: 'Gbit/s',
   },
-  gauge('rxGbps', (value, f) => f.rate(value), 'Gbit/s'),
-  gauge('txGbps', (value, f) => f.rate(value), 'Gbit/s'),
-  gauge('utilization', (value, f) => f.ratio(value), '0-1', 1),
-  gauge('memoryTotalBytes', (value, f) => f.bytes(value), 'B'),
-  gauge('capacityGbps', (value, f) => f.rate(value), 'Gbit/s'),
-  field('platform'),
-  field('agentVersion'),
-  field('uplink'),
+  gauge('rxGbps', 7.5, 'Gbit/s', (value, f) => f.rate(value)),
+  gauge('txGbps', 7.5, 'Gbit/s', (value, f) => f.rate(value)),
+  gauge('utilization', 7.5, '0-1', (value, f) => f.ratio(value), { full: 1, rule: 'link_congestion' }),
+  gauge('memoryTotalBytes', 7, 'B', (value, f) => f.bytes(value)),
+  gauge('capacityGbps', 7, 'Gbit/s', (value, f) => f.rate(value)),
+  field('platform', 10),
+  field('agentVersion', 7),
+  field('uplink', 8),
   {
     id: 'lastSeen',
+    width: 5.5,
     label: (t) => t.fields.lastSeen,
     isNumber: true,
     sortKey: age,
     text: (row, t, f) => {
       const seconds = age(row);
-      return Number.isNaN(seconds) ? (row.entry.isSynthetic ? '' : t.units.never) : t.units.ago(f.age(seconds));
+      if (Number.isNaN(seconds)) return row.entry.isSynthetic ? '' : t.units.never;
+      return seconds < JUST_NOW_SECONDS ? t.units.now : t.units.ago(f.age(seconds));
     },
     fileValue: age,
     fileUnit: 's',

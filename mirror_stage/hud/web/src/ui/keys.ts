@@ -101,12 +101,14 @@ export function shortcutsOf(press: KeyPress, situation: Situation): Shortcut[] {
   });
 }
 
-/** How a row's keys are written in the help: T, Shift+N, Esc. */
-export function keyName(shortcut: Shortcut): string {
-  const names: Record<string, string> = {
-    escape: 'Esc', enter: 'Enter', ' ': 'Space', home: 'Home', end: 'End',
-    arrowup: '↑', arrowdown: '↓', arrowleft: '←', arrowright: '→',
-  };
-  const name = names[shortcut.key] ?? shortcut.key.toUpperCase();
-  return shortcut.shift && /^[A-Z↑↓←→]$/.test(name) ? `Shift ${name}` : name;
+const NAMES: Record<string, string> = {
+  escape: 'Esc', enter: 'Enter', ' ': 'Space', home: 'Home', end: 'End', '-': '−',
+  arrowup: '↑', arrowdown: '↓', arrowleft: '←', arrowright: '→',
+};
+
+/** How the keys of an action are written: T; Shift N; ↑ ↓ ← →. */
+export function keyNames(action: Action): string[] {
+  const rows = SHORTCUTS.filter((one) => one.action === action && one.key !== '=');
+  const names = rows.map((one) => NAMES[one.key] ?? one.key.toUpperCase());
+  return rows.some((one) => one.shift && one.key !== '?') ? ['Shift', ...names] : names;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { en } from '../../src/i18n/en';
-import { keyName, SHORTCUTS, shortcutsOf, type KeyPress, type Situation } from '../../src/ui/keys';
+import { keyNames, SHORTCUTS, shortcutsOf, type KeyPress, type Situation } from '../../src/ui/keys';
 
 const CALM: Situation = { isTyping: false, isOnControl: false, isOnStage: false, singleKeys: true };
 
@@ -65,6 +65,16 @@ test('single keys can be turned off', () => {
 
 test('every action of the help has a key, and no key means two things in one place', () => {
   expect(new Set(SHORTCUTS.map((one) => one.action))).toEqual(new Set(Object.keys(en.keys.actions)));
-  const taken = SHORTCUTS.map((one) => `${one.where} ${keyName(one)} ${one.shift ?? false}`);
+  const taken = SHORTCUTS.map((one) => `${one.where} ${one.key} ${one.shift ?? false}`);
   expect(new Set(taken).size).toBe(taken.length);
+});
+
+test.each([
+  ['table', ['T']],
+  ['help', ['?']],
+  ['previousProblem', ['Shift', 'N']],
+  ['pan', ['Shift', '↑', '↓', '←', '→']],
+  ['zoom', ['+', '−']],
+] as const)('the help writes %s as %j', (action, names) => {
+  expect(keyNames(action)).toEqual(names);
 });
