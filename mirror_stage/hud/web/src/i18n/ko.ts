@@ -53,8 +53,8 @@ export const ko: Dictionary = {
   shell: {
     skipToContent: '본문으로 건너뛰기',
     countersLabel: '상태별 호스트 수. 누르면 그 상태만 봅니다',
-    counterFilter: (state, count) => `${state} ${count}대: 이것만 보기`,
-    counterUnfilter: (state, count) => `${state} ${count}대: 다시 모두 보기`,
+    counterFilter: (state, count) => `${count} ${state}: 이 호스트만 보기`,
+    counterUnfilter: (state, count) => `${count} ${state}: 다시 모두 보기`,
     search: '호스트 검색',
     searchHint: '이름, rack:R09, cpu>80, is:offline',
     clearSearch: '검색 지우기',

@@ -1,39 +1,19 @@
-"""The page at `/` in a real browser: the twin is seen, follows, and what agents say is only ever text."""
+"""The plain page at `/plain` in a real browser: the twin is seen, follows, and what agents say is only ever text."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from shutil import which
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.builders import make_sample, unique_hostname
+from tests.hud.browser import needs_browser
+from tests.hud.conftest import MARKUP
 from tests.servers import EgoServer
 
-CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here (apt install chromium); CI installs it"
-)
-QUIET = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -52,7 +32,7 @@ def row(page: Page, host: str) -> Any:
 
 def test_a_posted_host_appears_and_follows_without_a_reload(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego, host = start_ego(), unique_hostname("seen")
-    page.goto(ego.url)
+    page.goto(f"{ego.url}/plain")
     expect(row(page, "core-switch")).to_contain_text("virtual")
     ego.post_samples(make_sample(host, cpu_percent=41.5, rack="R7"))
     expect(row(page, host)).to_contain_text("41.5 %", timeout=6000)
@@ -67,7 +47,7 @@ def test_the_page_is_whole_without_javascript(browser: Browser, start_ego: Calla
     ego.post_samples(make_sample(host, cpu_percent=12.5))
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(ego.url)
+    page.goto(f"{ego.url}/plain")
     expect(row(page, host)).to_contain_text("12.5 %")
     context.close()
 
@@ -75,7 +55,7 @@ def test_the_page_is_whole_without_javascript(browser: Browser, start_ego: Calla
 def test_what_agents_say_is_only_ever_text(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
     ego.post_samples(make_sample("liar", rack=MARKUP[:64], tags={"display_name": MARKUP}))
-    page.goto(ego.url)
+    page.goto(f"{ego.url}/plain")
     expect(page.locator("#summary")).to_contain_text("online", timeout=6000)  # the script has drawn the table anew
     expect(row(page, "onerror")).to_have_count(1)
     assert page.locator("#hosts img, #hosts script").count() == 0
@@ -84,7 +64,7 @@ def test_what_agents_say_is_only_ever_text(page: Page, start_ego: Callable[..., 
 
 def test_a_lost_ego_is_said_and_found_again(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
-    page.goto(ego.url)
+    page.goto(f"{ego.url}/plain")
     expect(page.locator("#summary")).to_contain_text("online", timeout=6000)
     ego.kill()
     expect(page.locator("#summary")).to_contain_text("no answer", timeout=8000)

@@ -1,0 +1,85 @@
+"""The real browser of these tests: Debian's Chromium, drawing WebGL in software."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from mirror_stage.hud.build import BUILD
+from tests.servers import ROOT
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+AXE = ROOT / "mirror_stage/hud/web/node_modules/axe-core/axe.min.js"
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+# Chrome is about to retire SwiftShader: the flags that give WebGL without a GPU stand here and nowhere else.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|^WebSocket connection to")
+# `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: apt install chromium"
+)
+needs_hud = pytest.mark.skipif(not BUILD.is_there and not os.environ.get("CI"), reason="the HUD is not built: make run")
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, url: str, *, origin: str = "", lost: bool = False, **context: Any) -> Iterator[Page]:
+    """A page that has shown its first data. Afterwards: no request left the origin, and nothing was said on the console
+    but, with `lost`, that the network was away."""
+    inside = browser.new_context(**({"viewport": DESK, "locale": "en-US"} | context))
+    page = inside.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: message.type in {"error", "warning"} and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    try:
+        page.goto(url)
+        page.locator("[data-has-frame=true]").wait_for(timeout=10_000)  # data, not the first draw
+        yield page
+        home = urlsplit(origin or url).netloc
+        assert {urlsplit(one).netloc for one in asked if not one.startswith(("data:", "blob:"))} == {home}
+        assert [text for text in said if not (lost and _OF_THE_NETWORK.search(text))] == []
+    finally:
+        inside.close()
+
+
+def axe_violations(page: Page) -> list[str]:
+    """What axe finds on this page against WCAG 2.2 AA: rule and element, one line each."""
+    if not AXE.exists() and not os.environ.get("CI"):
+        pytest.skip("axe-core is not installed: make hud-check")
+    page.evaluate(Path(AXE).read_text())
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", tags)
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in found["violations"] for node in rule["nodes"]]
