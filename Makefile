@@ -79,7 +79,7 @@ clean:
 $(HUD): $(HUD_SOURCES) hatch_build.py | .venv/.run
 	@echo "building the HUD ..."
 	@MIRROR_STAGE_HUD=build $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@touch -c $@ && test -e $@ || echo "the HUD could not be built, so EGO serves its plain page; pip -v install -e . says why"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

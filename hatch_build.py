@@ -62,6 +62,7 @@ def hash_of_sources(root: Path) -> str:
 def build(root: Path) -> None:
     """Install exactly what the lock file says, without its scripts, then run Vite. Raises CalledProcessError."""
     web, lock = root / WEB, root / WEB / "package-lock.json"
+    (root / OUTPUT / STAMP).unlink(missing_ok=True)
     installed = web / "node_modules/.package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         subprocess.run([NODE, NPM, "ci", "--ignore-scripts", "--no-progress"], cwd=web, check=True)

@@ -1,0 +1,30 @@
+"""The sizes of HUD.md: what a browser loads before it shows hosts, and all there is."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+from mirror_stage.hud.build import FOLDER
+from tests.hud.browser import needs_hud
+
+pytestmark = needs_hud
+FIRST_PAINT_MAX = 90 * 1024
+ALL_MAX = 280 * 1024
+
+
+def packed(path: Path) -> int:
+    return len(gzip.compress(path.read_bytes(), 9, mtime=0))
+
+
+def test_the_table_is_there_after_90_kilobytes() -> None:
+    page = (FOLDER / "index.html").read_text()
+    parts = {"index.html", *re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page)}
+    assert len(parts) > 2
+    assert sum(packed(FOLDER / part) for part in parts) <= FIRST_PAINT_MAX
+
+
+def test_everything_together_stays_below_280_kilobytes() -> None:
+    sizes = {path.name: packed(path) for path in (FOLDER / "assets").iterdir() if path.suffix in {".js", ".css"}}
+    assert sum(sizes.values()) <= ALL_MAX, sizes
