@@ -1,7 +1,7 @@
-/** How much room there is. */
+/** How much room there is: 700 and 1100 px at the usual size of text, more where the person made it larger. */
 
-const phone = matchMedia('(max-width: 699.98px)');
-const tablet = matchMedia('(max-width: 1099.98px)');
+const phone = matchMedia('(max-width: 43.74em)');
+const tablet = matchMedia('(max-width: 68.74em)');
 
 class Layout {
   isPhone = $state(phone.matches);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { extremeOf } from '../../src/store/extremes';
 import { Twin } from '../../src/store/twin';
 import { csv } from '../../src/ui/clipboard';
-import { sortedSeats } from '../../src/ui/columns';
+import { judgeOf, sortedSeats } from '../../src/ui/columns';
 import { nextInRack, nextProblem } from '../../src/ui/moves';
 import { windowOf } from '../../src/ui/window';
 import { delta, host, snapshot } from './frames';
@@ -70,4 +71,35 @@ test('a file of hosts reads in a spreadsheet, and a name cannot become a formula
   expect(csv([['이름', 'x'], ['a,"b"', 1.5], ['=cmd()', NaN], ['-1', null]])).toBe(
     '\ufeff이름,x\r\n"a,""b""",1.5\r\n\'=cmd(),\r\n\'-1,\r\n',
   );
+});
+
+describe('mean and worst', () => {
+  test('are of the hosts that are heard', () => {
+    const extreme = extremeOf(twin, 'cpuLoad', null);
+    expect(extreme).toEqual({ mean: (5 + 90 + 50) / 3, worst: 90, seat: 1 });
+  });
+
+  test('are of those that match, and of none there are none', () => {
+    expect(extremeOf(twin, 'cpuLoad', Uint8Array.from([1, 0, 1, 0, 0]))?.worst).toBe(50);
+    expect(extremeOf(twin, 'gpuTemperature', null)).toBeNull();
+  });
+});
+
+test.each([
+  ['cpu_load_high', 79.9, 0],
+  ['cpu_load_high', 80, 1],
+  ['link_congestion', 0.95, 1],
+  ['link_congestion', 1, 2],
+  ['host_offline', 60, 2],
+  ['clock_skew', 900, 0],
+  ['unknown', 1e9, 0],
+  ['cpu_load_high', NaN, 0],
+] as const)('by EGO\u2019s rule %s, %d is level %d', (rule, value, level) => {
+  const rules = [
+    { name: 'cpu_load_high', unit: 'percent', fireAt: 80, resolveAt: 70, severity: 'warning' as const },
+    { name: 'link_congestion', unit: 'ratio', fireAt: 0.9, resolveAt: 0.7, severity: 'warning' as const },
+    { name: 'host_offline', unit: 'seconds', fireAt: 60, resolveAt: 0, severity: 'critical' as const },
+    { name: 'clock_skew', unit: 'seconds', fireAt: 300, resolveAt: 240, severity: 'info' as const },
+  ];
+  expect(judgeOf(rules)(rule, value)).toBe(level);
 });
