@@ -2,12 +2,13 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 import { compressed } from './build/compressed.ts';
 import { licences } from './build/licences.ts';
+import { withoutMaterials } from './build/three.ts';
 
 const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
 
 export default defineConfig({
   base: './',
-  plugins: [svelte(), licences(), compressed()],
+  plugins: [svelte(), withoutMaterials(), licences(), compressed()],
   build: {
     target: 'es2022',
     outDir: '../static',
