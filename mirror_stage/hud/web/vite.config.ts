@@ -29,9 +29,9 @@ export default defineConfig({
   },
   server: {
     proxy: {
-      '/api': { target: ego, headers: { origin: ego } },
+      '/api': { target: ego, changeOrigin: true, headers: { origin: ego } }, // EGO compares who asks with whom
       '/plain': ego,
-      '/socket.io': { target: ego, ws: true, headers: { origin: ego } },
+      '/socket.io': { target: ego, changeOrigin: true, ws: true, headers: { origin: ego } },
     },
   },
   test: { include: ['tests/unit/**/*.test.ts'] },
