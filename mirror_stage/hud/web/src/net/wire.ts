@@ -241,3 +241,41 @@ export interface ProblemBody {
   detail: string;
   errors?: { index?: number; field: string; message: string }[];
 }
+
+/** `GET /api/history`: columns, a value for each instant of `t`. */
+export interface HistoryHead {
+  from: string;
+  to: string;
+  stepSeconds: number;
+  resolution: 'raw' | '1m' | '15m';
+  t: string[];
+}
+
+type HistoryColumns<Statistic extends string> = Record<string, Record<Statistic, (number | null)[]>>;
+
+export interface HostsHistory extends HistoryHead {
+  hosts: { hostname: string; metrics: HistoryColumns<'avg' | 'min' | 'max' | 'count'> }[];
+}
+
+export interface GroupsHistory extends HistoryHead {
+  groupBy: string;
+  groups: { group: string | null; hosts: number; metrics: HistoryColumns<'mean' | 'min' | 'max' | 'p95'> }[];
+}
+
+/** `GET /api/twin/state?at=`: the twin as it was. */
+export interface PastSnapshot extends Snapshot {
+  at: string;
+  resolution: 'raw' | '1m' | '15m';
+  alerts: Alert[];
+}
+
+/** `GET /api/timeline`: numbers per bucket, which begins at its `t`. */
+export interface Timeline {
+  from: string;
+  to: string;
+  bucketSeconds: number;
+  t: string[];
+  alerts: Record<'fired' | 'active' | 'resolved', Record<Severity, number[]>>;
+  commands: Record<'created' | 'finished' | 'failed', number[]>;
+  hosts: { online: number[] };
+}

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { COLOURS, LOAD_RAMP, STATES } from '../../src/store/status';
+import { LINE_COLOURS } from '../../src/ui/chart';
 
 type Rgb = [number, number, number];
 
@@ -54,6 +55,11 @@ describe.each(Object.entries(SIGHT))('with %s', (_name, sight) => {
     const apart = distance(lab(seen(linear(COLOURS[one]), sight)), lab(seen(linear(COLOURS[other]), sight)));
     // Warning and critical are the closest pair, and the one whose shapes differ most.
     expect(apart).toBeGreaterThan(one === 'warning' && other === 'critical' ? 18 : 30);
+  });
+
+  test('the lines of the history are different colours', () => {
+    const lines = LINE_COLOURS.map((colour) => lab(seen(linear(colour), sight)));
+    lines.forEach((one, place) => lines.slice(place + 1).forEach((other) => expect(distance(one, other)).toBeGreaterThan(18)));
   });
 
   test('the load of a link grows more striking in every step', () => {

@@ -1,0 +1,169 @@
+/**
+ * The past as columns: what EGO answered about hosts or a group, or what this browser remembers of them, in one form.
+ *
+ * A value is a number, `null` where nothing is known (a gap in the line), or `undefined` where a step between two
+ * samples was merely too short to hold one (the line goes on).
+ */
+
+import type { HostsHistory, GroupsHistory, HistoryHead } from '../net/wire';
+import { KEPT, type Rings } from './rings';
+
+export const METRICS = [
+  'cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps',
+  'utilization', 'loadAverage', 'fullestDiskPercent', 'swapUsedPercent', 'gpuTemperature',
+] as const;
+export type Metric = (typeof METRICS)[number];
+export const USUAL_METRICS: readonly Metric[] = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps'];
+
+export type Values = (number | null | undefined)[];
+
+/** One host or one group: what it was on average, and how far it went. */
+export interface Course {
+  readonly mean: Values;
+  readonly least: Values;
+  readonly most: Values;
+  /** Of a group: what 95 % of its hosts do not exceed */
+  readonly p95: Values | null;
+}
+
+export interface Past {
+  /** Seconds since 1970, rising */
+  readonly times: readonly number[];
+  readonly stepSeconds: number;
+  readonly resolution: 'raw' | '1m' | '15m' | 'browser';
+  readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Metric, Course>>> }[];
+}
+
+type Columns = Readonly<Record<string, readonly (number | null)[]>>;
+
+/** The answer about hosts, in the order of `hostnames`. */
+export function ofHosts(answer: HostsHistory, hostnames: readonly string[], silenceSeconds: number): Past {
+  const found = new Map(answer.hosts.map((host) => [host.hostname, host.metrics]));
+  return {
+    ...headOf(answer),
+    series: hostnames.flatMap((name) => {
+      const metrics = found.get(name);
+      return metrics ? [{ name, hosts: 1, courses: coursesOf(answer, metrics, silenceSeconds) }] : [];
+    }),
+  };
+}
+
+/** The answer about groups: the one that is called `group`, or the only one. */
+export function ofGroup(answer: GroupsHistory, group: string | null, name: string, silenceSeconds: number): Past {
+  const one = answer.groups.find((each) => each.group === group) ?? (answer.groups.length === 1 ? answer.groups[0] : undefined);
+  return {
+    ...headOf(answer),
+    series: one ? [{ name, hosts: one.hosts, courses: coursesOf(answer, one.metrics, silenceSeconds) }] : [],
+  };
+}
+
+/** What this browser remembers of some hosts: each by itself, or all as one group. */
+export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): Past {
+  const all = hosts.map(({ name, seat }) => ({ name, kept: KEPT.map((gauge) => rings.series(seat, gauge)) }));
+  const whole = all[0]?.kept[0]?.[0] ?? [];
+  const first = whole.findIndex((time) => time >= since);
+  const times = first === -1 ? [] : whole.slice(first);
+  const own = all.map(({ name, kept }) => ({
+    name,
+    columns: kept.map(([, values]) => values.slice(whole.length - times.length)),
+  }));
+  const course = (mean: Values, least: Values = mean, most: Values = mean, p95: Values | null = null): Course => ({ mean, least, most, p95 });
+  const series =
+    group === null
+      ? own.map(({ name, columns }) => ({
+          name,
+          hosts: 1,
+          courses: Object.fromEntries(KEPT.map((gauge, row) => [gauge, course(columns[row] ?? [])])),
+        }))
+      : own.length === 0
+        ? []
+        : [{
+            name: group,
+            hosts: own.length,
+            courses: Object.fromEntries(
+              KEPT.map((gauge, row) => [gauge, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
+            ),
+          }];
+  return { times, stepSeconds: beatSeconds, resolution: 'browser', series };
+}
+
+/** Mean, least, most and the 95th of 100 across hosts, at each of `length` instants; null where no host was heard. */
+export function across(columns: readonly Values[], length: number): Course {
+  const [mean, least, most, p95]: Values[] = [[], [], [], []];
+  for (let place = 0; place < length; place++) {
+    const heard = columns.map((column) => column[place]).filter((value): value is number => typeof value === 'number').sort((one, other) => one - other);
+    const isKnown = heard.length > 0;
+    mean?.push(isKnown ? heard.reduce((sum, value) => sum + value, 0) / heard.length : null);
+    least?.push(isKnown ? (heard[0] as number) : null);
+    most?.push(isKnown ? (heard.at(-1) as number) : null);
+    p95?.push(isKnown ? (heard[Math.ceil(heard.length * 0.95) - 1] as number) : null);
+  }
+  return { mean: mean as Values, least: least as Values, most: most as Values, p95: p95 as Values };
+}
+
+/**
+ * The values with what is no gap taken out: where two samples lie no further apart than a host may be silent, the
+ * empty steps between them are `undefined`. With steps of 5 s and samples each 10 s every other step is empty.
+ */
+export function bridged(times: readonly number[], values: readonly (number | null)[], silenceSeconds: number): Values {
+  const whole: Values = [...values];
+  let known = -1;
+  for (let place = 0; place < whole.length; place++) {
+    if (whole[place] === null) continue;
+    const isNear = known >= 0 && (times[place] as number) - (times[known] as number) <= silenceSeconds;
+    if (isNear) whole.fill(undefined, known + 1, place);
+    known = place;
+  }
+  return whole;
+}
+
+/** The last value that is known, at or before `place`, but no further back than the line is drawn. */
+export function valueAt(values: Values, place: number): number | null {
+  for (let at = Math.min(place, values.length - 1); at >= 0; at--) {
+    const value = values[at];
+    if (value === null) return null;
+    if (value !== undefined) return value;
+  }
+  return null;
+}
+
+/** Least, mean and most of all that is known; null if nothing is. */
+export function summaryOf(course: Course): { least: number; mean: number; most: number } | null {
+  const known = (values: Values): number[] => values.filter((value): value is number => typeof value === 'number');
+  const means = known(course.mean);
+  if (means.length === 0) return null;
+  return {
+    least: known(course.least).reduce((one, other) => Math.min(one, other), Infinity),
+    mean: means.reduce((sum, value) => sum + value, 0) / means.length,
+    most: known(course.most).reduce((one, other) => Math.max(one, other), -Infinity),
+  };
+}
+
+/** Where the newest known value of any series stands; -1 if there is none. */
+export function newest(past: Past, metrics: readonly Metric[]): number {
+  let place = -1;
+  for (const { courses } of past.series) {
+    for (const metric of metrics) {
+      const mean = courses[metric]?.mean ?? [];
+      place = Math.max(place, mean.findLastIndex((value) => typeof value === 'number'));
+    }
+  }
+  return place;
+}
+
+function headOf(answer: HistoryHead): Omit<Past, 'series'> {
+  return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
+}
+
+function coursesOf(answer: HistoryHead, metrics: Readonly<Record<string, Columns>>, silenceSeconds: number): Partial<Record<Metric, Course>> {
+  const times = answer.t.map((at) => Date.parse(at) / 1000);
+  const most = Math.max(silenceSeconds, answer.stepSeconds);
+  const column = (columns: Columns, name: string): Values => bridged(times, columns[name] ?? [], most);
+  return Object.fromEntries(
+    METRICS.filter((metric) => metric in metrics).map((metric) => {
+      const columns = metrics[metric] as Columns;
+      const mean = column(columns, 'avg' in columns ? 'avg' : 'mean');
+      return [metric, { mean, least: column(columns, 'min'), most: column(columns, 'max'), p95: 'p95' in columns ? column(columns, 'p95') : null }];
+    }),
+  );
+}
