@@ -80,6 +80,7 @@ export const en = {
   },
 
   banner: {
+    label: 'Not now, or not live',
     lost: (ago: string) => `Disconnected. Last update ${ago} ago`,
     lostBefore: 'EGO does not answer',
     retryIn: (seconds: string) => `next try in ${seconds} s`,
@@ -264,6 +265,20 @@ export const en = {
     memory: 'This EGO keeps no history: these are the last 15 minutes, from the memory of this browser.',
     said: (name: string, mean: string, least: string, most: string) => `${name}: ${mean} on average, between ${least} and ${most}`,
     saidNothing: (name: string) => `${name}: nothing known`,
+  },
+
+  replay: {
+    play: 'Play',
+    pause: 'Pause',
+    speed: (times: string) => `${times}× speed, change it`,
+    strip: 'Length of the strip',
+    now: 'Now',
+    slider: 'Moment on show',
+    coarse: { '1m': 'means of a minute', '15m': 'means of 15 minutes' },
+    bucket: (time: string, active: string, fired: string, online: string) => `${time} · alerts: ${active} active, ${fired} new · online: ${online}`,
+    missed: (fired: string, critical: string, resolved: string) => `Meanwhile, live, and not shown here: alerts ${fired} new (${critical} critical), ${resolved} resolved`,
+    missedNothing: 'Meanwhile, live: no new alert',
+    hint: 'Move the slider into the past, or play from the beginning of the strip.',
   },
 };
 

@@ -23,6 +23,8 @@ export interface Format {
   age(seconds: number | null | undefined): string;
   /** 14:03:27 */
   time(at: number | string | null | undefined): string;
+  /** Tue, 24 Nov */
+  date(at: number | string | null | undefined): string;
   /** 24 Nov, 14:03:27 */
   dateTime(at: number | string | null | undefined): string;
 }
@@ -36,6 +38,8 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
   const calendar = new Intl.DateTimeFormat(language, {
     month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
   });
+
+  const day = new Intl.DateTimeFormat(language, { weekday: 'short', month: 'short', day: 'numeric' });
 
   function number(value: number | null | undefined, digits = 0): string {
     if (isUnknown(value)) return UNKNOWN;
@@ -84,6 +88,7 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : parts(seconds).slice(0, 2).join(' ') || words.units.seconds('0')),
     age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (parts(seconds)[0] ?? words.units.seconds('0'))),
     time: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : clock.format(instant(at))),
+    date: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : day.format(instant(at))),
     dateTime: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : calendar.format(instant(at))),
   };
 }

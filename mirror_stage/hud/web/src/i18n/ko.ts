@@ -82,6 +82,7 @@ export const ko: Dictionary = {
   },
 
   banner: {
+    label: '지금과 다른 화면',
     lost: (ago) => `연결이 끊겼습니다. 마지막 갱신 ${ago} 전`,
     lostBefore: 'EGO가 응답하지 않습니다',
     retryIn: (seconds) => `${seconds}초 뒤 다시 연결`,
@@ -265,5 +266,19 @@ export const ko: Dictionary = {
     memory: '이 EGO는 이력을 보관하지 않습니다. 이 브라우저가 기억하는 최근 15분입니다.',
     said: (name, mean, least, most) => `${name}: 평균 ${mean}, ${least}에서 ${most} 사이`,
     saidNothing: (name) => `${name}: 알려진 값 없음`,
+  },
+
+  replay: {
+    play: '재생',
+    pause: '일시 정지',
+    speed: (times) => `${times}× 속도, 누르면 바뀝니다`,
+    strip: '띠의 길이',
+    now: '지금',
+    slider: '보고 있는 시각',
+    coarse: { '1m': '1분 평균', '15m': '15분 평균' },
+    bucket: (time, active, fired, online) => `${time} · 경보: 진행 중 ${active}건, 새로 ${fired}건 · 온라인 ${online}대`,
+    missed: (fired, critical, resolved) => `그동안 실시간(여기에는 안 보임): 새 경보 ${fired}건(위험 ${critical}건), 해소 ${resolved}건`,
+    missedNothing: '그동안 실시간: 새 경보 없음',
+    hint: '손잡이를 과거로 옮기거나, 띠의 처음부터 재생하세요.',
   },
 };

@@ -1,4 +1,4 @@
-/** The open alerts: loaded once per connection, then kept by EGO's updates. */
+/** The open alerts: loaded once per connection, then kept by EGO's updates; or those of the past that is on show. */
 
 import { get, Refusal } from '../net/rest';
 import type { Alert, AlertUpdate } from '../net/wire';
@@ -8,8 +8,11 @@ import { world } from './world.svelte';
 type Listener = (update: AlertUpdate) => void;
 
 class Alerts {
-  /** The most severe first, then the newest */
-  active = $state.raw<readonly Alert[]>([]);
+  /** Those of the moment on show, the most severe first, then the newest */
+  readonly active = $derived.by(() => ordered(this.past ?? this.live));
+  /** Those that were open at the moment of the past that is on show; null: it is now */
+  past = $state.raw<readonly Alert[] | null>(null);
+  private live = $state.raw<readonly Alert[]>([]);
   isLoaded = $state(false);
   error = $state.raw<Refusal | null>(null);
 
@@ -59,11 +62,13 @@ class Alerts {
   }
 
   private settle(): void {
-    const weight = (alert: Alert): number => SEVERITIES.indexOf(alert.severity);
-    this.active = [...this.byId.values()].sort(
-      (one, other) => weight(other) - weight(one) || other.createdAt.localeCompare(one.createdAt),
-    );
+    this.live = [...this.byId.values()];
   }
+}
+
+function ordered(open: readonly Alert[]): readonly Alert[] {
+  const weight = (alert: Alert): number => SEVERITIES.indexOf(alert.severity);
+  return [...open].sort((one, other) => weight(other) - weight(one) || other.createdAt.localeCompare(one.createdAt));
 }
 
 export const alerts = new Alerts();

@@ -24,7 +24,7 @@ class World {
   twin = $state.raw(this.live);
   tick = $state(0);
   /** EGO's clock, moved on every second */
-  now = $state(Date.now());
+  clock = $state(Date.now());
   connection = $state<Connection>('connecting');
   hasFrame = $state(false);
   /** Date.now() of the next try to connect, while it is lost */
@@ -34,6 +34,11 @@ class World {
   frameAt = $state(0);
   info = $state.raw<Info | null>(null);
   readonly isPast = $derived(this.twin !== this.live);
+  /** The moment on show: EGO's clock, or that of the past. Ages are reckoned from it. */
+  readonly now = $derived.by(() => {
+    void this.tick;
+    return this.isPast ? this.twin.generatedAt : this.clock;
+  });
   /** Milliseconds that EGO's clock is ahead of this one's */
   private clockOffset = -Infinity;
   private heardAt = 0;
@@ -119,9 +124,9 @@ class World {
   }
 
   private beat(): void {
-    this.now = Date.now() + (Number.isFinite(this.clockOffset) ? this.clockOffset : 0);
+    this.clock = Date.now() + (Number.isFinite(this.clockOffset) ? this.clockOffset : 0);
     if (this.connection === 'live') {
-      this.rings.beat(this.now);
+      this.rings.beat(this.clock);
       if (performance.now() - this.heardAt > SILENCE_MS) this.connection = 'silent';
     }
   }
