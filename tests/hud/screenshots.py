@@ -47,7 +47,10 @@ PICTURES = (
     Picture("alerts", "#/alerts"),
     Picture("console", "#/console"),
     Picture("history", "#/history?sel={host}"),
+    Picture("history-group-ko", "#/history?range=15m&lang=ko"),
+    Picture("history-table", "#/history?range=15m&sel={host}&as=table"),
     Picture("replay", "#/", ("r",)),
+    Picture("replay-past-ko", "#/table?lang=ko", ("r", ",", ",")),
     Picture("wall", "#/?wall=1", context={"viewport": WALL}),
     Picture("menu-ko", "#/?lang=ko", ("m",)),
     Picture("keys", "#/table", ("?",)),
@@ -55,6 +58,7 @@ PICTURES = (
     Picture(
         "phone-host-ko", "#/?sel={host}&lang=ko", context={"viewport": PHONE, "has_touch": True, "is_mobile": True}
     ),
+    Picture("phone-history", "#/history?sel={host}", context={"viewport": PHONE, "has_touch": True, "is_mobile": True}),
     Picture("phone-table", "#/table", context={"viewport": PHONE, "has_touch": True, "is_mobile": True}),
 )
 

@@ -280,6 +280,15 @@ export const en = {
     missedNothing: 'Meanwhile, live: no new alert',
     hint: 'Move the slider into the past, or play from the beginning of the strip.',
   },
+
+  wall: {
+    worst: 'In trouble',
+    calm: 'All is well',
+    exit: 'Leave the wall',
+    staysAwake: 'This browser cannot keep the screen awake here; turn that off in the system.',
+    most: (value: string) => `max ${value}`,
+    traffic: 'Core traffic',
+  },
 };
 
 type Words<Tree> = {

@@ -281,4 +281,13 @@ export const ko: Dictionary = {
     missedNothing: '그동안 실시간: 새 경보 없음',
     hint: '손잡이를 과거로 옮기거나, 띠의 처음부터 재생하세요.',
   },
+
+  wall: {
+    worst: '문제 있는 호스트',
+    calm: '모두 정상입니다',
+    exit: '월 모드 끝내기',
+    staysAwake: '이 브라우저는 화면을 켜 둘 수 없습니다. 시스템에서 절전을 꺼 주세요.',
+    most: (value) => `최고 ${value}`,
+    traffic: '코어 통신량',
+  },
 };
