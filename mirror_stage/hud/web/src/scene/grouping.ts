@@ -1,0 +1,40 @@
+/** What stands together: for each grouping, in which room and rack a host is put. */
+
+import type { FleetEntry, FleetView } from './fleet';
+import type { Resident } from './layout';
+
+type Home = { room: string | null; rack: string | null };
+
+/** 'rack' keeps the real rooms and racks; any other grouping makes a room of each value and fills its racks in order. */
+const HOMES = {
+  rack: ({ room, rack }: FleetEntry): Home => (rack === null ? { room: null, rack: null } : { room: room ?? '', rack }),
+  room: ({ room }: FleetEntry): Home => ({ room, rack: null }),
+  tier: ({ tier }: FleetEntry): Home => ({ room: tier, rack: null }),
+  platform: ({ platform }: FleetEntry): Home => ({ room: platform || null, rack: null }),
+} as const;
+export type Grouping = keyof typeof HOMES;
+
+/** The hosts of a fleet as the layout wants them. Places of samples only count where the real racks are shown. */
+export function residentsOf(fleet: FleetView, grouping: Grouping): Resident[] {
+  const residents: Resident[] = [];
+  for (let seat = 0; seat < fleet.end; seat++) {
+    const entry = fleet.entries[seat];
+    if (!entry) continue;
+    const { hostname, role } = entry;
+    const place = grouping === 'rack' && entry.positionSource === 'sample' ? entry.position : null;
+    residents.push({ seat, slot: fleet.columns.slot[seat] as number, hostname, role, place, ...HOMES[grouping](entry) });
+  }
+  return residents;
+}
+
+/** Whether two entries of a seat would stand in different places or hang from different ones. */
+export function isMoved(before: FleetEntry | undefined, after: FleetEntry | undefined): boolean {
+  if (!before || !after) return before !== after;
+  if (before === after) return false;
+  const [one, other] = [before.position, after.position];
+  return (
+    before.hostname !== after.hostname || before.role !== after.role || before.rack !== after.rack || before.room !== after.room ||
+    before.tier !== after.tier || before.uplink !== after.uplink || before.platform !== after.platform || before.positionSource !== after.positionSource ||
+    (after.positionSource === 'sample' && (one.x !== other.x || one.y !== other.y || one.z !== other.z))
+  );
+}
