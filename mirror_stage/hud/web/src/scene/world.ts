@@ -1,0 +1,548 @@
+/**
+ * The mirror world: puts the parts together, keeps the loop, and answers what the stage asks.
+ *
+ * Nothing is built after a frame of data: a delta writes the changed seats into buffers that are there. Drawing stops
+ * when nobody looks, and with reduced motion whenever nothing has changed.
+ */
+
+import { Scene, Vector3, WebGLRenderer } from 'three';
+import { OK, urgencyOf } from '../store/status';
+import { Crystal } from './crystal';
+import type { FleetChanges, FleetEntry, FleetView } from './fleet';
+import { Ground } from './ground';
+import { isMoved, residentsOf, type Grouping } from './grouping';
+import { Labels, labelsOf, placed, type Label, type Projected } from './labels';
+import { arrange, BOX, type Plan } from './layout';
+import { digitStrip, NamePlates } from './lettering';
+import { Links } from './links';
+import { legendOf, type ColourBy, type Legend, type Thresholds } from './metrics';
+import { pick, within, type Rectangle } from './picking';
+import { Quality } from './quality';
+import { Racks } from './racks';
+import { Rig, type Insets } from './rig';
+import { Rings } from './rings';
+import { linkKindOf } from './routes';
+import './scene.css';
+import { Slabs } from './slabs';
+import { sharedUniforms } from './stage';
+
+/** What the person chose; the scene is a function of it and of the fleet. */
+export interface Choices {
+  readonly groupBy: Grouping;
+  readonly colourBy: ColourBy;
+  /** 1 for each seat that matches the filter; null: all */
+  readonly mask: Uint8Array | null;
+  /** Hostnames, the first is the one in the detail */
+  readonly selection: readonly string[];
+  readonly thresholds: Thresholds;
+  readonly isMotionReduced: boolean;
+  readonly isWall: boolean;
+  /** The stream is lost or silent: colour goes */
+  readonly isStale: boolean;
+  /** What hosts without rack are called */
+  readonly unracked: string;
+}
+
+export interface WorldEvents {
+  hover(card: HoverCard | null): void;
+  legend(legend: Legend): void;
+  quality(isReduced: boolean): void;
+  context(state: 'lost' | 'restored'): void;
+}
+
+/** What is under the pointer and where, in CSS pixels of the canvas. */
+export interface HoverCard {
+  readonly seat: number;
+  readonly hostname: string;
+  readonly x: number;
+  readonly y: number;
+}
+
+export interface WorldStats {
+  draws: number;
+  drawCalls: number;
+  triangles: number;
+  applyMs: number;
+  pickMs: number;
+  frameMs: number;
+  labels: number;
+  isReduced: boolean;
+}
+
+export interface WorldOptions {
+  /** Never change the quality by itself: for pictures and tests on machines without a GPU */
+  readonly isQualityPinned?: boolean;
+}
+
+const MOVE_MS = 400;
+const EASE_MS = 450; // of a bar, and a little
+const LABELS_MS = 250;
+const NAMES_MS = 400;
+const NAME_PIXELS = 9.5; // of a slab's height from which on its name is worth writing
+const LIFE_MS = 600;
+const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
+const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
+const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
+const DEFAULTS: Choices = {
+  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], thresholds: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+};
+
+export class World {
+  private readonly renderer: WebGLRenderer;
+  private readonly scene = new Scene();
+  private readonly shared = sharedUniforms();
+  private readonly digits = digitStrip();
+  private readonly plates = new NamePlates();
+  private readonly slabs = new Slabs(this.shared, this.plates.texture, this.digits);
+  private readonly racks = new Racks(this.shared, this.digits);
+  private readonly ground = new Ground(this.shared);
+  private readonly crystal = new Crystal(this.shared);
+  private readonly links = new Links(this.shared);
+  private readonly rings = new Rings(this.shared);
+  private readonly rig: Rig;
+  private readonly labels: Labels;
+  private readonly quality: Quality;
+  private readonly sizes: ResizeObserver;
+  private choices = DEFAULTS;
+  private plan: Plan = arrange([], null, 1);
+  /** The entries that the plan was made of, by seat */
+  private planned: (FleetEntry | undefined)[] = [];
+  private shownLabels: readonly Label[] = [];
+  private selected: readonly number[] = [];
+  private ego = -1;
+  private hovered = -1;
+  private pointer: { x: number; y: number } | null = null;
+  private size = { width: 0, height: 0 };
+  private insets: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
+  private isActive = true;
+  private isLost = false;
+  private hasFleet = false;
+  private isSwapped = false;
+  private request = 0;
+  private drawnAt = 0;
+  private movedAt = -Infinity;
+  private namedAt = 0;
+  private labelledAt = 0;
+  /** Draw at least until then (performance.now()) */
+  private busyUntil = 0;
+  private stopListening = (): void => undefined;
+  readonly stats: WorldStats = { draws: 0, drawCalls: 0, triangles: 0, applyMs: 0, pickMs: 0, frameMs: 0, labels: 0, isReduced: false };
+
+  /** Throws where there is no WebGL 2. `overlay` lies on the canvas and holds the labels. */
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    overlay: HTMLElement,
+    private fleet: FleetView,
+    private readonly events: WorldEvents,
+    { isQualityPinned = false }: WorldOptions = {},
+  ) {
+    this.renderer = new WebGLRenderer({ canvas, antialias: true, powerPreference: 'high-performance', stencil: false });
+    this.quality = new Quality(devicePixelRatio, isQualityPinned);
+    this.rig = new Rig(canvas, () => this.wake());
+    this.labels = new Labels(overlay);
+    overlay.classList.add('scene-labels');
+    this.scene.matrixWorldAutoUpdate = false; // nothing has a matrix of its own: places are in the buffers
+    this.scene.add(
+      this.ground.sky, this.slabs.mirrored, this.racks.mirrored, this.crystal.mesh, this.ground.floor,
+      this.slabs.standing, this.racks.standing, this.ground.decals, this.links.mesh, this.rings.mesh,
+    );
+    this.sizes = new ResizeObserver(() => this.measure());
+    this.sizes.observe(canvas);
+    canvas.addEventListener('webglcontextlost', this.lost);
+    canvas.addEventListener('webglcontextrestored', this.restored);
+    document.addEventListener('visibilitychange', this.wake);
+    this.measure();
+    this.adjust();
+    this.show(fleet);
+  }
+
+  /** Show another fleet: the live one, or one of the past. */
+  show(fleet: FleetView): void {
+    this.stopListening();
+    this.isSwapped = fleet !== this.fleet; // its seats are others': nobody moves from one to the other
+    this.fleet = fleet;
+    this.stopListening = fleet.listen((changes) => this.changed(changes));
+    this.changed({ whole: true, removed: [], upserted: [], touched: [] });
+  }
+
+  /** Take what the person chose now; only what differs is done. */
+  choose(choices: Choices): void {
+    const before = this.choices;
+    this.choices = choices;
+    const { shared } = this;
+    this.rig.isMotionReduced = choices.isMotionReduced;
+    shared.uMotion.value = choices.isMotionReduced ? 0 : 1;
+    this.rig.drift(choices.isWall);
+    const isRegrouped = choices.groupBy !== before.groupBy;
+    if (isRegrouped) this.planned = [];
+    if (isRegrouped || choices.unracked !== before.unracked) this.place(isRegrouped);
+    if (choices.colourBy !== before.colourBy || choices.thresholds !== before.thresholds) this.slabs.colour(choices.colourBy, choices.thresholds);
+    this.slabs.filter(choices.mask);
+    this.racks.apply(this.fleet, this.plan, choices.mask);
+    this.select();
+    this.tellLegend();
+    this.stir(LIFE_MS);
+  }
+
+  set active(isActive: boolean) {
+    this.isActive = isActive;
+    this.wake();
+  }
+
+  inset(insets: Insets): void {
+    const before = this.insets;
+    this.insets = insets;
+    this.rig.inset(insets);
+    const isMoved_ = (['top', 'right', 'bottom', 'left'] as const).some((side) => Math.abs(before[side] - insets[side]) > 1);
+    if (isMoved_ && !this.rig.isOwn && this.hasFleet) this.rig.fit(this.plan, this.stats.draws < 2);
+    this.stir(0);
+  }
+
+  fit(): void {
+    this.rig.fit(this.plan);
+    this.stir(0);
+  }
+
+  /** Fly to a host; to everything if it is not there. */
+  fly(hostname: string | null): void {
+    const seat = hostname === null ? undefined : this.fleet.seatsByHostname.get(hostname);
+    if (seat === undefined) this.rig.fit(this.plan);
+    else this.rig.fly(this.plan, seat);
+    this.stir(0);
+  }
+
+  orbit(turn: number, tilt: number): void {
+    this.rig.orbit(turn, tilt);
+    this.stir(0);
+  }
+
+  zoom(factor: number): void {
+    this.rig.zoom(factor);
+    this.stir(0);
+  }
+
+  pan(right: number, up: number): void {
+    this.rig.pan(right, up);
+    this.stir(0);
+  }
+
+  /** The hostname at a point of the canvas, in CSS pixels from its corner. */
+  hostAt(x: number, y: number): string | null {
+    return this.fleet.entries[this.seatAt(x, y)]?.hostname ?? null;
+  }
+
+  /** The hostnames in a rectangle of the canvas, by slot, without the hub. */
+  hostsWithin(rectangle: Rectangle): string[] {
+    const seats = within(rectangle, this.plan.boxes, this.fleet.end, (x, y, z) => this.project(x, y, z));
+    const { mask } = this.choices;
+    return seats.filter((seat) => mask === null || mask[seat] === 1).flatMap((seat) => {
+      const entry = this.fleet.entries[seat];
+      return entry && entry.role !== 'hub' ? [entry.hostname] : [];
+    });
+  }
+
+  /** The pointer is at a point of the canvas, or nowhere: looked at once a frame. */
+  point(at: { x: number; y: number } | null): void {
+    this.pointer = at;
+    this.stir(0);
+  }
+
+  /** Where the middle of a host's front is, in CSS pixels of the canvas; null if it is not in front of the camera. */
+  screen(hostname: string): { x: number; y: number } | null {
+    const seat = this.fleet.seatsByHostname.get(hostname);
+    if (seat === undefined || !this.plan.boxes[seat * BOX + 3]) return null;
+    const [x, y, z, , height, depth] = this.boxOf(seat);
+    const isBehind = this.rig.camera.position.z < z;
+    return this.project(x, y + height / 2, z + (isBehind ? -depth / 2 : depth / 2));
+  }
+
+  /** What must stay the same while data flows. */
+  probe(): { objectIds: number[]; geometries: number; textures: number } {
+    const { geometries, textures } = this.renderer.info.memory;
+    return { objectIds: this.scene.children.map((child) => child.id), geometries, textures };
+  }
+
+  /** For tests of the loss of the context. */
+  loseContext(): void {
+    this.renderer.forceContextLoss();
+  }
+
+  restoreContext(): void {
+    this.renderer.forceContextRestore();
+  }
+
+  dispose(): void {
+    cancelAnimationFrame(this.request);
+    this.stopListening();
+    this.sizes.disconnect();
+    this.canvas.removeEventListener('webglcontextlost', this.lost);
+    this.canvas.removeEventListener('webglcontextrestored', this.restored);
+    document.removeEventListener('visibilitychange', this.wake);
+    this.rig.dispose();
+    this.labels.show([]);
+    this.renderer.dispose();
+  }
+
+  private readonly lost = (event: Event): void => {
+    event.preventDefault(); // or it never comes back
+    this.isLost = true;
+    this.events.context('lost');
+  };
+
+  private readonly restored = (): void => {
+    this.isLost = false;
+    this.events.context('restored');
+    this.stir(0);
+  };
+
+  // ── data ──
+
+  private changed({ whole, removed, upserted, touched }: FleetChanges): void {
+    const start = performance.now();
+    const isElsewhere = whole
+      ? this.planned.length !== this.fleet.end || this.planned.some((entry, seat) => isMoved(entry, this.fleet.entries[seat]))
+      : removed.length > 0 || upserted.some((seat) => isMoved(this.planned[seat], this.fleet.entries[seat]));
+    if (isElsewhere) {
+      this.place(false);
+      this.select();
+    } else {
+      const seats = whole ? undefined : upserted.length === 0 ? touched : [...new Set([...touched, ...upserted])];
+      this.slabs.apply(this.fleet, seats);
+      this.links.choose(this.plan, this.fleet, this.selected);
+    }
+    this.racks.apply(this.fleet, this.plan, this.choices.mask);
+    this.links.apply(this.fleet, this.plan, this.choices.mask);
+    this.crystal.show(this.ego < 0 ? OK : (this.fleet.columns.state[this.ego] as number));
+    this.stats.applyMs = performance.now() - start;
+    this.stir(EASE_MS);
+  }
+
+  /** Give everybody a place. `isFresh`: as if nobody had had one. */
+  private place(isFresh: boolean): void {
+    const { fleet, shared } = this;
+    const residents = residentsOf(fleet, this.choices.groupBy);
+    this.planned = fleet.entries.slice(0, fleet.end);
+    this.plan = arrange(residents, isFresh || !this.hasFleet ? null : this.plan, Math.max(1, fleet.end));
+    const { plan } = this;
+    this.ego = residents.find((one) => one.role === 'ego')?.seat ?? -1;
+    this.slabs.place(plan, fleet.end, this.ego);
+    this.racks.place(plan);
+    this.crystal.place(plan);
+    this.ground.place(plan, this.choices.unracked);
+    this.links.place(plan, fleet);
+    this.links.apply(fleet, plan, this.choices.mask);
+    const { minX, maxX, minZ, maxZ } = plan.bounds;
+    shared.uCentre.value.set((minX + maxX) / 2, 0, (minZ + maxZ) / 2);
+    shared.uReach.value = Math.max(7, Math.hypot(maxX - minX, maxZ - minZ) / 2);
+    const isFirst = !this.hasFleet;
+    this.hasFleet ||= residents.length > 0;
+    const isStill = isFirst || this.isSwapped || this.choices.isMotionReduced;
+    this.isSwapped = false;
+    this.movedAt = isStill ? -Infinity : performance.now();
+    shared.uMove.value = isStill ? 1 : 0;
+    if (!this.rig.isOwn || plan.isAnew) this.rig.fit(plan, isFirst);
+    this.namedAt = 0;
+    this.tellLegend();
+    this.stir(MOVE_MS);
+  }
+
+  private select(): void {
+    const { fleet } = this;
+    this.selected = this.choices.selection.flatMap((hostname) => fleet.seatsByHostname.get(hostname) ?? []);
+    this.slabs.select(this.selected);
+    this.slabs.applyAll(fleet);
+    this.rings.show(this.plan, this.selected, this.hovered);
+    this.links.choose(this.plan, fleet, this.selected);
+    this.links.apply(fleet, this.plan, this.choices.mask);
+    this.labelledAt = 0;
+  }
+
+  private tellLegend(): void {
+    this.events.legend(legendOf(this.choices.colourBy, this.choices.thresholds, linkKindOf(this.plan)));
+  }
+
+  // ── the loop ──
+
+  /** Something changed that needs drawing for so many milliseconds. */
+  private stir(length: number): void {
+    this.busyUntil = Math.max(this.busyUntil, performance.now() + length);
+    this.wake();
+  }
+
+  private readonly wake = (): void => {
+    if (this.request !== 0 || !this.isActive || document.hidden) return;
+    this.quality.pause();
+    this.drawnAt = performance.now();
+    this.request = requestAnimationFrame(this.frame);
+  };
+
+  private readonly frame = (): void => {
+    this.request = 0;
+    if (!this.isActive || document.hidden) return;
+    const now = performance.now();
+    const cap = this.choices.isWall ? 30 : this.quality.level.framesPerSecond;
+    const passed = now - this.drawnAt;
+    // A little early is on time: a display of 60 Hz under a cap of 30 would else show every third frame.
+    if (passed < 1000 / cap - 4) {
+      this.request = requestAnimationFrame(this.frame);
+      return;
+    }
+    const isViewMoving = this.advance(now, passed / 1000);
+    if (!this.isLost && this.size.width > 0) this.draw(now, isViewMoving);
+    this.drawnAt = now;
+    if (this.quality.frame(now, cap)) this.adjust();
+    const isAnimated = !this.choices.isMotionReduced && this.hasFleet;
+    if (isAnimated || isViewMoving || now < this.busyUntil) this.request = requestAnimationFrame(this.frame);
+  };
+
+  /** Move everything on by `seconds`; whether the view changed. */
+  private advance(now: number, seconds: number): boolean {
+    const { shared, choices } = this;
+    shared.uTime.value += seconds;
+    if (shared.uTime.value > CLOCK_SECONDS) {
+      shared.uTime.value -= CLOCK_SECONDS;
+      this.slabs.rewind(CLOCK_SECONDS);
+    }
+    shared.uMove.value = smooth((now - this.movedAt) / MOVE_MS);
+    const life = choices.isStale ? LIFE_OF_STALE : 1;
+    const step = choices.isMotionReduced ? 1 : (seconds * 1000) / LIFE_MS;
+    shared.uLife.value += Math.max(-step, Math.min(step, life - shared.uLife.value));
+    if (!choices.isMotionReduced) this.crystal.turn(seconds);
+    return this.rig.update(now, Math.min(seconds, LONGEST_STEP), this.plan, () => this.troubledRacks());
+  }
+
+  private draw(now: number, isViewMoving: boolean): void {
+    const { camera } = this.rig;
+    camera.updateMatrixWorld();
+    this.ground.look(camera.projectionMatrixInverse, camera.matrixWorld);
+    this.hover();
+    if (now - this.namedAt > NAMES_MS && !(isViewMoving && now - this.namedAt < NAMES_MS * 3)) this.writeNames(now);
+    this.label(now);
+    const start = performance.now();
+    this.renderer.render(this.scene, camera);
+    const { stats } = this;
+    stats.frameMs = performance.now() - start;
+    stats.draws++;
+    stats.drawCalls = this.renderer.info.render.calls;
+    stats.triangles = this.renderer.info.render.triangles;
+  }
+
+  private hover(): void {
+    const seat = this.pointer ? this.seatAt(this.pointer.x, this.pointer.y) : -1;
+    const hostname = this.fleet.entries[seat]?.hostname;
+    this.events.hover(hostname === undefined || !this.pointer ? null : { seat, hostname, ...this.pointer });
+    if (seat === this.hovered) return;
+    this.hovered = seat;
+    this.rings.show(this.plan, this.selected, seat);
+    this.labelledAt = 0;
+  }
+
+  /** Names on the faces of those slabs that are large enough, the largest first. */
+  private writeNames(now: number): void {
+    this.namedAt = now;
+    const { fleet } = this;
+    const { width, height } = this.size;
+    const seen: { seat: number; pixels: number }[] = [];
+    for (let seat = 0; seat < fleet.end; seat++) {
+      const [x, y, z, wide, tall] = this.boxOf(seat);
+      if (!wide) continue;
+      const point = this.project(x, y, z);
+      if (!point) continue;
+      const pixels = tall * point.scale;
+      if (pixels < NAME_PIXELS || point.x < -200 || point.x > width + 200 || point.y < -60 || point.y > height + 60) continue;
+      seen.push({ seat, pixels });
+    }
+    seen.sort((one, other) => other.pixels - one.pixels || one.seat - other.seat);
+    const names = new Map(seen.slice(0, NamePlates.CAPACITY).map(({ seat }) => [seat, fleet.entries[seat]?.displayName ?? '']));
+    const cells = this.plates.show([...names.values()]);
+    this.slabs.name(new Map([...names].flatMap(([seat, name]) => (cells.has(name) ? [[seat, cells.get(name) as number]] : []))));
+  }
+
+  private label(now: number): void {
+    const { camera } = this.rig;
+    const project = (x: number, y: number, z: number): Projected | null => this.project(x, y, z);
+    if (now - this.labelledAt > LABELS_MS) {
+      this.labelledAt = now;
+      const seats = { selected: this.selected, hovered: this.hovered, mask: this.choices.mask };
+      const wanted = labelsOf(this.fleet, this.plan, seats, (x, y, z) => project(x, y, z)?.scale ?? 0);
+      const { width, height } = this.size;
+      const { top, right, bottom, left } = this.insets;
+      const free = { left: left + 4, top: top + 4, right: width - right - 4, bottom: height - bottom - 4 };
+      this.shownLabels = placed(wanted, this.plan, camera.position, project, free).map(({ label }) => label);
+      this.stats.labels = this.shownLabels.length;
+    }
+    this.labels.show(this.shownLabels.flatMap((label) => {
+      const point = project(...label.at);
+      return point ? [{ label, x: point.x + 12, y: point.y - 11 }] : [];
+    }));
+  }
+
+  private troubledRacks(): number[] {
+    const { state } = this.fleet.columns;
+    return this.plan.racks
+      .map((rack, index) => ({ index, urgency: Math.max(...rack.seats.map((seat) => urgencyOf(state[seat] as number))) }))
+      .filter(({ urgency }) => urgency >= 3)
+      .sort((one, other) => other.urgency - one.urgency)
+      .map(({ index }) => index);
+  }
+
+  // ── where things are ──
+
+  private boxOf(seat: number): [x: number, y: number, z: number, width: number, height: number, depth: number] {
+    const { boxes } = this.plan;
+    const at = seat * BOX;
+    return [boxes[at] as number, boxes[at + 1] as number, boxes[at + 2] as number, boxes[at + 3] as number, boxes[at + 4] as number, boxes[at + 5] as number];
+  }
+
+  private readonly scratch = new Vector3();
+
+  private project(x: number, y: number, z: number): Projected | null {
+    const { camera } = this.rig;
+    const at = this.scratch.set(x, y, z).applyMatrix4(camera.matrixWorldInverse);
+    const away = -at.z;
+    if (away < camera.near) return null;
+    at.applyMatrix4(camera.projectionMatrix);
+    const { width, height } = this.size;
+    return { x: ((at.x + 1) / 2) * width, y: ((1 - at.y) / 2) * height, scale: (camera.projectionMatrix.elements[5] as number) * height / 2 / away };
+  }
+
+  private seatAt(x: number, y: number): number {
+    const start = performance.now();
+    const { camera } = this.rig;
+    const eye = camera.position;
+    const way = this.scratch.set((x / this.size.width) * 2 - 1, 1 - (y / this.size.height) * 2, 0.5).unproject(camera).sub(eye).normalize();
+    const seat = pick({ x: eye.x, y: eye.y, z: eye.z, dx: way.x, dy: way.y, dz: way.z }, this.plan.boxes, this.fleet.end);
+    this.stats.pickMs = performance.now() - start;
+    return seat;
+  }
+
+  private measure(): void {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (width === 0 || height === 0 || (width === this.size.width && height === this.size.height)) return;
+    const isFirst = this.size.width === 0;
+    this.size = { width, height };
+    this.renderer.setSize(width, height, false);
+    this.links.resize(width, height);
+    this.rig.resize(width, height);
+    if (!this.rig.isOwn) this.rig.fit(this.plan, isFirst || this.stats.draws < 2);
+    this.stir(0);
+  }
+
+  /** Draw as much as the quality allows. */
+  private adjust(): void {
+    const { level, isReduced } = this.quality;
+    this.renderer.setPixelRatio(Math.min(devicePixelRatio, level.pixelRatio));
+    this.slabs.mirrored.visible = this.racks.mirrored.visible = level.hasReflection;
+    this.links.mesh.visible = level.hasArcs;
+    this.stats.isReduced = isReduced;
+    this.events.quality(isReduced);
+    this.stir(0);
+  }
+}
+
+function smooth(part: number): number {
+  const at = Math.max(0, Math.min(1, part));
+  return at * at * (3 - 2 * at);
+}
+
+export type { Legend };
