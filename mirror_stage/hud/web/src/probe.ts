@@ -7,6 +7,9 @@ export interface StageProbe {
   /** Where a host's front face is, CSS pixels of the page; null when it is not in sight */
   screen(hostname: string): { x: number; y: number } | null;
   probe(): { objectIds: number[]; geometries: number; textures: number };
+  /** Lose the graphics and get them back, as a driver would */
+  loseContext(): void;
+  restoreContext(): void;
 }
 
 export interface Probe {

@@ -91,6 +91,20 @@ export const en = {
     reload: 'Reload',
   },
 
+  stage: {
+    label: 'Mirror world. Arrow keys turn it, plus and minus zoom; the table has all that it shows.',
+    groupBy: 'Group by',
+    colourBy: 'Colour by',
+    groups: { rack: 'Rack', room: 'Room', tier: 'Tier', platform: 'Platform' },
+    legend: 'Legend',
+    links: { host: 'Links: one per host', rack: 'Links: one per rack', aisle: 'Links: one per aisle' },
+    linkWidth: (slow: string, fast: string) => `thin ${slow}, wide ${fast}`,
+    fit: 'Show everything',
+    reduced: 'Reduced quality',
+    reducedWhy: 'Frames took too long, so less is drawn',
+    selectedInBox: (count: string) => `${count} hosts selected`,
+  },
+
   empty: {
     waiting: 'Waiting for the first frame',
     noHosts: 'No host reports yet',

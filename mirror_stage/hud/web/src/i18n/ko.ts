@@ -93,6 +93,20 @@ export const ko: Dictionary = {
     reload: '새로 고침',
   },
 
+  stage: {
+    label: '거울 세계. 화살표 키로 돌리고 더하기와 빼기로 확대합니다. 보이는 모든 것은 표에도 있습니다.',
+    groupBy: '묶기',
+    colourBy: '색',
+    groups: { rack: '랙', room: '방', tier: '계층', platform: '플랫폼' },
+    legend: '범례',
+    links: { host: '링크: 호스트마다 하나', rack: '링크: 랙마다 하나', aisle: '링크: 통로마다 하나' },
+    linkWidth: (slow, fast) => `가늘면 ${slow}, 굵으면 ${fast}`,
+    fit: '전체 보기',
+    reduced: '낮춘 화질',
+    reducedWhy: '화면을 그리는 데 너무 오래 걸려 덜 그립니다',
+    selectedInBox: (count) => `호스트 ${count}대를 골랐습니다`,
+  },
+
   empty: {
     waiting: '첫 프레임을 기다리는 중',
     noHosts: '아직 보고하는 호스트가 없습니다',

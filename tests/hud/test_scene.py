@@ -1,0 +1,160 @@
+"""The mirror world in a real browser against a real EGO. Each of these fails on a canvas that stays blank."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypedDict
+from urllib.parse import unquote
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.builders import make_sample, unique_hostname
+from tests.hud.browser import axe_violations, needs_browser, needs_hud, opened
+from tests.servers import EgoServer, wait_until
+
+pytestmark = [needs_browser, needs_hud]
+Stage = Callable[..., AbstractContextManager[Page]]
+# Small, because without a GPU every pixel is drawn by the processor.
+WINDOW = {"width": 800, "height": 520}
+
+
+class Seen(TypedDict):
+    colours: int
+    ok: int
+    warning: int
+    critical: int
+
+
+@pytest.fixture
+def stage(browser: Browser, fleet: EgoServer) -> Stage:
+    """Open the fleet's mirror world when it shows data: `with stage("?sel=full-01") as page`."""
+
+    @contextmanager
+    def open_at(place: str = "", motion: str = "reduce", **context: Any) -> Iterator[Page]:
+        url = f"{fleet.url}/?probe=1#/{place}"
+        with opened(browser, url, viewport=WINDOW, reduced_motion=motion, **context) as page:
+            page.wait_for_function("window.__ego?.stage?.stats().draws > 1", timeout=20_000)
+            yield page
+
+    return open_at
+
+
+def pixels(page: Page, around: dict[str, float] | None = None, reach: int = 12) -> str:
+    """The canvas as a PNG, without what lies over it; or the square around a point of the page."""
+    box = page.locator("[data-stage]").bounding_box()
+    assert box is not None
+    clip = box
+    if around is not None:
+        clip = {"x": around["x"] - reach, "y": around["y"] - reach, "width": 2 * reach, "height": 2 * reach}
+    return base64.b64encode(page.screenshot(clip=clip, animations="disabled")).decode()  # type: ignore[arg-type]
+
+
+def seen(page: Page, png: str) -> Seen:
+    """How many colours of four bits a channel a picture has, and how many pixels are near each state's hue."""
+    found: Seen = page.evaluate(
+        """async (png) => {
+          const picture = new Image();
+          picture.src = `data:image/png;base64,${png}`;
+          await picture.decode();
+          const canvas = new OffscreenCanvas(picture.width, picture.height);
+          const pen = canvas.getContext('2d');
+          pen.drawImage(picture, 0, 0);
+          const { data } = pen.getImageData(0, 0, picture.width, picture.height);
+          const colours = new Set();
+          const count = { ok: 0, warning: 0, critical: 0 };
+          for (let at = 0; at < data.length; at += 4) {
+            const [red, green, blue] = [data[at], data[at + 1], data[at + 2]];
+            colours.add(((red >> 4) << 8) | ((green >> 4) << 4) | (blue >> 4));
+            if (blue > 120 && blue > red * 2 && blue > green) count.ok++;
+            if (red > 150 && green > red * 0.6 && green < red * 0.9 && blue < red * 0.5) count.warning++;
+            if (red > 120 && green < red * 0.45 && blue < red * 0.4) count.critical++;
+          }
+          return { colours: colours.size, ...count };
+        }""",
+        png,
+    )
+    return found
+
+
+def place_of(page: Page, hostname: str) -> dict[str, float]:
+    place: dict[str, float] | None = page.evaluate("(name) => window.__ego.stage.screen(name)", hostname)
+    assert place is not None, f"{hostname} is not in sight"
+    return place
+
+
+def test_the_scene_shows_the_states_within_its_budget_and_a_click_selects(stage: Stage) -> None:
+    with stage() as page:
+        scene = seen(page, pixels(page))
+        assert scene["colours"] > 64
+        assert min(scene["ok"], scene["warning"], scene["critical"]) > 20
+        stats: dict[str, Any] = page.evaluate("window.__ego.stage.stats()")
+        assert 0 < stats["drawCalls"] <= 12
+        assert 0 < stats["triangles"] <= 60_000
+        place = place_of(page, "full-01")
+        page.mouse.click(place["x"], place["y"])
+        expect(page.get_by_role("heading", name="full-01")).to_be_visible()
+        assert "sel=full-01" in page.url
+        assert axe_violations(page) == []
+
+
+def test_a_delta_colours_a_host_where_it_stands_and_builds_nothing(stage: Stage, fleet: EgoServer) -> None:
+    host = unique_hostname("calm")
+    fleet.post_samples(make_sample(host, cpu_percent=20, rack="R3"))
+    with stage(f"?sel={host}") as page:
+        place, probe = place_of(page, host), page.evaluate("window.__ego.stage.probe()")
+        assert seen(page, pixels(page, place))["warning"] == 0
+        fleet.post_samples(make_sample(host, cpu_percent=95, rack="R3"))
+        wait_until(lambda: seen(page, pixels(page, place))["warning"] > 5)
+        assert place_of(page, host) == pytest.approx(place)
+        assert page.evaluate("window.__ego.stage.probe()") == probe
+
+
+@pytest.mark.long
+def test_nothing_moves_by_itself_with_reduced_motion_and_much_does_without(stage: Stage) -> None:
+    # Links that carry nothing would not move anyhow: the fleet's do.
+    with stage() as page:
+        before = page.evaluate("window.__ego.stage.stats().draws")
+        first = pixels(page)
+        wait_until(lambda: page.evaluate("window.__ego.stats().frames") > 1)
+        assert seen(page, first) == seen(page, pixels(page))
+        assert page.evaluate("window.__ego.stage.stats().draws") <= before + 5
+    with stage(motion="no-preference") as page:
+        first = pixels(page)
+        wait_until(lambda: pixels(page) != first)
+
+
+@pytest.mark.long
+def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
+    with stage() as page:
+        page.evaluate("window.__ego.stage.loseContext()")
+        expect(page.get_by_role("table")).to_be_visible()
+        page.evaluate("window.__ego.stage.restoreContext()")
+        expect(page.get_by_role("table")).to_have_count(0)
+        wait_until(lambda: seen(page, pixels(page))["ok"] > 20)
+
+
+def test_keys_turn_zoom_and_fit_the_scene_and_a_box_selects(stage: Stage) -> None:
+    with stage() as page:
+        start = place_of(page, "web-05")
+        page.locator("[data-stage]").focus()
+        for key in ("ArrowLeft", "+", "Shift+ArrowUp"):
+            before = place_of(page, "web-05")
+            page.keyboard.press(key)
+            wait_until(lambda before=before: place_of(page, "web-05") != before)  # type: ignore[misc]
+        page.keyboard.press("0")
+        wait_until(lambda: place_of(page, "web-05") == pytest.approx(start, abs=1))
+        page.keyboard.press("b")
+        page.mouse.move(start["x"] - 15, start["y"] - 40)
+        page.mouse.down()
+        page.mouse.move(start["x"] + 15, start["y"] + 40)
+        page.mouse.up()
+        wait_until(lambda: "web-05" in page.url and "," in unquote(page.url))
+
+
+@pytest.mark.long
+def test_axe_finds_nothing_on_the_stage_in_korean(stage: Stage) -> None:
+    with stage("?sel=full-01", locale="ko-KR") as page:
+        assert axe_violations(page) == []
