@@ -237,3 +237,12 @@ def test_a_narrow_phone_shows_it_without_moving_sideways(hud: Open, language: st
                 box = button.bounding_box()
                 assert box is not None
                 assert min(box["width"], box["height"]) >= 24, button.get_attribute("aria-label")
+
+
+def test_the_hosts_of_a_phone_follow_without_being_sorted_anew(hud: Open, fleet: EgoServer) -> None:
+    with hud("#/?q=web-05", viewport=PHONE, has_touch=True) as page:
+        page.get_by_role("tab", name=re.compile("^Host")).tap()
+        host = page.get_by_role("button", name=re.compile("web-05"))
+        expect(host).to_contain_text("15 %")
+        fleet.post_samples(make_sample("web-05", cpu_percent=55, rack="R3"))
+        expect(host).to_contain_text("55 %")
