@@ -1,0 +1,122 @@
+/** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
+
+import type { Disk, HostDetail, NetworkInterface, Rule, TopProcess } from '../../net/wire';
+import { CRITICAL, OK, WARNING } from '../../store/status';
+
+/** The hottest of all that is measured, and where; null where nothing is. */
+export function hottest(detail: HostDetail): { celsius: number; where: string } | null {
+  const all: [string, number | null][] = [
+    ['CPU', detail.metrics.cpuTemperature],
+    ['GPU', detail.metrics.gpuTemperature],
+    ...Object.entries(detail.diagnostics.temperatures ?? {}),
+  ];
+  return all.reduce<{ celsius: number; where: string } | null>(
+    (most, [where, celsius]) => (celsius !== null && (most === null || celsius > most.celsius) ? { celsius, where } : most),
+    null,
+  );
+}
+
+/** The state that a rule of EGO gives a value: the HUD has no thresholds of its own. */
+export function stateBy(rule: Rule | undefined, value: number | null): number {
+  if (rule === undefined || value === null || Number.isNaN(value) || value < rule.fireAt) return OK;
+  return rule.severity === 'critical' ? CRITICAL : WARNING;
+}
+
+export interface Flow {
+  readonly rxGbps: number | null;
+  readonly txGbps: number | null;
+  /** The busier direction's share of the speed, 0 to 1 */
+  readonly share: number | null;
+}
+
+const UNKNOWN_FLOW: Flow = { rxGbps: null, txGbps: null, share: null };
+
+/** What flows through an interface between two reports; unknown where a counter is missing or began anew. */
+export function flowOf(name: string, before: HostDetail | null, now: HostDetail): Flow {
+  const [one, other] = [before, now].map((detail) => detail?.diagnostics.interfaces?.find((each) => each.name === name));
+  const seconds = (Date.parse(now.reportedAt ?? '') - Date.parse(before?.reportedAt ?? '')) / 1000;
+  if (!one || !other || !(seconds > 0)) return UNKNOWN_FLOW;
+  const rate = (from: number | null, to: number | null): number | null =>
+    from === null || to === null || to < from ? null : ((to - from) * 8) / seconds / 1e9;
+  const rxGbps = rate(one.bytesRecv, other.bytesRecv);
+  const txGbps = rate(one.bytesSent, other.bytesSent);
+  const busier = rxGbps === null || txGbps === null ? null : Math.max(rxGbps, txGbps);
+  const speed = (other.speedMbps ?? 0) / 1000;
+  return { rxGbps, txGbps, share: busier === null || speed <= 0 ? null : Math.min(1, busier / speed) };
+}
+
+/** The fullest first; those that do not say how full they are last. */
+export function byFullness(disks: readonly Disk[]): Disk[] {
+  return [...disks].sort((one, other) => (other.usedPercent ?? -1) - (one.usedPercent ?? -1) || one.mountpoint.localeCompare(other.mountpoint));
+}
+
+/** Up before down, the fast before the slow, by name. */
+export function byStanding(interfaces: readonly NetworkInterface[]): NetworkInterface[] {
+  return [...interfaces].sort(
+    (one, other) => Number(other.isUp ?? 0) - Number(one.isUp ?? 0) || (other.speedMbps ?? 0) - (one.speedMbps ?? 0) || one.name.localeCompare(other.name),
+  );
+}
+
+export const PROCESS_COLUMNS = ['name', 'cpuPercent', 'memoryPercent'] as const;
+export type ProcessColumn = (typeof PROCESS_COLUMNS)[number];
+
+/** Names rising, numbers falling; what is unknown last. */
+export function sortedProcesses(processes: readonly TopProcess[], by: ProcessColumn): TopProcess[] {
+  return [...processes].sort((one, other) =>
+    by === 'name' ? one.name.localeCompare(other.name) : (other[by] ?? -1) - (one[by] ?? -1) || one.name.localeCompare(other.name),
+  );
+}
+
+export type Series = readonly [times: readonly number[], values: readonly (number | null)[]];
+
+/** Points of the past before those of now: what is older than the first known time of `now` is put in front. */
+export function joined(older: Series | null, now: Series): Series {
+  if (!older) return now;
+  const first = now[0].find((_, at) => now[1][at] !== null) ?? Infinity;
+  const known = older[0].flatMap((time, at) => (time < first ? [[time, older[1][at] ?? null] as const] : []));
+  const rest = now[0].flatMap((time, at) => (time >= first ? [[time, now[1][at] ?? null] as const] : []));
+  const all = [...known, ...rest];
+  return [all.map(([time]) => time), all.map(([, value]) => value)];
+}
+
+export interface Extent {
+  readonly least: number;
+  readonly most: number;
+}
+
+export function extentOf(values: readonly (number | null)[]): Extent | null {
+  const known = values.filter((value): value is number => value !== null);
+  return known.length === 0 ? null : { least: Math.min(...known), most: Math.max(...known) };
+}
+
+export interface Frame {
+  readonly from: number;
+  readonly to: number;
+  readonly floor: number;
+  readonly ceiling: number;
+  readonly width: number;
+  readonly height: number;
+  /** Seconds without a value that still count as one line */
+  readonly patience: number;
+}
+
+/** The line and the area below it as SVG paths. A gap stays a gap. */
+export function sparkOf([times, values]: Series, frame: Frame): { line: string; area: string } {
+  const { from, to, floor, ceiling, width, height, patience } = frame;
+  const x = (time: number): string => (((time - from) / (to - from)) * width).toFixed(1);
+  const y = (value: number): string => (height - ((Math.min(Math.max(value, floor), ceiling) - floor) / (ceiling - floor || 1)) * height).toFixed(1);
+  const pieces: [number, number][][] = [];
+  let last = -Infinity;
+  times.forEach((time, at) => {
+    const value = values[at] ?? null;
+    if (value === null || time < from) return;
+    if (time - last > patience) pieces.push([]);
+    pieces.at(-1)?.push([time, value]);
+    last = time;
+  });
+  const strokes = pieces.map((piece) => piece.map(([time, value]) => `${x(time)},${y(value)}`).join('L'));
+  return {
+    line: strokes.map((stroke) => `M${stroke}${stroke.includes('L') ? '' : 'h0.1'}`).join(''),
+    area: pieces.map((piece, at) => `M${x((piece[0] as [number, number])[0])},${height}L${strokes[at]}L${x((piece.at(-1) as [number, number])[0])},${height}Z`).join(''),
+  };
+}

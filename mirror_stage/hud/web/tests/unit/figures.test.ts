@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest';
+import type { Alert, HostDetail, Rule } from '../../src/net/wire';
+import { grouped, inUnit } from '../../src/store/alertlog';
+import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf, stateBy } from '../../src/ui/host/figures';
+
+const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
+  name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
+});
+const detail = (second: number, bytesRecv: number | null, bytesSent: number | null = 0): HostDetail =>
+  ({ reportedAt: new Date(second * 1000).toISOString(), metrics: { cpuTemperature: 50, gpuTemperature: null }, diagnostics: { interfaces: [nic(bytesRecv, bytesSent)], temperatures: { disk: 61 } } }) as unknown as HostDetail;
+
+describe('the rate of an interface', () => {
+  test.each([
+    ['follows its counters', detail(0, 0), detail(2, 125_000_000), { rxGbps: 0.5, txGbps: 0, share: 0.5 }],
+    ['is unknown after the first report', null, detail(2, 5), { rxGbps: null, txGbps: null, share: null }],
+    ['is unknown when a counter began anew', detail(0, 100), detail(1, 5), { rxGbps: null, txGbps: 0, share: null }],
+    ['is unknown within one report', detail(1, 5), detail(1, 5), { rxGbps: null, txGbps: null, share: null }],
+    ['is unknown where a counter is missing', detail(0, null), detail(1, 5), { rxGbps: null, txGbps: 0, share: null }],
+  ])('%s', (_what, before, now, expected) => {
+    expect(flowOf('eno1', before, now)).toEqual(expected);
+  });
+});
+
+test('the hottest place of all that are measured is named', () => {
+  expect(hottest(detail(0, 0))).toEqual({ celsius: 61, where: 'disk' });
+});
+
+test('a state comes from the rule of EGO alone', () => {
+  const rule = { name: 'cpu_load_high', unit: '%', fireAt: 70, resolveAt: 60, severity: 'warning' } as Rule;
+  expect([stateBy(rule, 69.9), stateBy(rule, 70), stateBy({ ...rule, severity: 'critical' }, 70), stateBy(undefined, 100), stateBy(rule, null)]).toEqual([0, 1, 2, 0, 0]);
+});
+
+test('disks stand by how full they are, processes by what is asked for, the unknown last', () => {
+  const disk = (mountpoint: string, usedPercent: number | null) => ({ mountpoint, usedPercent, device: null, fstype: null, totalBytes: null, usedBytes: null });
+  expect(byFullness([disk('/a', null), disk('/b', 40), disk('/c', 90)]).map((one) => one.mountpoint)).toEqual(['/c', '/b', '/a']);
+  const process = (name: string, cpuPercent: number | null, memoryPercent: number | null) => ({ name, cpuPercent, memoryPercent, pid: 1, username: null });
+  const some = [process('b', 1, 9), process('a', 5, null), process('c', null, 3)];
+  expect(sortedProcesses(some, 'cpuPercent').map((one) => one.name)).toEqual(['a', 'b', 'c']);
+  expect(sortedProcesses(some, 'memoryPercent').map((one) => one.name)).toEqual(['b', 'c', 'a']);
+  expect(sortedProcesses(some, 'name').map((one) => one.name)).toEqual(['a', 'b', 'c']);
+  expect(byStanding([{ ...nic(0, 0), name: 'down', isUp: false }, nic(0, 0)]).map((one) => one.name)).toEqual(['eno1', 'down']);
+});
+
+describe('a sparkline', () => {
+  const frame = { from: 0, to: 100, floor: 0, ceiling: 10, width: 100, height: 10, patience: 20 };
+
+  test('keeps a gap a gap, whether it is said or silent', () => {
+    const { line } = sparkOf([[0, 10, 20, 30, 80, 90], [0, 5, null, null, 10, 10]], frame);
+    expect(line).toBe('M0.0,10.0L10.0,5.0M80.0,0.0L90.0,0.0');
+    expect(sparkOf([[0], [3]], frame).line).toContain('h0.1'); // one value is a dot, not nothing
+    expect(sparkOf([[0, 10], [null, null]], frame)).toEqual({ line: '', area: '' });
+  });
+
+  test('begins with what EGO remembers and goes on with what was seen here', () => {
+    expect(joined([[1, 2, 3], [10, 20, 30]], [[0, 2.5, 3], [null, 25, 31]])).toEqual([[1, 2, 2.5, 3], [10, 20, 25, 31]]);
+    expect(joined(null, [[1], [2]])).toEqual([[1], [2]]);
+    expect(extentOf([null, 3, -1])).toEqual({ least: -1, most: 3 });
+    expect(extentOf([null])).toBeNull();
+  });
+});
+
+describe('alerts', () => {
+  const alert = (id: string, severity: Alert['severity'], second: number, hostname = 'h', metric = 'cpu_load_high'): Alert =>
+    ({ id, severity, hostname, metric, createdAt: `2025-11-01T00:00:0${second}.000Z` }) as Alert;
+  const some = [alert('old', 'warning', 1, 'a'), alert('new', 'warning', 5, 'b'), alert('worst', 'critical', 3, 'b', 'host_offline'), alert('note', 'info', 9, 'c', 'clock_skew')];
+  const said = (by: 'none' | 'host' | 'rule'): [string, string[]][] => grouped(some, by).map((group) => [group.name, group.alerts.map((one) => one.id)]);
+
+  test('stand by severity, then by age', () => {
+    expect(said('none')).toEqual([['', ['worst', 'new', 'old', 'note']]]);
+  });
+
+  test('are grouped by host or rule, the group with the worst first', () => {
+    expect(said('host')).toEqual([['b', ['worst', 'new']], ['a', ['old']], ['c', ['note']]]);
+    expect(said('rule')).toEqual([['host_offline', ['worst']], ['cpu_load_high', ['new', 'old']], ['clock_skew', ['note']]]);
+    expect(grouped([], 'host')).toEqual([]);
+  });
+
+  test('say ratios as percent', () => {
+    expect(inUnit(0.9, 'ratio')).toEqual([90, '%']);
+    expect(inUnit(85, '°C')).toEqual([85, '°C']);
+  });
+});
