@@ -6,17 +6,23 @@ class Speech {
   said = $state('');
   alerted = $state('');
   private alertedAt = -Infinity;
+  private waiting: string[] = [];
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   say(text: string): void {
     this.said = text;
   }
 
-  /** Whether it was said: within 5 s of the last one it is not. */
-  alert(text: string): boolean {
-    if (performance.now() - this.alertedAt < ALERT_PAUSE_MS) return false;
-    this.alertedAt = performance.now();
-    this.alerted = text;
-    return true;
+  /** Say it now, or 5 s after the last one; what came meanwhile is then summed up by `sum`. */
+  alert(text: string, sum: (count: number) => string): void {
+    this.waiting.push(text);
+    const wait = Math.max(0, this.alertedAt + ALERT_PAUSE_MS - performance.now());
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      this.alertedAt = performance.now();
+      this.alerted = this.waiting.length === 1 ? (this.waiting[0] as string) : sum(this.waiting.length);
+      this.waiting = [];
+    }, wait);
   }
 }
 
