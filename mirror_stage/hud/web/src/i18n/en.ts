@@ -395,7 +395,7 @@ export const en = {
     searchedHosts: 'Add the search',
     noTarget: 'Name a host, a rack or a search first.',
     noHost: 'No host matches these targets.',
-    willRun: (hosts: string) => `on ${hosts}`,
+    runOn: (hosts: string) => `Run on ${hosts}`,
     command: 'Command',
     commandHint: 'Enter runs it, Shift Enter begins a line, arrows bring back earlier ones',
     timeout: 'Timeout in seconds',

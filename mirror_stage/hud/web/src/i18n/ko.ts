@@ -396,7 +396,7 @@ export const ko: Dictionary = {
     searchedHosts: '검색 결과 추가',
     noTarget: '먼저 호스트나 랙, 검색을 대상으로 정하세요.',
     noHost: '이 대상에 맞는 호스트가 없습니다.',
-    willRun: (hosts) => `${hosts}에서`,
+    runOn: (hosts) => `${hosts}에서 실행`,
     command: '명령',
     commandHint: 'Enter로 실행, Shift Enter로 줄 바꿈, 화살표로 이전 명령',
     timeout: '제한 시간(초)',

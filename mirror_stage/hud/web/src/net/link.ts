@@ -21,6 +21,7 @@ export class Link {
   });
   private readonly channels: Socket[] = [];
   private attempt = 0;
+  private isStarted = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly events: LinkEvents) {
@@ -29,17 +30,20 @@ export class Link {
     this.manager.on('error', () => this.retryLater(null));
   }
 
-  /** The socket of a namespace. Add it before `start`. */
+  /** The socket of a namespace: opened by `start`, at once if that was before. */
   channel(namespace: string, auth: Record<string, unknown> = {}): Socket {
     const socket = this.manager.socket(namespace, { auth });
     socket.on('connect', () => (this.attempt = 0));
     socket.on('connect_error', (error) => this.retryLater(error.message));
     this.channels.push(socket);
+    // Not by another `start`: that would ask again for namespaces whose answer is on its way, and EGO would hang up.
+    if (this.isStarted && this.timer === undefined) socket.connect();
     return socket;
   }
 
   /** Try now, whatever the pause. */
   start(): void {
+    this.isStarted = true;
     clearTimeout(this.timer);
     this.timer = undefined;
     for (const socket of this.channels) if (!socket.connected) socket.connect();

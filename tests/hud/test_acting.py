@@ -1,0 +1,293 @@
+"""Host detail, alerts and console against a real EGO and agents that speak its wire: what one acts on, and what comes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.builders import make_sample, unique_hostname
+from tests.hud.browser import DESK, PHONE, axe_violations, needs_browser, needs_hud, opened
+from tests.hud.conftest import MARKUP, PATIENT, post_fleet
+from tests.servers import EgoServer, running_ego
+
+pytestmark = [needs_browser, needs_hud]
+Open = Callable[..., AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """The fleet of conftest, in an EGO whose commands and alerts nobody else changes."""
+    with running_ego(tmp_path_factory.mktemp("acting"), PATIENT) as ego:
+        post_fleet(ego)
+        yield ego
+
+
+@pytest.fixture
+def hud(browser: Browser, ego: EgoServer) -> Open:
+    """Open a place of the HUD: `with hud("#/alerts") as page`."""
+
+    def open_at(place: str, **context: Any) -> AbstractContextManager[Page]:
+        return opened(browser, f"{ego.url}/?probe=1{place}", **context)
+
+    return open_at
+
+
+class Agent:
+    """One host's side of the command queue, a step at a time."""
+
+    def __init__(self, ego: EgoServer, hostname: str):
+        self._ego, self.hostname, self._seq = ego, hostname, 0
+        assert self.claim(wait=0) == []  # from now on EGO knows that it fetches commands
+
+    def claim(self, wait: int = 8) -> list[dict[str, Any]]:
+        answer = self._ego.get(f"/api/commands/pending/{self.hostname}", params={"wait": wait}, timeout=wait + 5)
+        return list(answer.json())
+
+    def prints(self, id: str, text: str, stream: str = "stdout") -> None:
+        body = {"seq": self._seq, "stream": stream, "data": text}
+        self._seq += 1
+        assert self._ego.post(f"/api/commands/{id}/output", json=body).ok
+
+    def ends(self, id: str, stdout: str = "", stderr: str = "", code: int = 0) -> None:
+        status = "succeeded" if code == 0 else "failed"
+        body = {"status": status, "exitCode": code, "stdout": stdout, "stderr": stderr, "durationSeconds": 0.5}
+        assert self._ego.post(f"/api/commands/{id}/result", json=body).ok
+
+    def runs_one(self, stdout: str, code: int = 0) -> str:
+        (item,) = self.claim()
+        self.ends(item["id"], stdout, code=code)
+        return str(item["id"])
+
+
+def new_agents(ego: EgoServer, stem: str, count: int, rack: str) -> list[Agent]:
+    names = [unique_hostname(stem) for _ in range(count)]
+    assert ego.post_samples(*[make_sample(name, rack=rack) for name in names]).status_code == 202
+    return [Agent(ego, name) for name in names]
+
+
+def run(page: Page, command: str) -> None:
+    page.get_by_label("Command", exact=True).fill(command)
+    page.keyboard.press("Enter")
+
+
+def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -> None:
+    host = unique_hostname("known")
+    disks = [{"mountpoint": "/", "used_percent": 20}, {"mountpoint": "/full", "used_percent": 93.4}]
+    processes = [
+        {"pid": 1, "name": "alpha", "cpu_percent": 1, "memory_percent": 60},
+        {"pid": 2, "name": MARKUP[:60], "cpu_percent": 70, "memory_percent": 2},
+    ]
+    more = {"disks": disks, "top_processes": processes, "tags": {"role": MARKUP[:60]}, "temperatures": {"nvme": 66}}
+    assert ego.post_samples(make_sample(host, cpu_percent=97, cpu_per_core=[10.0, 99.0], **more)).ok
+    with hud(f"#/host/{host}") as page:
+        meter = page.get_by_role("meter", name="CPU")
+        expect(meter).to_have_attribute("aria-valuenow", "97")
+        expect(meter).to_have_attribute("aria-valuetext", re.compile(r"97 %, an alert fires at 80 %, busiest 99 %"))
+        expect(page.get_by_role("meter", name="Hottest")).to_have_attribute("aria-valuetext", re.compile("66 °C.*nvme"))
+        expect(page.get_by_role("img", name=re.compile("2 cores, the busiest at 99 %"))).to_be_visible()
+        disks_shown = (
+            page.locator("section").filter(has=page.get_by_role("heading", name="Disks")).get_by_role("listitem")
+        )
+        expect(disks_shown).to_contain_text(["/full", "20 %"])  # the fullest first
+        rows = page.locator("tbody th[scope=row]")
+        expect(rows.first).to_contain_text("<img src=x")
+        page.get_by_role("button", name="Memory").click()
+        expect(rows.first).to_contain_text("alpha")
+        expect(page.get_by_text("CPU load")).to_be_visible()  # its alert
+        assert page.locator("#app img, #app script").count() == 0
+        ego.post_samples(make_sample(host, cpu_percent=12, **more))
+        expect(meter).to_have_attribute("aria-valuenow", "12")
+        page.get_by_role("link", name="Run a command").click()
+        expect(page.get_by_role("button", name=f"Remove {host}")).to_be_visible()
+
+
+def test_alerts_stand_by_urgency_and_move_to_the_log_when_they_are_over(hud: Open, ego: EgoServer) -> None:
+    host = unique_hostname("busy")
+    with hud("#/alerts") as page:
+        active, resolved = page.get_by_role("region", name="Active"), page.get_by_role("region", name="Resolved")
+        expect(active.get_by_role("link").first).to_have_text("full-01")  # the critical one
+        expect(page).to_have_title("(1) Alerts · MIRROR STAGE EGO")
+        ego.post_samples(make_sample(host, cpu_percent=93.5))
+        expect(active.get_by_role("listitem").filter(has_text=host)).to_contain_text("93.5 % (fires at 80 %)")
+        page.get_by_role("radio", name="Rule").check(force=True)
+        expect(active.get_by_role("heading", level=3)).to_contain_text(["Link load", "CPU load"])
+        assert "by=rule" in page.url
+        ego.post_samples(make_sample(host, cpu_percent=3))
+        expect(resolved.get_by_role("listitem").filter(has_text=host)).to_contain_text("CPU load")
+        expect(active.get_by_role("listitem").filter(has_text=host)).to_have_count(0)
+
+
+def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: Open, ego: EgoServer) -> None:
+    with hud("#/alerts") as page:
+        page.evaluate(
+            """() => { window.spoken = []; const region = document.querySelectorAll('[role=status].unseen[aria-live]')[1];
+            new MutationObserver(() => window.spoken.push(region.textContent)).observe(region, {childList: true, characterData: true, subtree: true}); }"""
+        )
+        for _ in range(3):
+            host = unique_hostname("burst")
+            for seconds in (0, 1):
+                at = (datetime.now(UTC) - timedelta(seconds=2 - seconds)).isoformat()
+                ego.post_samples(
+                    make_sample(
+                        host, at=at, primary_interface_speed_mbps=1, net_bytes_rx=seconds * 9**9, net_bytes_tx=0
+                    )
+                )
+            expect(
+                page.get_by_role("region", name="Active").get_by_role("listitem").filter(has_text=host)
+            ).to_be_visible()
+        summed = page.get_by_role("status").filter(has_text="2 new critical alerts")
+        expect(summed).to_have_count(1, timeout=8_000)
+        first, second = page.evaluate("window.spoken")
+        assert first.startswith("Critical: burst-")
+        assert second == "2 new critical alerts"
+
+
+def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, ego: EgoServer) -> None:
+    (agent,) = new_agents(ego, "stream", 1, "S1")
+    with hud(f"#/console?to=host:{agent.hostname}") as page, page.expect_request("**/api/commands") as asked:
+        run(page, "make all")
+        (item,) = agent.claim()
+        assert item["command"] == "make all"
+        assert len(asked.value.headers["idempotency-key"]) == 32
+        agent.prints(item["id"], "\x1b[31mred\x1b[0m " + MARKUP + "\n 10 %\r")
+        log = page.get_by_role("log")
+        expect(log).to_contain_text(f"red {MARKUP}")
+        expect(log.get_by_text("red", exact=True)).to_have_css("color", "rgb(255, 110, 95)")
+        agent.prints(item["id"], "100 %\n" + "".join(f"line {number}\n" for number in range(300)))
+        expect(log.get_by_text("line 299")).to_be_in_viewport()  # it follows its end
+        log.evaluate("(area) => area.scrollTo(0, 0)")
+        agent.prints(item["id"], "the end\n")
+        expect(log).to_contain_text("the end")
+        expect(log.get_by_text("the end")).not_to_be_in_viewport()  # whoever scrolled up is left alone
+        page.get_by_role("searchbox", name="Find in").fill("LINE 29")
+        expect(page.get_by_text("11 found")).to_be_visible()
+        assert "10 %\n100 %" not in log.inner_text()
+        agent.ends(item["id"], stdout="short\n", stderr="late words\n", code=3)
+        expect(log).to_contain_text("late words")
+        expect(page.get_by_text("exit 3")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download").click()
+        assert Path(download.value.path()).read_text() == "short\nlate words\n"
+        assert page.locator("#app img, #app script").count() == 0
+        page.reload()  # the link says which run it is
+        expect(log).to_contain_text("late words")
+
+
+def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retried(hud: Open, ego: EgoServer) -> None:
+    agents = new_agents(ego, "many", 7, "M1")
+    with hud("#/console?to=rack:M1") as page:
+        run(page, "uptime")
+        expect(page.get_by_role("dialog", name="Run on 7 hosts?")).to_contain_text(agents[6].hostname)
+        page.keyboard.press("Enter")  # what has the focus is harmless
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert agents[0].claim(wait=0) == []
+        page.get_by_role("button", name="Run on 7 hosts").click()
+        page.get_by_role("dialog").get_by_role("button", name="Run on 7 hosts").click()
+        for agent in agents[:6]:
+            agent.runs_one("up 3 days\n")
+        failed = agents[6].runs_one("no such program\n", code=127)
+        expect(page.get_by_text("6 same, 1 differ")).to_be_visible()
+        expect(page.get_by_role("log")).to_have_count(2)
+        expect(page.get_by_role("region", name="Output of 6 hosts")).to_contain_text("up 3 days")
+        page.get_by_role("button", name="Retry 1 that did not succeed").click()
+        (again,) = agents[6].claim()
+        assert ego.get(f"/api/commands/{again['id']}").json()["retryOf"] == failed
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        expect(page.get_by_text("Being cancelled").first).to_be_visible()
+        assert ego.get(f"/api/commands/{again['id']}").json()["cancelRequested"]
+        agents[6].ends(again["id"])
+
+
+def test_why_nobody_fetches_a_command_is_said(hud: Open, ego: EgoServer) -> None:
+    off, silent = unique_hostname("off"), unique_hostname("silent")
+    ego.post_samples(make_sample(off, command_policy="off"), make_sample(silent))
+    with hud(f"#/console?to=host:{off},host:{silent},host:nobody") as page:
+        run(page, "true")
+        expect(page.get_by_text(f"The agent of {off} takes no commands")).to_be_visible()
+        expect(page.get_by_text(f"The agent of {silent} has never asked")).to_be_visible()
+        expect(page.get_by_text("No host named nobody has reported yet.")).to_be_visible()
+        page.get_by_role("button", name="Cancel 3").click()
+        expect(page.get_by_text("Cancelled").first).to_be_visible()
+
+
+def test_an_answer_that_is_lost_makes_no_second_command(hud: Open, ego: EgoServer) -> None:
+    (agent,) = new_agents(ego, "lost", 1, "L1")
+    keys: list[str] = []
+    with hud(f"#/console?to=host:{agent.hostname}", lost=True) as page:
+
+        def lose_the_first_answer(route: Route) -> None:
+            if route.request.method != "POST":
+                return route.continue_()
+            keys.append(route.request.headers["idempotency-key"])
+            answer = route.fetch()
+            return route.abort("connectionrefused") if len(keys) == 1 else route.fulfill(response=answer)
+
+        page.route("**/api/commands", lose_the_first_answer)
+        run(page, "true")
+        agent.runs_one("done\n")
+        expect(page.get_by_role("log")).to_contain_text("done")
+        expect(page.get_by_text("Sending")).to_have_count(0)
+        assert len(keys) == 2
+        assert keys[0] == keys[1]
+        assert ego.get("/api/commands", params={"hostname": agent.hostname}).json()["total"] == 1
+
+
+def test_the_console_is_used_by_keyboard_alone(hud: Open, ego: EgoServer) -> None:
+    first, second = new_agents(ego, "keys", 2, "K1")
+    with hud("#/table") as page:
+        page.keyboard.press("c")
+        command = page.get_by_label("Command", exact=True)
+        expect(command).to_be_focused()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.type(second.hostname)
+        expect(page.get_by_role("option").first).to_contain_text(second.hostname)
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.keyboard.type(first.hostname)
+        page.keyboard.press("Enter")
+        page.keyboard.press("Backspace")  # takes the last one out again
+        page.keyboard.press("Tab")
+        expect(command).to_be_focused()
+        page.keyboard.type("echo one")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("echo two")
+        page.keyboard.press("Enter")
+        (item,) = second.claim()
+        assert item["command"] == "echo one\necho two"
+        second.ends(item["id"], "one\ntwo\n")
+        expect(page.get_by_role("log")).to_contain_text("two")
+        command.fill("not sent")
+        page.keyboard.press("ArrowUp")
+        expect(command).to_have_value("echo one\necho two")
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowDown")
+        expect(command).to_have_value("not sent")
+        page.keyboard.press("Escape")
+        expect(command).to_have_count(0)
+        page.keyboard.press("c")
+        expect(command).to_have_value("not sent")  # what was written is not lost
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_nothing_on_the_acting_screens(hud: Open, ego: EgoServer, viewport: dict[str, int]) -> None:
+    agents = new_agents(ego, "axe", 2, "X1")
+    with hud("#/console?to=rack:X1", viewport=viewport) as page:
+        run(page, "ls")
+        agents[0].runs_one("\x1b[34mfolder\x1b[0m \x1b[41mbad\x1b[0m\n")
+        expect(page.get_by_role("log").first).to_contain_text("folder")
+        for language in ("en", "ko"):
+            for place in (page.url.partition("#")[2], "/host/full-01", "/alerts?by=host", "/table?sel=hot-01"):
+                joint = "&" if "?" in place else "?"
+                page.goto(f"{ego.url}/?probe=1#{place}{joint}lang={language}")
+                expect(page.locator("html")).to_have_attribute("lang", language)
+                expect(page.locator("main :is(article, form, section, table)").first).to_be_visible()
+                assert axe_violations(page) == [], place
+                assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
