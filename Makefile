@@ -19,10 +19,10 @@ demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl
 	@$(BIN)/mirror-stage demo $(ARGS)
 
 test: .venv/.dev $(HUD)  ## the tests, without the long forms and without wheel and browser
-	$(PYTEST) -m "not long" --ignore=tests/end_to_end $(ARGS)
+	$(PYTEST) -m "not long" --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser
-	$(BIN)/pytest -m "not long" tests/end_to_end $(ARGS)
+test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser: one after the other, it draws on both cores
+	$(BIN)/pytest -m "not long" tests/end_to_end tests/hud $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, minutes each
 	$(BIN)/pytest -m long $(ARGS)
