@@ -102,15 +102,25 @@ def disorder(ego: EgoServer, hostname: str, created: list[str]) -> int:
     return sum(earlier > later for (_, earlier), (_, later) in itertools.pairwise(rows))
 
 
-def claim_all(url: str, hostname: str) -> list[list[str]]:
+_engines: list[sqlalchemy.Engine] = []  # a claiming process has one
+
+
+def connect(url: str, together: Any) -> None:
+    """Make a process ready to claim, and wait for the others: who still connects when the first begins comes too late."""
+    _engines.append(sqlalchemy.create_engine(url))
+    with _engines[0].connect():
+        pass
+    together.wait(60)
+
+
+def claim_all(hostname: str) -> list[list[str]]:
     """Everything that a process of its own, with its own connection, is handed of a host's commands."""
-    engine = sqlalchemy.create_engine(url)
     handed_out: list[list[str]] = []
     while not handed_out or handed_out[-1]:
-        with engine.begin() as tx:
+        with _engines[0].begin() as tx:
             _, fresh = store.claim(tx, hostname, EGO, NOW, instance=None, limit=1)
         handed_out.append([command.id for command in fresh])
-    engine.dispose()
+    _engines[0].dispose()
     return handed_out
 
 
@@ -128,8 +138,8 @@ def test_two_processes_are_never_handed_the_same(postgresql: PostgresqlServer, t
             created.append(store.create(tx, new, EGO, NOW, id=id, key=None)[0].id)
     spawn = multiprocessing.get_context("spawn")
     together = spawn.Barrier(3)  # they begin when all three are there
-    with ProcessPoolExecutor(3, mp_context=spawn, initializer=together.wait, initargs=(60,)) as processes:
-        handed_out = list(processes.map(claim_all, [url] * 3, ["titan-01"] * 3))
+    with ProcessPoolExecutor(3, mp_context=spawn, initializer=connect, initargs=(url, together)) as processes:
+        handed_out = list(processes.map(claim_all, ["titan-01"] * 3))
     engine.dispose()
     by_process = [[id for ids in claims for id in ids] for claims in handed_out]
     print_figures("T14", processes=3, commands=len(created), handed_out_to_each=[len(ids) for ids in by_process])
