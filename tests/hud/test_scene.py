@@ -36,7 +36,8 @@ def stage(browser: Browser, fleet: EgoServer) -> Stage:
     def open_at(place: str = "", motion: str = "reduce", **context: Any) -> Iterator[Page]:
         url = f"{fleet.url}/?probe=1#/{place}"
         with opened(browser, url, viewport=WINDOW, reduced_motion=motion, **context) as page:
-            page.wait_for_function("window.__ego?.stage?.stats().draws > 1", timeout=20_000)
+            # Not wait_for_function: it polls by eval, which the page's own policy forbids.
+            wait_until(lambda: page.evaluate("window.__ego?.stage?.stats().draws > 1"), 20, what="the stage is drawn")
             yield page
 
     return open_at
@@ -147,9 +148,10 @@ def test_keys_turn_zoom_and_fit_the_scene_and_a_box_selects(stage: Stage) -> Non
         page.keyboard.press("0")
         wait_until(lambda: place_of(page, "web-05") == pytest.approx(start, abs=1))
         page.keyboard.press("b")
-        page.mouse.move(start["x"] - 15, start["y"] - 40)
+        expect(page.locator(".boxing")).to_be_visible()
+        page.mouse.move(start["x"] - 60, start["y"] - 120)
         page.mouse.down()
-        page.mouse.move(start["x"] + 15, start["y"] + 40)
+        page.mouse.move(start["x"] + 60, start["y"] + 120, steps=3)
         page.mouse.up()
         wait_until(lambda: "web-05" in page.url and "," in unquote(page.url))
 

@@ -108,7 +108,7 @@ def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud:
     with hud("#/history?range=15m&sel=web-02,web-01") as page:
         left, top, width, height = plot_box(page, "cpuLoad")
         expect(chart(page, "cpuLoad").get_by_role("listitem")).to_have_count(2)
-        page.wait_for_function("() => document.querySelectorAll('figure canvas').length === 5")
+        wait_until(lambda: page.evaluate("document.querySelectorAll('figure canvas').length") == 5)
         assert coloured(page, "cpuLoad") > 500
         page.mouse.move(left + width * 0.45, top + height / 2)
         expect(chart(page, "memoryUsedPercent").get_by_text("web-02")).to_be_visible()
