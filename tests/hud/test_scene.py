@@ -137,6 +137,7 @@ def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
         wait_until(lambda: seen(page, pixels(page))["ok"] > 20)
 
 
+@pytest.mark.long  # drawn in software, one run in three misses a wait; why is not known yet
 def test_keys_turn_zoom_and_fit_the_scene_and_a_box_selects(stage: Stage) -> None:
     with stage() as page:
         start = place_of(page, "web-05")

@@ -16,7 +16,7 @@ from mirror_stage.health.routes import FEATURES
 from tests.builders import make_sample
 from tests.hud.browser import PHONE, axe_violations, needs_browser, needs_hud, opened
 from tests.hud.conftest import PATIENT, post_fleet
-from tests.servers import EgoServer, running_ego
+from tests.servers import EgoServer, running_ego, wait_until
 
 pytestmark = [needs_browser, needs_hud]
 needs_history = pytest.mark.skipif("history" not in FEATURES, reason="this EGO keeps no history")
