@@ -41,6 +41,7 @@ class Writer:
         self._bytes = 0
         self._waiting = Event()
         self._greenlet: gevent.Greenlet | None = None
+        self._is_stopped = False
         self._lock = monkey.get_original("threading", "RLock")()
 
     def start(self) -> None:
@@ -48,11 +49,11 @@ class Writer:
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        """Commit what waits, then end."""
+        """Commit what waits, then end. Whoever comes later is refused."""
+        self._is_stopped = True
         if self._greenlet is not None:
-            greenlet, self._greenlet = self._greenlet, None
             self._waiting.set()
-            greenlet.join(timeout=5)
+            self._greenlet.join(timeout=5)
 
     @property
     def description(self) -> str:
@@ -75,6 +76,8 @@ class Writer:
 
     def submit(self, samples: list[Sample]) -> Receipt:
         """The receipt of a batch that is committed now. Raises Refused, Unavailable, OutcomeUnknown, Invalid."""
+        if self._is_stopped:
+            raise Unavailable("EGO is stopping; send it again when it is back")
         if self._greenlet is None:
             with self._lock:
                 answer = self._pipeline.admit([samples])[0]
@@ -93,7 +96,7 @@ class Writer:
             self._waiting.clear()
             while self._queue:
                 self._commit(self._next_group())
-            if self._greenlet is None:
+            if self._is_stopped:
                 return
 
     def _next_group(self) -> list[Job]:

@@ -105,11 +105,12 @@ class Storage:
         self.engine, self._door = engine, door
 
     def close(self) -> None:
-        if self._door is not None:
-            self._door.close()
-        if self.engine is not None:
-            self.engine.dispose()
-        self.engine = self._door = None
+        """Let nobody in any more, wait for what is under way, disconnect."""
+        (engine, self.engine), (door, self._door) = (self.engine, None), (self._door, None)
+        if door is not None:
+            door.close()
+        if engine is not None:
+            engine.dispose()
 
     @property
     def is_open(self) -> bool:
@@ -137,11 +138,11 @@ class Storage:
         Raises BadRow when a value is at fault, Unavailable when nothing was stored, OutcomeUnknown when the
         connection broke during COMMIT. A Problem that `work` raises rolls back and passes through.
         """
-        return self._entered().write(work)
+        return self._opened().write(work)
 
     def read(self, query: Work[Answer]) -> Answer:
         """What `query(tx)` returns: plain tuples, at most a few hundred. Raises Unavailable, also after 2 s."""
-        return self._entered().read(query)
+        return self._opened().read(query)
 
     def latency_ms(self) -> float:
         """How long a trivial question takes. Raises Unavailable."""
@@ -149,9 +150,9 @@ class Storage:
         self.read(lambda tx: tx.execute(text("SELECT 1")).scalar())
         return (time.perf_counter() - started) * 1000
 
-    def _entered(self) -> _Door:
+    def _opened(self) -> _Door:
         if self._door is None:
-            raise Unavailable("EGO is starting: the database is not open yet")
+            raise Unavailable("the database is not open: EGO is starting or stopping")
         return self._door
 
 
@@ -251,13 +252,24 @@ class _SqliteThreads(_Door):
         self._writing, self._reading = ThreadPool(1), ThreadPool(2)
         self._waiting: list[tuple[Work[Any], AsyncResult]] = []
         self._committer: gevent.Greenlet | None = None
+        self._inside = 0
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Whoever is inside holds the threads: a pool that is killed leaves its callers waiting for ever."""
+        self._inside += 1
+        try:
+            with translated():
+                yield
+        finally:
+            self._inside -= 1
 
     def write(self, work: Work[Answer]) -> Answer:
-        result = AsyncResult()
-        self._waiting.append((work, result))
-        if self._committer is None:
-            self._committer = gevent.spawn(self._commit_waiting)
-        with translated():
+        with self._entered():
+            result = AsyncResult()
+            self._waiting.append((work, result))
+            if self._committer is None:
+                self._committer = gevent.spawn(self._commit_waiting)
             answer: Answer = result.get()
             return answer
 
@@ -282,7 +294,7 @@ class _SqliteThreads(_Door):
                 result.set_exception(why)
 
     def read(self, query: Work[Answer]) -> Answer:
-        with translated():
+        with self._entered():
             return _applied(self._reading, self._read, query)
 
     def _read(self, query: Work[Answer]) -> Answer:
@@ -293,8 +305,8 @@ class _SqliteThreads(_Door):
             self._readers.append(reader)
 
     def close(self) -> None:
-        self._writing.join()
-        self._reading.join()
+        while self._inside:
+            gevent.sleep(0.01)
         self._connection.close()
         for reader in self._readers:
             reader.close()

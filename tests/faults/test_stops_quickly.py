@@ -30,10 +30,11 @@ def test_it_stops_quickly_in_the_middle_of_everything(
         answers.append((answer.status_code, answer.content))
 
     polls = [threading.Thread(target=poll, args=(number,), daemon=True) for number in range(POLLS)]
+    wait_until(lambda: all(browser.ages_seconds for browser in good), what="the browsers see frames")
+    open_before = ego.open_files()
     for thread in polls:
         thread.start()
-    wait_until(lambda: ego.open_files() >= POLLS + len(good) + len(stuck), what="everything is open")
-    wait_until(lambda: all(browser.ages_seconds for browser in good), what="the browsers see frames")
+    wait_until(lambda: ego.open_files() >= open_before + POLLS, what="every poll is accepted, not only connected")
 
     seconds = ego.stop()
     load.stop()
@@ -53,6 +54,6 @@ def test_it_stops_quickly_in_the_middle_of_everything(
     assert ego.process.returncode == 0
     assert answers == [(200, b"[]")] * POLLS
     assert "Traceback" not in ego.log
-    assert set(load.statuses) <= {202, 503}
+    assert set(load.statuses) <= {202, 408, 503}  # whatever says that it may be sent again
     ego.start()
     assert load.acknowledged <= stored_samples(ego).keys()

@@ -82,7 +82,7 @@ def test_a_question_that_takes_too_long_is_ended(storage: Storage) -> None:
     else:
         forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     if "sqlite" in storage.description:
-        pytest.skip("without monkey-patching SQLite is asked in the calling thread; see test_native_threads")
+        pytest.skip("without monkey-patching SQLite is asked in the calling thread; see the tests under gevent below")
     with pytest.raises(Unavailable, match="ask for less"):
         storage.read(lambda tx: tx.execute(text(forever)).scalar())
     assert state_of(storage) == {}
@@ -117,7 +117,7 @@ def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
         Storage(config).open(create_engine(config.database_url, **engine_options(config)))
 
 
-NATIVE = """
+UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import sys, time, gevent
 from sqlalchemy import create_engine, text
@@ -129,6 +129,11 @@ from pathlib import Path
 config = Config(sqlite_path=Path(sys.argv[1]))
 engine = create_engine(config.database_url, **engine_options(config))
 storage = Storage(config); storage.open(engine); Base.metadata.create_all(engine)
+def write(n): storage.write(lambda tx: tx.execute(text("INSERT INTO ego_state (name, value) VALUES (:n, 'x')"), {"n": str(n)}))
+def count(): return storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM ego_state")).scalar())
+"""
+
+ENDLESS_QUESTIONS = """
 forever = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
 gaps, last = [], time.monotonic()
 def tick():
@@ -142,20 +147,46 @@ def ask():
     try: storage.read(lambda tx: tx.execute(forever).scalar())
     except Unavailable: refused += 1
 asking = [gevent.spawn(ask) for _ in range(2)]
-def write(n): storage.write(lambda tx: tx.execute(text("INSERT INTO ego_state (name, value) VALUES (:n, 'x')"), {"n": str(n)}))
 gevent.joinall([gevent.spawn(write, n) for n in range(200)], raise_error=True)
 written_at = time.monotonic()
 gevent.joinall(asking)
-count = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM ego_state")).scalar())
+stored = count()
 try: storage.read(lambda tx: tx.execute(text("DELETE FROM ego_state")))
 except Unavailable: print("read-only", end=" ")
-print(count, refused, time.monotonic() > written_at, max(gaps) < 1.5)
+print(stored, refused, time.monotonic() > written_at, max(gaps) < 1.5)
 storage.close()
 """
 
 
+CLOSED_IN_THE_MIDDLE = """
+done, refused = [], []
+def until_closed(act):
+    try:
+        while True: done.append(act())
+    except Unavailable as why: refused.append(str(why))
+busy = [gevent.spawn(until_closed, act) for act in 20 * [count, lambda: write(time.monotonic_ns())]]
+gevent.sleep(0.3)
+storage.close()
+gevent.joinall(busy, timeout=5)
+stored = create_engine(config.database_url).connect().execute(text("SELECT count(*) FROM ego_state")).scalar()
+print(len(refused), stored == done.count(None) > 20, set(refused))
+"""
+
+
+def under_gevent(script: str, folder: Path) -> str:
+    """What a script prints that has an open `storage`, with gevent's patches, in a process of its own."""
+    command = [sys.executable, "-c", UNDER_GEVENT + script, str(folder / "ego.db")]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    return answer.stdout.strip()
+
+
 def test_under_gevent_sqlite_stops_neither_the_loop_nor_the_writer(tmp_path: Path) -> None:
     """Two endless questions are interrupted, 200 writers get through beside them, a reader cannot write."""
-    command = [sys.executable, "-c", NATIVE, str(tmp_path / "ego.db")]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert answer.stdout.strip() == "read-only 200 2 True True", answer.stderr[-2000:]
+    assert under_gevent(ENDLESS_QUESTIONS, tmp_path) == "read-only 200 2 True True"
+
+
+def test_who_is_inside_when_sqlite_closes_gets_through_and_who_comes_later_is_refused(tmp_path: Path) -> None:
+    """40 greenlets read and write without pause: each ends, and what was answered is stored."""
+    said = under_gevent(CLOSED_IN_THE_MIDDLE, tmp_path)
+    assert said == "40 True {'the database is not open: EGO is starting or stopping'}"
