@@ -37,8 +37,8 @@ class NotFound(Problem):
     status = HTTPStatus.NOT_FOUND
 
 
-class BodyTimeout(Problem):
-    """The body did not arrive in time."""
+class IncompleteBody(Problem):
+    """The body did not arrive whole, or not in time. Whole it may be good."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
 

@@ -16,7 +16,7 @@ import orjson
 from flask import Flask, Request, Response, g, request
 from webargs.flaskparser import FlaskParser
 
-from mirror_stage.errors import BodyTimeout, Invalid, NotJson, Problem, TooLarge, Unavailable
+from mirror_stage.errors import IncompleteBody, Invalid, NotJson, Problem, TooLarge, Unavailable
 from mirror_stage.metrics.decoder import DEPTH_MAX, flatten, is_too_deep
 from mirror_stage.metrics.domain import BadField, normalise_hostname
 
@@ -74,7 +74,7 @@ class Blueprint(flask_smorest.Blueprint):
 def read_body(most: int) -> bytes:
     """The body of this JSON request, at most `most` bytes, unpacked if it was gzip.
 
-    Raises NotJson, TooLarge, Invalid, and BodyTimeout after 10 s.
+    Raises NotJson, TooLarge, Invalid, and IncompleteBody if it ends early or takes longer than 10 s.
     """
     if request.environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise NotJson(f"send application/json, not {request.mimetype or 'a body without a type'}")
@@ -127,7 +127,7 @@ def _received(most: int) -> bytes:
     _grant(most if declared is None else declared)
     source, parts, size = request.environ["wsgi.input"], [], 0
     left = None if request.environ.get("wsgi.input_terminated") else declared or 0
-    with gevent.Timeout(BODY_SECONDS, BodyTimeout(f"the body did not arrive within {BODY_SECONDS:g} s")):
+    with gevent.Timeout(BODY_SECONDS, IncompleteBody(f"the body did not arrive within {BODY_SECONDS:g} s")):
         while left is None or left > 0:
             part = _read(source, _CHUNK if left is None else min(_CHUNK, left))
             if not part:
@@ -139,7 +139,7 @@ def _received(most: int) -> bytes:
                 left -= len(part)
             parts.append(part)
     if size < (declared or 0):
-        raise Invalid(f"the body ends after {size} of {declared} bytes")
+        raise IncompleteBody(f"the body ended after {size} of {declared} bytes; send it again")
     return b"".join(parts)
 
 
@@ -155,11 +155,13 @@ def _drain(declared: int) -> None:
 
 
 def _read(source: Any, most: int) -> bytes:
-    """The next part of a body. Raises Invalid if it is framed badly or the client hung up in the middle."""
+    """The next part of a body. Raises IncompleteBody if the connection ended in the middle, Invalid if it is framed badly."""
     try:
         part: bytes = source.read(most)
     except Problem:
         raise  # the deadline
+    except OSError as error:
+        raise IncompleteBody("the connection ended in the middle of the body; send it again") from error
     except Exception as error:  # gunicorn has a dozen kinds
         raise Invalid(f"the body cannot be read: {error}") from error
     return part

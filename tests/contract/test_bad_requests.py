@@ -145,16 +145,33 @@ def send_for_ever(ego: EgoServer, path: str) -> tuple[int, bytes]:
     return sent, answer
 
 
-def test_a_body_larger_than_it_says_and_one_smaller_harm_nobody(ego: EgoServer) -> None:
-    body = json.dumps({"hostname": "a", "command": "w"}).encode()
-    for length in (len(body) + 100, "x", "-1", str(10**20), f"{len(body)}, {len(body)}"):
-        head = f"POST /api/commands HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", ego.port)) as wire:
-            wire.sendall(head.encode() + body)
-            wire.shutdown(socket.SHUT_WR)
-            wire.settimeout(15)
-            answer = wire.recv(65536)
-        assert answer.split()[1] in {b"400", b"413"}, answer[:200]
+BODY = json.dumps({"hostname": "a", "command": "w"}).encode()
+
+
+def answer_to(ego: EgoServer, framing: str, body: bytes) -> bytes:
+    """The answer to a body that is sent as it is, and nothing after it."""
+    head = f"POST /api/commands HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", ego.port)) as wire:
+        wire.sendall(head.encode() + body)
+        wire.shutdown(socket.SHUT_WR)
+        wire.settimeout(15)
+        return b"".join(iter(lambda: wire.recv(65536), b""))
+
+
+@pytest.mark.parametrize("length", ["x", "-1", str(10**20), f"{len(BODY)}, {len(BODY)}"])
+def test_a_length_that_cannot_be_harms_nobody(ego: EgoServer, length: str) -> None:
+    answer = answer_to(ego, f"Content-Length: {length}", BODY)
+    assert answer.split()[1] in {b"400", b"413"}, answer[:200]
+    assert ego.get("/api/health").text == "ok"
+
+
+def test_a_body_that_ends_early_may_be_sent_again(ego: EgoServer) -> None:
+    """400 would say that it is bad, and an agent would drop it."""
+    chunk = b"%x\r\n%s" % (len(BODY) + 1, BODY)
+    for framing, body in ((f"Content-Length: {len(BODY) + 100}", BODY), ("Transfer-Encoding: chunked", chunk)):
+        answer = answer_to(ego, framing, body)
+        assert answer.startswith(b"HTTP/1.1 408 "), answer[:200]
+        assert b"send it again" in answer
     assert ego.get("/api/health").text == "ok"
 
 
