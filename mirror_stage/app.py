@@ -25,7 +25,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
 from mirror_stage.config import Config, from_environment
 from mirror_stage.ego import Ego
-from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
+from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
 from mirror_stage.errors import Problem, Unavailable
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.history.keeping import Keeper
@@ -44,7 +44,6 @@ from mirror_stage.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
 from mirror_stage.shipped import path_of
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
-from mirror_stage.twin.domain import Status
 from mirror_stage.twin.routes import blp as twin_blp
 from mirror_stage.twin.routes import hosts_blp
 from mirror_stage.twin.sockets import register as register_twin
@@ -138,13 +137,7 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
     )
     writer = Writer(pipeline)
 
-    def is_reported_by_agent() -> bool:
-        """Whether a REFLECTOR reports EGO's own host: then the built-in monitor yields."""
-        host = twin.hosts_by_name.get(twin.ego)
-        reported = host is not None and host.sample is not None and host.status == Status.ONLINE
-        return bool(reported and host and host.sample and not host.sample.agent_version.startswith("ego-"))
-
-    monitor = EgoMonitor(config, writer.submit, is_reported_by_agent, clock)
+    monitor = EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock)
     alerts = AlertService(storage, rules, open_alerts, pipeline.save)
     history = HistoryService(storage, clock, config.kept_by_resolution)
     keeper = Keeper(storage, clock, config.kept_by_resolution)

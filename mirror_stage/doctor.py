@@ -21,7 +21,6 @@ import psutil
 from mirror_stage import serving
 from mirror_stage.config import BadSetting, Config
 from mirror_stage.findings import Finding
-from mirror_stage.shipped import path_of
 
 NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
@@ -104,8 +103,11 @@ def database(settings: Config) -> Finding:
     """Whether the database answers, and whether its schema is this version's."""
     if not settings.is_postgresql and not settings.sqlite_path.exists():
         return Finding("database", "ok", "none yet: the first start makes it")
+    from mirror_stage.storage import migrate
+
     try:
-        revision = _revision(settings)
+        with _connected(settings) as connection:
+            revision = migrate.revision_of(connection)
     except Exception as error:
         advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
         if not settings.is_postgresql:
@@ -114,7 +116,7 @@ def database(settings: Config) -> Finding:
                 advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
     kind = "PostgreSQL" if settings.is_postgresql else f"SQLite, {settings.sqlite_path}"
-    head = _head()
+    head = migrate.head()
     if revision == head:
         return Finding("database", "ok", f"{kind}, schema {revision}")
     seen = f"{kind}, schema {revision or 'empty'}, this version wants {head}"
@@ -125,17 +127,13 @@ def redis(settings: Config) -> Finding:
     """Whether Redis answers, if one is named."""
     if settings.redis_url is None:
         return Finding("redis", "ok", "not used")
-    from redis import Redis
+    from mirror_stage.health.service import redis_trouble
 
-    try:
-        client = Redis.from_url(
-            settings.redis_url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
-        )
-        client.ping()
-    except Exception as error:
-        advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"
-        return Finding("redis", "problem", f"it does not answer: {_first_line(error)}", advice)
-    return Finding("redis", "ok", "answers")
+    trouble = redis_trouble(settings.redis_url)
+    if trouble is None:
+        return Finding("redis", "ok", "answers")
+    advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"
+    return Finding("redis", "problem", f"it does not answer: {trouble}", advice)
 
 
 def clock(_settings: Config) -> Finding:
@@ -230,14 +228,6 @@ def _filesystem(path: Path) -> str:
     return found[1]
 
 
-def _revision(settings: Config) -> str | None:
-    """The Alembic revision that the database is at, None while it has no schema."""
-    from alembic.migration import MigrationContext
-
-    with _connected(settings) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
 @contextmanager
 def _connected(settings: Config) -> Iterator[Any]:
     import sqlalchemy
@@ -250,12 +240,6 @@ def _connected(settings: Config) -> Iterator[Any]:
             yield connection
     finally:
         engine.dispose()
-
-
-def _head() -> str | None:
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory(str(path_of("migrations"))).get_current_head()
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +14,10 @@ import orjson
 from flask import Flask, Request, Response, g, request
 from webargs.flaskparser import FlaskParser
 
+from mirror_stage import strict_json
 from mirror_stage.errors import IncompleteBody, Invalid, NotJson, Problem, TooLarge, Unavailable
-from mirror_stage.metrics.decoder import DEPTH_MAX, flatten, is_too_deep
 from mirror_stage.metrics.domain import BadField, normalise_hostname
+from mirror_stage.schemas import PAGES_MAX, rows_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -43,7 +42,7 @@ class StrictParser(FlaskParser):
         messages = error.normalized_messages()
         if set(messages) <= {"json", "query", "headers", "path"}:  # webargs names the place first
             messages = {key: text for inner in messages.values() for key, text in _as_dict(inner).items()}
-        errors = list(flatten(messages))
+        errors = list(rows_of(messages))
         detail = "; ".join(f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in errors)
         raise Invalid(detail, errors=errors)
 
@@ -185,32 +184,11 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of strict JSON: UTF-8, finite numbers, at most 32 deep. Raises Invalid."""
-    if is_too_deep(body):
-        raise Invalid(f"the body nests deeper than {DEPTH_MAX}")
+    """The value of a body. Raises Invalid."""
     try:
-        return json.loads(body.decode(), parse_constant=_no_constant, parse_int=_whole, parse_float=_finite)
-    except UnicodeDecodeError as error:
-        raise Invalid(f"the body is not UTF-8 (byte {error.start})") from error
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"the body is not JSON: {error}") from error
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError("a whole number is too large")
-    return int(digits)
+        return strict_json.load(body)
+    except ValueError as why:
+        raise Invalid(f"the body {why}") from why
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -224,9 +202,6 @@ def hostname_in_path(text: str) -> str:
         return normalise_hostname(text)
     except BadField as error:
         raise Invalid(str(error), errors=[{"field": error.field, "message": error.message}]) from error
-
-
-PAGES_MAX = 10_000
 
 
 def bounded_page(query: dict[str, Any]) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from mirror_stage.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import SampleStruct
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.realtime import Realtime
+from mirror_stage.storage import notes
 from mirror_stage.storage.db import Storage, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Arrival, Host, Identity, Role, not_after
@@ -375,7 +376,7 @@ class Pipeline:
         self.frames.twin_id = self._storage.write(twin_store.twin_id)
         hub = self._storage.write(lambda tx: twin_store.register(tx, {self.twin.hub: None}, self.twin.hub))
         self._registry.take(hub)
-        saved_at = self._storage.read(lambda tx: int(twin_store.remembered(tx, "saved_at") or 0))
+        saved_at = self._storage.read(lambda tx: int(notes.read(tx, notes.SAVED_AT) or 0))
         known = self._storage.read(lambda tx: twin_store.identities_at(tx, self._started_at))
         identities = {identity.host_id: identity for _, _, identity in known}
         for host, details in self._storage.read(lambda tx: twin_store.load(tx, self.twin.hub, self.twin.ego)):

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Iterator
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow.validate import Range
 
 from mirror_stage import instants
 from mirror_stage.metrics.domain import EARLIEST, LATEST, BadField, normalise_hostname
+
+SAFE_WHOLE = 2**53 - 1  # what every JSON reader can hold
+PAGES_MAX = 10_000  # rows, in all pages together: a list is for people
+
+
+def rows_of(messages: typing.Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, str]]:
+    """marshmallow's nested messages as rows of a dotted path and a text."""
+    if isinstance(messages, dict):
+        for key, inner in messages.items():
+            yield from rows_of(inner, path if key in {"_schema", "key", "value"} else (*path, str(key)))
+    else:
+        yield {"field": ".".join(path), "message": "; ".join(str(text) for text in messages)}
 
 
 class WireSchema(Schema):
@@ -99,3 +113,18 @@ class InstantQuery(fields.Field[instants.Instant]):
         if not EARLIEST <= instant <= LATEST:
             raise ValidationError("the year must be 2000 to 2100")
         return instant
+
+
+class PageQuery(WireSchema):
+    """Which page of a list. page x pageSize is at most 10,000."""
+
+    page = fields.Integer(load_default=1, validate=Range(1, PAGES_MAX))
+    pageSize = fields.Integer(load_default=20, validate=Range(1, 100))
+
+
+class Page(WireSchema):
+    """One page of a list; a domain adds its `items`."""
+
+    total = fields.Integer(required=True)
+    page = fields.Integer(required=True)
+    pageSize = fields.Integer(required=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from marshmallow import fields
-from marshmallow.validate import OneOf, Range
+from marshmallow.validate import OneOf
 
-from mirror_stage.schemas import Hostname, InstantText, Text, WireSchema
+from mirror_stage.schemas import Hostname, InstantText, Page, PageQuery, Text, WireSchema
 
 
 class AlertSchema(WireSchema):
@@ -24,21 +24,11 @@ class AlertSchema(WireSchema):
     resolvedReason = fields.String(required=True, allow_none=True, attribute="resolved_reason")
 
 
-class PageQuery(WireSchema):
-    """page x pageSize is at most 10,000."""
-
-    page = fields.Integer(load_default=1, validate=Range(1, 10_000))
-    pageSize = fields.Integer(load_default=20, validate=Range(1, 100))
-
-
 class AlertQuery(PageQuery):
     hostname = Hostname()
     metric = Text()
     status = fields.String(validate=OneOf(("active", "resolved")))
 
 
-class AlertPage(WireSchema):
+class AlertPage(Page):
     items = fields.List(fields.Nested(AlertSchema), required=True)
-    total = fields.Integer(required=True)
-    page = fields.Integer(required=True)
-    pageSize = fields.Integer(required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,9 +15,8 @@ from marshmallow.validate import Length, OneOf, Range
 from mirror_stage.commands import domain
 from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
 from mirror_stage.instants import to_optional_text, to_text
-from mirror_stage.schemas import Hostname, InstantText, Number, Text, Whole, WireSchema
+from mirror_stage.schemas import SAFE_WHOLE, Hostname, InstantText, Number, Page, PageQuery, Text, Whole, WireSchema
 
-SAFE_WHOLE = 2**53 - 1  # what every JSON reader can hold
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -36,12 +36,13 @@ class JsonObject(fields.Dict):
         if not isinstance(value, dict):
             raise ValidationError("must be an object")
         try:
-            encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        except TypeError as error:
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+            encoded = text.encode()
+        except ValueError as error:  # an infinite number, half of a surrogate pair
             raise ValidationError(f"cannot be stored: {error}") from error
         if len(encoded) > domain.METADATA_BYTES_MAX:
             raise ValidationError(f"has {len(encoded)} bytes as JSON; at most {domain.METADATA_BYTES_MAX}")
-        return encoded.decode()
+        return text
 
 
 def _bytes_at_most(most: int) -> Callable[[str], None]:
@@ -144,14 +145,10 @@ class PendingQuery(WireSchema):
     wait = fields.Float(load_default=0.0, validate=Range(0, domain.WAIT_SECONDS_MAX))
 
 
-class CommandQuery(WireSchema):
-    """page x pageSize is at most 10,000."""
-
+class CommandQuery(PageQuery):
     hostname = Hostname()
     status = Text(validate=OneOf(domain.STATUSES))
     search = Text(validate=_bytes_at_most(domain.COMMAND_BYTES_MAX))
-    page = fields.Integer(load_default=1, validate=Range(1, 10_000))
-    pageSize = fields.Integer(load_default=20, validate=Range(1, 100))
 
 
 def _maybe(field: type[fields.Field[Any]], **options: Any) -> fields.Field[Any]:
@@ -214,11 +211,8 @@ class LeaseSchema(WireSchema):
     cancelRequested = fields.Boolean(required=True)
 
 
-class CommandPage(WireSchema):
+class CommandPage(Page):
     items = fields.List(fields.Nested(CommandSchema), required=True)
-    total = fields.Integer(required=True)
-    page = fields.Integer(required=True)
-    pageSize = fields.Integer(required=True)
 
 
 class EventSchema(WireSchema):

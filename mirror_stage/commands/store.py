@@ -66,6 +66,7 @@ from mirror_stage.commands.domain import (
 from mirror_stage.commands.models import CommandEvent, CommandOutput, CommandRow
 from mirror_stage.errors import Conflict, Invalid, KeyReused, NotFound, Refused
 from mirror_stage.instants import Instant
+from mirror_stage.storage import notes
 from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
 
 _TABLE: Table = CommandRow.__table__  # type: ignore[assignment]
@@ -219,10 +220,6 @@ _OVERFULL = select(
     select(func.count())
     .select_from(select(literal(1)).select_from(_TABLE).where(_IS_OPEN).limit(literal(OPEN_MAX)).subquery())
     .scalar_subquery(),
-)
-_STAMP = text(
-    "INSERT INTO ego_state (name, value) VALUES ('stamped_at', :now) "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
 _INSERT = insert(_TABLE).returning(*_COMMAND)
 _GET = select(*_COMMAND).where(*_THIS_ONE)
@@ -398,12 +395,12 @@ def reap(tx: Connection, now: Instant, most: int) -> list[Command]:
 
 def stamp(tx: Connection, now: Instant) -> Instant:
     """Note that EGO is up, and give all running leases the time in which it was not. Returns that time, mostly 0."""
-    row = tx.execute(text("SELECT value FROM ego_state WHERE name = 'stamped_at'")).first()
-    moved_by = gap(int(row[0]) if row else None, now)
+    stamped_at = notes.read(tx, notes.STAMPED_AT)
+    moved_by = gap(None if stamped_at is None else int(stamped_at), now)
     if moved_by:
         running = update(_TABLE).where(_STANDS[Standing.RUNNING])
         tx.execute(running.values(lease_until=_C.lease_until + moved_by))
-    tx.execute(_STAMP, {"now": str(now)})
+    notes.write(tx, notes.STAMPED_AT, str(now))
     return moved_by
 
 

@@ -15,8 +15,10 @@ from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import BadField, Sample, normalise_hostname, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
+from mirror_stage.twin.domain import Host, Status
 
-AGENT_VERSION = f"ego-{__version__}"
+OWN_VERSIONS = "ego-"
+AGENT_VERSION = OWN_VERSIONS + __version__
 FALLBACK_HOSTNAME = "ego"
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,16 @@ def ego_hostname(config: Config) -> str:
         return normalise_hostname(config.ego_hostname)
     except BadField:
         return FALLBACK_HOSTNAME
+
+
+def is_reported_by_agent(host: Host | None) -> bool:
+    """Whether a REFLECTOR reports EGO's own host at this time."""
+    return (
+        host is not None
+        and host.status is Status.ONLINE
+        and host.sample is not None
+        and not host.sample.agent_version.startswith(OWN_VERSIONS)
+    )
 
 
 class EgoMonitor:

@@ -48,12 +48,20 @@ def _redis(ego: Ego) -> dict[str, Any]:
     url = ego.config.redis_url
     if url is None:
         return {"ok": True, "detail": "not configured: memory"}
+    trouble = redis_trouble(url)
+    if trouble is None:
+        return {"ok": True, "detail": "reachable"}
+    return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
+
+
+def redis_trouble(url: str) -> str | None:
+    """Why Redis does not answer at this URL, or None if it does."""
     try:
         with redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS) as client:
             client.ping()
-        return {"ok": True, "detail": "reachable"}
+        return None
     except (redis.RedisError, OSError, ValueError) as error:
-        return {"ok": False, "detail": f"not reachable, memory is used instead: {error}"}
+        return str(error)
 
 
 def _clock(ego: Ego) -> dict[str, Any]:

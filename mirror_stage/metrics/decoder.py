@@ -7,23 +7,20 @@ decides and words the error; the fast path is never more lenient. Both end in `m
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 import gevent
 import msgspec
 from marshmallow import Schema, ValidationError, fields, validate
 
+from mirror_stage import strict_json
 from mirror_stage.errors import Invalid
 from mirror_stage.metrics.domain import BadField, Sample, normalise
 from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
-from mirror_stage.schemas import Number, Text, Truth, Whole
+from mirror_stage.schemas import Number, Text, Truth, Whole, rows_of
 
-DEPTH_MAX = 32
 SAMPLE_BYTES_MAX = 64 * 1024
 _YIELD_EVERY_FAST, _YIELD_EVERY_SLOW = 50, 20
 
@@ -145,7 +142,7 @@ def split(body: bytes) -> list[memoryview]:
 def decode_fast(raw: memoryview) -> Sample:
     """One sample by the compiled decoder. Raises MsgspecError or BadField."""
     content = bytes(raw)
-    if len(content) > SAMPLE_BYTES_MAX or b"\\u0000" in content or is_too_deep(content):
+    if len(content) > SAMPLE_BYTES_MAX or b"\\u0000" in content or strict_json.is_too_deep(content):
         raise _NotFast
     return normalise(_decode_sample(content))
 
@@ -155,53 +152,23 @@ def decode_slow(raw: memoryview) -> tuple[Sample | None, list[dict[str, str]]]:
     content = bytes(raw)
     if len(content) > SAMPLE_BYTES_MAX:
         return None, [{"field": "", "message": f"a sample is at most {SAMPLE_BYTES_MAX // 1024} KiB of JSON"}]
-    if is_too_deep(content):
-        return None, [{"field": "", "message": f"nested deeper than {DEPTH_MAX}"}]
     try:
-        loaded = _schema.load(json.loads(content, parse_constant=_no_constant, parse_int=_whole))
+        loaded = _schema.load(strict_json.load(content))
         return normalise(msgspec.convert(loaded, SampleStruct)), []
     except ValidationError as error:
-        return None, list(flatten(error.normalized_messages()))
+        return None, list(rows_of(error.normalized_messages()))
     except BadField as error:
         return None, [{"field": error.field, "message": error.message}]
-    except ValueError as error:
-        return None, [{"field": "", "message": f"not JSON: {error}"}]
-
-
-def flatten(messages: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, str]]:
-    """marshmallow's nested messages as rows of a dotted path and a text."""
-    if isinstance(messages, dict):
-        for key, inner in messages.items():
-            yield from flatten(inner, path if key in {"_schema", "key", "value"} else (*path, str(key)))
-    else:
-        yield {"field": ".".join(path), "message": "; ".join(str(text) for text in messages)}
-
-
-def is_too_deep(content: bytes) -> bool:
-    """Whether brackets nest deeper than DEPTH_MAX; few cannot. In time that grows with the length, whatever is in it."""
-    if content.count(b"{") + content.count(b"[") <= DEPTH_MAX:
-        return False
-    marks = content.replace(rb"\\", b"").replace(rb"\"", b"").translate(_AS_SQUARE, _NO_MARKS)
-    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])  # what stands outside of texts
-    if b"[" * (DEPTH_MAX + 1) in brackets:
-        return True
-    steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")
-    return max(accumulate(steps), default=0) > DEPTH_MAX
-
-
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_MARKS = bytes(set(range(256)) - set(b'{}[]"'))
-_AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # +1 and -1
+    except ValueError as why:
+        return None, [{"field": "", "message": f"the sample {why}"}]
 
 
 def _samples_of(body: bytes) -> list[Any]:
     """The samples of a body that the fast path refused. Raises Invalid with the reason in words."""
-    if is_too_deep(body):
-        raise Invalid(f"the body nests deeper than {DEPTH_MAX}")
     try:
-        loaded = json.loads(body, parse_constant=_no_constant, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"the body is not JSON: {error}") from error
+        loaded = strict_json.load(body)
+    except ValueError as why:
+        raise Invalid(f"the body {why}") from why
     if not isinstance(loaded, dict) or not isinstance(loaded.get("samples"), list):
         expected = 'must be an object with a list: {"samples": [...]}'
         raise Invalid(f"the body {expected}", errors=[{"field": "samples", "message": expected}])
@@ -214,11 +181,3 @@ def _check_count(count: int) -> None:
     if not 1 <= count <= SAMPLES_MAX:
         detail = f"a batch has 1 to {SAMPLES_MAX} samples, this one {count}"
         raise Invalid(detail, errors=[{"field": "samples", "message": detail}])
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) < 400 else math.inf

@@ -5,10 +5,9 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
-from mirror_stage.schemas import InstantText, Number, Text, Truth, Whole, WireSchema
+from mirror_stage.schemas import SAFE_WHOLE, InstantText, Number, Text, Truth, Whole, WireSchema
 
 SAMPLES_MAX = 1_000
-COUNTER_MAX = 2**53 - 1  # what every JSON reader can hold
 IPV4 = Regexp(
     r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\Z",
     error="must be an IPv4 address",
@@ -28,7 +27,7 @@ def _optional_number(least: float | None = None, most: float | None = None) -> N
     return Number(allow_none=True, load_default=None, validate=Range(least, most) if bounded else None)
 
 
-def _optional_whole(most: int = COUNTER_MAX) -> Whole:
+def _optional_whole(most: int = SAFE_WHOLE) -> Whole:
     return Whole(allow_none=True, load_default=None, validate=Range(0, most))
 
 

@@ -10,6 +10,7 @@ import flask_migrate
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
+from sqlalchemy import Connection
 
 from mirror_stage.ego import Ego, current_ego
 from mirror_stage.owner import migrating
@@ -22,7 +23,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 def upgrade(app: Flask, revision: str = "head") -> None:
     """Bring the schema to `revision`, under a lock. Raises Unavailable if the database does not answer."""
     with _reached(app) as ego, migrating(db.engine, ego.config):
-        if revision != "head" or _current() != _head():
+        if revision != "head" or _current() != head():
             flask_migrate.upgrade(directory=_directory(), revision=revision)
 
 
@@ -50,7 +51,12 @@ def _reached(app: Flask) -> Iterator[Ego]:
 
 def head() -> str | None:
     """The newest revision there is."""
-    return _head()
+    return ScriptDirectory(_directory()).get_current_head()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision that a database is at, None while it has no schema."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def revisions() -> list[str]:
@@ -60,11 +66,7 @@ def revisions() -> list[str]:
 
 def _current() -> str | None:
     with db.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def _head() -> str | None:
-    return ScriptDirectory(_directory()).get_current_head()
+        return revision_of(connection)
 
 
 def _directory() -> str:

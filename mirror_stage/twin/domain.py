@@ -33,6 +33,11 @@ class Role(StrEnum):
     EGO = "ego"
     HOST = "host"
 
+    @classmethod
+    def of(cls, hostname: str, hub: str, ego: str) -> Role:
+        """What the host of this name is in a twin whose hub and EGO have these names."""
+        return cls.HUB if hostname == hub else cls.EGO if hostname == ego else cls.HOST
+
 
 @dataclass(frozen=True, slots=True)
 class LateRun:

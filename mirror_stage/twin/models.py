@@ -86,12 +86,3 @@ class HostIdentity(Base):
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = ({"sqlite_with_rowid": False},)
-
-
-class EgoState(Base):
-    """What EGO remembers of itself: `twin_id`, `saved_at` (the twin), `stamped_at` (the leader is alive)."""
-
-    __tablename__ = "ego_state"
-
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    value: Mapped[str] = mapped_column(Text)

@@ -53,9 +53,7 @@ class Twin:
         self._links_are_stale = False
 
     def role_of(self, hostname: str) -> Role:
-        if hostname == self.hub:
-            return Role.HUB
-        return Role.EGO if hostname == self.ego else Role.HOST
+        return Role.of(hostname, self.hub, self.ego)
 
     def admit(self, host_id: int, hostname: str, place: Place) -> Host:
         """A host that is new here, without samples yet."""

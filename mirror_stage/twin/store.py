@@ -8,21 +8,21 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, insert, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.instants import Instant
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows
 from mirror_stage.twin.domain import Host, Identity, Role, fold, gauges, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
-from mirror_stage.twin.models import EgoState, HostDetails, HostIdentity, HostMetrics
+from mirror_stage.twin.models import HostDetails, HostIdentity, HostMetrics
 from mirror_stage.twin.throughput import Rates, utilization_ratio
 
 _HOSTS: Table = HostMetrics.__table__  # type: ignore[assignment]
 _DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
 _IDENTITIES: Table = HostIdentity.__table__  # type: ignore[assignment]
-_STATE: Table = EgoState.__table__  # type: ignore[assignment]
 _FROM_SAMPLE = (
     "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "rack", "cpu_load", "memory_used_percent",
     "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature", "gpu_temperature", "memory_total_bytes",
@@ -81,7 +81,7 @@ def _place(row: RowMapping) -> Place | None:
 def save(tx: Connection, hosts: Collection[Host], now: Instant) -> None:
     """Write the rows of hosts as they are, and that the twin is saved up to `now`."""
     insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
-    remember(tx, "saved_at", str(now))
+    notes.write(tx, notes.SAVED_AT, str(now))
 
 
 def _row(host: Host) -> tuple[Any, ...]:
@@ -110,14 +110,13 @@ def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
 
 def _host(row: RowMapping, hub: str, ego: str) -> Host:
     hostname = row["hostname"]
-    role = Role.HUB if hostname == hub else Role.EGO if hostname == ego else Role.HOST
     sample = _sample(row) if row["at"] is not None else None
     rates = Rates(row["tx_gbps"], row["rx_gbps"]) if row["tx_gbps"] is not None else None
     utilization = utilization_ratio(rates, row["net_capacity_gbps"])
     return Host(
         id=row["id"],
         hostname=hostname,
-        role=role,
+        role=Role.of(hostname, hub, ego),
         place=_place(row) or ORIGIN,
         ip=row["ip"],
         first_seen_at=row["first_seen_at"],
@@ -226,20 +225,10 @@ def prune_identities(tx: Connection, edge: Instant, most: int) -> int:
     return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
 
 
-def remember(tx: Connection, name: str, value: str) -> None:
-    """Write one thing that EGO knows of itself."""
-    insert_rows(tx, _STATE, ("name", "value"), [(name, value)], REPLACE)
-
-
-def remembered(tx: Connection, name: str) -> str | None:
-    """What EGO remembers under a name."""
-    return tx.execute(select(_STATE.c.value).where(_STATE.c.name == name)).scalar_one_or_none()
-
-
 def twin_id(tx: Connection) -> str:
     """The id of this twin, made once."""
-    known = remembered(tx, "twin_id")
+    known = notes.read(tx, notes.TWIN_ID)
     if known is None:
         known = f"project5-{secrets.token_hex(5)}"
-        tx.execute(insert(_STATE).values(name="twin_id", value=known))
+        notes.write(tx, notes.TWIN_ID, known)
     return known

@@ -16,8 +16,8 @@ from mirror_stage.alerts.models import AlertRow
 from mirror_stage.config import Config
 from mirror_stage.errors import BadRow, NotFound, Unavailable
 from mirror_stage.storage.db import Base, Storage, engine_options
+from mirror_stage.storage.notes import EgoState
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
-from mirror_stage.twin.models import EgoState
 
 STATE: Any = EgoState.__table__
 
@@ -124,7 +124,7 @@ from sqlalchemy import create_engine, text
 from mirror_stage.config import Config
 from mirror_stage.errors import Unavailable
 from mirror_stage.storage.db import Base, Storage, engine_options
-import mirror_stage.twin.models
+import mirror_stage.storage.notes
 from pathlib import Path
 config = Config(sqlite_path=Path(sys.argv[1]))
 engine = create_engine(config.database_url, **engine_options(config))
