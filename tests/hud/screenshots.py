@@ -98,7 +98,7 @@ def take(browser: Browser, ego: EgoServer, picture: Picture, host: str, file: Pa
     context = browser.new_context(**({"viewport": USUAL, "locale": "en-US"} | picture.context))
     page: Page = context.new_page()
     page.goto(f"{ego.url}/{picture.place.format(host=host)}")
-    page.locator("[data-has-frame=true]").wait_for(timeout=30_000)
+    page.locator("[data-is-ready=true]").wait_for(timeout=30_000)
     page.wait_for_timeout(DRAW_MS)
     for key in picture.keys:
         page.keyboard.press(key)
