@@ -40,6 +40,8 @@ class JsonObject(fields.Dict):
             encoded = text.encode()
         except ValueError as error:  # an infinite number, half of a surrogate pair
             raise ValidationError(f"cannot be stored: {error}") from error
+        if orjson.loads(encoded) != value:
+            raise ValidationError("has a number with more digits than can be stored")
         if len(encoded) > domain.METADATA_BYTES_MAX:
             raise ValidationError(f"has {len(encoded)} bytes as JSON; at most {domain.METADATA_BYTES_MAX}")
         return text

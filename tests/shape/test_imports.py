@@ -35,7 +35,20 @@ MAY_FLASK = {
     "scheduler",
 }
 MAY_FLASK_FILES = {"routes", "sockets", "db", "migrate"}
-MAY_SQL_FILES = {"models", "store", "tiers", "series", "db", "rows", "timescale", "migrate", "stats", "owner", "doctor"}
+MAY_SQL_FILES = {
+    "notes",
+    "models",
+    "store",
+    "tiers",
+    "series",
+    "db",
+    "rows",
+    "timescale",
+    "migrate",
+    "stats",
+    "owner",
+    "doctor",
+}
 ONLY_STANDARD = {"sqlalchemy", "gevent", "flask", "marshmallow", "msgspec", "orjson", "psutil", "redis", "requests"}
 
 
