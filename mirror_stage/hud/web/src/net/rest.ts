@@ -53,12 +53,12 @@ async function ask<Value>(method: string, path: string, body: unknown, options: 
       body: body === undefined ? null : JSON.stringify(body),
       signal: options.signal ? AbortSignal.any([options.signal, deadline]) : deadline,
     });
+    if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as Value; // the body, too, may never come
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new Refusal(0, deadline.aborted ? 'timeout' : 'unreachable', '');
   }
-  if (!answer.ok) throw await refusalOf(answer);
-  return (answer.status === 204 ? undefined : await answer.json()) as Value;
+  throw await refusalOf(answer);
 }
 
 async function refusalOf(answer: Response): Promise<Refusal> {
