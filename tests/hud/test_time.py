@@ -100,7 +100,7 @@ def test_without_a_history_the_browser_draws_what_it_remembers(hud: Open) -> Non
             re.compile(r"hot-01\s*97 %"), timeout=8000
         )
         expect(page.get_by_role("figure").filter(has_text="Swap")).to_have_count(0)
-        assert "sel=hot-01" in page.url
+        expect(page).to_have_url(re.compile("sel=hot-01"))
 
 
 @needs_history
@@ -184,7 +184,7 @@ def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, eg
         page.keyboard.press("l")
         expect(page.locator(".shell.past")).to_have_count(0)
         expect(page.get_by_role("row").filter(has_text="full-02")).to_be_visible()
-        assert "at=" not in page.url
+        expect(page).not_to_have_url(re.compile("at="))
 
 
 @needs_replay
@@ -237,7 +237,7 @@ def test_a_wall_can_be_read_from_afar_and_outlives_a_reload(hud: Open) -> None:
         page.mouse.move(400, 500)
         page.get_by_role("button", name="Leave the wall").click()
         expect(page.get_by_role("banner")).to_be_visible()
-        assert "wall" not in page.url
+        expect(page).not_to_have_url(re.compile("wall"))
 
 
 def test_a_wall_takes_a_new_hud_by_itself(hud: Open) -> None:
