@@ -35,6 +35,7 @@ FLAGS = [
 ]
 # A hint for programmers: a picture of a canvas was asked for, which makes the GPU wait.
 _OF_THE_DRIVER = re.compile(r"GL Driver Message .*GPU stall due to ReadPixels")
+_OF_NO_WEBGL = re.compile(r"WebGL")  # three.js and our own line say that there is none
 _OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
@@ -43,11 +44,14 @@ needs_browser = pytest.mark.skipif(
 needs_hud = pytest.mark.skipif(not BUILD.is_there and not os.environ.get("CI"), reason="the HUD is not built: make run")
 
 
+WITHOUT_WEBGL = ("--disable-3d-apis",)
+
+
 @contextmanager
-def launched() -> Iterator[Browser]:
+def launched(*flags: str) -> Iterator[Browser]:
     """A browser of its own."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:
@@ -55,9 +59,11 @@ def launched() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, *, origin: str = "", lost: bool = False, **context: Any) -> Iterator[Page]:
+def opened(
+    browser: Browser, url: str, *, origin: str = "", lost: bool = False, flat: bool = False, **context: Any
+) -> Iterator[Page]:
     """A page that has shown its first data. Afterwards: no request left the origin, and nothing was said on the console
-    but, with `lost`, that the network was away."""
+    but, with `lost`, that the network was away, and, with `flat`, that there is no WebGL."""
     inside = browser.new_context(**({"viewport": DESK, "locale": "en-US"} | context))
     page = inside.new_page()
     said: list[str] = []
@@ -72,8 +78,8 @@ def opened(browser: Browser, url: str, *, origin: str = "", lost: bool = False, 
         yield page
         home = urlsplit(origin or url).netloc
         assert {urlsplit(one).netloc for one in asked if not one.startswith(("data:", "blob:"))} == {home}
-        said = [text for text in said if not _OF_THE_DRIVER.search(text)]
-        assert [text for text in said if not (lost and _OF_THE_NETWORK.search(text))] == []
+        foreseen = [_OF_THE_DRIVER, *[_OF_THE_NETWORK] * lost, *[_OF_NO_WEBGL] * flat]
+        assert [text for text in said if not any(pattern.search(text) for pattern in foreseen)] == []
     finally:
         inside.close()
 
