@@ -144,7 +144,7 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
     past = Past(
         storage,
         clock,
-        Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after, {rule.name: rule for rule in rules}),
+        Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
         save=pipeline.save,
         twin_id=lambda: pipeline.frames.twin_id,

@@ -10,6 +10,7 @@ from mirror_stage.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
 
 TOLD_EVERY: Instant = 10 * SECOND  # an `updated` at most so often per alert
+SEVERITIES_KEPT = 20  # changes of one alert that wait for a database which is away
 SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
 _ALERT_IDS = uuid.UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
@@ -69,7 +70,10 @@ MESSAGES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing that is or was wrong. `told_*` is what clients heard last; `version` counts what they heard."""
+    """One thing that is or was wrong. `told_*` is what clients heard last; `version` counts what they heard.
+
+    `severities_before` are those that it had in this process, each with the instant that ended it.
+    """
 
     id: str
     hostname: str
@@ -86,6 +90,7 @@ class Alert:
     version: int = 1
     told_value: float = 0.0
     told_at: Instant = 0
+    severities_before: tuple[tuple[Instant, str], ...] = ()
 
     @property
     def message(self) -> str:
@@ -145,7 +150,10 @@ def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     severity = severity_of(rule, value, alert.severity)
     moved = replace(alert, current_value=value, severity=severity, updated_at=now)
     rounded = round(value, 1)
-    if severity == alert.severity and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
+    if severity != alert.severity:
+        before = (*alert.severities_before, (now, alert.severity))[-SEVERITIES_KEPT:]
+        moved = replace(moved, severities_before=before)
+    elif rounded == alert.told_value or now - alert.told_at < TOLD_EVERY:
         return Transition("moved", moved)
     return Transition("updated", replace(moved, told_value=rounded, told_at=now, version=alert.version + 1))
 

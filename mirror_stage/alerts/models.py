@@ -39,3 +39,15 @@ class AlertRow(Base):
         Index("alerts_of_host", "hostname", "created_at"),
         Index("alerts_by_end", "resolved_at"),
     )  # fmt: skip
+
+
+class AlertSeverity(Base):
+    """A severity that an alert had until an instant. What it has now, or had at its end, stands in its own row."""
+
+    __tablename__ = "alert_severities"
+
+    alert_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    until: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    severity: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)

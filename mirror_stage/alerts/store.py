@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Table, cast, func, or_, select
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, Alert
-from mirror_stage.alerts.models import AlertRow
+from mirror_stage.alerts.models import AlertRow, AlertSeverity
 from mirror_stage.instants import Instant
-from mirror_stage.storage.rows import REPLACE, insert_rows
+from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
+_SEVERITIES: Table = AlertSeverity.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(column.name for column in _TABLE.columns)
 
 
@@ -20,6 +21,8 @@ def save(tx: Connection, alerts: Sequence[Alert]) -> None:
     """Write alerts as they are now; the resolved ones first, so that never two are active for one host and rule."""
     in_order = sorted(alerts, key=lambda alert: alert.status == "active")
     insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
+    before = [(alert.id, until, severity) for alert in alerts for until, severity in alert.severities_before]
+    insert_rows(tx, _SEVERITIES, ("alert_id", "until", "severity"), before, KEEP_FIRST)
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -38,9 +41,13 @@ def load_active(tx: Connection) -> list[Alert]:
 
 
 def active_at(tx: Connection, at: Instant) -> list[Alert]:
-    """Every alert that was active at an instant, newest first; each as it is stored today."""
-    wanted = select(_TABLE).where(*_was_active(at)).order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
-    return [_alert(row) for row in tx.execute(wanted).mappings()]
+    """Every alert that was active at an instant, newest first; with the severity of then, else as it is stored today."""
+    of_then = select(_SEVERITIES.c.severity).where(_SEVERITIES.c.alert_id == _TABLE.c.id, _SEVERITIES.c.until > at)
+    severity = func.coalesce(of_then.order_by(_SEVERITIES.c.until).limit(1).scalar_subquery(), _TABLE.c.severity)
+    others = (column for column in _TABLE.c if column.name != "severity")
+    wanted = select(*others, severity.label("severity")).where(*_was_active(at))
+    newest_first = wanted.order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
+    return [_alert(row) for row in tx.execute(newest_first).mappings()]
 
 
 def _was_active(at: Instant) -> tuple[ColumnElement[bool], ...]:

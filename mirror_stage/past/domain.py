@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, Rule, severity_of, worst
+from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, worst
 from mirror_stage.history.domain import Reading
 from mirror_stage.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
@@ -36,7 +36,6 @@ class Scene:
     hub_ip: str
     role_of: Callable[[str], Role]
     status_after: Callable[[Instant, Instant], Status]  # last seen, at
-    rules: Mapping[str, Rule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def silent_since(offline: Alert) -> Instant:
     return offline.created_at - int(offline.threshold * SECOND)
 
 
-def alert_as_it_was(alert: Alert, host: Host | None, scene: Scene, at: Instant) -> Alert:
+def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
     """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
     value: float | None
     if alert.metric == HOST_OFFLINE:
@@ -123,12 +122,10 @@ def alert_as_it_was(alert: Alert, host: Host | None, scene: Scene, at: Instant) 
     moved_at = host.last_seen_at if host is not None and alert.metric != HOST_OFFLINE else at
     if value is None:  # the newest sample does not have it: the last one that had is not known any more
         value, moved_at = alert.current_value, alert.updated_at
-    rule = scene.rules.get(alert.metric)
     return replace(
         alert,
         status="active",
         current_value=value,
-        severity=severity_of(rule, value, alert.severity) if rule is not None else alert.severity,
         updated_at=min(at, max(alert.created_at, moved_at or 0)),
         resolved_at=None,
         resolved_reason=None,

@@ -95,7 +95,7 @@ class Past:
             for one in politely(known)
         ]
         hosts_by_name = {host.hostname: host for host in hosts}
-        alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), scene, at) for alert in stored]
+        alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), at) for alert in stored]
         return Moment(at, resolution.name, with_hub(with_severities(hosts, alerts), scene), alerts)
 
     def body(self, at: Instant) -> bytes:

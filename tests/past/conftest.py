@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
-from mirror_stage.alerts.domain import RULES
 from mirror_stage.config import Config
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.service import Past
@@ -21,7 +20,7 @@ from tests.pipeline.conftest import Bench
 def past_of(bench: Bench) -> Past:
     """The past of this EGO, wired as the application does it."""
     twin = bench.twin
-    scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after, {rule.name: rule for rule in RULES})
+    scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after)
     clock: Any = bench.clock
     pipeline = bench.pipeline
     kept = Config().kept_by_resolution

@@ -147,3 +147,24 @@ def test_the_twin_as_it_was_is_what_it_showed_at_length(
     new_bench: Callable[[], Bench], given_steps: list[tuple[str, str, Any]]
 ) -> None:
     run(World(new_bench()), given_steps)
+
+
+def test_an_alert_had_the_severity_of_then_also_between_its_two_edges(bench: Bench) -> None:
+    """Between 0.95 and 1.0 a congested link is critical or not by how it came there, which no value tells."""
+    link_bytes_per_second, sent = 125_000_000, 0
+    shown: dict[Instant, list[str]] = {}
+    for share in (0.0, 0.93, 0.97, 1.0, 0.97, 0.92, 0.97):
+        bench.clock.advance(1)
+        sent += int(share * link_bytes_per_second)
+        traffic = {"net_bytes_tx": sent, "net_bytes_rx": 0, "primary_interface_speed_mbps": 1000}
+        bench.post(make_sample("a", at=bench.clock.now(), **traffic))
+        bench.pipeline.save()
+        shown[bench.clock.now()] = [alert.severity for alert in bench.open_alerts.all()]
+    assert [one[:1] for severities in shown.values() for one in severities] == [*"wwccww"]
+    bench = bench.again()
+    past = past_of(bench)
+    told = {at: [alert.severity for alert in past.moment(at).alerts] for at in shown}
+    assert told == shown
+    assert [host.severity for host in past.moment(max(shown) - 2 * SECOND).hosts if host.hostname == "a"] == [
+        "critical"
+    ]
