@@ -2,13 +2,13 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 import { compressed } from './build/compressed.ts';
 import { licences } from './build/licences.ts';
-import { withoutMaterials } from './build/three.ts';
+import { withoutUnused } from './build/three.ts';
 
 const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
 
 export default defineConfig({
   base: './',
-  plugins: [svelte(), withoutMaterials(), licences(), compressed()],
+  plugins: [svelte(), withoutUnused(), licences(), compressed()],
   build: {
     target: 'es2022',
     outDir: '../static',

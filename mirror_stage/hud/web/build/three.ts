@@ -1,31 +1,73 @@
 /**
- * three.js without the programs of its own materials: the scene draws with its own, and the texts of a hundred others
- * would be 24 kB of the 280 that all may have. What the renderer puts before every program stays.
+ * three.js without what this scene never uses: the programs of its own materials (the scene draws with its own), headsets,
+ * shadows, lighting by pictures, and objects written as JSON. That is an eighth of the 280 kB that all may have, and a
+ * bundler cannot leave it out, because the renderer names it.
  */
 
 import type { Plugin } from 'vite';
 
 /** A text of GLSL as three.js writes it: one line, one name, line breaks as \n. */
 const TEXT = /^(?:var|const) ([\w$]+) = "(?:[^"\\\n]|\\.)*\\n(?:[^"\\\n]|\\.)*";$/gm;
-const KEPT = new Set(['colorspace_pars_fragment', 'tonemapping_pars_fragment']);
-const FEWEST = 90; // fewer: three.js writes them otherwise now, and nothing would be saved
+const KEPT = new Set(['colorspace_pars_fragment', 'tonemapping_pars_fragment']); // they stand before every program
 
-export function withoutMaterials(): Plugin {
+/** What the renderer asks of parts that are always off. */
+const STUBS: Record<string, string> = {
+  WebXRManager: `class WebXRManager extends EventDispatcher {
+    enabled = false; isPresenting = false;
+    setAnimationLoop() {} getEnvironmentBlendMode() {} dispose() {}
+  }`,
+  WebGLShadowMap: 'function WebGLShadowMap() { this.enabled = false; this.render = () => {}; }',
+  PMREMGenerator: 'class PMREMGenerator { dispose() {} }',
+};
+
+/** How much of each kind there is at least in both files; less: three.js is written otherwise now, and nothing is saved. */
+const LEAST = { texts: 90, stubs: Object.keys(STUBS).length, writers: 40 };
+
+interface Node {
+  start: number;
+  end: number;
+  id?: { name: string } | null;
+  body?: { body?: { start: number; end: number; key?: { name?: string } }[] };
+}
+
+export function withoutUnused(): Plugin {
+  const found = { texts: 0, stubs: 0, writers: 0 };
+
+  /** [start, end, what stands there instead] of one statement. */
+  function cuts(each: Node): [number, number, string][] {
+    const stub = STUBS[each.id?.name ?? ''];
+    if (stub) {
+      found.stubs++;
+      return [[each.start, each.end, stub]];
+    }
+    const members = Array.isArray(each.body?.body) ? each.body.body : [];
+    const writers = members.filter((member) => member.key?.name === 'toJSON');
+    found.writers += writers.length;
+    return writers.map(({ start, end }) => [start, end, '']);
+  }
+
   return {
-    name: 'three-without-materials',
+    name: 'three-without-unused',
     apply: 'build',
     transform: {
-      filter: { id: /[\\/]three[\\/]build[\\/]three\.module\.js$/ },
+      filter: { id: /[\\/]three[\\/]build[\\/]three\.(module|core)\.js$/ },
       handler(code) {
-        let emptied = 0;
-        const less = code.replace(TEXT, (whole, name: string) => {
+        const statements = this.parse(code).body as unknown as Node[];
+        let less = code;
+        for (const [start, end, instead] of statements.flatMap(cuts).reverse())
+          less = less.slice(0, start) + instead + less.slice(end);
+        less = less.replace(TEXT, (whole, name: string) => {
           if (KEPT.has(name)) return whole;
-          emptied++;
+          found.texts++;
           return `const ${name} = "";`;
         });
-        if (emptied < FEWEST) this.error(`only ${emptied} shader texts were found in three.js; look at build/three.ts`);
         return { code: less, map: null };
       },
+    },
+    buildEnd(error) {
+      for (const kind of Object.keys(LEAST) as (keyof typeof LEAST)[])
+        if (!error && found[kind] < LEAST[kind])
+          this.error(`only ${found[kind]} of ${LEAST[kind]} ${kind} were found in three.js; look at build/three.ts`);
     },
   };
 }
