@@ -44,18 +44,30 @@ needs_browser = pytest.mark.skipif(
 needs_hud = pytest.mark.skipif(not BUILD.is_there and not os.environ.get("CI"), reason="the HUD is not built: make run")
 
 
-WITHOUT_WEBGL = ("--disable-3d-apis",)
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser of its own."""
+    with (
+        sync_playwright() as playwright,
+        _closed(playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)) as one,
+    ):
+        yield one
 
 
 @contextmanager
-def launched(*flags: str) -> Iterator[Browser]:
-    """A browser of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
-        try:
-            yield browser
-        finally:
-            browser.close()
+def without_webgl(browser: Browser) -> Iterator[Browser]:
+    """Another browser beside this one, which has no WebGL."""
+    flags = [*FLAGS, "--disable-3d-apis"]
+    with _closed(browser.browser_type.launch(executable_path=CHROMIUM, args=flags)) as flat:
+        yield flat
+
+
+@contextmanager
+def _closed(browser: Browser) -> Iterator[Browser]:
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def take(browser: Browser, ego: EgoServer, picture: Picture, host: str, file: Pa
     """One picture, when its data is there and its movements have ended."""
     context = browser.new_context(**({"viewport": USUAL, "locale": "en-US"} | picture.context))
     page: Page = context.new_page()
-    page.goto(f"{ego.url}/{picture.place.format(host=host)}")
+    page.goto(f"{ego.url}/?probe=1{picture.place.format(host=host)}")  # the probe holds the quality
     page.locator("[data-is-ready=true]").wait_for(timeout=30_000)
     page.wait_for_timeout(DRAW_MS)
     for key in picture.keys:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.builders import make_sample, unique_hostname
-from tests.hud.browser import WITHOUT_WEBGL, axe_violations, launched, needs_browser, needs_hud, opened
+from tests.hud.browser import axe_violations, needs_browser, needs_hud, opened, without_webgl
 from tests.servers import EgoServer, wait_until
 
 pytestmark = [needs_browser, needs_hud]
@@ -155,11 +155,11 @@ def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
         wait_until(lambda: seen(page, pixels(page))["ok"] > 20)
 
 
-def test_the_table_stands_in_where_there_is_no_webgl(fleet: EgoServer) -> None:
-    with launched(*WITHOUT_WEBGL) as browser, opened(browser, f"{fleet.url}/#/", flat=True) as page:
+def test_the_table_stands_in_where_there_is_no_webgl(browser: Browser, fleet: EgoServer) -> None:
+    with without_webgl(browser) as flat, opened(flat, f"{fleet.url}/#/", flat=True) as page:
         expect(page.get_by_role("table")).to_be_visible()
         expect(page.get_by_text("This browser has no WebGL")).to_be_visible()
-        page.get_by_role("row", name="hot-01").click()
+        page.get_by_role("button", name="hot-01", exact=True).click()
         expect(page.get_by_role("heading", name="hot-01")).to_be_visible()
         assert axe_violations(page) == []
 

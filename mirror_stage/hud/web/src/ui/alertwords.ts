@@ -1,0 +1,29 @@
+/** What an alert says, in the words of this language, not of EGO's log. */
+
+import { i18n } from '../i18n/index.svelte';
+import type { Alert } from '../net/wire';
+import { inUnit } from '../store/alertlog';
+import { world } from '../store/world.svelte';
+
+/** The words of a rule of EGO's; its name where there are none. */
+export function wordsOf(rule: string): string {
+  return (i18n.t.alertLog.rules as Record<string, string>)[rule] ?? rule;
+}
+
+/** `CPU temperature`, or `Disk · /var` */
+export function titleOf(alert: Alert): string {
+  return wordsOf(alert.metric) + (alert.subject ? ` · ${alert.subject}` : '');
+}
+
+/** A value in the unit of an alert's rule: `85.6 °C`, `2 min` */
+export function amountOf(alert: Alert, value: number): string {
+  const unit = world.info?.rules.find((rule) => rule.name === alert.metric)?.unit ?? '';
+  const [amount, in_] = inUnit(value, unit);
+  if (in_ === 's') return i18n.f.duration(amount);
+  return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ ? ` ${in_}` : ''}`;
+}
+
+/** `CPU temperature 85.6 °C` */
+export function shortly(alert: Alert): string {
+  return `${titleOf(alert)} ${amountOf(alert, alert.currentValue)}`;
+}
