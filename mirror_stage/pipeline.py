@@ -262,8 +262,8 @@ class Pipeline:
             if host.last_seen_at is None:
                 continue
             open_alerts = self.open_alerts.of(host.hostname)
-            silence = now - max(host.last_seen_at, self._started_at)
-            if silence >= rule.fire_at * SECOND:
+            if now - max(host.last_seen_at, self._started_at) >= rule.fire_at * SECOND:
+                silence = now - host.last_seen_at
                 transitions += evaluate_silence(rule, host.hostname, silence, open_alerts, now)
             elif HOST_OFFLINE in open_alerts and host.last_seen_at > open_alerts[HOST_OFFLINE].created_at:
                 transitions.append(

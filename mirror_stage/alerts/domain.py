@@ -158,8 +158,15 @@ def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     return Transition("updated", replace(moved, told_value=rounded, told_at=now, version=alert.version + 1))
 
 
+def silent_since(offline: Alert) -> Instant:
+    """When the host of a `host_offline` alert, open or over, had been seen last: it is as old as its value says."""
+    return offline.updated_at - round(offline.current_value * SECOND)
+
+
 def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None) -> Transition:
     """The alert, over."""
+    if alert.metric == HOST_OFFLINE:
+        value = (now - silent_since(alert)) / SECOND
     return Transition(
         "resolved",
         replace(

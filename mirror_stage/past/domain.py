@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, worst
+from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, silent_since, worst
 from mirror_stage.history.domain import Reading
 from mirror_stage.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
@@ -96,26 +96,22 @@ def _sample(known: Known) -> Sample:
 
 
 def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant | None:
-    """When a host was last seen. A bucket tells only that it was until its end, unless an alert says that it was silent."""
+    """When a host was last seen: an alert of its silence knows, else the sample does, else a bucket until its end."""
     reading = known.reading
     if reading is None:
         return None
+    if offline is not None:
+        return silent_since(offline)
     if reading.last_seen_at is not None:
         return reading.last_seen_at
-    seen_at = min(at, reading.until - known.identity.clock_offset)
-    return seen_at if offline is None else min(seen_at, silent_since(offline))
-
-
-def silent_since(offline: Alert) -> Instant:
-    """When the host of a `host_offline` alert was last seen, to a second or two."""
-    return offline.created_at - int(offline.threshold * SECOND)
+    return min(at, reading.until - known.identity.clock_offset)
 
 
 def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
     """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
     value: float | None
     if alert.metric == HOST_OFFLINE:
-        value = alert.threshold + (at - alert.created_at) / SECOND
+        value = (at - silent_since(alert)) / SECOND
     else:
         value_of = VALUES.get(alert.metric)
         value = value_of(host) if value_of is not None and host is not None and host.sample is not None else None

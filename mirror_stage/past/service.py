@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import gevent
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import HOST_OFFLINE, SEVERITIES, Alert
+from mirror_stage.alerts.domain import HOST_OFFLINE, SEVERITIES, Alert, silent_since
 from mirror_stage.alerts.schemas import AlertSchema
 from mirror_stage.clock import Clock
 from mirror_stage.commands import store as command_store
@@ -31,7 +31,6 @@ from mirror_stage.past.domain import (
     difference,
     host_as_it_was,
     presence,
-    silent_since,
     uplinks_of,
     with_hub,
     with_severities,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence
+from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence, resolve, silent_since
 from mirror_stage.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
@@ -104,3 +104,12 @@ def test_going_offline_resolves_the_other_alerts_with_the_reason() -> None:
     fired, resolved = evaluate_silence(rule, "a", 60_000, {"cpu_load_high": cpu}, NOW)
     assert (fired.kind, fired.alert.metric, fired.alert.severity) == ("fired", "host_offline", "critical")
     assert (resolved.kind, resolved.alert.resolved_reason) == ("resolved", "host-offline")
+
+
+def test_an_alert_of_silence_knows_when_the_host_was_seen_last() -> None:
+    rule = RULES_BY_NAME["host_offline"]
+    fired = evaluate_silence(rule, "a", 61_500, {}, NOW)[0].alert
+    moved = evaluate_silence(rule, "a", 65_250, {"host_offline": fired}, NOW + 3_750)[0].alert
+    over = resolve(moved, NOW + 4_000, "sample").alert
+    assert [silent_since(alert) for alert in (fired, moved, over)] == [NOW - 61_500] * 3
+    assert over.current_value == 65.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from mirror_stage.config import Config
@@ -111,6 +111,7 @@ steps = st.one_of(
 
 
 def run(world: World, given_steps: list[tuple[str, str, Any]]) -> None:
+    note(f"steps: {given_steps}")
     for what, host, value in given_steps:
         clock, twin = world.bench.clock, world.bench.twin
         clock.advance(1)

@@ -97,8 +97,8 @@ def test_an_alert_says_what_a_bucket_cannot(bench: Bench) -> None:
     host = of(moment, "a")
     assert (moment.resolution, host.status, host.severity) == ("15m", "offline", "critical")
     assert host.sample is not None
-    assert (host.sample.cpu_load, host.last_seen_at) == (55, fired - 60 * SECOND)
-    assert [(alert.metric, round(alert.current_value)) for alert in moment.alerts] == [("host_offline", 70)]
+    assert (host.sample.cpu_load, host.last_seen_at) == (55, fired - 70 * SECOND)
+    assert [(alert.metric, round(alert.current_value)) for alert in moment.alerts] == [("host_offline", 80)]
 
 
 def test_a_host_that_was_silent_for_long_shows_its_last_sample(bench: Bench) -> None:
