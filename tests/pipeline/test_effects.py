@@ -268,6 +268,20 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     assert [alert.metric for alert in again.open_alerts.all()] == ["cpu_load_high"]
 
 
+def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
+    """Its samples are ordered by their arrival, and a sample that is sent again arrives last."""
+    ahead = bench.clock.now() + 80_000
+    first = make_sample("a", at=ahead, cpu_percent=1)
+    bench.post(first)
+    bench.clock.advance(5)
+    bench.post(make_sample("a", at=ahead + 5_000, cpu_percent=2))
+    bench.clock.advance(1)
+    bench.post(first)
+    sample = bench.twin.hosts_by_name["a"].sample
+    assert sample is not None
+    assert sample.cpu_load == 2
+
+
 def test_what_is_sent_again_never_moves_the_twin_back(bench: Bench) -> None:
     sent = [make_sample("a", at=bench.clock.advance(5), cpu_percent=n) for n in range(6)]
     for sample in sent:
