@@ -26,7 +26,7 @@ vec3 air(float rise) {
 
 /** How much of a point is left when it has come through the air to the camera. */
 float clearness(vec3 world) {
-  float far = distance(world, cameraPosition) / (uReach * 5.5 + 34.);
+  float far = distance(world, cameraPosition) / (uReach * 7. + 34.);
   return exp(-far * far * 1.6);
 }
 

@@ -57,8 +57,8 @@ void main() {
   float fine = fwidth(phase);
   float head = smoothstep(0., .82, wave) * (1. - smoothstep(.92, 1., wave));
   head = mix(head, .38, smoothstep(.25, .6, fine)) * step(.02, vFlow.y) * isKnown;
-  vec3 colour = ramp * (.62 + .5 * head) + vec3(.25) * ramp * core * head;
-  float alpha = body * (.3 + .3 * max(vFlow.x, 0.) + .4 * head) * vFlow.w * clearness(vWorld);
+  vec3 colour = ramp * (.72 + .55 * head) + vec3(.5, .62, .7) * core * head * .5;
+  float alpha = body * (.36 + .3 * max(vFlow.x, 0.) + .5 * head) * vFlow.w * clearness(vWorld);
   gl_FragColor = vec4(alive(colour), alpha);
 }
 `;

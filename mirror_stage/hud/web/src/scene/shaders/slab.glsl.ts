@@ -123,7 +123,7 @@ void main() {
     float filled = cover(max(track, (x - max(value, .012)) * (right - left))) * isKnown * (1. - isOffline);
     float head = smoothstep(value - .25, value, x);
     float hatch = state > 2.5 && state < 3.5 ? mix(smoothstep(.36, .5, abs(fract((vFace.x + vFace.y) * 9.) - .5) * 2.), .5, smoothstep(.3, .8, fwidth(vFace.x * 9.))) : 1.;
-    float calm = mix(.5, 1., max(isProblem, uByMetric));
+    float calm = mix(.66, 1., max(isProblem, uByMetric));
     vec3 ink = metric * beat * mix(calm * .82, min(calm + .25, 1.05), head);
     vec3 face = colour;
     face = mix(face, vec3(.02, .034, .054), cover(track) * .85);
@@ -148,7 +148,7 @@ void main() {
     }
 
     // Too far to read: one quiet tone for the host, its state and load, instead of lines that would shimmer.
-    vec3 heat = mix(colour, metric * beat, mix(.16 + .34 * max(value, 0.), .85, isProblem) * (1. - isOffline * .55));
+    vec3 heat = mix(colour, metric * beat, mix(.34 + .45 * max(value, 0.), .9, isProblem) * (1. - isOffline * .55));
     float blur = max(1. - smoothstep(1.6, 4.2, tall), uMirror < 0. ? smoothstep(.1, 2.2, -vHeight) * .8 : 0.);
     colour = mix(face, heat, blur * smoothstep(0., .12, x + .2));
   }
