@@ -33,9 +33,21 @@ export function isSame(one: Target, other: Target): boolean {
   return one.kind === other.kind && one.value === other.value;
 }
 
+/** What of a search means nothing. Whom it is for is not known then, so it is for nobody. */
+export function misread(target: Target): readonly string[] {
+  if (target.kind !== 'filter') return [];
+  return /[\p{L}\p{N}]/u.test(target.value) ? parse(target.value).unknown : [target.value];
+}
+
+/** Whether a text may be the name of a host that has not reported yet, rather than a search that went wrong. */
+export function isName(text: string): boolean {
+  return /^[^\s:<>="]+$/u.test(text);
+}
+
 /** The hosts of one target, by slot. Virtual ones run nothing; a named host need not be known. */
 export function hostsOf(target: Target, twin: Twin, now: number): string[] {
   if (target.kind === 'host') return [target.value];
+  if (misread(target).length > 0) return [];
   const matches = target.kind === 'filter' ? parse(target.value).compile?.(twin, now) : undefined;
   const seats = [...twin.seats()].filter((seat) => {
     const entry = twin.entries[seat];

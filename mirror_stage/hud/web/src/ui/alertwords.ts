@@ -23,7 +23,13 @@ export function amountOf(alert: Alert, value: number): string {
   return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ ? ` ${in_}` : ''}`;
 }
 
+/** Its value now: a silence grows, and EGO does not send it every second. */
+export function valueNow(alert: Alert): number {
+  const isSilence = alert.metric === 'host_offline' && alert.status === 'active';
+  return alert.currentValue + (isSilence ? Math.max(0, world.now - Date.parse(alert.updatedAt)) / 1000 : 0);
+}
+
 /** `CPU temperature 85.6 °C` */
 export function shortly(alert: Alert): string {
-  return `${titleOf(alert)} ${amountOf(alert, alert.currentValue)}`;
+  return `${titleOf(alert)} ${amountOf(alert, valueNow(alert))}`;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { resolved, saidOf, suggested, targetsOf, type Target } from '../../src/store/targets';
+import { isName, misread, resolved, saidOf, suggested, targetsOf, type Target } from '../../src/store/targets';
 import { Twin } from '../../src/store/twin';
 import { host, snapshot } from './frames';
 
@@ -30,7 +30,14 @@ describe('targets', () => {
   });
 
   test('that are searched with nonsense are nobody, not everybody', () => {
-    expect(resolved([{ kind: 'filter', value: 'cpu>much' }, { kind: 'filter', value: ' ' }], twin, 0)).toEqual([]);
+    for (const value of ['cpu>much', 'rak:A web', 'web cpu>>80', ' ', '-', '"']) expect(resolved([{ kind: 'filter', value }], twin, 0)).toEqual([]);
+    expect(misread({ kind: 'filter', value: 'rak:A web' })).toEqual(['rak:A']);
+    expect(misread({ kind: 'filter', value: 'rack:A web' })).toEqual([]);
+  });
+
+  test('that are typed are names, or searches that went wrong', () => {
+    expect(['web-9', '10.0.0.9', '서버-1'].filter(isName)).toHaveLength(3);
+    expect(['rak:B1 web', 'web cpu>>80', 'net>1G', 'two words'].filter(isName)).toEqual([]);
   });
 
   test('are suggested by what is typed: names first, a search last', () => {
