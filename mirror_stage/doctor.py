@@ -129,7 +129,7 @@ def redis(settings: Config) -> Finding:
         return Finding("redis", "ok", "not used")
     from mirror_stage.health.service import redis_trouble
 
-    trouble = redis_trouble(settings.redis_url)
+    trouble = redis_trouble(settings.redis_url, ANSWER_SECONDS)
     if trouble is None:
         return Finding("redis", "ok", "answers")
     advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"

@@ -252,7 +252,7 @@ class Pipeline:
                     self._realtime.publish(ALERTS, ALERT_UPDATE, alert_update(transition))
 
     def sweep(self) -> None:
-        """Silent hosts turn stale, then offline; their alerts follow. Silence counts only while EGO was up."""
+        """Silent hosts turn stale, then offline; their alerts follow, and fire by the silence while EGO was up."""
         now, rule = self._clock.now(), self._silence_rule
         self.twin.sweep(now)
         if rule is None:

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 DEPTH_MAX = 32
-_DIGITS_MAX = 20  # more digits than a counter of 64 bits has
+_DIGITS_MAX = 400  # more than any float has before its point
 
 
 def load(body: bytes) -> Any:

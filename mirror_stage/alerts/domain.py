@@ -151,22 +151,32 @@ def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     moved = replace(alert, current_value=value, severity=severity, updated_at=now)
     rounded = round(value, 1)
     if severity != alert.severity:
-        before = (*alert.severities_before, (now, alert.severity))[-SEVERITIES_KEPT:]
-        moved = replace(moved, severities_before=before)
+        moved = replace(moved, severities_before=_ended(alert, now))
     elif rounded == alert.told_value or now - alert.told_at < TOLD_EVERY:
         return Transition("moved", moved)
     return Transition("updated", replace(moved, told_value=rounded, told_at=now, version=alert.version + 1))
 
 
+def _ended(alert: Alert, now: Instant) -> tuple[tuple[Instant, str], ...]:
+    """The severities before, and today's that ends; of several in one instant the first is what had been."""
+    before = alert.severities_before
+    if before and before[-1][0] == now:
+        return before
+    return (*before, (now, alert.severity))[-SEVERITIES_KEPT:]
+
+
 def silent_since(offline: Alert) -> Instant:
-    """When the host of a `host_offline` alert, open or over, had been seen last: it is as old as its value says."""
-    return offline.updated_at - round(offline.current_value * SECOND)
+    """When the host of a `host_offline` alert, open or over, had been seen last: its value says how long before it was
+    written, and its threshold how long before it fired at least.
+    """
+    told = offline.updated_at - round(offline.current_value * SECOND)
+    return min(told, offline.created_at - round(offline.threshold * SECOND))
 
 
 def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None) -> Transition:
     """The alert, over."""
     if alert.metric == HOST_OFFLINE:
-        value = (now - silent_since(alert)) / SECOND
+        value = max(0, now - silent_since(alert)) / SECOND  # EGO's clock may have been set back while it was down
     return Transition(
         "resolved",
         replace(

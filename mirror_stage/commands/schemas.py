@@ -38,9 +38,10 @@ class JsonObject(fields.Dict):
         try:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
             encoded = text.encode()
+            is_exact = orjson.loads(encoded) == value
         except ValueError as error:  # an infinite number, half of a surrogate pair
             raise ValidationError(f"cannot be stored: {error}") from error
-        if orjson.loads(encoded) != value:
+        if not is_exact:
             raise ValidationError("has a number with more digits than can be stored")
         if len(encoded) > domain.METADATA_BYTES_MAX:
             raise ValidationError(f"has {len(encoded)} bytes as JSON; at most {domain.METADATA_BYTES_MAX}")

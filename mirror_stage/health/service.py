@@ -54,14 +54,14 @@ def _redis(ego: Ego) -> dict[str, Any]:
     return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
 
 
-def redis_trouble(url: str) -> str | None:
-    """Why Redis does not answer at this URL, or None if it does."""
+def redis_trouble(url: str, seconds: float = REDIS_SECONDS) -> str | None:
+    """Why Redis does not answer at this URL in so many seconds, in one line; None if it does."""
     try:
-        with redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS) as client:
+        with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
             client.ping()
         return None
-    except (redis.RedisError, OSError, ValueError) as error:
-        return str(error)
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:  # a URL may name options that there are not
+        return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _clock(ego: Ego) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant |
     if reading is None:
         return None
     if offline is not None:
-        return silent_since(offline)
+        return min(at, silent_since(offline))
     if reading.last_seen_at is not None:
         return reading.last_seen_at
     return min(at, reading.until - known.identity.clock_offset)
@@ -111,7 +111,7 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
     """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
     value: float | None
     if alert.metric == HOST_OFFLINE:
-        value = (at - silent_since(alert)) / SECOND
+        value = max(0, at - silent_since(alert)) / SECOND
     else:
         value_of = VALUES.get(alert.metric)
         value = value_of(host) if value_of is not None and host is not None and host.sample is not None else None

@@ -307,6 +307,8 @@ class _SqliteThreads(_Door):
     def close(self) -> None:
         while self._inside:
             gevent.sleep(0.01)
+        self._writing.join()  # a caller that was killed leaves its work behind
+        self._reading.join()
         self._connection.close()
         for reader in self._readers:
             reader.close()

@@ -168,14 +168,15 @@ class Arrival(StrEnum):
 def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
     """How `sample` stands to the host's newest one, and the run of late samples after it.
 
-    What was stored before is repeated, whatever its order says: a fast clock's samples are ordered by their arrival. A
-    late sample counts towards re-anchoring if it is the newest of its host in its request, and its clock gained at most
-    REANCHOR_LEAD on EGO's: otherwise an agent that sends its backlog would move the twin back in time.
+    What was stored before is never newer than the newest, though a fast clock's samples are ordered by their arrival. A
+    late sample counts towards re-anchoring if it was not stored before, is the newest of its host in its request, and
+    its clock gained at most REANCHOR_LEAD on EGO's: otherwise an agent that sends something again, or its backlog, would
+    move the twin back in time.
     """
     newest = host.sample
-    if sample.is_repeated or (newest is not None and sample.at == newest.at):
+    if newest is not None and sample.at == newest.at:
         return Arrival.REPEATED, host.late
-    if newest is None or sample.order > newest.order:
+    if newest is None or (sample.order > newest.order and not sample.is_repeated):
         return Arrival.FRESH, None
     late = _late_run(host.late, sample)
     if late is not None and late.count >= REANCHOR_AFTER:
@@ -184,7 +185,7 @@ def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
 
 
 def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
-    if not sample.is_newest_of_request:
+    if sample.is_repeated or not sample.is_newest_of_request:
         return run
     if (
         run is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence, resolve, silent_since
+from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence, move, resolve, silent_since
 from mirror_stage.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
@@ -113,3 +113,13 @@ def test_an_alert_of_silence_knows_when_the_host_was_seen_last() -> None:
     over = resolve(moved, NOW + 4_000, "sample").alert
     assert [silent_since(alert) for alert in (fired, moved, over)] == [NOW - 61_500] * 3
     assert over.current_value == 65.5
+    set_back = resolve(moved, NOW - 7_200_000, "sample").alert
+    assert set_back.current_value == 0
+
+
+def test_of_many_severities_in_one_instant_the_first_had_been() -> None:
+    rule = RULES_BY_NAME["link_congestion"]
+    alert = run("link_congestion", [0.92])[0][0].alert
+    for value in (1.0, 0.92) * 12:
+        alert = move(rule, alert, value, NOW + 60_000).alert
+    assert alert.severities_before == ((NOW + 60_000, "warning"),)

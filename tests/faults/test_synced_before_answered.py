@@ -53,7 +53,7 @@ def answers_and_syncs(trace: str) -> tuple[int, int, int]:
             continue
         if is_begin:
             begun[match["thread"]] = (match["name"], match["file"])
-        name, file = begun[match["thread"]]
+        name, file = begun.get(match["thread"], ("", ""))  # what was under way when strace came
         is_log, is_done = file.endswith("ego.db-wal>"), "unfinished" not in line
         if name in {"pwrite64", "write"} and is_log:
             written_at = at

@@ -60,6 +60,7 @@ def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
     again.clock.advance(1)
     again.pipeline.sweep()
     assert again.told() == [("fired", "host_offline")]
+    assert again.open_alerts.of("a")["host_offline"].current_value == 3660
 
 
 def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) -> None:
@@ -277,9 +278,17 @@ def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
     bench.post(make_sample("a", at=ahead + 5_000, cpu_percent=2))
     bench.clock.advance(1)
     bench.post(first)
-    sample = bench.twin.hosts_by_name["a"].sample
-    assert sample is not None
-    assert sample.cpu_load == 2
+    host = bench.twin.hosts_by_name["a"]
+    assert host.sample is not None
+    assert (host.sample.cpu_load, host.last_seen_at) == (2, bench.clock.now())  # and a sign of life all the same
+
+
+def test_a_removed_host_that_sends_again_what_is_stored_is_there_again(bench: Bench) -> None:
+    sample = make_sample("a", at=bench.clock.now())
+    bench.post(sample)
+    bench.pipeline.forget("a")
+    assert bench.post(sample).duplicates == 1
+    assert bench.twin.hosts_by_name["a"].sample is not None
 
 
 def test_what_is_sent_again_never_moves_the_twin_back(bench: Bench) -> None:
