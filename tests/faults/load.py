@@ -46,7 +46,8 @@ class Batches:
 
     def __init__(self, count: int, *, stem: str = "load", one_host: bool = False, **fields: object):
         self._numbers = itertools.count()
-        self._started = int(time.time() * 1000) - 86_400_000  # a long load must not run into the future
+        # a long load must neither run into the future nor be pruned
+        self._started = int(time.time() * 1000) - 43_200_000
         self._count, self._stem, self._one_host = count, stem, one_host
         sample = json.dumps(make_sample("<host>", at="<at>", **fields))
         self._head, self._between, self._tail = _around(sample, "<host>", "<at>")
