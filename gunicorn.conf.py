@@ -2,7 +2,8 @@
 
 import os
 
-from mirror_stage import logs, serving
+from mirror_stage.core import logs
+from mirror_stage.runtime import serving
 
 _settings = serving.settings_or_exit()
 logs.configure(_settings.log_level)

@@ -1,69 +1,73 @@
-"""All wiring, nothing else: `create_app`, and `start` and `stop` of what lives beside the requests."""
+"""All wiring, nothing else: `create_app`, and `open_storage`, which brings back what was known."""
 
 from __future__ import annotations
 
-import gc
 import logging
-import sys
+from typing import Any
 
 import flask_migrate
-import gevent
 from flask import Flask, request
 from flask_socketio import SocketIO
 from gevent import monkey
 
-from mirror_stage import errors, http, permissions, scheduler
+from mirror_stage.access import permissions
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
 from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.clock import Clock
 from mirror_stage.commands.routes import blp as commands_blp
 from mirror_stage.commands.routes import field_blp
 from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
-from mirror_stage.config import Config, from_environment
-from mirror_stage.ego import Ego
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config, from_environment
+from mirror_stage.core.problems import Unavailable
+from mirror_stage.core.readiness import Readiness
+from mirror_stage.core.shipped import path_of
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
-from mirror_stage.errors import Problem, Unavailable
 from mirror_stage.health.routes import blp as health_blp
+from mirror_stage.health.service import HealthService
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.history.routes import blp as history_blp
 from mirror_stage.history.routes import hosts_blp as host_history_blp
 from mirror_stage.history.service import HistoryService
 from mirror_stage.hud.routes import blp as hud_blp
 from mirror_stage.metrics.routes import blp as metrics_blp
-from mirror_stage.openapi import init_api
-from mirror_stage.owner import Ownership
+from mirror_stage.metrics.service import Ingest
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
-from mirror_stage.pipeline import Pipeline
-from mirror_stage.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
-from mirror_stage.shipped import path_of
+from mirror_stage.pipeline.pipeline import Pipeline
+from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
+from mirror_stage.storage.ownership import Ownership
+from mirror_stage.twin.audience import Audience
+from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
 from mirror_stage.twin.routes import hosts_blp
+from mirror_stage.twin.service import TwinService
 from mirror_stage.twin.sockets import register as register_twin
 from mirror_stage.twin.state import Twin
-from mirror_stage.walls import Walls
-from mirror_stage.writer import Writer
+from mirror_stage.web import answers, http
+from mirror_stage.web.openapi import init_api
+from mirror_stage.web.port import Services, services
+from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
+from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 2.0  # how long a worker waits for its database before it says so to whoever asks
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
 )  # fmt: skip
 
 
-def create_app(config: Config | None = None, *, open_storage: bool = True) -> Flask:
+def create_app(config: Config | None = None, *, with_storage: bool = True) -> Flask:
     """EGO as a Flask application.
 
-    Under gevent it answers 503 until `start` has restored the twin. Without monkey-patching it is complete at once:
+    Under gevent it answers 503 until `runtime.lifecycle.start` has restored the twin. Without monkey-patching it is complete at once:
     the storage is opened here and a posted batch is committed in the calling thread.
     """
     config = config or from_environment()
@@ -75,7 +79,7 @@ def create_app(config: Config | None = None, *, open_storage: bool = True) -> Fl
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     db.init_app(app)
     flask_migrate.Migrate(app, db, directory=str(path_of("migrations")), render_as_batch=True)
-    errors.init_app(app)
+    answers.init_app(app)
     http.init_app(app)
     rest = app.wsgi_app
     socketio = SocketIO(
@@ -89,8 +93,7 @@ def create_app(config: Config | None = None, *, open_storage: bool = True) -> Fl
         logger=logging.getLogger("socketio"),  # else each adds a handler of its own, whose lines are no JSON
         engineio_logger=logging.getLogger("engineio"),
     )
-    ego = app.extensions["mirror_stage"] = _wire(config, socketio)
-    scheduler.init_app(app, ego)
+    app.extensions["mirror_stage"] = _wire(app, config, socketio)
     app.before_request(_refuse_until_ready)
     api = init_api(app)
     for blueprint in BLUEPRINTS:
@@ -100,14 +103,14 @@ def create_app(config: Config | None = None, *, open_storage: bool = True) -> Fl
         register(socketio)
     permissions.init_app(app)
     app.wsgi_app = Walls(WebSocketWall(app.wsgi_app, rest), config)  # type: ignore[method-assign]
-    if open_storage and not monkey.is_module_patched("socket"):
-        _open(app)
+    if with_storage and not monkey.is_module_patched("socket"):
+        open_storage(app)
     return app
 
 
-def _wire(config: Config, socketio: SocketIO) -> Ego:
-    """Every part, each told what it needs."""
-    clock, storage, realtime = Clock(), Storage(config), Realtime(socketio)
+def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
+    """Every service, each told what it needs."""
+    clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -116,6 +119,8 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
         stale_after_seconds=config.stale_after_seconds,
         offline_after_seconds=config.offline_after_seconds,
     )
+    frames = Frames(twin)
+    audience = Audience(frames, twin, realtime)
     commands = CommandService(
         storage,
         clock,
@@ -130,16 +135,15 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
         twin=twin,
         open_alerts=open_alerts,
         rules=rules,
+        frames=frames,
+        audience=audience,
         realtime=realtime,
+        readiness=readiness,
         clock=clock,
         max_hosts=config.max_hosts,
         tell_cancelled=commands.publish_all,
     )
-    writer = Writer(pipeline)
-
-    monitor = EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock)
-    alerts = AlertService(storage, rules, open_alerts, pipeline.save)
-    history = HistoryService(storage, clock, config.kept_by_resolution)
+    writer = Writer(pipeline.admit, then=pipeline.tick)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
     past = Past(
         storage,
@@ -147,91 +151,66 @@ def _wire(config: Config, socketio: SocketIO) -> Ego:
         Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
         save=pipeline.save,
-        twin_id=lambda: pipeline.frames.twin_id,
+        twin_id=lambda: frames.twin_id,
     )
-    return Ego(
+    return Services(
         config,
         clock,
         storage,
+        readiness,
         realtime,
+        Ownership(config),
+        audience,
         pipeline,
         writer,
-        alerts,
+        Ingest(writer, clock, config.oldest_tier),
+        TwinService(twin, frames, clock, forget=pipeline.forget, body_at=past.body, is_settled=past.is_settled),
+        AlertService(storage, rules, open_alerts, pipeline.save),
         commands,
-        history,
+        HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
         past,
-        monitor,
-        Ownership(config),
+        EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
+        HealthService(
+            config,
+            clock,
+            storage,
+            readiness,
+            history_engine=lambda: keeper.engine,
+            writer=lambda: writer.check(pipeline.trouble),
+            scheduler=lambda: _scheduler_check(app),
+            describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
+        ),
     )
+
+
+def _scheduler_check(app: Flask) -> dict[str, Any]:
+    """Whether the jobs run. Without gevent nobody starts a scheduler."""
+    scheduler = app.extensions.get("mirror_stage_scheduler")
+    return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
 
 
 def _refuse_until_ready() -> None:
     """503 for everything but health until the twin is restored: no answer may show less than is known."""
-    from mirror_stage.ego import current_ego
-
-    ego = current_ego()
-    if not ego.pipeline.is_ready and not (request.endpoint or "").startswith("health."):
-        raise Unavailable(ego.why_not_ready)
+    readiness = services()[Readiness]
+    if not readiness.is_ready and not (request.endpoint or "").startswith("health."):
+        raise Unavailable(readiness.why_not)
 
 
-def start(app: Flask) -> None:
-    """Open, own, migrate, restore, then run; waits up to 2 s and goes on trying in the background."""
-    gc.freeze()  # what is imported stays: no collection has to look at it again
-    gc.set_threshold(50_000, 20, 20)  # samples die young and without cycles; 700 would collect at every batch
-    sys.setswitchinterval(0.0005)  # SQLite's thread needs the interpreter after each statement: 5 ms each are too long
-    gevent.spawn(_start, app).join(timeout=START_SECONDS)
-
-
-def _start(app: Flask) -> None:
-    ego = app.extensions["mirror_stage"]
-    while not _opened(app):
-        gevent.sleep(1)
-    log.info("ready: %d hosts are known", len(ego.pipeline.twin.hosts_by_name))
-    ego.writer.start()
-    app.extensions["mirror_stage_scheduler"].start()
-
-
-def _opened(app: Flask) -> bool:
-    """Whether the storage is open, owned and restored; else `why_not_ready` says what is missing."""
-    ego: Ego = app.extensions["mirror_stage"]
-    try:
-        _open(app)
-    except Problem as why:
-        if ego.why_not_ready != why.detail:
-            log.warning("not ready: %s", why.detail)
-        ego.why_not_ready = why.detail
-    except Exception as error:  # a fault of ours must not leave EGO waiting for ever
-        log.exception("the start failed; it is tried again")
-        ego.why_not_ready = f"the start failed: {type(error).__name__}; the log has the details"
-    return ego.pipeline.is_ready
-
-
-def _open(app: Flask) -> None:
-    ego: Ego = app.extensions["mirror_stage"]
+def open_storage(app: Flask) -> None:
+    """Open the database, own it, bring its schema up to date, restore what was known. Raises Unavailable."""
+    ego: Services = app.extensions["mirror_stage"]
+    storage = ego[Storage]
     with app.app_context():
-        if not ego.storage.is_open:
-            ego.storage.open(db.engine)
-        if not ego.owner.take(db.engine):
+        if not storage.is_open:
+            storage.open(db.engine)
+        if not ego[Ownership].take(db.engine):
             raise Unavailable("another EGO owns this database; this one takes over when it is gone")
-        if ego.storage.is_in_memory:
+        if storage.is_in_memory:
             Base.metadata.create_all(db.engine)
             log.warning("the database is in memory: nothing survives a restart")
         else:
             migrate.upgrade(app)
-        ego.commands.watch_over(ego.clock.now())
-        ego.history_keeper.begin()
-        ego.pipeline.restore()
-
-
-def stop(app: Flask) -> None:
-    """Wake the polls, close the sockets, end the jobs, commit and save what is left."""
-    ego: Ego = app.extensions["mirror_stage"]
-    app.extensions["mirror_stage_scheduler"].stop()
-    ego.commands.close()
-    ego.realtime.close_all()
-    ego.writer.stop()
-    if ego.pipeline.is_ready:
-        ego.pipeline.save()
-    ego.storage.close()
-    ego.owner.release()
+        ego[CommandService].watch_over(ego[Clock].now())
+        ego[Keeper].begin()
+        ego[Pipeline].restore()

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from mirror_stage.instants import Instant, to_text
+from mirror_stage.core.instants import Instant, to_text
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 

@@ -41,7 +41,7 @@ class SimulatedFleet:
 
 def start_fleet(url: str, *options: str) -> SimulatedFleet:
     """A fleet that reports to `url`; whoever starts it ends it."""
-    command = [sys.executable, "-m", "mirror_stage.cli", "simulate", "--ego", url, "--json", *options]
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "simulate", "--ego", url, "--json", *options]
     return SimulatedFleet(
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     )

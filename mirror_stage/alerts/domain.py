@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
 
 TOLD_EVERY: Instant = 10 * SECOND  # an `updated` at most so often per alert

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mirror_stage.alerts.schemas import AlertPage, AlertQuery, AlertSchema
-from mirror_stage.ego import ego
-from mirror_stage.http import Blueprint, bounded_page
+from mirror_stage.alerts.service import AlertService
+from mirror_stage.web.http import Blueprint, bounded_page
+from mirror_stage.web.port import service
 
 blp = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What is wrong with which host")
 
@@ -15,7 +16,7 @@ blp = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What 
 @blp.response(200, AlertSchema(many=True))
 def active() -> Any:
     """The active alerts, newest first."""
-    return ego.alerts.active()
+    return service(AlertService).active()
 
 
 @blp.get("")
@@ -24,5 +25,5 @@ def active() -> Any:
 def list_alerts(query: dict[str, Any]) -> Any:
     """Alerts of the past and the present, newest first."""
     page, page_size = bounded_page(query)
-    items, total = ego.alerts.page(query, page, page_size)
+    items, total = service(AlertService).page(query, page, page_size)
     return {"items": items, "total": total, "page": page, "pageSize": page_size}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, SEVERITIES, Rule
-from mirror_stage.config import BadSetting, Config
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import Config
 
 _VARIABLE = "MIRROR_STAGE_ALERT_RULES"
 _NUMBERS = ("fire_at", "resolve_at", "critical_at", "critical_below")

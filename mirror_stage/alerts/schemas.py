@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from mirror_stage.schemas import Hostname, InstantText, Page, PageQuery, Text, WireSchema
+from mirror_stage.web.schemas import Hostname, InstantText, Page, PageQuery, Text, WireSchema
 
 
 class AlertSchema(WireSchema):

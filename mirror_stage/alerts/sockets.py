@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask_socketio import SocketIO
 
+from mirror_stage.access.permissions import admit_client
 from mirror_stage.alerts.events import NAMESPACE
-from mirror_stage.permissions import admit_client
 
 
 def register(socketio: SocketIO) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Table,
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, Alert
 from mirror_stage.alerts.models import AlertRow, AlertSeverity
-from mirror_stage.instants import Instant
+from mirror_stage.core.instants import Instant
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]

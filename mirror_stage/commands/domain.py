@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from mirror_stage.instants import DAY, SECOND, Instant
+from mirror_stage.core.instants import DAY, SECOND, Instant
 
 COMMAND_BYTES_MAX = 8 * 1024
 METADATA_BYTES_MAX = 16 * 1024

@@ -27,10 +27,11 @@ from mirror_stage.commands.schemas import (
     lease_on_wire,
     pending_on_wire,
 )
+from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.waiters import is_connected
-from mirror_stage.ego import ego
-from mirror_stage.errors import Invalid, NotFound
-from mirror_stage.http import Blueprint, bounded_page, hostname_in_path, json_response
+from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.web.http import Blueprint, bounded_page, hostname_in_path, json_response
+from mirror_stage.web.port import service
 
 KEY_MAX = 255
 
@@ -48,7 +49,7 @@ field_blp = Blueprint(
 @blp.alt_response(200, schema=CommandSchema, description="The command that this Idempotency-Key has created before")
 def create(new: NewCommand) -> Response:
     """Queue a command for a host."""
-    command, is_new = ego.commands.create(new, _caller(), _idempotency_key())
+    command, is_new = service(CommandService).create(new, _caller(), _idempotency_key())
     return _answer(command, 201 if is_new else 200)
 
 
@@ -58,8 +59,8 @@ def create(new: NewCommand) -> Response:
 def list_commands(query: dict[str, Any]) -> Response:
     """Commands, newest first. `search` is a literal part of the command, in small or capital letters."""
     page, page_size = bounded_page(query)
-    commands, total = ego.commands.page(query, page, page_size)
-    items = [ego.commands.on_wire(command) for command in commands]
+    commands, total = service(CommandService).page(query, page, page_size)
+    items = [service(CommandService).on_wire(command) for command in commands]
     return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
 
 
@@ -75,14 +76,14 @@ def pending(query: dict[str, Any], hostname: str) -> Response:
 @blp.response(200, CommandSchema)
 def get_command(id: str) -> Response:
     """One command."""
-    return _answer(ego.commands.get(_known(id), _caller()))
+    return _answer(service(CommandService).get(_known(id), _caller()))
 
 
 @blp.get("/<id>/events")
 @blp.response(200, EventList)
 def events(id: str) -> Response:
     """Every transition of a command, oldest first."""
-    items = [event_on_wire(event) for event in ego.commands.events_of(_known(id), _caller())]
+    items = [event_on_wire(event) for event in service(CommandService).events_of(_known(id), _caller())]
     return json_response({"items": items, "total": len(items)})
 
 
@@ -100,7 +101,7 @@ def result(outcome: Outcome, id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def heartbeat(_phase: dict[str, Any], id: str) -> Response:
     """Show that a command runs: its lease is extended."""
-    return json_response(lease_on_wire(ego.commands.heartbeat(_known(id), _caller())))
+    return json_response(lease_on_wire(service(CommandService).heartbeat(_known(id), _caller())))
 
 
 @blp.post("/<id>/output")
@@ -108,7 +109,7 @@ def heartbeat(_phase: dict[str, Any], id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def output(chunk: Chunk, id: str) -> Response:
     """Pass on what a command prints while it runs; a `seq` that is not above the newest is ignored."""
-    return json_response(lease_on_wire(ego.commands.append_output(_known(id), chunk, _caller())))
+    return json_response(lease_on_wire(service(CommandService).append_output(_known(id), chunk, _caller())))
 
 
 @blp.post("/<id>/cancel")
@@ -116,7 +117,7 @@ def output(chunk: Chunk, id: str) -> Response:
 @blp.alt_response(202, schema=CommandSchema, description="It runs; its agent is asked to stop it")
 def cancel(id: str) -> Response:
     """Cancel a command, ask for its end, or close a lost one."""
-    command = ego.commands.cancel(_known(id), _caller())
+    command = service(CommandService).cancel(_known(id), _caller())
     return _answer(command, 202 if command.status == RUNNING else 200)
 
 
@@ -142,7 +143,7 @@ def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
     if request.method == "HEAD":
         return []
     environ = request.environ
-    return ego.commands.claim(
+    return service(CommandService).claim(
         name,
         _caller(),
         limit=query["limit"],
@@ -159,12 +160,12 @@ def _claimed(body: Any) -> Response:
 
 
 def _reported(id: str, outcome: Outcome) -> Response:
-    command, is_first = ego.commands.report(_known(id), outcome, _caller())
+    command, is_first = service(CommandService).report(_known(id), outcome, _caller())
     return _answer(command, 201 if is_first else 200)
 
 
 def _answer(command: Command, status: int = 200) -> Response:
-    return json_response(ego.commands.on_wire(command), status)
+    return json_response(service(CommandService).on_wire(command), status)
 
 
 def _caller() -> Caller:

@@ -14,8 +14,8 @@ from marshmallow.validate import Length, OneOf, Range
 
 from mirror_stage.commands import domain
 from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
-from mirror_stage.instants import to_optional_text, to_text
-from mirror_stage.schemas import SAFE_WHOLE, Hostname, InstantText, Number, Page, PageQuery, Text, Whole, WireSchema
+from mirror_stage.core.instants import to_optional_text, to_text
+from mirror_stage.web.schemas import SAFE_WHOLE, Hostname, InstantText, Number, Page, PageQuery, Text, Whole, WireSchema
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 

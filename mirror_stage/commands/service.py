@@ -6,16 +6,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mirror_stage.clock import Clock
 from mirror_stage.commands import domain, events, store
 from mirror_stage.commands.domain import Caller, Chunk, Command, Event, Lease, NewCommand, Outcome
 from mirror_stage.commands.events import InOrder
 from mirror_stage.commands.schemas import command_on_wire
 from mirror_stage.commands.waiters import Waiters
 from mirror_stage.commands.watchers import Watch, Watchers
-from mirror_stage.instants import Instant
-from mirror_stage.realtime import Realtime
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import Instant
 from mirror_stage.storage.db import Storage, Work
+from mirror_stage.web.realtime import Realtime
 
 REAP_AT_ONCE = 500
 PRUNE_AT_ONCE = 500

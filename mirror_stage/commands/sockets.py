@@ -8,12 +8,13 @@ from flask import g, request
 from flask_socketio import SocketIO
 from marshmallow import ValidationError
 
+from mirror_stage.access.permissions import admit_client
 from mirror_stage.commands.domain import Caller, normalise_id
 from mirror_stage.commands.events import NAMESPACE
 from mirror_stage.commands.schemas import WatchSchema
-from mirror_stage.ego import ego
-from mirror_stage.errors import Problem
-from mirror_stage.permissions import admit_client
+from mirror_stage.commands.service import CommandService
+from mirror_stage.core.problems import Problem
+from mirror_stage.web.port import service
 
 Ack = dict[str, Any]
 _watch_schema = WatchSchema()
@@ -37,7 +38,9 @@ def watch_command(wanted: Any = None, *_rest: Any) -> Ack:
         asked = _watch_schema.load(wanted)
         after_seq = -1 if asked["afterSeq"] is None else asked["afterSeq"]
         id = normalise_id(asked["id"]) or ""
-        ego.commands.watch(_client(), id, after_seq, Caller(g.get("actor"), request.remote_addr, g.get("agent_of")))
+        service(CommandService).watch(
+            _client(), id, after_seq, Caller(g.get("actor"), request.remote_addr, g.get("agent_of"))
+        )
     except ValidationError as error:
         return {"ok": False, "error": str(error.messages)}
     except Problem as problem:
@@ -47,7 +50,7 @@ def watch_command(wanted: Any = None, *_rest: Any) -> Ack:
 
 def disconnect(*_reason: Any) -> None:
     """End the watches of a client that is gone."""
-    ego.commands.forget_client(_client())
+    service(CommandService).forget_client(_client())
 
 
 def _client() -> str:

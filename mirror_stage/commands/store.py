@@ -64,8 +64,8 @@ from mirror_stage.commands.domain import (
     refusal,
 )
 from mirror_stage.commands.models import CommandEvent, CommandOutput, CommandRow
-from mirror_stage.errors import Conflict, Invalid, KeyReused, NotFound, Refused
-from mirror_stage.instants import Instant
+from mirror_stage.core.instants import Instant
+from mirror_stage.core.problems import Conflict, Invalid, KeyReused, NotFound, Refused
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from gevent import monkey
 from gevent.event import Event
 
-from mirror_stage.clock import elapsed_seconds
+from mirror_stage.core.clock import elapsed_seconds
 
 Found = TypeVar("Found")
 _poll = monkey.get_original("select", "poll")  # the patched one gives way to other greenlets

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import orjson
 
 from mirror_stage import __version__
-from mirror_stage.clock import Clock
-from mirror_stage.config import Config
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.ego_monitor.native import native_start
 from mirror_stage.metrics.decoder import decode_batch
-from mirror_stage.metrics.domain import BadField, Sample, normalise_hostname, stamp
+from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
 from mirror_stage.twin.domain import Host, Status

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response
 
 from mirror_stage import __version__
-from mirror_stage.ego import ego
 from mirror_stage.health.schemas import InfoSchema, ReadySchema
-from mirror_stage.health.service import NEEDED, checks
-from mirror_stage.http import Blueprint, json_response
+from mirror_stage.health.service import NEEDED, HealthService
 from mirror_stage.hud.build import BUILD
+from mirror_stage.web.http import Blueprint, json_response
+from mirror_stage.web.port import service
 
 blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO lives and what it is")
 
@@ -30,7 +30,7 @@ def live() -> Response:
 @blp.alt_response(503, schema=ReadySchema, description="Something that is needed does not work")
 def ready() -> Response:
     """Readiness: every part that an answer needs."""
-    found = checks(ego, scheduler_is_running=current_app.extensions["mirror_stage_scheduler"].is_running)
+    found = service(HealthService).checks()
     is_ready = all(found[name]["ok"] for name in NEEDED)
     return json_response({"ready": is_ready, "checks": found}, 200 if is_ready else 503)
 
@@ -39,15 +39,8 @@ def ready() -> Response:
 @blp.response(200, InfoSchema)
 def info() -> dict[str, Any]:
     """What this EGO is and by which rules it judges."""
-    config = ego.config
-    return {
+    return service(HealthService).info() | {
         "version": __version__,
         "build": f"{__version__}+{BUILD.id}" if BUILD.id else __version__,
-        "twinId": ego.pipeline.frames.twin_id,
         "features": FEATURES,
-        "hub": config.hub_hostname,
-        "ego": ego.pipeline.twin.ego,
-        "rules": ego.alerts.rules,
-        "staleAfterSeconds": config.stale_after_seconds,
-        "offlineAfterSeconds": config.offline_after_seconds,
     }

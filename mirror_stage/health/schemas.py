@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from mirror_stage.schemas import WireSchema
+from mirror_stage.web.schemas import WireSchema
 
 
 class CheckSchema(WireSchema):

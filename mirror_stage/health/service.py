@@ -1,57 +1,95 @@
-"""The checks of readiness."""
+"""The checks of readiness, and what this EGO is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 
-from mirror_stage.ego import Ego
-from mirror_stage.errors import Problem
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Problem
+from mirror_stage.core.readiness import Readiness
+from mirror_stage.storage.db import Storage
 
 REDIS_SECONDS = 0.2
 CLOCK_APART_SECONDS = 60
+NEEDED = ("database", "writer", "twin", "scheduler")
+
+Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
-def checks(ego: Ego, *, scheduler_is_running: bool) -> dict[str, dict[str, Any]]:
-    """Each part with `ok` and a `detail` for people."""
-    return {
-        "database": _database(ego),
-        "redis": _redis(ego),
-        "writer": _writer(ego),
-        "twin": {"ok": ego.pipeline.is_ready, "detail": "restored" if ego.pipeline.is_ready else ego.why_not_ready},
-        "scheduler": {"ok": scheduler_is_running, "detail": "running" if scheduler_is_running else "not running"},
-        "clock": _clock(ego),
-    }
+class HealthService:
+    """Whether each part of EGO works. `writer` and `scheduler` answer for their part; `describe` says what EGO is."""
 
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        storage: Storage,
+        readiness: Readiness,
+        *,
+        history_engine: Callable[[], str],
+        writer: Callable[[], Check],
+        scheduler: Callable[[], Check],
+        describe: Callable[[], Mapping[str, Any]],
+    ):
+        self._config, self._clock, self._storage, self._readiness = config, clock, storage, readiness
+        self._history_engine, self._writer, self._scheduler, self._describe = (
+            history_engine,
+            writer,
+            scheduler,
+            describe,
+        )
 
-def _database(ego: Ego) -> dict[str, Any]:
-    try:
-        latency_ms, detail = round(ego.storage.latency_ms(), 2), ego.storage.description
-        if ego.storage.is_postgresql:
-            detail += f", {ego.history_keeper.engine}"
-        return {"ok": True, "latencyMs": latency_ms, "detail": detail}
-    except Problem as why:
-        return {"ok": False, "detail": why.detail}
+    def checks(self) -> dict[str, Check]:
+        """Each part with `ok` and a `detail` for people."""
+        readiness = self._readiness
+        return {
+            "database": self._database(),
+            "redis": self._redis(),
+            "writer": self._writer(),
+            "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
+            "scheduler": self._scheduler(),
+            "clock": self._clock_check(),
+        }
 
+    def info(self) -> dict[str, Any]:
+        """What this EGO is and by which rules it judges."""
+        return {
+            "hub": self._config.hub_hostname,
+            "staleAfterSeconds": self._config.stale_after_seconds,
+            "offlineAfterSeconds": self._config.offline_after_seconds,
+        } | dict(self._describe())
 
-def _writer(ego: Ego) -> dict[str, Any]:
-    trouble = ego.pipeline.trouble
-    detail = (
-        ego.writer.description if trouble is None else f"{ego.writer.description}; the last commit failed: {trouble}"
-    )
-    return {"ok": trouble is None and not ego.writer.is_full, "detail": detail}
+    def _database(self) -> Check:
+        try:
+            latency_ms, detail = round(self._storage.latency_ms(), 2), self._storage.description
+            if self._storage.is_postgresql:
+                detail += f", {self._history_engine()}"
+            return {"ok": True, "latencyMs": latency_ms, "detail": detail}
+        except Problem as why:
+            return {"ok": False, "detail": why.detail}
 
+    def _redis(self) -> Check:
+        """Redis is never needed for an answer, so its absence is told but does not make EGO unready."""
+        url = self._config.redis_url
+        if url is None:
+            return {"ok": True, "detail": "not configured: memory"}
+        trouble = redis_trouble(url)
+        if trouble is None:
+            return {"ok": True, "detail": "reachable"}
+        return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
 
-def _redis(ego: Ego) -> dict[str, Any]:
-    """Redis is never needed for an answer, so its absence is told but does not make EGO unready."""
-    url = ego.config.redis_url
-    if url is None:
-        return {"ok": True, "detail": "not configured: memory"}
-    trouble = redis_trouble(url)
-    if trouble is None:
-        return {"ok": True, "detail": "reachable"}
-    return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
+    def _clock_check(self) -> Check:
+        apart = self._clock.wall_offset_seconds()
+        if abs(apart) < CLOCK_APART_SECONDS:
+            return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
+        return {
+            "ok": False,
+            "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
+        }
 
 
 def redis_trouble(url: str, seconds: float = REDIS_SECONDS) -> str | None:
@@ -62,16 +100,3 @@ def redis_trouble(url: str, seconds: float = REDIS_SECONDS) -> str | None:
         return None
     except (redis.RedisError, OSError, ValueError, TypeError) as error:  # a URL may name options that there are not
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _clock(ego: Ego) -> dict[str, Any]:
-    apart = ego.clock.wall_offset_seconds()
-    if abs(apart) < CLOCK_APART_SECONDS:
-        return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
-    return {
-        "ok": False,
-        "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
-    }
-
-
-NEEDED = ("database", "writer", "twin", "scheduler")

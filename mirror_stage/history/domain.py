@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mirror_stage.instants import DAY, HOUR, Instant
+from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.metrics.domain import OLDEST_TIER
 
 

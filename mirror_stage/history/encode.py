@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
+from mirror_stage.core.instants import to_text
 from mirror_stage.history.domain import Window
 from mirror_stage.history.service import Page, Question
-from mirror_stage.instants import to_text
 
 PIECE = 2_000  # values in one piece: what waits is let in between two
 

@@ -8,10 +8,10 @@ from functools import partial
 
 import gevent
 
-from mirror_stage.clock import Clock, elapsed_seconds
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.instants import Instant
 from mirror_stage.history import tiers
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
-from mirror_stage.instants import Instant
 from mirror_stage.storage.db import Storage, Tx
 from mirror_stage.storage.timescale import Engine, engine_of, set_policies
 

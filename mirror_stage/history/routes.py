@@ -8,12 +8,12 @@ from typing import Any
 
 from flask import Response, stream_with_context
 
-from mirror_stage.ego import ego
-from mirror_stage.errors import Invalid
+from mirror_stage.core.problems import Invalid
 from mirror_stage.history import encode
 from mirror_stage.history.schemas import HistoriesQuery, HistoriesSchema, HistoryQuery, HistorySchema
-from mirror_stage.history.service import Question, whole
-from mirror_stage.http import Blueprint, hostname_in_path
+from mirror_stage.history.service import HistoryService, Question, whole
+from mirror_stage.web.http import Blueprint, hostname_in_path
+from mirror_stage.web.port import service
 
 hosts_blp = Blueprint("host-history", __name__, url_prefix="/api/hosts", description="The past of a host")
 blp = Blueprint("history", __name__, url_prefix="/api/history", description="The past of many hosts")
@@ -28,10 +28,10 @@ AS_CSV = {"responses": {200: {"content": {"text/csv": {"schema": {"type": "strin
 def of_host(query: dict[str, Any], hostname: str) -> Response:
     """The past of one host, in columns."""
     name = hostname_in_path(hostname)
-    asked = ego.history.question(query, [name])
+    asked = service(HistoryService).question(query, [name])
     if query["format"] == "csv":
         return _csv(asked, name)
-    return _json(encode.json_of_host(name, asked, whole(asked, ego.history.pages(asked))))
+    return _json(encode.json_of_host(name, asked, whole(asked, service(HistoryService).pages(asked))))
 
 
 @blp.get("")
@@ -44,10 +44,10 @@ def of_many(query: dict[str, Any]) -> Response:
     if not hostnames and "groupBy" not in query:
         detail = "name a host, or ask for groups of all hosts with groupBy"
         raise Invalid(detail, errors=[{"field": "hostname", "message": detail}])
-    asked = ego.history.question(query, hostnames)
+    asked = service(HistoryService).question(query, hostnames)
     if query["format"] == "csv":
         return _csv(asked, query.get("groupBy", "hosts"))
-    return _json(encode.json_of_many(asked, whole(asked, ego.history.pages(asked))))
+    return _json(encode.json_of_many(asked, whole(asked, service(HistoryService).pages(asked))))
 
 
 def _json(pieces: Iterator[bytes]) -> Response:
@@ -56,7 +56,7 @@ def _json(pieces: Iterator[bytes]) -> Response:
 
 def _csv(asked: Question, name: str) -> Response:
     """Page by page, as it is read."""
-    response = _streamed(encode.csv_of(asked, ego.history.pages(asked)), "text/csv")
+    response = _streamed(encode.csv_of(asked, service(HistoryService).pages(asked)), "text/csv")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
     response.headers["Content-Disposition"] = f'attachment; filename="history-{plain}.csv"'
     return response

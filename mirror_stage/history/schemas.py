@@ -9,7 +9,7 @@ from marshmallow.validate import Length, OneOf, Range
 
 from mirror_stage.history.domain import METRICS_BY_NAME, RESOLUTIONS
 from mirror_stage.history.service import GROUP_STATISTICS, HOST_STATISTICS
-from mirror_stage.schemas import Hostname, InstantQuery, InstantText, WireSchema
+from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, WireSchema
 
 GROUPINGS = ("rack", "room", "tier", "all")
 HOSTS_MAX = 200

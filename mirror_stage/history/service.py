@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mirror_stage.clock import Clock
-from mirror_stage.errors import Invalid, NotFound
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import HOUR, Instant
+from mirror_stage.core.problems import Invalid, NotFound
 from mirror_stage.history import series
 from mirror_stage.history.domain import METRICS_BY_NAME, Metric, Window, window
-from mirror_stage.instants import HOUR, Instant
 from mirror_stage.storage.db import Storage
 
 HOST_STATISTICS = ("avg", "min", "max", "count")

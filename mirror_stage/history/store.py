@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, select, text
 
-from mirror_stage.errors import BadRow
+from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
-from mirror_stage.instants import MINUTE, SECOND, Instant
-from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.domain import Receipt, Sample
 from mirror_stage.storage.rows import KEEP_FIRST, given, insert_new_rows, insert_rows
 from mirror_stage.storage.timescale import Engine, engine_of
 
@@ -40,14 +40,6 @@ _BEFORE = {
         " ORDER BY at_second DESC, at_ms DESC LIMIT 1"
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """How many samples of a batch are durable now, and how many of them were already."""
-
-    accepted: int
-    duplicates: int
 
 
 class Repeated(BadRow):

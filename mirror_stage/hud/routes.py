@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, send_file, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
-from mirror_stage.ego import ego
-from mirror_stage.errors import NotFound
+from mirror_stage.core.problems import NotFound
 from mirror_stage.hud.build import BUILD, ENCODINGS, File
 from mirror_stage.twin.encode import host_entry
+from mirror_stage.twin.service import TwinService
+from mirror_stage.web.port import service
 
 _WALLS = "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HUD_POLICY = f"default-src 'self'; img-src 'self' data:; {_WALLS}"
@@ -47,7 +48,7 @@ def document() -> Response:
 @blp.get("/plain")
 def plain() -> Response:
     """The table of hosts, as they are now; a script keeps it so."""
-    frames = ego.pipeline.shown()
+    frames = service(TwinService).shown()
     hosts = [host_entry(host) for host in frames.hosts()]
     response = Response(render_template("page.html", hosts=hosts, twin_id=frames.twin_id, has_hud=BUILD.is_there))
     response.headers["Content-Security-Policy"] = PLAIN_POLICY

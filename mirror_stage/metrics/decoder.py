@@ -15,11 +15,12 @@ import gevent
 import msgspec
 from marshmallow import Schema, ValidationError, fields, validate
 
-from mirror_stage import strict_json
-from mirror_stage.errors import Invalid
-from mirror_stage.metrics.domain import BadField, Sample, normalise
+from mirror_stage.core import strict_json
+from mirror_stage.core.names import BadField
+from mirror_stage.core.problems import Invalid
+from mirror_stage.metrics.domain import Sample, normalise
 from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
-from mirror_stage.schemas import Number, Text, Truth, Whole, rows_of
+from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
 
 SAMPLE_BYTES_MAX = 64 * 1024
 _YIELD_EVERY_FAST, _YIELD_EVERY_SLOW = 50, 20

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mirror_stage.instants import DAY, MINUTE, Instant, from_text
+from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, Instant, from_text
+from mirror_stage.core.names import BadField, normalise_hostname
 
-HOSTNAME_MAX = 120
-EARLIEST: Instant = from_text("2000-01-01T00:00:00Z")
-LATEST: Instant = from_text("2100-12-31T23:59:59.999Z")
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
@@ -19,14 +16,6 @@ CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_s
 VIRTUAL_INTERFACES = (
     "lo", "docker", "br-", "veth", "virbr", "vmnet", "tun", "tap", "wg", "ifb", "dummy", "cni", "flannel", "cali", "vxlan",
 )  # fmt: skip
-
-
-class BadField(ValueError):
-    """A field that a sample cannot have: its dotted path and what is wrong."""
-
-    def __init__(self, field: str, message: str):
-        super().__init__(f"{field}: {message}")
-        self.field, self.message = field, message
 
 
 @dataclass(slots=True)
@@ -79,20 +68,12 @@ class Sample:
         return (self.reported_at - self.received_at) / 1000
 
 
-def normalise_hostname(text: str) -> str:
-    """The one form of a host's name: trimmed, NFC. Raises BadField with the reason if it cannot be a name."""
-    name = text.strip()
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-        if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):
-            raise BadField("hostname", "has a control or bidi character")
-    elif not name.isprintable():
-        raise BadField("hostname", "has a control character")
-    if not 1 <= len(name) <= HOSTNAME_MAX:
-        raise BadField("hostname", f"must have 1 to {HOSTNAME_MAX} characters")
-    if name in {".", ".."} or "/" in name or "\\" in name or "%" in name:
-        raise BadField("hostname", "must not be . or .. nor contain / \\ %")
-    return name
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How many samples of a batch are durable now, and how many of them were already."""
+
+    accepted: int
+    duplicates: int
 
 
 def normalise(raw: Any) -> Sample:

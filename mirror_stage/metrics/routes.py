@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from mirror_stage.ego import current_ego
-from mirror_stage.http import Blueprint, json_response, read_body
-from mirror_stage.instants import to_text
+from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.schemas import BatchSchema, ReceiptSchema
-from mirror_stage.metrics.service import ingest
+from mirror_stage.metrics.service import Ingest
+from mirror_stage.web.http import Blueprint, json_response, read_body
+from mirror_stage.web.port import service
 
 BODY_MAX = 4 * 2**20
 
@@ -20,13 +20,6 @@ blp = Blueprint("metrics", __name__, url_prefix="/api/metrics", description="Sam
 @blp.response(202, ReceiptSchema)
 def post_batch() -> Response:
     """Store 1 to 1,000 samples. 202 means that all that are counted in `accepted` are durable."""
-    current = current_ego()
-    receipt = ingest(
-        read_body(BODY_MAX),
-        request.remote_addr,
-        lenient="handling=lenient" in request.headers.get("Prefer", ""),
-        clock=current.clock,
-        writer=current.writer,
-        kept=current.config.oldest_tier,
-    )
+    lenient = "handling=lenient" in request.headers.get("Prefer", "")
+    receipt = service(Ingest).take(read_body(BODY_MAX), request.remote_addr, lenient=lenient)
     return json_response(receipt | {"receivedAt": to_text(receipt["receivedAt"])}, 202)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
-from mirror_stage.schemas import SAFE_WHOLE, InstantText, Number, Text, Truth, Whole, WireSchema
+from mirror_stage.web.schemas import SAFE_WHOLE, InstantText, Number, Text, Truth, Whole, WireSchema
 
 SAMPLES_MAX = 1_000
 IPV4 = Regexp(

@@ -1,50 +1,62 @@
-"""Taking a batch in: the edge of the pipeline."""
+"""Taking a batch in: decode, stamp, submit, answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from gevent.lock import BoundedSemaphore
 
-from mirror_stage.clock import Clock
-from mirror_stage.errors import Invalid
-from mirror_stage.instants import Instant
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import Instant
+from mirror_stage.core.problems import Invalid
 from mirror_stage.metrics.decoder import Batch, decode_batch
-from mirror_stage.metrics.domain import OLDEST_TIER, stamp
-from mirror_stage.writer import Writer
+from mirror_stage.metrics.domain import Receipt, Sample, stamp
 
 _LARGE = 256 * 1024
 _one_large_body = BoundedSemaphore(1)  # 1,000 samples take 20 ms to decode and 10 MB: one such body at a time
 
 
-def ingest(
-    body: bytes, peer: str | None, *, lenient: bool, clock: Clock, writer: Writer, kept: Instant = OLDEST_TIER
-) -> dict[str, Any]:
-    """The receipt of a request body, stored. `peer` is the address of samples that name none, `kept` the oldest tier's age.
+class Writer(Protocol):
+    """Who makes samples durable."""
 
-    One bad sample refuses the whole batch, unless `lenient`. Raises Invalid with every bad index, and what `submit` raises.
-    """
-    with writer.room(len(body)):
-        with _one_large_body if len(body) > _LARGE else nullcontext():
-            batch = decode_batch(body)
-        return _stored(batch, peer, lenient, clock.now, writer, kept)
+    def room(self, size: int) -> AbstractContextManager[None]:
+        """Room for a body of `size` bytes. Raises Unavailable."""
+
+    def submit(self, samples: list[Sample]) -> Receipt:
+        """The receipt of a batch that is durable now. Raises Problem."""
 
 
-def _stored(
-    batch: Batch, peer: str | None, lenient: bool, now: Callable[[], Instant], writer: Writer, kept: Instant
-) -> dict[str, Any]:
-    if batch.errors and not (lenient and batch.samples):
-        bad = len({row["index"] for row in batch.errors})
-        raise Invalid(f"{bad} of {bad + len(batch.samples)} samples are bad, so none was stored", errors=batch.errors)
-    received_at = now()
-    for sample in batch.samples:
-        sample.ip = sample.ip or peer
-    receipt = writer.submit(stamp(batch.samples, received_at, kept))
-    answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
-    if receipt.duplicates:
-        answer["duplicates"] = receipt.duplicates
-    if batch.errors:
-        answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors}
-    return answer
+class Ingest:
+    """The way in for the samples of agents. `kept` is how far back the oldest tier of the history reaches."""
+
+    def __init__(self, writer: Writer, clock: Clock, kept: Instant):
+        self._writer, self._clock, self._kept = writer, clock, kept
+
+    def take(self, body: bytes, peer: str | None, *, lenient: bool) -> dict[str, Any]:
+        """The receipt of a request body, stored. `peer` is the address of samples that name none.
+
+        One bad sample refuses the whole batch, unless `lenient`. Raises Invalid with every bad index, and what the
+        writer raises.
+        """
+        with self._writer.room(len(body)):
+            with _one_large_body if len(body) > _LARGE else nullcontext():
+                batch = decode_batch(body)
+            return self._stored(batch, peer, lenient)
+
+    def _stored(self, batch: Batch, peer: str | None, lenient: bool) -> dict[str, Any]:
+        if batch.errors and not (lenient and batch.samples):
+            bad = len({row["index"] for row in batch.errors})
+            raise Invalid(
+                f"{bad} of {bad + len(batch.samples)} samples are bad, so none was stored", errors=batch.errors
+            )
+        received_at = self._clock.now()
+        for sample in batch.samples:
+            sample.ip = sample.ip or peer
+        receipt = self._writer.submit(stamp(batch.samples, received_at, self._kept))
+        answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
+        if receipt.duplicates:
+            answer["duplicates"] = receipt.duplicates
+        if batch.errors:
+            answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors}
+        return answer

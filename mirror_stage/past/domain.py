@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, silent_since, worst
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.domain import Reading
-from mirror_stage.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Host, Identity, Role, Status, clamped, sum_of_links, uplinks, without_rates
 from mirror_stage.twin.geometry import ORIGIN, Place

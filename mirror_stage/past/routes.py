@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import Response
 
-from mirror_stage.ego import ego
-from mirror_stage.http import Blueprint, json_response
 from mirror_stage.past.schemas import DiffQuery, DiffSchema, TimelineQuery, TimelineSchema
+from mirror_stage.past.service import Past
+from mirror_stage.web.http import Blueprint, json_response
+from mirror_stage.web.port import service
 
 blp = Blueprint("past", __name__, url_prefix="/api", description="The past of the twin")
 
@@ -18,7 +19,7 @@ blp = Blueprint("past", __name__, url_prefix="/api", description="The past of th
 @blp.response(200, DiffSchema)
 def diff(query: dict[str, Any]) -> Response:
     """What is different in the twin between two moments."""
-    return json_response(ego.past.diff(query["start"], query.get("end"), query["threshold"]))
+    return json_response(service(Past).diff(query["start"], query.get("end"), query["threshold"]))
 
 
 @blp.get("/timeline")
@@ -26,4 +27,4 @@ def diff(query: dict[str, Any]) -> Response:
 @blp.response(200, TimelineSchema)
 def timeline(query: dict[str, Any]) -> Response:
     """What happened when: alerts, commands and hosts online in equal buckets."""
-    return json_response(ego.past.timeline(query.get("start"), query.get("end"), query["buckets"]))
+    return json_response(service(Past).timeline(query.get("start"), query.get("end"), query["buckets"]))

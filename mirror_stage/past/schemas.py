@@ -10,8 +10,8 @@ from marshmallow.validate import OneOf, Range
 
 from mirror_stage.history.domain import RESOLUTIONS
 from mirror_stage.past.domain import THRESHOLDS
-from mirror_stage.schemas import InstantQuery, InstantText, WireSchema
 from mirror_stage.twin.schemas import PointSchema
+from mirror_stage.web.schemas import InstantQuery, InstantText, WireSchema
 
 BUCKETS_MAX = 1_000
 

@@ -11,14 +11,14 @@ import gevent
 from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import HOST_OFFLINE, SEVERITIES, Alert, silent_since
 from mirror_stage.alerts.schemas import AlertSchema
-from mirror_stage.clock import Clock
 from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import CREATED, SUCCEEDED
-from mirror_stage.errors import Invalid
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant, to_text
+from mirror_stage.core.problems import Invalid
 from mirror_stage.history import store as history
 from mirror_stage.history import tiers
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Reading, Resolution
-from mirror_stage.instants import DAY, MINUTE, SECOND, Instant, to_text
 from mirror_stage.past.domain import (
     THRESHOLDS,
     Known,

@@ -9,7 +9,7 @@ from functools import partial
 from types import FrameType
 
 from mirror_stage import __version__
-from mirror_stage.bad_setting import BadSetting
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.commands import Commands
 from mirror_stage.reflector.journal import Journal

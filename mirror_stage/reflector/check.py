@@ -7,7 +7,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from mirror_stage.findings import Finding
+from mirror_stage.core.findings import Finding
 from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
 from mirror_stage.reflector.state import is_in_use
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, host_path

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psutil
 
 from mirror_stage import __version__
-from mirror_stage.instants import to_text
+from mirror_stage.core.instants import to_text
 from mirror_stage.reflector import readings
 from mirror_stage.reflector.parts import Part, Parts
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mirror_stage import findings, logs
-from mirror_stage.bad_setting import BadSetting
+from mirror_stage.core import findings, logs
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_from
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mirror_stage.shipped import path_of
+from mirror_stage.core.shipped import path_of
 
 UNIT = "mirror-stage-reflector.service"
 UNIT_FILE = Path("etc/systemd/system") / UNIT

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mirror_stage.bad_setting import BadSetting
-from mirror_stage.metrics.domain import BadField, normalise_hostname
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.reflector.state import default_state_dir
 
 FILE: Final = Path("/etc/mirror-stage/reflector.toml")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirror_stage.instants import HOUR, Instant, from_text
+from mirror_stage.core.instants import HOUR, Instant, from_text
 from mirror_stage.reflector.lines import to_line, to_records
 
 BATCH_BYTES = 256 * 1024  # some eighty samples

@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows: a second agent there is not noticed
     fcntl = None  # type: ignore[assignment]
 
-from mirror_stage.bad_setting import BadSetting
+from mirror_stage.core.bad_setting import BadSetting
 
 OF_THE_SYSTEM = Path("/var/lib/mirror-stage-reflector")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from mirror_stage.instants import SECOND
+from mirror_stage.core.instants import SECOND
 from mirror_stage.simulator.behaviour import Vitals
 from mirror_stage.simulator.fleet import GIB, Disk, Machine
 from mirror_stage.simulator.wire import PROCESS_MEMORY_WEIGHTS, PROCESS_WEIGHTS, pid_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.simulator.fleet import Machine
 from mirror_stage.simulator.scenarios import AS_USUAL, Change
 from mirror_stage.simulator.signals import Moment, Signal

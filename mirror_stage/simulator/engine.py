@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import gevent
 from gevent.event import Event
 
-from mirror_stage.clock import Clock, elapsed_seconds
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.client import Client, Unanswered
 from mirror_stage.simulator.fleet import make_fleet

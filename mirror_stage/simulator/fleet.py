@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mirror_stage.instants import DAY, SECOND, Instant
+from mirror_stage.core.instants import DAY, SECOND, Instant
 from mirror_stage.simulator.signals import PERIODS_SECONDS, Signal, total
 
 HUB = "core-switch"  # EGO's own default; the hall switches hang from it

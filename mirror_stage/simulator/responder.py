@@ -13,7 +13,7 @@ import orjson
 from gevent.event import Event
 from gevent.pool import Pool
 
-from mirror_stage.clock import Clock, elapsed_seconds
+from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.simulator.answers import Script, answer
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.client import Client, Unanswered

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import mul
 
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 
 DAY_SECONDS = 86_400.0
 PERIODS_SECONDS = (DAY_SECONDS, DAY_SECONDS / 2, 5_413.0, 1_201.0, 331.0, 97.0, 29.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mirror_stage import __version__
-from mirror_stage.instants import to_text
+from mirror_stage.core.instants import to_text
 from mirror_stage.simulator.behaviour import BYTES_PER_PACKET, Behaviour, Vitals
 from mirror_stage.simulator.fleet import GIB, Machine
 from mirror_stage.simulator.signals import Moment

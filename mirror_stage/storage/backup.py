@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 from psycopg import conninfo
 
-from mirror_stage.config import Config
-from mirror_stage.errors import Conflict, Invalid, Unavailable
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Conflict, Invalid, Unavailable
 
 SQLITE_HEADER, POSTGRESQL_HEADER = b"SQLite format 3\0", b"PGDMP"
 PAGES_AT_ONCE = 2_000

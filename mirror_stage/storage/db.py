@@ -22,8 +22,8 @@ from gevent.threadpool import ThreadPool
 from sqlalchemy import Connection, Engine, event, exc, make_url, text
 from sqlalchemy.orm import DeclarativeBase
 
-from mirror_stage.config import Config
-from mirror_stage.errors import BadRow, OutcomeUnknown, Problem, Unavailable
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import BadRow, OutcomeUnknown, Problem, Unavailable
 
 READ_DEADLINE_SECONDS = 2.0
 WRITE_DEADLINE_SECONDS = 10.0  # PostgreSQL: a server that neither answers nor refuses

@@ -12,24 +12,24 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy import Connection
 
-from mirror_stage.ego import Ego, current_ego
-from mirror_stage.owner import migrating
-from mirror_stage.shipped import path_of
-from mirror_stage.storage.db import db, translated
+from mirror_stage.core.config import Config
+from mirror_stage.core.shipped import path_of
+from mirror_stage.storage.db import Storage, db, translated
+from mirror_stage.storage.ownership import migrating
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def upgrade(app: Flask, revision: str = "head") -> None:
     """Bring the schema to `revision`, under a lock. Raises Unavailable if the database does not answer."""
-    with _reached(app) as ego, migrating(db.engine, ego.config):
+    with _reached(app) as config, migrating(db.engine, config):
         if revision != "head" or _current() != head():
             flask_migrate.upgrade(directory=_directory(), revision=revision)
 
 
 def downgrade(app: Flask, revision: str = "-1") -> None:
     """Take the schema back to `revision`, under the same lock. Raises Unavailable."""
-    with _reached(app) as ego, migrating(db.engine, ego.config):
+    with _reached(app) as config, migrating(db.engine, config):
         flask_migrate.downgrade(directory=_directory(), revision=revision)
 
 
@@ -40,13 +40,13 @@ def current(app: Flask) -> str | None:
 
 
 @contextlib.contextmanager
-def _reached(app: Flask) -> Iterator[Ego]:
-    """The application's parts, with an open storage and the database's errors in EGO's kinds."""
+def _reached(app: Flask) -> Iterator[Config]:
+    """The application's settings, with an open storage and the database's errors in EGO's kinds."""
+    services = app.extensions["mirror_stage"]
     with app.app_context(), translated():
-        ego = current_ego()
-        if not ego.storage.is_open:
-            ego.storage.open(db.engine)
-        yield ego
+        if not services[Storage].is_open:
+            services[Storage].open(db.engine)
+        yield services[Config]
 
 
 def head() -> str | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from mirror_stage.config import Config
-from mirror_stage.instants import SECOND, to_optional_text
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import SECOND, to_optional_text
 from mirror_stage.storage.backup import size
 from mirror_stage.storage.db import Base
 

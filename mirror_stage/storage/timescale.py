@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
-from mirror_stage.instants import DAY, HOUR, Instant
+from mirror_stage.core.instants import DAY, HOUR, Instant
 
 CHUNK_SECONDS = 3_600
 COMPRESSED_AFTER: Instant = 7 * DAY

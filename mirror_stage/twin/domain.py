@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mirror_stage.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from mirror_stage.instants import Instant, to_optional_text, to_text
+from mirror_stage.core.instants import Instant, to_optional_text, to_text
 from mirror_stage.twin.domain import STATUS_CODES, Host, Role, clamped
 
 GAUGE_COLUMNS = (

@@ -6,14 +6,14 @@ from typing import Any
 
 from flask import Response, request
 
-from mirror_stage.ego import ego
-from mirror_stage.http import Blueprint, hostname_in_path, json_response
+from mirror_stage.core.instants import Instant
 from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, MomentQuery, SnapshotSchema
-from mirror_stage.twin.service import find_hosts, host_named
+from mirror_stage.twin.service import TwinService
+from mirror_stage.web.http import Blueprint, hostname_in_path, json_response
+from mirror_stage.web.port import service
 
 blp = Blueprint("twin", __name__, url_prefix="/api/twin", description="The live digital twin")
 hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="Its hosts")
-
 
 SETTLED_SECONDS = 3_600  # how long a browser may keep a moment of which nothing can change any more
 
@@ -24,19 +24,20 @@ SETTLED_SECONDS = 3_600  # how long a browser may keep a moment of which nothing
 @blp.alt_response(304, description="This is the tick, or the moment, that the ETag names")
 def state(query: dict[str, int]) -> Response:
     """The whole twin at its newest tick, or as it was at a moment."""
-    return _live() if "at" not in query else _past(query["at"])
+    return _past(query["at"]) if "at" in query else _live()
 
 
-def _past(at: int) -> Response:
-    response = Response(ego.past.body(at), mimetype="application/json")
-    response.headers["Cache-Control"] = f"private, max-age={SETTLED_SECONDS if ego.past.is_settled(at) else 0}"
+def _past(at: Instant) -> Response:
+    twin = service(TwinService)
+    response = Response(twin.body_at(at), mimetype="application/json")
+    response.headers["Cache-Control"] = f"private, max-age={SETTLED_SECONDS if twin.is_settled(at) else 0}"
     response.add_etag()
     response.make_conditional(request)
     return response
 
 
 def _live() -> Response:
-    frames = ego.pipeline.shown()
+    frames = service(TwinService).shown()
     response = Response(mimetype="application/json")
     response.set_etag(frames.etag)
     response.headers["Cache-Control"] = "private, no-cache"
@@ -52,7 +53,7 @@ def _live() -> Response:
 @hosts_blp.response(200, HostList)
 def list_hosts(query: dict[str, str]) -> Response:
     """The hosts that match every filter."""
-    items = find_hosts(ego.pipeline.shown(), query)
+    items = service(TwinService).find_hosts(query)
     return json_response({"items": items, "total": len(items)})
 
 
@@ -60,13 +61,12 @@ def list_hosts(query: dict[str, str]) -> Response:
 @hosts_blp.response(200, HostDetailSchema)
 def get_host(hostname: str) -> Response:
     """One host with its hardware and diagnostics."""
-    ego.pipeline.shown()  # settles what hangs from what
-    return json_response(host_named(ego.pipeline.twin, hostname_in_path(hostname)))
+    return json_response(service(TwinService).host_named(hostname_in_path(hostname)))
 
 
 @hosts_blp.delete("/<hostname>")
 @hosts_blp.response(204)
 def delete_host(hostname: str) -> Any:
     """Let a host leave the twin; its history stays until retention."""
-    ego.pipeline.forget(hostname_in_path(hostname))
+    service(TwinService).forget(hostname_in_path(hostname))
     return Response(status=204)

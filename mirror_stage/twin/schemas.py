@@ -5,9 +5,8 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from mirror_stage.alerts.schemas import AlertSchema
 from mirror_stage.history.domain import RESOLUTIONS
-from mirror_stage.schemas import InstantQuery, InstantText, Text, WireSchema
+from mirror_stage.web.schemas import InstantQuery, InstantText, Text, WireSchema
 
 _STATUSES = ("online", "stale", "offline")
 
@@ -93,7 +92,7 @@ class SnapshotSchema(WireSchema):
     generatedAt = InstantText(required=True)
     at = InstantText(metadata={"description": "the moment that was asked for; these three only where one was"})
     resolution = fields.String(validate=OneOf([one.name for one in RESOLUTIONS]))
-    alerts = fields.List(fields.Nested(AlertSchema), metadata={"description": "those that were active then"})
+    alerts = fields.List(fields.Nested("AlertSchema"), metadata={"description": "those that were active then"})
     hosts = fields.List(fields.Nested(HostSchema), required=True)
     links = fields.List(fields.Nested(LinkSchema), required=True)
 

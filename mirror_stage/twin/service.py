@@ -1,19 +1,55 @@
-"""Questions about the twin, answered from one frame."""
+"""Questions about the twin, answered from one frame, and the removal of a host."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from mirror_stage.errors import NotFound
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import Instant
+from mirror_stage.core.problems import NotFound
 from mirror_stage.twin.domain import Host
 from mirror_stage.twin.encode import host_detail, host_entry
+from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
-from mirror_stage.twin.stream import Frames
 
 
-def find_hosts(frames: Frames, query: dict[str, str]) -> list[dict[str, Any]]:
-    """The entries of the hosts that match every filter: `status`, `rack`, `tag` and `search`."""
-    return [host_entry(host) for host in frames.hosts() if _matches(host, query)]
+class TwinService:
+    """The twin as REST shows it.
+
+    `forget` lets a host leave: the owner of the twin does that. `body_at` is the snapshot of a moment of the past, and
+    `is_settled` says whether nothing can change any more what is known of it.
+    """
+
+    def __init__(
+        self,
+        twin: Twin,
+        frames: Frames,
+        clock: Clock,
+        *,
+        forget: Callable[[str], None],
+        body_at: Callable[[Instant], bytes],
+        is_settled: Callable[[Instant], bool],
+    ):
+        self._twin, self._frames, self._clock = twin, frames, clock
+        self.forget, self.body_at, self.is_settled = forget, body_at, is_settled
+
+    def shown(self) -> Frames:
+        """The newest frame; what was acknowledged is in it."""
+        self._frames.refresh(self._clock.now())
+        return self._frames
+
+    def find_hosts(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        """The entries of the hosts that match every filter: `status`, `rack`, `tag` and `search`."""
+        return [host_entry(host) for host in self.shown().hosts() if _matches(host, query)]
+
+    def host_named(self, hostname: str) -> dict[str, Any]:
+        """A host with its details, as it is now. Raises NotFound."""
+        self.shown()  # settles what hangs from what
+        host = self._twin.hosts_by_name.get(hostname)
+        if host is None:
+            raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
+        return host_detail(host)
 
 
 def _matches(host: Host, query: dict[str, str]) -> bool:
@@ -26,11 +62,3 @@ def _matches(host: Host, query: dict[str, str]) -> bool:
         and (not name or (name in host.tags and (not value or host.tags[name] == value)))
         and any(text in part.casefold() for part in (host.hostname, host.display_name, host.ip or ""))
     )
-
-
-def host_named(twin: Twin, hostname: str) -> dict[str, Any]:
-    """A host with its details, as it is now. Raises NotFound."""
-    host = twin.hosts_by_name.get(hostname)
-    if host is None:
-        raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
-    return host_detail(host)

@@ -8,10 +8,12 @@ import gevent
 from flask import request
 from flask_socketio import SocketIO
 
-from mirror_stage.ego import Ego, current_ego, ego
-from mirror_stage.metrics.domain import BadField, normalise_hostname
-from mirror_stage.permissions import admit_client
-from mirror_stage.twin.stream import NAMESPACE
+from mirror_stage.access.permissions import admit_client
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.twin.audience import NAMESPACE, Audience
+from mirror_stage.web.port import Services, service, services
+from mirror_stage.web.realtime import Realtime
 
 Ack = dict[str, Any]
 
@@ -37,22 +39,22 @@ def _member(message: Any, name: str) -> Any:
 
 def _connect(auth: Any = None) -> None:
     admit_client(NAMESPACE)
-    gevent.spawn(_join, current_ego(), _sid(), _member(auth, "stream") == "delta")  # after Socket.IO's own greeting
+    gevent.spawn(_join, services(), _sid(), _member(auth, "stream") == "delta")  # after Socket.IO's own greeting
 
 
-def _join(ego: Ego, sid: str, wants_delta: bool) -> None:
-    if sid in ego.realtime.clients(NAMESPACE):  # it may be gone already
-        ego.pipeline.frames.join(sid, ego.clock.now(), wants_delta=wants_delta)
+def _join(services: Services, sid: str, wants_delta: bool) -> None:
+    if sid in services[Realtime].clients(NAMESPACE):  # it may be gone already
+        services[Audience].join(sid, services[Clock].now(), wants_delta=wants_delta)
 
 
 def _disconnect(*_reason: Any) -> None:
-    ego.pipeline.frames.leave(_sid())
+    service(Audience).leave(_sid())
 
 
 def _subscribe(message: Any = None, *_rest: Any) -> Ack:
     if _member(message, "stream") != "delta":
         return _refused('the only stream is {"stream": "delta"}')
-    ego.pipeline.frames.subscribe(_sid(), ego.clock.now())
+    service(Audience).subscribe(_sid(), service(Clock).now())
     return {"ok": True}
 
 
@@ -60,19 +62,19 @@ def _seen(message: Any = None, *_rest: Any) -> Ack:
     revision = _member(message, "revision")
     if not isinstance(revision, int):
         return _refused("seen takes {revision: whole number}")
-    ego.pipeline.frames.seen(_sid(), revision)
+    service(Audience).seen(_sid(), revision)
     return {"ok": True}
 
 
 def _resync(_message: Any = None, *_rest: Any) -> Ack:
-    if ego.pipeline.frames.resync(_sid(), ego.clock.now()):
+    if service(Audience).resync(_sid(), service(Clock).now()):
         return {"ok": True}
     return _refused("resync is for the delta stream, and at most every 2 s")
 
 
 def _watch_host(message: Any = None, *_rest: Any) -> Ack:
     try:
-        why_not = ego.pipeline.frames.watch(_sid(), _hostname(message))
+        why_not = service(Audience).watch(_sid(), _hostname(message))
     except BadField as error:
         return _refused(str(error))
     return {"ok": True} if why_not is None else _refused(why_not)
@@ -80,7 +82,7 @@ def _watch_host(message: Any = None, *_rest: Any) -> Ack:
 
 def _unwatch_host(message: Any = None, *_rest: Any) -> Ack:
     try:
-        ego.pipeline.frames.unwatch(_sid(), _hostname(message))
+        service(Audience).unwatch(_sid(), _hostname(message))
     except BadField as error:
         return _refused(str(error))
     return {"ok": True}

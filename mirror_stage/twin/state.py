@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     Arrival,

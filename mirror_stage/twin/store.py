@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mirror_stage.instants import Instant
+from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows

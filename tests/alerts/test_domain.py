@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence, move, resolve, silent_since
-from mirror_stage.instants import from_text
+from mirror_stage.core.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
 

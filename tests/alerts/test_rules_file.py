@@ -8,8 +8,9 @@ import pytest
 
 from mirror_stage.alerts.domain import RULES
 from mirror_stage.alerts.rules import load
-from mirror_stage.config import BadSetting, Config
-from mirror_stage.shipped import path_of
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import Config
+from mirror_stage.core.shipped import path_of
 
 
 def rules_of(tmp_path: Path, text: str):

@@ -16,11 +16,13 @@ from flask import Flask
 from sqlalchemy import text
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
-from mirror_stage.ego import Ego
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import DAY, HOUR, to_text
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Resolution
 from mirror_stage.history.summary import columns_of
-from mirror_stage.instants import DAY, HOUR, to_text
+from mirror_stage.storage.db import Storage
+from mirror_stage.web.port import Services
 from tests.servers import PostgresqlServer
 
 HOSTS, EVERY_SECONDS, REPEATED = 50, 5, 7
@@ -50,7 +52,7 @@ def opened(config: Config) -> Iterator[Flask]:
     try:
         yield app
     finally:
-        app.extensions["mirror_stage"].storage.close()
+        app.extensions["mirror_stage"][Storage].close()
 
 
 def insert_of(resolution: Resolution, dialect: str) -> str:
@@ -90,36 +92,36 @@ def insert_of(resolution: Resolution, dialect: str) -> str:
     return f"INSERT INTO {resolution.table} ({columns}) {series} SELECT {values} FROM {source} WHERE true"
 
 
-def fill(ego: Ego, resolution: Resolution, days: float, say: Callable[[str], None]) -> int:
+def fill(ego: Services, resolution: Resolution, days: float, say: Callable[[str], None]) -> int:
     """How many rows were made up; the newest is of a minute ago."""
-    dialect = "postgresql" if ego.storage.is_postgresql else "sqlite"
+    dialect = "postgresql" if ego[Storage].is_postgresql else "sqlite"
     statement = text(insert_of(resolution, dialect))
-    until = ego.clock.now() // 1000 // 900 * 900
+    until = ego[Clock].now() // 1000 // 900 * 900
     first, rows = until - int(days * 86_400), 0
     for since in range(first, until, SLICE[resolution.name]):
         span = {"since": since, "until": min(until, since + SLICE[resolution.name])}
-        rows += ego.storage.write(lambda tx, span=span: tx.execute(statement, span).rowcount)  # type: ignore[misc]
+        rows += ego[Storage].write(lambda tx, span=span: tx.execute(statement, span).rowcount)  # type: ignore[misc]
         say(f"{resolution.name}: {rows:,} rows")
     return rows
 
 
-def size_of(ego: Ego) -> int:
+def size_of(ego: Services) -> int:
     """Bytes on the disk."""
-    if ego.storage.is_postgresql:
+    if ego[Storage].is_postgresql:
         tables = " + ".join(f"pg_total_relation_size('{resolution.table}')" for resolution in (RAW, *ROLLUPS))
-        return int(ego.storage.read(lambda tx: tx.execute(text(f"SELECT {tables}")).scalar()) or 0)
-    engine = ego.storage.engine
+        return int(ego[Storage].read(lambda tx: tx.execute(text(f"SELECT {tables}")).scalar()) or 0)
+    engine = ego[Storage].engine
     assert engine is not None
     with engine.connect().execution_options(reading=True) as connection:
         driver: Any = connection.connection.driver_connection
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return ego.config.sqlite_path.stat().st_size
+    return ego[Config].sqlite_path.stat().st_size
 
 
 def ask(app: Flask, question: str) -> tuple[float, int]:
     """(milliseconds at best of a few, bytes of the answer)."""
-    ego: Ego = app.extensions["mirror_stage"]
-    now = ego.clock.now()
+    ego: Services = app.extensions["mirror_stage"]
+    now = ego[Clock].now()
     while "{-" in question:
         before, _, rest = question.partition("{-")
         ago, _, after = rest.partition("}")
@@ -143,11 +145,11 @@ def measure(name: str, config: Config, days: float) -> bool:
             print(f"\r{name}: {line:<60}", end="", file=sys.stderr, flush=True)
 
     with opened(config) as app:
-        ego: Ego = app.extensions["mirror_stage"]
+        ego: Services = app.extensions["mirror_stage"]
         hosts = ", ".join(f"({n}, 'h{n}', 'R{n % 5}', 0, 0, 0)" for n in range(1, HOSTS + 1))
         columns = "id, hostname, rack, place_x, place_y, place_z"
-        ego.storage.write(lambda tx: tx.execute(text("DELETE FROM host_metrics")))
-        ego.storage.write(lambda tx: tx.execute(text(f"INSERT INTO host_metrics ({columns}) VALUES {hosts}")))
+        ego[Storage].write(lambda tx: tx.execute(text("DELETE FROM host_metrics")))
+        ego[Storage].write(lambda tx: tx.execute(text(f"INSERT INTO host_metrics ({columns}) VALUES {hosts}")))
         empty = size_of(ego)
         raw = fill(ego, RAW, min(days, 1), say)
         with_raw = size_of(ego)
@@ -158,17 +160,17 @@ def measure(name: str, config: Config, days: float) -> bool:
             per_row = (size_of(ego) - before) / rows
             per_host_year += per_row * YEAR_ROWS[resolution.name] / 1e6
             print(f"\r{name}: {resolution.name}: {rows:,} rows, {per_row:.0f} bytes a row" + " " * 20)
-        if ego.storage.is_postgresql:
+        if ego[Storage].is_postgresql:
             for table in (RAW.table, *(resolution.table for resolution in ROLLUPS)):
-                ego.storage.write(
+                ego[Storage].write(
                     lambda tx, table=table: tx.execute(text(f"SET LOCAL statement_timeout = 0; ANALYZE {table}"))
                 )  # type: ignore[misc]
-        until = ego.clock.now() // 1000 // 900 * 900
-        ego.storage.write(
+        until = ego[Clock].now() // 1000 // 900 * 900
+        ego[Storage].write(
             lambda tx: tx.execute(text("UPDATE history_tiers SET closed_until = :at, done_until = :at"), {"at": until})
         )
-        limit = "" if ego.storage.is_postgresql else f" (at most {HOST_YEAR_MEGABYTES:g})"
-        is_held &= ego.storage.is_postgresql or per_host_year <= HOST_YEAR_MEGABYTES
+        limit = "" if ego[Storage].is_postgresql else f" (at most {HOST_YEAR_MEGABYTES:g})"
+        is_held &= ego[Storage].is_postgresql or per_host_year <= HOST_YEAR_MEGABYTES
         print(
             f"{name}: {(with_raw - empty) / raw:.0f} bytes a raw sample; {per_host_year:.1f} MB a host-year of rollups{limit}"
         )

@@ -16,11 +16,11 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import SECOND, to_text
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Resolution
-from mirror_stage.instants import SECOND, to_text
 from mirror_stage.storage import migrate
-from mirror_stage.storage.db import engine_options
+from mirror_stage.storage.db import Storage, engine_options
 from tests.faults import percentile, print_figures
 from tests.servers import PostgresqlServer, running_ego
 
@@ -102,9 +102,9 @@ def _roll(tx: object, resolution: Resolution, first: int, last: int) -> None:
 
 def measure(settings: dict[str, str], config: Config, folder: Path, hosts: int, moments: int) -> float:
     """Print how long random moments take; the slowest, in seconds."""
-    app = create_app(config, open_storage=False)
+    app = create_app(config, with_storage=False)
     migrate.upgrade(app)
-    app.extensions["mirror_stage"].storage.close()
+    app.extensions["mirror_stage"][Storage].close()
     engine = create_engine(config.database_url, **engine_options(config))
     now_second = int(time.time())
     started = time.monotonic()

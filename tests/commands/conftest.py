@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
 from tests.commands.world import World
 
 

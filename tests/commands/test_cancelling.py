@@ -6,7 +6,7 @@ import pytest
 
 from mirror_stage.commands import store
 from mirror_stage.commands.domain import EGO, Caller
-from mirror_stage.errors import Conflict, NotFound
+from mirror_stage.core.problems import Conflict, NotFound
 from tests.commands.world import OPERATOR, UNKNOWN, World
 
 

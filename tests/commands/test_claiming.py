@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.instants import HOUR, SECOND
+from mirror_stage.core.instants import HOUR, SECOND
 from tests.commands.world import INSTANCE, OPERATOR, OTHER_INSTANCE, World
 
 

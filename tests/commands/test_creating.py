@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mirror_stage.commands.domain import Caller, NewCommand
-from mirror_stage.errors import Invalid, KeyReused, Refused
-from mirror_stage.instants import DAY, HOUR
+from mirror_stage.core.instants import DAY, HOUR
+from mirror_stage.core.problems import Invalid, KeyReused, Refused
 from tests.commands.world import OPERATOR, UNKNOWN, World
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mirror_stage.commands.domain import Chunk
-from mirror_stage.errors import Conflict
-from mirror_stage.instants import MINUTE, SECOND
+from mirror_stage.core.instants import MINUTE, SECOND
+from mirror_stage.core.problems import Conflict
 from tests.commands.world import OPERATOR, World
 
 

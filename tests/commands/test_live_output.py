@@ -7,7 +7,7 @@ import pytest
 from mirror_stage.commands import store
 from mirror_stage.commands.domain import OUTPUT_BYTES_KEPT, Chunk, Command
 from mirror_stage.commands.watchers import WATCHES_OF_CLIENT_MAX
-from mirror_stage.errors import Conflict, NotFound
+from mirror_stage.core.problems import Conflict, NotFound
 from tests.commands.world import AGENT, OPERATOR, UNKNOWN, World
 
 

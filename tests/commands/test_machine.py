@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from mirror_stage.commands.domain import OUTCOMES, Chunk, Command, Standing
-from mirror_stage.errors import Conflict
+from mirror_stage.core.problems import Conflict
 from tests.commands.world import AGENT, OPERATOR, World, outcome
 
 EDGES = {

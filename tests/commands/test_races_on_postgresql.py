@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from mirror_stage.commands.domain import Command, NewCommand
-from mirror_stage.config import Config
-from mirror_stage.errors import Conflict, Problem
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Conflict, Problem
 from mirror_stage.storage.db import engine_options
 from tests.commands.world import AGENT, INSTANCE, OPERATOR, OTHER_INSTANCE, World, outcome
 from tests.servers import PostgresqlServer

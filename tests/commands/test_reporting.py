@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mirror_stage.commands.domain import OUTCOMES, Caller, Command
-from mirror_stage.errors import Conflict, NotFound
+from mirror_stage.core.problems import Conflict, NotFound
 from tests.commands.world import AGENT, OPERATOR, UNKNOWN, World, outcome
 
 

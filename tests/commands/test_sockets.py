@@ -10,7 +10,9 @@ from flask import Flask
 from flask_socketio import SocketIOTestClient
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
+from mirror_stage.commands.service import CommandService
+from mirror_stage.core.config import Config
+from mirror_stage.web.realtime import Realtime
 from tests.commands.world import UNKNOWN
 
 NAMESPACE = "/commands"
@@ -49,7 +51,7 @@ def watch(browser: SocketIOTestClient, *wanted: Any) -> Any:
 def heard(browser: SocketIOTestClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """What this client is sent: the test client of Flask-SocketIO has no wire that packets could take."""
     sent: list[tuple[str, dict[str, Any]]] = []
-    realtime = app.extensions["mirror_stage"].realtime
+    realtime = app.extensions["mirror_stage"][Realtime]
     monkeypatch.setattr(realtime, "tell", lambda _ns, _sid, event, payload: sent.append((event, payload)))
     monkeypatch.setattr(realtime, "publish", lambda _ns, event, payload: sent.append((event, payload)))
     return sent
@@ -73,7 +75,7 @@ def test_a_client_that_leaves_is_forgotten(app: Flask, browser: SocketIOTestClie
     id = running(app, "socket-02")
     assert watch(browser, {"id": id}) == {"ok": True}
     browser.disconnect(namespace=NAMESPACE)
-    assert not app.extensions["mirror_stage"].commands._watchers._ids_by_client
+    assert not app.extensions["mirror_stage"][CommandService]._watchers._ids_by_client
 
 
 @pytest.mark.parametrize(

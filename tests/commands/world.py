@@ -12,7 +12,7 @@ import mirror_stage.commands.models
 import mirror_stage.twin.models  # noqa: F401  # ego_state
 from mirror_stage.commands.domain import Caller, Command, NewCommand, Outcome, outcome_of
 from mirror_stage.commands.service import CommandService
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import SetClock
 

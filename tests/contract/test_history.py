@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
+from mirror_stage.core.instants import from_text, to_text
 from mirror_stage.history.domain import METRICS_BY_NAME
-from mirror_stage.instants import from_text, to_text
 from tests.builders import make_sample, unique_hostname
 from tests.contract.wire import assert_problem, post
 from tests.servers import EgoServer, wait_until

@@ -36,8 +36,8 @@ def tick():
         gaps.append(now - last)
         last = now
 
-from mirror_stage.config import Config
-from mirror_stage.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.clock import Clock
 from mirror_stage.ego_monitor.service import EgoMonitor
 
 said = []

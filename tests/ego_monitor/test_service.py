@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import psutil
 import pytest
 
 from mirror_stage import __version__
-from mirror_stage.config import Config
-from mirror_stage.ego_monitor import jobs
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import Instant
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
-from mirror_stage.instants import Instant
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.runtime import jobs
+from mirror_stage.web.port import Services
 
 NOW: Instant = 1_762_000_000_000
 
@@ -125,8 +125,5 @@ def test_what_the_schema_refuses_is_said_field_by_field(submitted: Submitted, ca
 
 
 def test_the_job_observes(submitted: Submitted):
-    class Ego:
-        ego_monitor: Any = make_monitor(submitted)
-
-    jobs.observe(Ego())  # type: ignore[arg-type]
+    jobs.observe_ego(Services(make_monitor(submitted)))
     assert len(submitted) == 1

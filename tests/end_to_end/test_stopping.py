@@ -19,7 +19,7 @@ import websocket
 from tests.servers import ROOT, EgoServer, wait_until
 
 PROGRAMS = {
-    "serve": ["mirror_stage.cli", "serve"],
+    "serve": ["mirror_stage.runtime.cli", "serve"],
     "gunicorn": ["gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "wsgi:app"],
 }
 STOP_SECONDS = 3.0

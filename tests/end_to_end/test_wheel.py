@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage.config import VARIABLES
+from mirror_stage.core.config import VARIABLES
 from tests.servers import ROOT, free_port, wait_until
 
 HUD = "mirror_stage/hud/static"

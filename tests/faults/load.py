@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mirror_stage.instants import Instant, to_text
+from mirror_stage.core.instants import Instant, to_text
 from tests.builders import make_sample
 from tests.servers import EgoServer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.instants import DAY, HOUR, SECOND, Instant, from_text
+from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant, from_text
 from tests.builders import make_sample
 from tests.faults.agents import claimed, command
 from tests.faults.stepped_clock import SteppedClock

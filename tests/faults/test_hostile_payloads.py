@@ -17,7 +17,7 @@ from functools import cache
 
 import pytest
 
-from mirror_stage.serving import DRAIN_BYTES
+from mirror_stage.runtime.serving import DRAIN_BYTES
 from tests.builders import make_sample
 from tests.contract.wire import ago
 from tests.faults import percentile, print_figures, short_and_full

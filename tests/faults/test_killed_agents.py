@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from mirror_stage.instants import SECOND, from_text
+from mirror_stage.core.instants import SECOND, from_text
 from tests.faults import print_figures, short_and_full
 from tests.faults.agents import command, create, lose
 from tests.reflector.processes import AgentProcess, running_agent

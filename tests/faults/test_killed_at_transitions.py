@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import requests
 
-from mirror_stage.instants import from_text
+from mirror_stage.core.instants import from_text
 from tests.builders import unique_hostname
 from tests.faults.agents import claim, claimed, command, create, end_lease, lose, report
 from tests.servers import EgoServer, wait_until

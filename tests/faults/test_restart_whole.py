@@ -11,7 +11,7 @@ import pytest
 import requests
 import websocket
 
-from mirror_stage.instants import to_text
+from mirror_stage.core.instants import to_text
 from tests.builders import make_sample
 from tests.faults import print_figures, short_and_full
 from tests.faults.agents import claim, create, lose, report

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant
 from mirror_stage.history.domain import METRICS, RESOLUTIONS, Window, segments, window
 from mirror_stage.history.summary import columns_of
-from mirror_stage.instants import DAY, HOUR, SECOND, Instant
 
 NOW: Instant = 1_762_000_123_456
 KEPT = {"raw": 24 * HOUR, "1m": 30 * DAY, "15m": 730 * DAY}

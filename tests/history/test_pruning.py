@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import HOUR
 from mirror_stage.history import store, tiers
 from mirror_stage.history.domain import ROLLUPS
 from mirror_stage.history.keeping import Keeper
-from mirror_stage.instants import HOUR
 from mirror_stage.storage.db import Base, Storage, Work, engine_options
 from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
 from mirror_stage.twin.models import HostMetrics

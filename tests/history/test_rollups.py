@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from mirror_stage.instants import HOUR, MINUTE
+from mirror_stage.core.instants import HOUR, MINUTE
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import make_sample
 from tests.history.world import KEPT, World, open_storage

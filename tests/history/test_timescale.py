@@ -17,9 +17,10 @@ import psycopg
 import pytest
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
-from mirror_stage.instants import to_text
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import to_text
 from mirror_stage.storage import migrate
+from mirror_stage.storage.db import Storage
 from tests.builders import make_sample
 from tests.servers import EgoServer, wait_until
 
@@ -46,14 +47,14 @@ def licensed() -> Iterator[tuple[str, str]]:
 
 
 def test_the_schema_can_be_made_and_taken_back(licensed: tuple[str, str]) -> None:
-    app = create_app(Config(db_url=licensed[1]), open_storage=False)
+    app = create_app(Config(db_url=licensed[1]), with_storage=False)
     try:
         for _ in range(2):
             migrate.upgrade(app)
             assert migrate.current(app) == migrate.head()
             migrate.downgrade(app, "base")
     finally:
-        app.extensions["mirror_stage"].storage.close()
+        app.extensions["mirror_stage"][Storage].close()
 
 
 def test_it_answers_like_any_other_database(

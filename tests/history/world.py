@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import HOUR, Instant
 from mirror_stage.history import tiers
 from mirror_stage.history.domain import METRICS, RESOLUTIONS, Metric, Resolution
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.history.models import ROLLUP_TABLES
 from mirror_stage.history.summary import columns_of
-from mirror_stage.instants import HOUR, Instant
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.storage.db import Base, Storage, Work, engine_options
 from tests.builders import SetClock, decoded

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
 from mirror_stage.hud import routes
 from mirror_stage.hud.build import Build
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields, post_load, validate
 
+from mirror_stage.core.names import BadField
 from mirror_stage.metrics.decoder import NoFastPath, compile_struct, decode_batch, decode_fast, decode_slow
-from mirror_stage.metrics.domain import BadField
 from mirror_stage.metrics.schemas import SampleSchema
-from mirror_stage.schemas import SAFE_WHOLE, Number, Text
+from mirror_stage.web.schemas import SAFE_WHOLE, Number, Text
 from tests.builders import make_sample
 
 numbers = st.one_of(

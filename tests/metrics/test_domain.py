@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mirror_stage.instants import DAY, HOUR, MINUTE, from_text, to_text
-from mirror_stage.metrics.domain import BadField, capacity_gbps, normalise_hostname
+from mirror_stage.core.instants import DAY, HOUR, MINUTE, from_text, to_text
+from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.metrics.domain import capacity_gbps
 from tests.builders import decoded, make_sample
 
 NOW = from_text("2026-03-01T12:00:00Z")

@@ -9,8 +9,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from mirror_stage.history.store import Receipt
-from mirror_stage.metrics.service import ingest
+from mirror_stage.metrics.domain import OLDEST_TIER, Receipt
+from mirror_stage.metrics.service import Ingest
 from tests.builders import SetClock, make_sample
 
 
@@ -35,7 +35,8 @@ def test_a_large_body_does_not_wait_for_the_commit_of_another() -> None:
     assert len(body) > 256 * 1024
     writer: Any = SlowWriter()
     clock: Any = SetClock()
-    posts = [gevent.spawn(ingest, body, None, lenient=False, clock=clock, writer=writer) for _ in range(3)]
+    ingest = Ingest(writer, clock, kept=OLDEST_TIER)
+    posts = [gevent.spawn(ingest.take, body, None, lenient=False) for _ in range(3)]
     with gevent.Timeout(10):
         while writer.waiting < 3:
             gevent.sleep(0.01)

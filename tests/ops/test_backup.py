@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from mirror_stage import cli
-from mirror_stage.config import VARIABLES
-from mirror_stage.errors import Unavailable
+from mirror_stage.core.config import VARIABLES
+from mirror_stage.core.problems import Unavailable
+from mirror_stage.runtime import cli
 from mirror_stage.storage.backup import program_of
 from tests.builders import make_sample
 from tests.faults.load import Batches, Load, stored_samples

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mirror_stage.config import VARIABLES, BadSetting, Config, from_environment, is_loopback
-from mirror_stage.serving import exposure_refusal, listen_address, read_settings, workers_note
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import VARIABLES, Config, from_environment, is_loopback
+from mirror_stage.runtime.serving import exposure_refusal, listen_address, read_settings, workers_note
 from tests.servers import ROOT
 
 
@@ -108,7 +109,7 @@ def test_a_bad_value_stops_the_command_line_with_status_2(monkeypatch: pytest.Mo
     monkeypatch.setenv("MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", "999")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     run = subprocess.run(
-        [sys.executable, "-m", "mirror_stage.cli", "serve"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mirror_stage.runtime.cli", "serve"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2
     assert run.stdout == ""

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage import doctor
-from mirror_stage.config import VARIABLES, Config
-from mirror_stage.findings import Finding, to_text
+from mirror_stage.core.config import VARIABLES, Config
+from mirror_stage.core.findings import Finding, to_text
+from mirror_stage.runtime import doctor
 from tests.servers import ROOT, free_port, running_redis
 
 
@@ -191,7 +191,7 @@ def test_settings_that_do_not_fit_together(settings: Config, level: str) -> None
 
 def run_doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mirror_stage.cli", "doctor", *arguments],
+        [sys.executable, "-m", "mirror_stage.runtime.cli", "doctor", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PORT": str(free_port()), **environment},
         capture_output=True,
         text=True,

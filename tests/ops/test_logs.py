@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mirror_stage.logs import JsonLines
+from mirror_stage.core.logs import JsonLines
 from tests.servers import ROOT
 
 HOSTILE = {
@@ -74,7 +74,7 @@ def test_an_error_and_its_traceback_are_one_line() -> None:
 
 def test_everything_of_a_process_goes_to_stderr_from_its_level_up() -> None:
     program = (
-        "import logging, warnings; from mirror_stage import logs; logs.configure('warning');"
+        "import logging, warnings; from mirror_stage.core import logs; logs.configure('warning');"
         "logging.getLogger('mirror_stage.x').info('quiet'); logging.getLogger('other').error('loud');"
         "warnings.warn('careful'); logs.configure('debug'); logging.getLogger('mirror_stage.x').debug('now')"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from mirror_stage.realtime import WebSocketWall
+from mirror_stage.web.realtime import WebSocketWall
 
 
 class Silent:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.service import Past
 from mirror_stage.storage.db import Base, Storage, engine_options

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.keeping import Keeper
-from mirror_stage.instants import SECOND, Instant
 from mirror_stage.twin.encode import host_entry, link_entry
 from tests.builders import make_sample
 from tests.past.conftest import past_of
@@ -73,7 +73,8 @@ class World:
         """Remember what everybody sees now; the jobs of a second have run."""
         pipeline = self.bench.pipeline
         pipeline.sweep()
-        hosts = pipeline.shown().hosts()
+        pipeline.tick()
+        hosts = pipeline.frames.hosts()
         pipeline.save()
         alerts = {(alert.hostname, alert.metric, alert.severity) for alert in self.bench.open_alerts.all()}
         entries = [host_entry(host) for host in hosts]

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.history.domain import METRICS, RESOLUTIONS, Resolution
 from mirror_stage.history.keeping import Keeper
-from mirror_stage.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.past.domain import Moment
 from mirror_stage.past.service import CROWD
 from mirror_stage.twin.domain import Host

@@ -10,9 +10,12 @@ import pytest
 
 from mirror_stage.alerts.domain import RULES, Rule
 from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.config import Config
-from mirror_stage.pipeline import Pipeline
+from mirror_stage.core.config import Config
+from mirror_stage.core.readiness import Readiness
+from mirror_stage.pipeline.pipeline import Pipeline
 from mirror_stage.storage.db import Base, Storage, engine_options
+from mirror_stage.twin.audience import Audience
+from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
 from tests.builders import SetClock, decoded
 
@@ -43,12 +46,16 @@ class Bench:
         self.twin = Twin(
             hub="core-switch", hub_ip="10.0.0.1", ego="ego-01", stale_after_seconds=15, offline_after_seconds=60
         )
+        self.frames = Frames(self.twin)
         self.pipeline = Pipeline(
             storage=self.storage,
             twin=self.twin,
             open_alerts=self.open_alerts,
             rules=self.rules,
+            frames=self.frames,
+            audience=Audience(self.frames, self.twin, self.heard),  # type: ignore[arg-type]
             realtime=self.heard,  # type: ignore[arg-type]
+            readiness=Readiness(),
             clock=self.clock,  # type: ignore[arg-type]
             max_hosts=self.max_hosts,
             tell_cancelled=self.cancelled.extend,

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from mirror_stage.alerts.domain import RULES
-from mirror_stage.errors import Conflict, NotFound, Refused, Unavailable
-from mirror_stage.history.store import Receipt
+from mirror_stage.core.problems import Conflict, NotFound, Refused, Unavailable
+from mirror_stage.metrics.domain import Receipt
 from mirror_stage.twin.domain import Status
 from tests.builders import decoded, make_sample
 from tests.pipeline.conftest import Bench

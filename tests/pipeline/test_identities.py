@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.errors import Unavailable
-from mirror_stage.instants import HOUR, SECOND, Instant
+from mirror_stage.core.instants import HOUR, SECOND, Instant
+from mirror_stage.core.problems import Unavailable
 from mirror_stage.twin import store as twin_store
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench

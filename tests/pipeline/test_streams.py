@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from mirror_stage.history.store import Receipt
+from mirror_stage.metrics.domain import Receipt
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench
 

@@ -37,7 +37,7 @@ class AgentProcess:
 
     def start(self) -> AgentProcess:
         """Start it, or start it again on the same state."""
-        command = [sys.executable, "-m", "mirror_stage.cli", "reflector", "run", "--ego", self.ego]
+        command = [sys.executable, "-m", "mirror_stage.runtime.cli", "reflector", "run", "--ego", self.ego]
         command += ["--hostname", self.hostname, "--state-dir", str(self.state), *self.flags]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("REFLECTOR_")}
         with (self.folder / f"{self.hostname}.log").open("ab") as log:

@@ -23,7 +23,7 @@ INFO = {"twinId": "t", "version": "0.1.0"}
 
 
 def run_check(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mirror_stage.cli", "reflector", "check", *flags]
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "reflector", "check", *flags]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REFLECTOR_")}
     return subprocess.run(
         command,

@@ -23,7 +23,7 @@ class Alone(MetaPathFinder):
         if name.partition(".")[0] not in NEEDED | sys.stdlib_module_names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Alone())
-from mirror_stage.cli import main
+from mirror_stage.runtime.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 

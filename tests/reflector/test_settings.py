@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.bad_setting import BadSetting
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.reflector import settings as module
 from mirror_stage.reflector.settings import SETTINGS, VARIABLES, Settings, settings_from
 from mirror_stage.reflector.state import StateFolder, default_state_dir

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mirror_stage.instants import HOUR, to_text
+from mirror_stage.core.instants import HOUR, to_text
 from mirror_stage.reflector.lines import to_line, to_records
 from mirror_stage.reflector.spool import Spool, wall_clock
 

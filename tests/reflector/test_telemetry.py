@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.instants import to_text
+from mirror_stage.core.instants import to_text
 from mirror_stage.reflector import backoff
 from mirror_stage.reflector.spool import Spool, wall_clock
 from mirror_stage.reflector.telemetry import Telemetry, next_beat, without_refused

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
+from mirror_stage.access.permissions import PERMISSIONS, check_declared, refusal
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
-from mirror_stage.permissions import PERMISSIONS, check_declared, refusal
+from mirror_stage.core.config import Config
 
 
 def test_every_permission_is_a_known_one() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.config import BadSetting, Config
-from mirror_stage.walls import SECURITY_HEADERS, Walls, parse_authority, parse_origin
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import Config
+from mirror_stage.web.walls import SECURITY_HEADERS, Walls, parse_authority, parse_origin
 
 CONFIG = Config(
     ego_hostname="ego-01",

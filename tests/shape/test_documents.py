@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage import config
+from mirror_stage.access.permissions import PERMISSIONS
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
-from mirror_stage.permissions import PERMISSIONS
+from mirror_stage.core import config
+from mirror_stage.core.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = (ROOT / "docs/contract.md").read_text()

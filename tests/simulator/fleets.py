@@ -7,7 +7,7 @@ from functools import cache
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.instants import SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.simulator.behaviour import Behaviour

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.instants import DAY, MINUTE, SECOND, Instant
+from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.fleet import make_fleet
 from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS

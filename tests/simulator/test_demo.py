@@ -18,7 +18,7 @@ from tests.servers import ROOT, free_port, wait_until
 def start(folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
     """A demo whose temporary files are in `folder`."""
     environment = {**os.environ, "PORT": str(port), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "mirror_stage.cli", "demo", *options]
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "demo", *options]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

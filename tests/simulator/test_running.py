@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mirror_stage.cli import main
+from mirror_stage.runtime.cli import main
 from mirror_stage.simulator.scenarios import SCENARIOS
 from tests.contract.clients import listening
 from tests.faults.agents import command, create

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirror_stage.instants import HOUR, MINUTE, SECOND
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND
 from mirror_stage.simulator.fleet import HUB, SWITCH
 from mirror_stage.simulator.scenarios import SCENARIOS
 from mirror_stage.twin.domain import Status, uplinks

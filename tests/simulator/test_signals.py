@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.instants import SECOND
+from mirror_stage.core.instants import SECOND
 from mirror_stage.simulator.signals import PERIODS_SECONDS, Moment, Ramp, Signal, hump, total
 
 AT = 1_790_000_000_000

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
 
 from mirror_stage.alerts.models import AlertRow
-from mirror_stage.config import Config
-from mirror_stage.errors import BadRow, NotFound, Unavailable
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import BadRow, NotFound, Unavailable
 from mirror_stage.storage.db import Base, Storage, engine_options
 from mirror_stage.storage.notes import EgoState
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
@@ -121,8 +121,8 @@ UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import sys, time, gevent
 from sqlalchemy import create_engine, text
-from mirror_stage.config import Config
-from mirror_stage.errors import Unavailable
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Unavailable
 from mirror_stage.storage.db import Base, Storage, engine_options
 import mirror_stage.storage.notes
 from pathlib import Path

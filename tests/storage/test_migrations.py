@@ -11,9 +11,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
 from mirror_stage.app import create_app
-from mirror_stage.config import Config
+from mirror_stage.core.config import Config
 from mirror_stage.storage import migrate
-from mirror_stage.storage.db import Base, engine_options
+from mirror_stage.storage.db import Base, Storage, engine_options
 from mirror_stage.twin.store import identities_at
 
 
@@ -43,7 +43,7 @@ def drift(config: Config) -> list[Any]:
 
 
 def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Config) -> None:
-    app = create_app(config, open_storage=False)
+    app = create_app(config, with_storage=False)
     try:
         assert migrate.current(app) is None
         migrate.upgrade(app)
@@ -56,12 +56,12 @@ def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Co
         migrate.upgrade(app)
         assert set(Base.metadata.tables) <= tables(config)
     finally:
-        app.extensions["mirror_stage"].storage.close()
+        app.extensions["mirror_stage"][Storage].close()
 
 
 def test_what_is_known_of_the_hosts_at_the_upgrade_is_their_past(config: Config) -> None:
-    app = create_app(config, open_storage=False)
-    storage = app.extensions["mirror_stage"].storage
+    app = create_app(config, with_storage=False)
+    storage = app.extensions["mirror_stage"][Storage]
     try:
         migrate.upgrade(app, "0002")
         columns = "id, hostname, first_seen_at, removed_at, at, received_at, rack, tags"

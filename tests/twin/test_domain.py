@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.instants import HOUR, SECOND, from_text
+from mirror_stage.core.instants import HOUR, SECOND, from_text
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Arrival, Host, Status, fold, status_of, uplinks
 from mirror_stage.twin.geometry import place

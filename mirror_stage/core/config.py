@@ -1,0 +1,249 @@
+"""Everything that can be set, read once from the environment (then `.env`); a bad value stops the start."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from environs import Env, EnvError, validate
+
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.instants import DAY, HOUR, Instant
+from mirror_stage.core.names import BadField, normalise_hostname
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+
+
+class _Retention(NamedTuple):
+    """The setting that says how long a tier of the history is kept."""
+
+    name: str
+    field: str
+    variable: str
+    unit: Instant
+
+
+_RETENTIONS = (  # finest first
+    _Retention("raw", "retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", HOUR),
+    _Retention("1m", "retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", DAY),
+    _Retention("15m", "retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", DAY),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one EGO. The defaults are those of `docs/contract.md` section 5."""
+
+    port: int = 3000
+    bind: str = "127.0.0.1"
+    db_url: str | None = None
+    db_ssl: bool = False
+    sqlite_path: Path = Path("mirror_stage.db")
+    redis_url: str | None = None
+    workers: int = 1
+    ego_monitor_enabled: bool = True
+    ego_monitor_interval_ms: int = 5000
+    stale_after_seconds: float = 15
+    offline_after_seconds: float = 60
+    ego_hostname: str = field(default_factory=socket.gethostname)
+    ego_display_name: str | None = None
+    ego_primary_ip: str | None = None
+    ego_rack: str | None = None
+    hub_hostname: str = "core-switch"
+    hub_ip: str = "10.0.0.1"
+    alert_rules: Path | None = None
+    security: str = "auto"
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    log_level: str = "info"
+    max_hosts: int = 10_000
+    retention_raw_hours: float = 24
+    retention_1m_days: float = 30
+    retention_15m_days: float = 730
+    testing: bool = False
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL; `testing` is in-memory SQLite unless a database is named."""
+        if self.db_url:
+            return "postgresql+psycopg://" + self.db_url.split("://", 1)[1]
+        return "sqlite://" if self.testing else f"sqlite:///{self.sqlite_path.absolute()}"
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.db_url is not None
+
+    @cached_property
+    def kept_by_resolution(self) -> dict[str, Instant]:
+        """How long each tier of the history is kept, by its name."""
+        return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
+
+    @property
+    def oldest_tier(self) -> Instant:
+        """How long the history keeps anything at all."""
+        return max(self.kept_by_resolution.values())
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the listener."""
+        return is_loopback(self.bind)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a listen address is reached from this machine only; a Unix socket is."""
+    if address.startswith("unix:") or address in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def from_environment(*, read_dotenv: bool = True) -> Config:
+    """The Config that the environment describes. Raises BadSetting with one line that names the variable."""
+    env = Env()
+    if read_dotenv:
+        try:
+            env.read_env(".env", recurse=False)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSetting(f".env: cannot be read: {error}") from error
+    values: dict[str, Any] = {}
+    for name, variable, read in _VARIABLES:
+        try:
+            value = read(env, variable)
+        except EnvError as error:
+            raise BadSetting(_one_line(variable, error)) from error
+        if value is not None:
+            values[name] = value
+    config = Config(**values)
+    if config.offline_after_seconds <= config.stale_after_seconds:
+        raise BadSetting(
+            f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
+            f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
+        )
+    if config.ego_hostname == config.hub_hostname:
+        raise BadSetting(
+            f"EGO_HOSTNAME: {config.ego_hostname} is the hub's name; set this one or MIRROR_STAGE_HUB_HOSTNAME"
+        )
+    for finer, coarser in pairwise(_RETENTIONS):
+        if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
+            raise BadSetting(
+                f"{coarser.variable}: {getattr(config, coarser.field):g} is less than what it is made of is kept for: "
+                f"{finer.variable} is {getattr(config, finer.field):g}"
+            )
+    return config
+
+
+def _one_line(variable: str, error: EnvError) -> str:
+    text = " ".join(str(error).split()).removeprefix(f'Environment variable "{variable}" ').removeprefix("invalid: ")
+    return f"{variable}: " + text.strip("[]'")
+
+
+Reader = Callable[[Env, str], Any]
+
+
+def _text(env: Env, variable: str) -> str | None:
+    return env.str(variable, None) or None
+
+
+def _address(env: Env, variable: str) -> str | None:
+    text = _text(env, variable)
+    name = (text or "localhost").removeprefix("unix:").strip("[]")
+    if not name.isprintable() or set(name) & set(" ,;@#?"):
+        raise EnvError(f"must be an address, a name or unix:/path to listen on, not {text!r}")
+    if name.count(":") == 1 and not (text or "").startswith("unix:"):
+        raise EnvError(f"is the address alone, not {text!r}; the port goes into PORT")
+    return text
+
+
+def _ipv4(env: Env, variable: str) -> str | None:
+    text = _text(env, variable)
+    try:
+        return None if text is None else str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise EnvError(f"must be an IPv4 address, not {text!r}") from error
+
+
+def _hostname(env: Env, variable: str) -> str | None:
+    text = _text(env, variable)
+    try:
+        return None if text is None else normalise_hostname(text)
+    except BadField as error:
+        raise EnvError(error.message) from error
+
+
+def _path(env: Env, variable: str) -> Path | None:
+    text = _text(env, variable)
+    return Path(text) if text else None
+
+
+def _names(env: Env, variable: str) -> tuple[str, ...] | None:
+    names: list[str] = env.list(variable, [])
+    return tuple(name.strip() for name in names if name.strip()) or None
+
+
+def _switch(env: Env, variable: str) -> bool | None:
+    return env.bool(variable, None)
+
+
+def _whole(least: int, most: int) -> Reader:
+    return lambda env, variable: env.int(variable, None, validate=validate.Range(least, most))
+
+
+def _between(least: float, most: float) -> Reader:
+    return lambda env, variable: env.float(variable, None, validate=validate.Range(least, most))
+
+
+def _one_of(*choices: str) -> Reader:
+    return lambda env, variable: env.str(variable, None, validate=validate.OneOf(choices))
+
+
+def _url(*schemes: str) -> Reader:
+    def read(env: Env, variable: str) -> str | None:
+        text = _text(env, variable)
+        if text is not None and (urlsplit(text).scheme not in schemes or "://" not in text):
+            raise EnvError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        return text
+
+    return read
+
+
+_VARIABLES: tuple[tuple[str, str, Reader], ...] = (
+    ("port", "PORT", _whole(1, 65535)),
+    ("bind", "MIRROR_STAGE_BIND", _address),
+    ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
+    ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
+    ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),
+    ("redis_url", "MIRROR_STAGE_REDIS_URL", _url("redis", "rediss", "unix")),
+    ("workers", "WEB_CONCURRENCY", _whole(1, 64)),
+    ("ego_monitor_enabled", "MIRROR_STAGE_EGO_MONITOR_ENABLED", _switch),
+    ("ego_monitor_interval_ms", "MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", _whole(1000, 3_600_000)),
+    ("stale_after_seconds", "MIRROR_STAGE_STALE_AFTER_SECONDS", _between(1, 86_400)),
+    ("offline_after_seconds", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS", _between(1, 604_800)),
+    ("ego_hostname", "EGO_HOSTNAME", _hostname),
+    ("ego_display_name", "EGO_DISPLAY_NAME", _text),
+    ("ego_primary_ip", "EGO_PRIMARY_IP", _ipv4),
+    ("ego_rack", "EGO_RACK", _text),
+    ("hub_hostname", "MIRROR_STAGE_HUB_HOSTNAME", _hostname),
+    ("hub_ip", "MIRROR_STAGE_HUB_IP", _ipv4),
+    ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),
+    ("security", "MIRROR_STAGE_SECURITY", _one_of("auto", "strict", "open")),
+    ("allowed_hosts", "MIRROR_STAGE_ALLOWED_HOSTS", _names),
+    ("allowed_origins", "MIRROR_STAGE_ALLOWED_ORIGINS", _names),
+    ("trusted_proxies", "MIRROR_STAGE_TRUSTED_PROXIES", _names),
+    ("log_level", "MIRROR_STAGE_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
+    ("max_hosts", "MIRROR_STAGE_MAX_HOSTS", _whole(1, 1_000_000)),
+    ("retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", _between(0.01, 8_760)),
+    ("retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", _between(0.001, 3_650)),
+    ("retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", _between(0.001, 36_500)),
+)
+
+VARIABLES: tuple[str, ...] = tuple(variable for _, variable, _ in _VARIABLES)

@@ -1,0 +1,42 @@
+"""Instants: whole milliseconds since 1970-01-01 UTC, and their text on the wire (ISO 8601, milliseconds, `Z`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+Instant = int
+
+SECOND: Instant = 1_000
+MINUTE: Instant = 60 * SECOND
+HOUR: Instant = 60 * MINUTE
+DAY: Instant = 24 * HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_text(instant: Instant) -> str:
+    """`2025-11-01T02:15:00.000Z` for an instant."""
+    return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+
+
+def to_optional_text(instant: Instant | None) -> str | None:
+    """The text of an instant, None for an unknown one."""
+    return None if instant is None else to_text(instant)
+
+
+def from_text(text: str) -> Instant:
+    """The instant of an ISO 8601 date and time; no zone is UTC, digits beyond milliseconds are cut.
+
+    Raises ValueError for anything else. Offsets may carry the result past year 1 or 9999, so callers bound it.
+    """
+    if not 16 <= len(text) <= 64:  # shorter than 2025-11-01T02:15: a bare date is not an instant
+        raise ValueError("not a date and a time")
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+EARLIEST: Instant = from_text("2000-01-01T00:00:00Z")  # what a sample or a question may name
+LATEST: Instant = from_text("2100-12-31T23:59:59.999Z")

@@ -1,0 +1,45 @@
+"""The log: JSON lines on stderr, one event one line, whatever a hostname or a header carries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from mirror_stage.core.instants import to_text
+
+
+def to_line(event: dict[str, str]) -> str:
+    """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
+
+    That is C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates; Korean stays readable.
+    """
+    line = json.dumps(event, ensure_ascii=False)
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
+class JsonLines(logging.Formatter):
+    """`{"at", "level", "logger", "message"}` and, when something was raised, `"error"` with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = {
+            "at": to_text(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            event["error"] = self.formatException(record.exc_info)
+        return to_line(event)
+
+
+def configure(level: str = "info") -> None:
+    """Send everything that is logged in this process to stderr as JSON lines; calling it again changes the level."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.captureWarnings(True)
+    for chatty in ("alembic", "apscheduler", "engineio", "socketio", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

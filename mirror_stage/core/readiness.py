@@ -1,0 +1,11 @@
+"""Whether this EGO answers questions yet."""
+
+from __future__ import annotations
+
+
+class Readiness:
+    """Not ready until the twin is restored; until then `why_not` says what is missing."""
+
+    def __init__(self) -> None:
+        self.is_ready = False
+        self.why_not = "EGO is starting"

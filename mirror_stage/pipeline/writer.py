@@ -1,0 +1,131 @@
+"""The bounded queue in front of the pipeline, and the one greenlet that empties it: group commit without a timer."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent import monkey
+from gevent.event import AsyncResult, Event
+
+from mirror_stage.core.problems import Problem, Unavailable
+from mirror_stage.metrics.domain import Receipt, Sample
+
+Answer = Receipt | Problem
+Admit = Callable[[Sequence[Sequence[Sample]]], list[Answer]]
+
+log = logging.getLogger(__name__)
+
+QUEUE_BATCHES = 2_000
+QUEUE_BYTES = 8 * 2**20  # of bodies; decoded they weigh some five times as much
+GROUP_SAMPLES = 2_000  # one commit takes at most so many, or one whole batch
+
+
+@dataclass(slots=True)
+class Job:
+    """A batch that waits for its commit."""
+
+    samples: list[Sample]
+    reply: AsyncResult = field(default_factory=AsyncResult)
+
+
+class Writer:
+    """`submit` answers when the batch is durable. Without gevent's patches it commits in the calling thread."""
+
+    def __init__(self, admit: Admit, then: Callable[[], None] = lambda: None):
+        """`admit` commits a group and answers each batch; `then` follows each commit where there is no greenlet."""
+        self._admit, self._then = admit, then
+        self._queue: deque[Job] = deque()
+        self._bytes = 0
+        self._waiting = Event()
+        self._greenlet: gevent.Greenlet | None = None
+        self._is_stopped = False
+        self._lock = monkey.get_original("threading", "RLock")()
+
+    def start(self) -> None:
+        """Begin to empty the queue."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Commit what waits, then end. Whoever comes later is refused."""
+        self._is_stopped = True
+        if self._greenlet is not None:
+            self._waiting.set()
+            self._greenlet.join(timeout=5)
+
+    def check(self, trouble: str | None) -> dict[str, Any]:
+        """Whether samples are stored; `trouble` is why the last commit failed."""
+        detail = f"queue {len(self._queue)} of {QUEUE_BATCHES}"
+        if trouble is not None:
+            detail += f"; the last commit failed: {trouble}"
+        return {"ok": trouble is None and not self.is_full, "detail": detail}
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._queue) >= QUEUE_BATCHES or self._bytes >= QUEUE_BYTES
+
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Room for a body of `size` bytes from before it is decoded until it is answered. Raises Unavailable."""
+        if self._bytes and self._bytes + size > QUEUE_BYTES:
+            raise Unavailable("more samples arrive than can be stored; send them again later")
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+
+    def submit(self, samples: list[Sample]) -> Receipt:
+        """The receipt of a batch that is committed now. Raises Refused, Unavailable, OutcomeUnknown, Invalid."""
+        if self._is_stopped:
+            raise Unavailable("EGO is stopping; send it again when it is back")
+        if self._greenlet is None:
+            with self._lock:
+                answer = self._admit([samples])[0]
+                self._then()  # no scheduler runs either: the answer is in the twin at once
+                return _unwrapped(answer)
+        if len(self._queue) >= QUEUE_BATCHES:
+            raise Unavailable("more samples arrive than can be stored; send them again later")
+        job = Job(samples)
+        self._queue.append(job)
+        self._waiting.set()
+        return _unwrapped(job.reply.get())
+
+    def _run(self) -> None:
+        while True:
+            self._waiting.wait()
+            self._waiting.clear()
+            while self._queue:
+                self._commit(self._next_group())
+            if self._is_stopped:
+                return
+
+    def _next_group(self) -> list[Job]:
+        group = [self._queue.popleft()]
+        count = len(group[0].samples)
+        while self._queue and count + len(self._queue[0].samples) <= GROUP_SAMPLES:
+            group.append(self._queue.popleft())
+            count += len(group[-1].samples)
+        return group
+
+    def _commit(self, group: list[Job]) -> None:
+        try:
+            answers: list[Answer] = self._admit([job.samples for job in group])
+        except Exception as error:  # a fault of ours must not leave the senders waiting for ever
+            log.exception("a group of %d batches failed", len(group))
+            answers = [Unavailable(f"EGO failed to store this: {type(error).__name__}; its log has the details")] * len(
+                group
+            )
+        for job, answer in zip(group, answers, strict=True):
+            job.reply.set(answer)
+
+
+def _unwrapped(answer: Answer) -> Receipt:
+    if isinstance(answer, Problem):
+        raise answer
+    return answer

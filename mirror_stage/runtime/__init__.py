@@ -1,0 +1,1 @@
+"""The processes: the command line, gunicorn, the scheduler, the doctor, the demo."""

@@ -1,0 +1,276 @@
+"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirror_stage import __version__
+from mirror_stage.core import findings
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.reflector import command_line as reflector
+from mirror_stage.simulator import command_line as simulator
+from mirror_stage.simulator.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what it returns is the exit status: 0 done, 1 not possible, 2 asked wrongly."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except BadSetting as error:
+        return _say(str(error), 2)
+    except BrokenPipeError:  # whoever read has read enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mirror-stage",
+        description="MIRROR STAGE EGO: a live digital twin of a private network.",
+        epilog="EGO's settings come from the environment, then from .env: config/ego.env.example has them all. "
+        "The agent's are in config/reflector.toml.",
+    )
+    parser.add_argument("--version", action="version", version=f"mirror-stage {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    serve = commands.add_parser("serve", help="bring the schema up to date, then serve")
+    serve.add_argument("--port", help="listen on this port instead of PORT")
+    serve.add_argument("--bind", help="listen on this address instead of MIRROR_STAGE_BIND")
+    serve.add_argument("--reload", action="store_true", help="start again when the code changes (development)")
+    serve.set_defaults(run=_serve)
+
+    reflector.add_to(commands)
+    simulator.add_to(commands)
+
+    demo = commands.add_parser("demo", help="an EGO, a simulated fleet and this machine, all gone with Ctrl-C")
+    demo.add_argument(
+        "--hosts", type=simulator.host_count, default=60, metavar="N", help="of the fleet; default %(default)s"
+    )
+    demo.add_argument("--scenario", choices=list(SCENARIOS), default="calm", help="default %(default)s")
+    demo.set_defaults(run=_demo)
+
+    schema = commands.add_parser("db", help="the database: its schema, backups, figures")
+    steps = schema.add_subparsers(title="commands", metavar="command", required=True)
+    steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
+    downgrade = steps.add_parser("downgrade", help="bring it to an older revision; EGO must not run")
+    downgrade.add_argument("revision", help="a revision, -1 for one step, base for an empty database")
+    downgrade.add_argument("--force", action="store_true", help="do it: what the older schema cannot hold is lost")
+    downgrade.set_defaults(run=_db_downgrade)
+    steps.add_parser("current", help="print its revision").set_defaults(run=_db_current)
+
+    backup = steps.add_parser("backup", help="write all of it into a file, while EGO runs")
+    backup.add_argument("file", type=Path, help="the file to write")
+    backup.add_argument("--force", action="store_true", help="replace the file if it is there")
+    backup.set_defaults(run=_db_backup)
+    restore = steps.add_parser("restore", help="put a backup in its place; EGO must not run")
+    restore.add_argument("file", type=Path, help="what `backup` has written")
+    restore.add_argument("--force", action="store_true", help="replace the data that are there: they are lost")
+    restore.set_defaults(run=_db_restore)
+    stats = steps.add_parser("stats", help="print sizes, rows, and how far each tier of the history reaches")
+    stats.add_argument("--json", action="store_true", help="print them as JSON")
+    stats.set_defaults(run=_db_stats)
+
+    doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    """Check, migrate, and become gunicorn."""
+    if chosen.port is not None:
+        os.environ["PORT"] = chosen.port  # gunicorn.conf.py reads the settings again, in the process to come
+    if chosen.bind is not None:
+        os.environ["MIRROR_STAGE_BIND"] = chosen.bind
+    from mirror_stage.core import logs
+    from mirror_stage.core.shipped import path_of
+    from mirror_stage.runtime import doctor, serving
+    from mirror_stage.storage import migrate
+
+    settings = serving.read_settings()
+    address = serving.listen_address(settings)
+    refusal = serving.exposure_refusal([address], settings)
+    if refusal:
+        return _say(refusal, 2)
+    reason = doctor.taken(settings)
+    if reason:
+        return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
+    logs.configure(settings.log_level)
+    if _on_database(migrate.upgrade) != 0:
+        if not settings.is_postgresql:
+            return 1  # a server may come back; a file that cannot be written stays so
+        _say("EGO starts all the same, and goes on asking for its database", 0)
+    print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'http://{address}'} (Ctrl-C ends it)")
+    gunicorn = ["-m", "gunicorn", "--config", str(path_of("gunicorn.conf.py"))]
+    gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *gunicorn, *(["--reload"] if chosen.reload else [])])
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from mirror_stage.runtime import demo
+
+    return demo.run(chosen.hosts, chosen.scenario)
+
+
+def _db_upgrade(_chosen: argparse.Namespace) -> int:
+    from mirror_stage.storage import migrate
+
+    def step(app: Flask) -> None:
+        migrate.upgrade(app)
+        print(f"schema {migrate.current(app)}")
+
+    return _on_database(step)
+
+
+def _db_downgrade(chosen: argparse.Namespace) -> int:
+    from mirror_stage.core.problems import Invalid
+    from mirror_stage.storage import migrate
+
+    def step(app: Flask) -> None:
+        if not chosen.force:
+            raise Invalid(
+                "what the older schema cannot hold is lost: `mirror-stage db backup FILE` first, then --force"
+            )
+        with app.app_context(), _owned(app):
+            migrate.downgrade(app, chosen.revision)
+        print(f"schema {migrate.current(app) or 'empty'}")
+
+    return _on_database(step)
+
+
+@contextmanager
+def _owned(app: Flask) -> Iterator[None]:
+    """While this lasts the database is nobody else's. Raises Conflict if an EGO uses it."""
+    from mirror_stage.core.problems import Conflict
+    from mirror_stage.storage.db import db
+    from mirror_stage.storage.ownership import Ownership
+
+    ownership = app.extensions["mirror_stage"][Ownership]
+    if not ownership.take(db.engine):
+        raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
+    try:
+        yield
+    finally:
+        ownership.release()
+
+
+def _db_current(_chosen: argparse.Namespace) -> int:
+    from mirror_stage.storage import migrate
+
+    return _on_database(lambda app: print(migrate.current(app) or "empty"))
+
+
+def _db_backup(chosen: argparse.Namespace) -> int:
+    from mirror_stage.runtime.serving import read_settings
+    from mirror_stage.storage import backup
+
+    def step(_app: Flask) -> None:
+        backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
+        _tell("")
+        print(f"{chosen.file}: {backup.size(chosen.file.stat().st_size)}")
+
+    return _on_database(step)
+
+
+def _db_restore(chosen: argparse.Namespace) -> int:
+    """Check the file, own the database, replace it, bring its schema up to date."""
+    from mirror_stage.core.config import Config
+    from mirror_stage.storage import backup, migrate
+
+    def step(app: Flask) -> None:
+        settings = app.extensions["mirror_stage"][Config]
+        revision = backup.check(settings, chosen.file, migrate.revisions(), _tell)
+        with app.app_context(), _owned(app):
+            try:
+                empty = partial(migrate.downgrade, app, "base")
+                backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
+                _tell(f"bringing the schema from {revision} to {migrate.head()}")
+                migrate.upgrade(app)
+            finally:
+                backup.give_to_owner_of_folder(settings)
+        _tell("")
+        print(f"{chosen.file} is restored; schema {migrate.head()}")
+
+    return _on_database(step)
+
+
+def _db_stats(chosen: argparse.Namespace) -> int:
+    from mirror_stage.core.config import Config
+    from mirror_stage.core.problems import Invalid
+    from mirror_stage.history.domain import RESOLUTIONS
+    from mirror_stage.storage import migrate, stats
+    from mirror_stage.storage.db import db, translated
+
+    def step(app: Flask) -> None:
+        settings = app.extensions["mirror_stage"][Config]
+        if not settings.is_postgresql and not settings.sqlite_path.exists():
+            raise Invalid(f"there is no database {settings.sqlite_path} yet; see MIRROR_STAGE_SQLITE_PATH")
+        revision = migrate.current(app)
+        tiers = [(resolution.name, resolution.table) for resolution in RESOLUTIONS]
+        _tell("reading every table")
+        with app.app_context(), translated(), db.engine.connect() as connection:
+            reader = connection.execution_options(reading=True)  # EGO goes on writing
+            found = stats.gather(reader, settings, revision, tiers)
+        _tell("")
+        print(stats.to_json(found) if chosen.json else stats.to_text(found))
+
+    return _on_database(step)
+
+
+def _tell(progress: str) -> None:
+    """Show how far a long work has come, in place; only to a person."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
+
+
+def _on_database(step: Callable[[Flask], object]) -> int:
+    """Do one step with an application whose storage is closed."""
+    from mirror_stage.app import create_app
+    from mirror_stage.core.config import Config
+    from mirror_stage.core.problems import Conflict, Invalid, Problem
+    from mirror_stage.runtime.serving import read_settings
+    from mirror_stage.storage.db import Storage
+
+    app = create_app(read_settings(), with_storage=False)
+    try:
+        step(app)
+    except Invalid as why:
+        return _say(why.detail, 2)
+    except Conflict as why:
+        return _say(why.detail, 1)
+    except Problem as why:
+        settings = app.extensions["mirror_stage"][Config]
+        where = "MIRROR_STAGE_DB_URL" if settings.is_postgresql else f"MIRROR_STAGE_SQLITE_PATH: {settings.sqlite_path}"
+        return _say(f"{where}: {why.detail}; mirror-stage doctor may know more", 1)
+    except OSError as why:
+        return _say(f"{why.filename}: {why.strerror}", 1)
+    finally:
+        app.extensions["mirror_stage"][Storage].close()
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from mirror_stage.runtime import doctor
+
+    return findings.show(doctor.examine(), as_json=chosen.json)
+
+
+def _say(line: str, status: int) -> int:
+    print(f"mirror-stage: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`mirror-stage demo`: an EGO with a database of its own, a simulated fleet and this machine's reflector, as one thing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib import request
+
+from mirror_stage.core import config
+from mirror_stage.runtime import doctor
+
+LOOK_EVERY_SECONDS = 0.2
+END_SECONDS = 10.0  # until a child that does not end is killed
+
+
+def run(hosts: int, scenario: str) -> int:
+    """Run all of it until Ctrl-C. The exit status: 0 if that ended it, 1 if one of the parts ended by itself."""
+    settings = replace(config.from_environment(), bind="127.0.0.1")
+    ego = f"http://127.0.0.1:{settings.port}"
+    reason = doctor.taken(settings)
+    if reason:  # somebody else's EGO may be there, and must not be told of a fleet that does not exist
+        print(f"mirror-stage: PORT: {settings.port} is not free: {reason}; choose another PORT", file=sys.stderr)
+        return 1
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    with tempfile.TemporaryDirectory(prefix="mirror-stage-demo-") as folder, contextlib.ExitStack() as parts:
+        own = {
+            "MIRROR_STAGE_BIND": settings.bind,
+            "MIRROR_STAGE_SQLITE_PATH": os.path.join(folder, "ego.db"),
+            "MIRROR_STAGE_DB_URL": "",
+            "MIRROR_STAGE_REDIS_URL": "",
+            "MIRROR_STAGE_LOG_LEVEL": "warning",
+        }
+        running = {"EGO": parts.enter_context(_Part("serve", environment=own))}
+        while not stopping.wait(LOOK_EVERY_SECONDS) and not _has_ended(running):
+            if len(running) > 1 or not _is_ready(ego):
+                continue
+            print(
+                f"{hosts} simulated hosts and this machine report to it; Ctrl-C ends all and leaves nothing", flush=True
+            )
+            fleet = _Part("simulate", "--ego", ego, "--hosts", str(hosts), "--scenario", scenario)
+            running["the fleet"] = parts.enter_context(fleet)
+            if importlib.util.find_spec("mirror_stage.reflector.command_line") is not None:
+                words = ("run", "--ego", ego, "--state-dir", os.path.join(folder, "reflector"))
+                reflector = _Part("reflector", *words, environment={"REFLECTOR_LOG_LEVEL": "warning"})
+                running["the reflector"] = parts.enter_context(reflector)
+        ended = _has_ended(running)
+    if ended and not stopping.is_set():
+        print(f"mirror-stage: the demo is over: {ended} has ended", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Part:
+    """A `mirror-stage` process. On exit it is asked to end, then made to.
+
+    It has a session of its own, so that Ctrl-C reaches only us, and each part is ended in its turn.
+    """
+
+    def __init__(self, *words: str, environment: Mapping[str, str] | None = None):
+        self._command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
+        self._environment = {**os.environ, **(environment or {})}
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _has_ended(running: Mapping[str, subprocess.Popen[bytes]]) -> str | None:
+    """The name of a part that is not running any more."""
+    return next((name for name, process in running.items() if process.poll() is not None), None)
+
+
+def _is_ready(ego: str) -> bool:
+    try:
+        with request.urlopen(f"{ego}/api/health/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

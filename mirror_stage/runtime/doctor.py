@@ -1,0 +1,248 @@
+"""`mirror-stage doctor`: what would keep EGO from running here, in plain words, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import Config
+from mirror_stage.core.findings import Finding
+from mirror_stage.runtime import serving
+
+NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
+FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
+OPEN_FILES_WANTED = 10_240  # gunicorn's worker_connections, and some for EGO itself
+ANSWER_SECONDS = 2.0
+
+
+def examine() -> list[Finding]:
+    """What every check finds, in the order of the table below."""
+    python = Finding("python", "ok", f"{sys.version.split()[0]}, {sys.executable}")
+    try:
+        settings = serving.read_settings()
+    except BadSetting as error:
+        return [python, Finding("settings", "problem", str(error), "mend it in the environment or in .env")]
+    return [python, *(check(settings) for check in CHECKS)]
+
+
+def listener(settings: Config) -> Finding:
+    """Whether the settings are allowed where they make EGO listen."""
+    refusal = serving.exposure_refusal([serving.listen_address(settings)], settings)
+    if refusal:
+        return Finding("settings", "problem", refusal, "see MIRROR_STAGE_SECURITY in config/ego.env.example")
+    if settings.security == "open":
+        advice = "leave MIRROR_STAGE_SECURITY=open only where everybody may run commands on every host"
+        return Finding("settings", "warning", "all locks are off", advice)
+    note = serving.workers_note(settings.workers)
+    if note:
+        return Finding("settings", "warning", note, "unset WEB_CONCURRENCY")
+    return Finding("settings", "ok", "every variable is understood")
+
+
+def port(settings: Config) -> Finding:
+    """Whether EGO can listen on its port, or does already."""
+    address = serving.listen_address(settings)
+    reason = taken(settings)
+    if reason is None:
+        return Finding("port", "ok", f"{address} is free")
+    if _ego_answers(settings):
+        return Finding("port", "ok", f"an EGO answers on {address}")
+    return Finding("port", "problem", f"{address}: {reason}", "stop that one, or choose another PORT")
+
+
+def folder(settings: Config) -> Finding:
+    """Whether SQLite's files can be written, on a disk of this machine, with room to grow."""
+    if settings.is_postgresql:
+        return Finding("folder", "ok", "not needed: the database is PostgreSQL")
+    path = settings.sqlite_path.absolute()
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+            return Finding(
+                "folder", "problem", f"{path} is no file that can be written", "see MIRROR_STAGE_SQLITE_PATH"
+            )
+    except OSError as error:
+        seen = f"cannot write in {path.parent}: {error.strerror}"
+        return Finding("folder", "problem", seen, "change its owner, or set MIRROR_STAGE_SQLITE_PATH")
+    kind = _filesystem(path.parent)
+    if kind in NETWORK_FILESYSTEMS:
+        advice = "put MIRROR_STAGE_SQLITE_PATH on a local disk: SQLite's write-ahead log does not work over a network"
+        return Finding("folder", "problem", f"{path.parent} is on {kind}", advice)
+    return Finding("folder", "ok", f"{path.parent} can be written")
+
+
+def disk(settings: Config) -> Finding:
+    """How much room is left where EGO stores."""
+    if settings.is_postgresql:
+        return Finding("disk", "ok", "not judged: the database is PostgreSQL")
+    place = next(parent for parent in settings.sqlite_path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    seen = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < FREE_BYTES_PROBLEM:
+        return Finding("disk", "problem", seen, "free some space: nothing can be stored")
+    if free < FREE_BYTES_WARNING:
+        return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 1.6 GB a day")
+    return Finding("disk", "ok", seen)
+
+
+def database(settings: Config) -> Finding:
+    """Whether the database answers, and whether its schema is this version's."""
+    if not settings.is_postgresql and not settings.sqlite_path.exists():
+        return Finding("database", "ok", "none yet: the first start makes it")
+    from mirror_stage.storage import migrate
+
+    try:
+        with _connected(settings) as connection:
+            revision = migrate.revision_of(connection)
+    except Exception as error:
+        advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
+        if not settings.is_postgresql:
+            advice = "move the file away and start again, or restore a backup"
+            if "unable to open" in str(error):
+                advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
+        return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
+    kind = "PostgreSQL" if settings.is_postgresql else f"SQLite, {settings.sqlite_path}"
+    head = migrate.head()
+    if revision == head:
+        return Finding("database", "ok", f"{kind}, schema {revision}")
+    seen = f"{kind}, schema {revision or 'empty'}, this version wants {head}"
+    return Finding("database", "warning", seen, "`mirror-stage serve` or `mirror-stage db upgrade` brings it there")
+
+
+def redis(settings: Config) -> Finding:
+    """Whether Redis answers, if one is named."""
+    if settings.redis_url is None:
+        return Finding("redis", "ok", "not used")
+    from mirror_stage.health.service import redis_trouble
+
+    trouble = redis_trouble(settings.redis_url, ANSWER_SECONDS)
+    if trouble is None:
+        return Finding("redis", "ok", "answers")
+    advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"
+    return Finding("redis", "problem", f"it does not answer: {trouble}", advice)
+
+
+def clock(_settings: Config) -> Finding:
+    """Whether the machine's clock can be right: not before this version was installed, not far in the future."""
+    now = time.time()
+    seen = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    if now < Path(__file__).stat().st_mtime - 86_400 or time.gmtime(now).tm_year >= 2100:
+        return Finding("clock", "problem", f"it is set to {seen}", "set it, and switch time synchronisation on")
+    return Finding("clock", "ok", seen)
+
+
+def open_files(_settings: Config) -> Finding:
+    """Whether as many connections as gunicorn allows can be open."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_WANTED:
+        advice = f"raise it to {OPEN_FILES_WANTED} (LimitNOFILE= in the unit, or ulimit -Hn) for thousands of agents"
+        return Finding("open files", "warning", f"at most {hard}", advice)
+    return Finding("open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"at most {hard}")
+
+
+CHECKS: tuple[Callable[[Config], Finding], ...] = (
+    listener,
+    port,
+    folder,
+    disk,
+    database,
+    redis,
+    clock,
+    open_files,
+)
+
+
+def taken(settings: Config) -> str | None:
+    """Why EGO cannot listen where the settings say, and who does if that can be known; None if it can."""
+    if settings.bind.startswith("unix:"):
+        return _who_answers_at(settings.bind.removeprefix("unix:"))
+    name = settings.bind.strip("[]")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(name, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        who = _who_listens(settings.port)
+        return f"taken by {who}" if who else (error.strerror or str(error)).lower()
+    return None
+
+
+def _who_answers_at(path: str) -> str | None:
+    """Why a Unix socket is taken; None if nobody answers there: gunicorn replaces one that is left over."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return None
+    return "taken by a server that answers there"
+
+
+def _who_listens(port: int) -> str | None:
+    """Name and id of the process that listens on a port, where this user may know it."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except (psutil.Error, OSError):
+        pass  # another user's processes are not ours to see
+    return None
+
+
+def _ego_answers(settings: Config) -> bool:
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind.strip("[]"), settings.bind.strip("[]"))
+    url = f"http://{f'[{name}]' if ':' in name else name}:{settings.port}/api/health"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, whatever proxy is set
+    try:
+        with opener.open(url, timeout=ANSWER_SECONDS) as answer:
+            return bool(answer.read(16) == b"ok")
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def _filesystem(path: Path) -> str:
+    """The kind of the filesystem that holds a path, empty if unknown."""
+    found = ("", "")
+    for mount in psutil.disk_partitions(all=True):
+        if path.resolve().is_relative_to(mount.mountpoint) and len(mount.mountpoint) >= len(found[0]):
+            found = (mount.mountpoint, mount.fstype)
+    return found[1]
+
+
+@contextmanager
+def _connected(settings: Config) -> Iterator[Any]:
+    import sqlalchemy
+
+    from mirror_stage.storage.db import engine_options
+
+    engine = sqlalchemy.create_engine(settings.database_url, **engine_options(settings))
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return next(iter(str(cause).strip().splitlines()), type(cause).__name__)

@@ -1,0 +1,91 @@
+"""APScheduler under gevent: runs the table of jobs."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import gevent
+from apscheduler.schedulers.gevent import GeventScheduler
+
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Problem
+from mirror_stage.runtime.jobs import JOBS, Job
+from mirror_stage.web.port import Services
+
+log = logging.getLogger(__name__)
+
+STEP_NOTICED_SECONDS = 0.5
+
+
+class Scheduler:
+    """Runs the jobs of one EGO, each at most once at a time."""
+
+    def __init__(self, ego: Services):
+        self._ego = ego
+        self._apscheduler = GeventScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._watch: gevent.Greenlet | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._apscheduler.running)
+
+    def check(self) -> dict[str, Any]:
+        """Whether the jobs run, for readiness."""
+        return {"ok": self.is_running, "detail": "running" if self.is_running else "not running"}
+
+    def start(self) -> None:
+        """Begin; the first run of every job is now."""
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of every tick that a slow one swallowed
+        now, config = datetime.now(self._apscheduler.timezone), self._ego[Config]
+        for job in JOBS:
+            if job.is_enabled(config):
+                seconds = job.every_seconds(config)
+                self._apscheduler.add_job(
+                    _guarded, "interval", [job, self._ego], seconds=seconds, id=job.name, next_run_time=now
+                )
+        self._apscheduler.start()
+        self._watch = gevent.spawn(self._follow_steps, self._ego[Clock])
+
+    def stop(self) -> None:
+        """No job starts after this."""
+        if self._watch is not None:
+            self._watch.kill(block=False)
+            self._apscheduler.shutdown(wait=False)
+
+    def _follow_steps(self, clock: Clock) -> None:
+        """APScheduler plans by the wall clock: when that is stepped, its plans are moved by the step."""
+        offset = clock.wall_offset_seconds()
+        while True:
+            gevent.sleep(0.5)
+            step = clock.wall_offset_seconds() - offset
+            if abs(step) > STEP_NOTICED_SECONDS:
+                offset += step
+                log.warning("the machine's clock was stepped by %.1f s; EGO's own goes on", step)
+                self._replan()
+
+    def _replan(self) -> None:
+        now = datetime.now(self._apscheduler.timezone)
+        for job in self._apscheduler.get_jobs():
+            job.modify(next_run_time=now + timedelta(milliseconds=1))
+
+
+_complaints: dict[str, str] = {}  # by job: what was logged last, so that an outage is one line and not one a second
+
+
+def _guarded(job: Job, ego: Services) -> None:
+    """A job's failure is logged, once while it lasts, and costs this one run."""
+    try:
+        job.run(ego)
+        if _complaints.pop(job.name, None):
+            log.info("%s: works again", job.name)
+    except Problem as why:
+        if _complaints.get(job.name) != why.detail:
+            log.warning("%s: %s; it runs again", job.name, why.detail)
+        _complaints[job.name] = why.detail
+    except Exception:
+        log.exception("%s failed; it runs again", job.name)

@@ -1,0 +1,171 @@
+"""The clients of the twin in this process: which stream each takes, and which frames it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import orjson
+from engineio.packet import Packet
+
+from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.twin import encode
+from mirror_stage.twin.frames import Frames
+from mirror_stage.twin.state import Twin
+from mirror_stage.web.realtime import Realtime, encode_event
+
+NAMESPACE = "/digital-twin"
+TWIN_STATE, TWIN_SNAPSHOT, TWIN_DELTA, HOST_DETAIL = "twin-state", "twin-snapshot", "twin-delta", "host-detail"
+FULL_EVERY: Instant = SECOND
+HEARTBEAT_EVERY: Instant = 5 * SECOND - 400  # a tick earlier than promised, because the next one would be late
+DETAILS_EVERY: Instant = SECOND - 100  # the fourth tick, even if it comes a little early
+RESYNC_EVERY: Instant = 2 * SECOND
+FRAMES_AHEAD = 2  # a client that has more frames than this to answer is sent nothing until it does
+WATCHED_MAX = 4
+CUT_AFTER: Instant = 10 * SECOND
+
+
+@dataclass(slots=True)
+class Client:
+    """One browser: which stream it takes, and what it has."""
+
+    sid: str
+    wants_delta: bool = False
+    revision: int = -1
+    sent_at: Instant = 0
+    unseen: list[int] = field(default_factory=list)
+    resynced_at: Instant = -RESYNC_EVERY
+    busy_since: Instant | None = None
+    watched: list[str] = field(default_factory=list)
+
+
+class Audience:
+    """Sends each client what it can take of the frames."""
+
+    def __init__(self, frames: Frames, twin: Twin, realtime: Realtime):
+        self._frames, self._twin, self._realtime = frames, twin, realtime
+        self._clients: dict[str, Client] = {}
+        self._packets: dict[tuple[str, int], Packet] = {}  # of the newest frame, by event and the revision it follows
+        self._packed_revision = -1
+        self._details_sent_at: Instant = 0
+
+    def show(self, now: Instant) -> None:
+        """Send the newest frame to every client that can take more."""
+        idle = [client for client in self._clients.values() if self._is_idle(client)]  # before a frame makes it busy
+        for client in list(self._clients.values()):
+            self._send(client, now)
+        if now - self._details_sent_at >= DETAILS_EVERY:
+            self._details_sent_at = now
+            self._send_details(idle)
+
+    def join(self, sid: str, now: Instant, *, wants_delta: bool) -> None:
+        """A client connected: it is shown this frame at once."""
+        client = self._clients[sid] = Client(sid, wants_delta)
+        self._send_snapshot(client, now)
+
+    def leave(self, sid: str) -> None:
+        """A client is gone."""
+        self._clients.pop(sid, None)
+
+    def subscribe(self, sid: str, now: Instant) -> None:
+        """From now on this client takes the delta stream."""
+        client = self._clients.get(sid)
+        if client is not None and not client.wants_delta:
+            client.wants_delta = True
+            self._send_snapshot(client, now)
+
+    def seen(self, sid: str, revision: int) -> None:
+        """The client has worked off every frame up to `revision`."""
+        client = self._clients.get(sid)
+        if client is not None:
+            client.unseen = [sent for sent in client.unseen if sent > revision]
+
+    def resync(self, sid: str, now: Instant) -> bool:
+        """Whether the client gets a snapshot now: it lost the thread, and asks at most every 2 s."""
+        client = self._clients.get(sid)
+        if client is None or not client.wants_delta or now - client.resynced_at < RESYNC_EVERY:
+            return False
+        client.resynced_at = now
+        self._send_snapshot(client, now)
+        return True
+
+    def watch(self, sid: str, hostname: str) -> str | None:
+        """Why the client may not watch a host; None when it does, and is shown it at once."""
+        client, host = self._clients.get(sid), self._twin.hosts_by_name.get(hostname)
+        if client is None or host is None:
+            return f"there is no host {hostname}"
+        if hostname not in client.watched:
+            if len(client.watched) >= WATCHED_MAX:
+                return f"at most {WATCHED_MAX} hosts can be watched; unwatch one first"
+            client.watched.append(hostname)
+        self._realtime.tell(NAMESPACE, sid, HOST_DETAIL, encode.host_detail(host))
+        return None
+
+    def unwatch(self, sid: str, hostname: str) -> None:
+        """The client no longer watches a host."""
+        client = self._clients.get(sid)
+        if client is not None and hostname in client.watched:
+            client.watched.remove(hostname)
+
+    def _send(self, client: Client, now: Instant) -> None:
+        if self._is_idle(client):
+            client.busy_since = None
+        elif client.busy_since is None:
+            client.busy_since = now
+        elif now - client.busy_since >= CUT_AFTER and not self._realtime.is_sending(NAMESPACE, client.sid):
+            self._realtime.cut(
+                NAMESPACE, client.sid
+            )  # a polling client that does not poll; a websocket has its deadline
+            return
+        if client.wants_delta:
+            self._send_delta(client, now)
+        elif client.revision != self._frames.revision and now - client.sent_at >= FULL_EVERY and self._is_idle(client):
+            self._send_snapshot(client, now)
+
+    def _is_idle(self, client: Client) -> bool:
+        """Whether the client has the last frame; while it has not, newer ones replace each other here."""
+        return self._realtime.is_idle(NAMESPACE, client.sid)
+
+    def _send_snapshot(self, client: Client, now: Instant) -> None:
+        event = TWIN_SNAPSHOT if client.wants_delta else TWIN_STATE
+        client.unseen.clear()
+        self._deliver(client, event, lambda: self._frames.body(with_slots=client.wants_delta), now)
+
+    def _send_delta(self, client: Client, now: Instant) -> None:
+        if len(client.unseen) > FRAMES_AHEAD or client.busy_since is not None:
+            return
+        if client.revision == self._frames.revision and now - client.sent_at < HEARTBEAT_EVERY:
+            return
+        body = self._frames.delta(client.revision, now)
+        if body is None:
+            self._send_snapshot(client, now)
+        else:
+            self._deliver(client, TWIN_DELTA, lambda: body, now)
+
+    def _deliver(self, client: Client, event: str, body: Callable[[], bytes], now: Instant) -> None:
+        """Send an event of the newest frame; it is packed once for all clients that get the same."""
+        revision = self._frames.revision
+        if self._packed_revision != revision:
+            self._packets.clear()
+            self._packed_revision = revision
+        key = (event, client.revision if event == TWIN_DELTA else revision)
+        packet = self._packets.get(key)
+        if packet is None:
+            packet = encode_event(NAMESPACE, event, body())
+            if key != (TWIN_DELTA, revision):  # an empty delta, which says when it was sent
+                self._packets[key] = packet
+        client.revision, client.sent_at = revision, now
+        if client.wants_delta:
+            client.unseen.append(revision)
+        self._realtime.send(NAMESPACE, client.sid, packet)
+
+    def _send_details(self, clients: Iterable[Client]) -> None:
+        packets: dict[str, Packet] = {}
+        for client in clients:
+            for hostname in client.watched:
+                host = self._twin.hosts_by_name.get(hostname)
+                if host is None:
+                    continue
+                if hostname not in packets:
+                    packets[hostname] = encode_event(NAMESPACE, HOST_DETAIL, orjson.dumps(encode.host_detail(host)))
+                self._realtime.send(NAMESPACE, client.sid, packets[hostname])

@@ -1,0 +1,133 @@
+"""The frames of the twin: one per tick that changed something, encoded once."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.twin import encode
+from mirror_stage.twin.domain import Host, Role
+from mirror_stage.twin.state import Twin
+
+HOSTS_REFRESHED_PER_MS = 50
+REMEMBERED_FOR: Instant = 60 * SECOND  # who is further behind gets a snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Which slots a tick changed. Only numbers: a minute of hosts would hold a minute of samples."""
+
+    at: Instant
+    touched: frozenset[int]
+    upserted: frozenset[int]
+    removed: frozenset[int]
+
+
+class Frames:
+    """What REST and Socket.IO show of the twin: always exactly one tick of it."""
+
+    def __init__(self, twin: Twin):
+        self._twin = twin
+        self.twin_id = ""
+        self.epoch = secrets.token_hex(3)
+        self.revision = 0
+        self.generated_at: Instant = 0
+        self._hosts: dict[int, Host] = {}
+        self._fragments = encode.Fragments()
+        self._log: OrderedDict[int, Slots] = OrderedDict()  # by the revision that they led to
+        self._bodies: dict[bool, bytes] = {}
+        self._deltas: dict[int, bytes | None] = {}
+
+    @property
+    def etag(self) -> str:
+        return f"{self.epoch}-{self.revision}"
+
+    def hosts(self) -> list[Host]:
+        """The hosts of this frame, the hub first."""
+        return sorted(self._hosts.values(), key=lambda host: (host.role != Role.HUB, host.id))
+
+    def body(self, *, with_slots: bool = False) -> bytes:
+        """The snapshot of this frame, encoded at most once."""
+        known = self._bodies.get(with_slots)
+        if known is None:
+            head = {"type": "twin-state", "twinId": self.twin_id} | encode.head_of(
+                self.epoch, self.revision, self.generated_at
+            )
+            known = self._bodies[with_slots] = encode.snapshot(
+                head, self.hosts(), self._fragments, with_slots=with_slots
+            )
+        return known
+
+    def refresh(self, now: Instant) -> None:
+        """Take the twin's changes in, for somebody who asks over REST: what was acknowledged is in the answer.
+
+        Many hosts cost more to encode, so they are refreshed less often: 1,000 at most every 20 ms.
+        """
+        if now - self.generated_at >= len(self._hosts) // HOSTS_REFRESHED_PER_MS:
+            self.take(now)
+
+    def take(self, now: Instant) -> None:
+        """Take the twin's changes in: a new frame, if there are any."""
+        changes = self._twin.take_changes()
+        if not changes and self.generated_at:
+            return
+        for slot in changes.removed:
+            self._hosts.pop(slot, None)
+            self._fragments.drop(slot)
+        self._hosts |= changes.touched
+        self.revision += 1
+        self.generated_at = now
+        self._log[self.revision] = Slots(
+            now, frozenset(changes.touched), frozenset(changes.upserted), frozenset(changes.removed)
+        )
+        while next(iter(self._log.values())).at < now - REMEMBERED_FOR:
+            self._log.popitem(last=False)
+        self._bodies.clear()
+        self._deltas.clear()
+
+    def delta(self, since: int, now: Instant) -> bytes | None:
+        """What changed after the frame `since`, encoded at most once; None where the snapshot is smaller, or all that
+        is known.
+        """
+        if since == self.revision:
+            return self._encoded(since, Slots(now, frozenset(), frozenset(), frozenset()), now)
+        if since not in self._deltas:
+            changed = self._changed_since(since)
+            body = self._encoded(since, changed, now) if changed is not None else None
+            if changed is not None and body is not None and self._is_larger_than_snapshot(body, changed):
+                body = None
+            self._deltas[since] = body
+        return self._deltas[since]
+
+    def _changed_since(self, revision: int) -> Slots | None:
+        """Everything that changed after `revision`; None if that is too long ago."""
+        touched: set[int] = set()
+        upserted: set[int] = set()
+        removed: set[int] = set()
+        for number in range(revision + 1, self.revision + 1):
+            slots = self._log.get(number)
+            if slots is None:
+                return None
+            removed |= slots.removed
+            touched |= slots.touched
+            upserted |= slots.upserted
+        return Slots(self.generated_at, frozenset(touched), frozenset(upserted), frozenset(removed))
+
+    def _is_larger_than_snapshot(self, delta: bytes, changed: Slots) -> bool:
+        """Only whole hosts make a delta large, and encoding a snapshot to compare is work on every host."""
+        return 2 * len(changed.upserted) > len(self._hosts) and len(delta) > len(self.body(with_slots=True))
+
+    def _encoded(self, revision: int, changed: Slots, now: Instant) -> bytes:
+        """These changes as one delta from `revision` to this frame."""
+        head = encode.head_of(self.epoch, self.revision, self.generated_at) | {"previous": revision}
+        here = self._hosts
+        return encode.delta(
+            head,
+            sorted(changed.removed),
+            [here[slot] for slot in sorted(changed.upserted) if slot in here],
+            [here[slot] for slot in sorted(changed.touched) if slot in here],
+            self._fragments,
+            now,
+        )

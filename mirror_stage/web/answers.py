@@ -1,0 +1,57 @@
+"""The HTTP answer for every error: each ends as `application/problem+json`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from mirror_stage.core.problems import Problem
+from mirror_stage.web.problem_json import problem_json
+
+
+def problem_response(problem: Problem) -> Response:
+    """The answer for a refusal."""
+    response = Response(
+        problem_json(problem.status, problem.detail, problem.errors),
+        problem.status,
+        mimetype="application/problem+json",
+    )
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+_IN_OUR_WORDS = {
+    404: "there is no such route; /api/openapi.json lists all that there are",
+    405: "this route does not take this method; Allow names those that it takes",
+}
+
+
+def _http_exception_response(error: HTTPException) -> Response:
+    """Werkzeug's own refusals (404, 405, ...) in the same form; its headers (Allow) stay."""
+    code = error.code or 500
+    detail = (
+        f"{request.method} {request.path}: {_IN_OUR_WORDS.get(code) or error.description or HTTPStatus(code).phrase}"
+    )
+    response = Response(problem_json(code, detail), code, mimetype="application/problem+json")
+    for name, value in error.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:
+            response.headers[name] = value
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Give every error of this application its one form."""
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _http_exception_response)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        app.logger.exception("unexpected error in %s %s", request.method, request.path)
+        return Response(
+            problem_json(500, "an error of EGO's own; its log has the details"),
+            500,
+            mimetype="application/problem+json",
+        )

@@ -1,0 +1,213 @@
+"""The REST doors' common ways: bodies read under limits, strict JSON, blueprints whose refusals are problem+json."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import flask_smorest
+import gevent
+import marshmallow
+import orjson
+from flask import Flask, Request, Response, g, request
+from webargs.flaskparser import FlaskParser
+
+from mirror_stage.core import strict_json
+from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.problems import IncompleteBody, Invalid, NotJson, Problem, TooLarge, Unavailable
+from mirror_stage.web.schemas import PAGES_MAX, rows_of
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+BODY_MAX = 64 * 1024  # where a schema says nothing else in Meta.body_max
+BODY_SECONDS = 10.0
+UNPACKED_MAX = 16 * 2**20
+UNPACKED_RATIO_MAX = 20
+BODIES_MAX = 16 * 2**20  # of all requests together
+DRAINED_MAX, DRAIN_SECONDS = 64 * 2**20, 0.5
+_CHUNK = 64 * 1024
+
+
+class StrictParser(FlaskParser):
+    """webargs with our reading of a body, our 400 and our words."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:
+        return parse_json(read_body(getattr(schema.Meta, "body_max", BODY_MAX)))
+
+    def handle_error(self, error: marshmallow.ValidationError, *_args: Any, **_kwargs: Any) -> Any:
+        messages = error.normalized_messages()
+        if set(messages) <= {"json", "query", "headers", "path"}:  # webargs names the place first
+            messages = {key: text for inner in messages.values() for key, text in _as_dict(inner).items()}
+        errors = list(rows_of(messages))
+        detail = "; ".join(f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in errors)
+        raise Invalid(detail, errors=errors)
+
+
+def _as_dict(messages: Any) -> dict[str, Any]:
+    return messages if isinstance(messages, dict) else {"_schema": messages}
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A domain's REST routes. The endpoint's permission stands in `permissions.py`."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    @staticmethod
+    def documented_body(schema: type[marshmallow.Schema]) -> Callable[[View], View]:
+        """Document a JSON body that the view reads itself."""
+
+        def decorate(view: View) -> View:
+            documented: Any = view
+            documented._apidoc = getattr(view, "_apidoc", {}) | {
+                "arguments": {"parameters": [{"in": "json", "required": True, "schema": schema}]}
+            }
+            return view
+
+        return decorate
+
+
+def read_body(most: int) -> bytes:
+    """The body of this JSON request, at most `most` bytes, unpacked if it was gzip.
+
+    Raises NotJson, TooLarge, Invalid, and IncompleteBody if it ends early or takes longer than 10 s.
+    """
+    if request.environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
+        raise NotJson(f"send application/json, not {request.mimetype or 'a body without a type'}")
+    packing = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if packing not in {"identity", "gzip", ""}:
+        raise NotJson(f"a body may be plain or gzip, not {packing[:40]}")
+    body = _received(most)
+    return _unpacked(body) if packing == "gzip" else body
+
+
+def init_app(app: Flask) -> None:
+    """Give back what a request's body was granted when the request ends; an answer without a body has no type."""
+
+    @app.after_request
+    def bare(response: Response) -> Response:
+        if response.status_code == 204 or request.method == "OPTIONS":
+            response.headers.pop("Content-Type", None)
+        return response
+
+    @app.teardown_request
+    def release(_error: BaseException | None) -> None:
+        _bodies.granted -= g.pop("granted_bytes", 0)
+
+
+@dataclass
+class _Bodies:
+    """The bytes of all bodies that are being read or worked on."""
+
+    granted: int = 0
+
+
+_bodies = _Bodies()
+
+
+def _grant(size: int) -> None:
+    """Reserve memory for a large body until its request ends. Raises Unavailable when it is spent."""
+    if size <= _CHUNK:
+        return
+    if _bodies.granted + size > BODIES_MAX:
+        raise Unavailable("too many large bodies arrive at once; send this one again later")
+    _bodies.granted += size
+    g.granted_bytes = g.get("granted_bytes", 0) + size
+
+
+def _received(most: int) -> bytes:
+    declared = request.content_length
+    if declared is not None and declared > most:
+        _drain(declared)
+        raise TooLarge(f"the body has {declared} bytes; at most {most} are taken here")
+    _grant(most if declared is None else declared)
+    source, parts, size = request.environ["wsgi.input"], [], 0
+    left = None if request.environ.get("wsgi.input_terminated") else declared or 0
+    with gevent.Timeout(BODY_SECONDS, IncompleteBody(f"the body did not arrive within {BODY_SECONDS:g} s")):
+        while left is None or left > 0:
+            part = _read(source, _CHUNK if left is None else min(_CHUNK, left))
+            if not part:
+                break
+            size += len(part)
+            if size > most:
+                raise TooLarge(f"the body is longer than {most} bytes")
+            if left is not None:
+                left -= len(part)
+            parts.append(part)
+    if size < (declared or 0):
+        raise IncompleteBody(f"the body ended after {size} of {declared} bytes; send it again")
+    return b"".join(parts)
+
+
+def _drain(declared: int) -> None:
+    """Take what is on its way, for half a second: a client that is cut off while it sends never sees the refusal."""
+    source, left = request.environ["wsgi.input"], min(declared, DRAINED_MAX)
+    with gevent.Timeout(DRAIN_SECONDS, False):
+        while left > 0:
+            part = _read(source, min(_CHUNK, left))
+            if not part:
+                return
+            left -= len(part)
+
+
+def _read(source: Any, most: int) -> bytes:
+    """The next part of a body. Raises IncompleteBody if the connection ended in the middle, Invalid if it is framed badly."""
+    try:
+        part: bytes = source.read(most)
+    except Problem:
+        raise  # the deadline
+    except OSError as error:
+        raise IncompleteBody("the connection ended in the middle of the body; send it again") from error
+    except Exception as error:  # gunicorn has a dozen kinds
+        raise Invalid(f"the body cannot be read: {error}") from error
+    return part
+
+
+def _unpacked(packed: bytes) -> bytes:
+    most = min(UNPACKED_MAX, max(len(packed) * UNPACKED_RATIO_MAX, _CHUNK))  # a small body may pack well
+    machine = zlib.decompressobj(wbits=31)
+    try:
+        body = machine.decompress(packed, most)
+    except zlib.error as error:
+        raise Invalid(f"the body is not gzip: {error}") from error
+    if machine.unconsumed_tail:
+        raise TooLarge(f"the body unpacks to more than {most} bytes (16 MiB and {UNPACKED_RATIO_MAX}:1 at most)")
+    if not machine.eof:
+        raise Invalid("the gzip body ends too early")
+    _grant(len(body))
+    if machine.unused_data:
+        raise Invalid("something follows the end of the gzip body")
+    return body
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a body. Raises Invalid."""
+    try:
+        return strict_json.load(body)
+    except ValueError as why:
+        raise Invalid(f"the body {why}") from why
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer, encoded by orjson: NaN and Infinity cannot be sent."""
+    return Response(orjson.dumps(value), status, mimetype="application/json")
+
+
+def hostname_in_path(text: str) -> str:
+    """The one form of a hostname that stands in a URL. Raises Invalid."""
+    try:
+        return normalise_hostname(text)
+    except BadField as error:
+        raise Invalid(str(error), errors=[{"field": error.field, "message": error.message}]) from error
+
+
+def bounded_page(query: dict[str, Any]) -> tuple[int, int]:
+    """(page, page size), taken out of a validated query. Raises Invalid beyond the 10,000th row."""
+    page, page_size = query.pop("page"), query.pop("pageSize")
+    if page * page_size > PAGES_MAX:
+        detail = f"page x pageSize is at most {PAGES_MAX}; narrow the question instead"
+        raise Invalid(detail, errors=[{"field": "page", "message": detail}])
+    return page, page_size

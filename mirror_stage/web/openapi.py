@@ -1,0 +1,68 @@
+"""OpenAPI 3.1 at `/api/openapi.json`, generated from the schemas and routes; refusals are one documented form."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask
+from flask_smorest import Api
+from marshmallow import fields
+
+from mirror_stage import __version__
+from mirror_stage.web.schemas import InstantQuery, InstantText, WireSchema
+
+
+class FieldErrorSchema(WireSchema):
+    """One field that is wrong; `index` says in which sample of a batch."""
+
+    index = fields.Integer()
+    field = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class ProblemSchema(WireSchema):
+    """A refusal (RFC 9457); `statusCode`, `message` and `error` are for older clients."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    statusCode = fields.Integer(required=True)
+    message = fields.String(required=True)
+    error = fields.String(required=True)
+    errors = fields.List(fields.Nested(FieldErrorSchema))
+
+
+class ProblemApi(Api):
+    """flask-smorest, documenting problem+json and leaving the errors to `errors.py`."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        """`errors.init_app` has done it."""
+
+    def _register_responses(self) -> None:
+        """Every refusal in its one form, by the name of its status and as the default."""
+        content = {"application/problem+json": {"schema": self.ERROR_SCHEMA}}
+        for status in HTTPStatus:
+            refusal = {"description": status.phrase} | (
+                {"content": content} if status >= HTTPStatus.BAD_REQUEST else {}
+            )
+            self.spec.components.response(status.name, refusal, lazy=True)
+        default = {"description": "Refused, and why", "content": content}
+        self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, default, lazy=True)
+
+
+def init_api(app: Flask) -> Api:
+    """The API object that blueprints are registered on."""
+    app.config |= {
+        "API_TITLE": "MIRROR STAGE EGO",
+        "API_VERSION": __version__,
+        "OPENAPI_VERSION": "3.1.0",
+        "OPENAPI_URL_PREFIX": "/api",
+        "OPENAPI_JSON_PATH": "openapi.json",
+    }
+    api = ProblemApi(app)
+    api.register_field(InstantText, "string", "date-time")
+    api.register_field(InstantQuery, "string", "date-time")
+    return api
