@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 from gevent.lock import BoundedSemaphore
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import HOST_OFFLINE, Alert, Rule, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
 from mirror_stage.alerts.events import NAMESPACE as ALERTS
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.commands import store as command_store
-from mirror_stage.commands.domain import EGO, Command
+from mirror_stage.commands.domain import Command
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Conflict, Invalid, NotFound, Problem, Refused
