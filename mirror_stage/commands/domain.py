@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.core.instants import DAY, SECOND, Instant
 
 COMMAND_BYTES_MAX = 8 * 1024
@@ -166,18 +167,6 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, for the record. `hostname` is set for an agent's credential: it may touch that host's commands only."""
-
-    actor: str | None = None
-    peer: str | None = None
-    hostname: str | None = None
-
-
-EGO = Caller(actor="ego")
-
-
-@dataclass(frozen=True, slots=True)
 class NewCommand:
     """What somebody wants to have run."""
 
@@ -259,9 +248,9 @@ def normalise_id(text: str) -> str | None:
     return lowered if _ID.match(lowered) else None
 
 
-def key_digest(key: str, caller: Caller) -> str:
+def key_digest(key: str, actor: Actor) -> str:
     """What an Idempotency-Key is stored as: the same key of somebody else is another one."""
-    return _digest([caller.actor, key])
+    return _digest([actor.name, key])
 
 
 def outcome_of(reported: Mapping[str, Any]) -> Outcome:

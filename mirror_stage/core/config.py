@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
 
+_ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
@@ -60,6 +62,8 @@ class Config:
     hub_ip: str = "10.0.0.1"
     alert_rules: Path | None = None
     security: str = "auto"
+    local_users: tuple[str, ...] = ()
+    local_agents: tuple[str, ...] = ("mirror-stage-reflector",)
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -190,6 +194,14 @@ def _names(env: Env, variable: str) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in names if name.strip()) or None
 
 
+def _accounts(env: Env, variable: str) -> tuple[str, ...] | None:
+    names = _names(env, variable)
+    for name in names or ():
+        if not _ACCOUNT.match(name):
+            raise EnvError(f"must be names or numbers (uids) of accounts of this machine, not {name!r}")
+    return names
+
+
 def _switch(env: Env, variable: str) -> bool | None:
     return env.bool(variable, None)
 
@@ -236,6 +248,8 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("hub_ip", "MIRROR_STAGE_HUB_IP", _ipv4),
     ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),
     ("security", "MIRROR_STAGE_SECURITY", _one_of("auto", "strict", "open")),
+    ("local_users", "MIRROR_STAGE_LOCAL_USERS", _accounts),
+    ("local_agents", "MIRROR_STAGE_LOCAL_AGENTS", _accounts),
     ("allowed_hosts", "MIRROR_STAGE_ALLOWED_HOSTS", _names),
     ("allowed_origins", "MIRROR_STAGE_ALLOWED_ORIGINS", _names),
     ("trusted_proxies", "MIRROR_STAGE_TRUSTED_PROXIES", _names),

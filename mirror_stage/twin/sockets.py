@@ -8,7 +8,6 @@ import gevent
 from flask import request
 from flask_socketio import SocketIO
 
-from mirror_stage.access.permissions import admit_client
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.twin.audience import NAMESPACE, Audience
@@ -38,7 +37,6 @@ def _member(message: Any, name: str) -> Any:
 
 
 def _connect(auth: Any = None) -> None:
-    admit_client(NAMESPACE)
     gevent.spawn(_join, services(), _sid(), _member(auth, "stream") == "delta")  # after Socket.IO's own greeting
 
 

@@ -47,6 +47,8 @@ SETTINGS = {
     "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
     "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), None),
     "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
+    "MIRROR_STAGE_LOCAL_USERS": Setting("local_users", (), "alice, 1000", ("alice", "1000"), "a b"),
+    "MIRROR_STAGE_LOCAL_AGENTS": Setting("local_agents", ("mirror-stage-reflector",), "agent", ("agent",), "a/b"),
     "MIRROR_STAGE_ALLOWED_HOSTS": Setting("allowed_hosts", (), "ego.lan, ego", ("ego.lan", "ego"), "a b"),
     "MIRROR_STAGE_ALLOWED_ORIGINS": Setting("allowed_origins", (), "https://a:1", ("https://a:1",), "https://a/x"),
     "MIRROR_STAGE_TRUSTED_PROXIES": Setting("trusted_proxies", (), "10.0.0.0/8", ("10.0.0.0/8",), "nginx"),

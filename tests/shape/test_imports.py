@@ -16,10 +16,10 @@ ROOMS: dict[str, set[str]] = {
     "web": {"core"},
     "access": {"core", "web"},
     "storage": {"core"},
-    "metrics": {"core", "web"},
+    "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
-    "alerts": {"core", "web", "access", "storage", "twin"},
+    "alerts": {"core", "web", "storage", "twin"},
     "commands": {"core", "web", "access", "storage"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "reflector": {"core"},
@@ -27,13 +27,13 @@ ROOMS: dict[str, set[str]] = {
     "hud": {"core", "web", "twin"},
     "health": {"core", "web", "storage", "hud"},
     "simulator": {"core"},
-    "pipeline": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
+    "pipeline": {"core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "app": {
         "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
         "hud", "health", "pipeline",
     },
     "runtime": {
-        "core", "web", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
+        "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
         "pipeline", "app",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
@@ -50,7 +50,7 @@ SHARED = {
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
 MAY_FLASK = {
-    "app", "access.permissions", "web.answers", "web.http", "web.openapi", "web.port", "web.realtime", "runtime.lifecycle",
+    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.port", "web.realtime", "runtime.lifecycle",
     "runtime.serving", "runtime.cli", "storage.db", "storage.migrate",
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
