@@ -96,7 +96,7 @@ def as_json(sample: dict[str, Any], wrong: dict[str, str]) -> str:
 
 @pytest.mark.parametrize(("field", "wrong"), KINDS.values(), ids=KINDS.keys())
 def test_one_bad_sample_among_a_hundred_is_named_and_the_rest_waits_or_goes(
-    ego: EgoServer, field: str, wrong: dict[str, str]
+    sqlite_ego: EgoServer, field: str, wrong: dict[str, str]
 ) -> None:
     hostname, place = unique_hostname("fleet"), 1 + len(field) * 7 % 98
     good = [make_sample(hostname, at=ago(200 - n)) for n in range(99)]
@@ -105,17 +105,17 @@ def test_one_bad_sample_among_a_hundred_is_named_and_the_rest_waits_or_goes(
     body = ('{"samples": [%s]}' % ", ".join(rows)).encode()
     headers = {"Content-Type": "application/json"}
 
-    problem = assert_problem(ego.post("/api/metrics/batch", data=body, headers=headers), 400)
+    problem = assert_problem(sqlite_ego.post("/api/metrics/batch", data=body, headers=headers), 400)
     assert {row["index"] for row in problem["errors"]} == {place}
     assert {blamed(row["field"], field) for row in problem["errors"]} == {field}
 
-    lenient = ego.post("/api/metrics/batch", data=body, headers=headers | {"Prefer": "handling=lenient"})
+    lenient = sqlite_ego.post("/api/metrics/batch", data=body, headers=headers | {"Prefer": "handling=lenient"})
     assert lenient.status_code == 202
     receipt = lenient.json()
     assert (receipt["accepted"], receipt["rejected"]) == (99, 1)
     assert "duplicates" not in receipt  # so the strict request had stored nothing
     assert receipt["errors"] == problem["errors"]
-    assert post(ego, *good)["duplicates"] == 99  # and this one has stored the 99
+    assert post(sqlite_ego, *good)["duplicates"] == 99  # and this one has stored the 99
 
 
 def blamed(found: str, field: str) -> str:

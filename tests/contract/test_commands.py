@@ -151,13 +151,13 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("field", "fields"), WRONG.values(), ids=WRONG.keys())
 def test_a_command_of_the_wrong_form_is_refused_by_its_field(
-    ego: EgoServer, field: str, fields: dict[str, Any]
+    sqlite_ego: EgoServer, field: str, fields: dict[str, Any]
 ) -> None:
     hostname = unique_hostname()
     body = {"hostname": hostname, "command": "uptime"} | fields
-    answer = ego.post("/api/commands", json={name: value for name, value in body.items() if value is not None})
+    answer = sqlite_ego.post("/api/commands", json={name: value for name, value in body.items() if value is not None})
     assert_problem(answer, 400, naming=field)
-    assert claim(ego, hostname) == []
+    assert claim(sqlite_ego, hostname) == []
 
 
 def test_the_101st_that_waits_for_a_host_is_refused_until_one_is_fetched(ego: EgoServer) -> None:
@@ -244,11 +244,11 @@ def test_an_agent_may_ask_for_fewer(ego: EgoServer, limit: int) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=6", "limit=-1", "limit=x", "limit=", "wait=-1", "wait=31", "wait=x", "wait=nan"]
 )
-def test_a_poll_that_makes_no_sense_claims_nothing(ego: EgoServer, query: str) -> None:
+def test_a_poll_that_makes_no_sense_claims_nothing(sqlite_ego: EgoServer, query: str) -> None:
     hostname = unique_hostname()
-    command_id = create(ego, hostname)["id"]
-    assert_problem(ego.get(f"/api/commands/pending/{hostname}?{query}"), 400, naming=query.partition("=")[0])
-    assert command(ego, command_id)["status"] == "pending"
+    command_id = create(sqlite_ego, hostname)["id"]
+    assert_problem(sqlite_ego.get(f"/api/commands/pending/{hostname}?{query}"), 400, naming=query.partition("=")[0])
+    assert command(sqlite_ego, command_id)["status"] == "pending"
 
 
 def test_head_and_options_never_claim(ego: EgoServer) -> None:
@@ -458,11 +458,13 @@ WRONG_RESULTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("field", "body"), WRONG_RESULTS.values(), ids=WRONG_RESULTS.keys())
-def test_a_result_of_the_wrong_form_is_refused_by_its_field(ego: EgoServer, field: str, body: dict[str, Any]) -> None:
-    command_id = running_command(ego)
-    before = command(ego, command_id)
-    assert_problem(act(ego, command_id, "result", body), 400, naming=field)
-    assert command(ego, command_id) == before
+def test_a_result_of_the_wrong_form_is_refused_by_its_field(
+    sqlite_ego: EgoServer, field: str, body: dict[str, Any]
+) -> None:
+    command_id = running_command(sqlite_ego)
+    before = command(sqlite_ego, command_id)
+    assert_problem(act(sqlite_ego, command_id, "result", body), 400, naming=field)
+    assert command(sqlite_ego, command_id) == before
 
 
 # ------------------------------------------------------------------ heartbeat, output
@@ -513,10 +515,10 @@ WRONG_SIGNS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("route", "field", "body"), WRONG_SIGNS.values(), ids=WRONG_SIGNS.keys())
 def test_a_sign_of_life_of_the_wrong_form_is_refused(
-    ego: EgoServer, route: str, field: str, body: dict[str, Any]
+    sqlite_ego: EgoServer, route: str, field: str, body: dict[str, Any]
 ) -> None:
-    command_id = running_command(ego)
-    assert_problem(act(ego, command_id, route, body), 400, naming=field)
+    command_id = running_command(sqlite_ego)
+    assert_problem(act(sqlite_ego, command_id, route, body), 400, naming=field)
 
 
 # ------------------------------------------------------------------ unknown
@@ -611,8 +613,8 @@ def test_the_search_is_a_literal_part_in_any_case(ego: EgoServer) -> None:
      "pageSize=-1", "pageSize=1000000", "page=101&pageSize=100", "page=501", "status=done", "status=", "hostname=a%2Fb",
      "search=%00"],
 )  # fmt: skip
-def test_a_question_that_makes_no_sense_is_refused_by_name(ego: EgoServer, query: str) -> None:
-    assert_problem(ego.get(f"/api/commands?{query}"), 400, naming=query.partition("=")[0])
+def test_a_question_that_makes_no_sense_is_refused_by_name(sqlite_ego: EgoServer, query: str) -> None:
+    assert_problem(sqlite_ego.get(f"/api/commands?{query}"), 400, naming=query.partition("=")[0])
 
 
 def test_a_very_long_search_finds_nothing_and_one_beyond_a_request_line_is_refused(ego: EgoServer) -> None:

@@ -146,8 +146,8 @@ def test_a_client_may_ask_for_deltas_at_connect(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize("wanted", [{"stream": "everything"}, {}, None, "delta", 7, ["delta"], {"stream": ["delta"]}])
-def test_a_stream_that_does_not_exist_is_refused_in_the_acknowledgement(ego: EgoServer, wanted: Any) -> None:
-    with listening(ego, NAMESPACE) as listener:
+def test_a_stream_that_does_not_exist_is_refused_in_the_acknowledgement(sqlite_ego: EgoServer, wanted: Any) -> None:
+    with listening(sqlite_ego, NAMESPACE) as listener:
         answer = listener.ask("subscribe", wanted)
         assert answer["ok"] is False
         assert answer["error"]
@@ -440,8 +440,8 @@ def test_four_hosts_can_be_watched_and_a_fifth_cannot(sqlite_ego: EgoServer) -> 
     "wanted",
     [{"hostname": "nobody"}, {"hostname": "a/b"}, {"hostname": 7}, {}, None, "titan-01", [], {"hostname": None}],
 )
-def test_a_host_that_is_none_cannot_be_watched(ego: EgoServer, wanted: Any) -> None:
-    with listening(ego, NAMESPACE) as listener:
+def test_a_host_that_is_none_cannot_be_watched(sqlite_ego: EgoServer, wanted: Any) -> None:
+    with listening(sqlite_ego, NAMESPACE) as listener:
         answer = listener.ask("watch-host", wanted)
         assert answer["ok"] is False
         assert answer["error"]

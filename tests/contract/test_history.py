@@ -201,11 +201,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_question_is_answered_with_what_is_wrong(ego: EgoServer, name: str) -> None:
+def test_a_bad_question_is_answered_with_what_is_wrong(sqlite_ego: EgoServer, name: str) -> None:
     query, field, words = BAD[name]
     host = unique_hostname()
-    posted(ego, host, {now(): 1.0})
-    problem = assert_problem(ego.get(f"/api/hosts/{host}/history", params=query), 400)
+    posted(sqlite_ego, host, {now(): 1.0})
+    problem = assert_problem(sqlite_ego.get(f"/api/hosts/{host}/history", params=query), 400)
     assert [error["field"] for error in problem["errors"]] == [field]
     assert words in problem["errors"][0]["message"]
 

@@ -164,13 +164,13 @@ CAPACITY: dict[str, tuple[dict[str, Any], float | None]] = {
 
 @pytest.mark.parametrize(("fields", "expected"), CAPACITY.values(), ids=CAPACITY.keys())
 def test_the_capacity_is_the_first_that_is_known(
-    ego: EgoServer, fields: dict[str, Any], expected: float | None
+    sqlite_ego: EgoServer, fields: dict[str, Any], expected: float | None
 ) -> None:
     hostname, start = unique_hostname(), now()
-    post(ego, make_sample(hostname, at=ago(20, start), net_bytes_tx=0, net_bytes_rx=0, **fields))
-    post(ego, make_sample(hostname, at=ago(10, start), net_bytes_tx=GIGABIT, net_bytes_rx=0, **fields))
-    frame = settled(ego)
+    post(sqlite_ego, make_sample(hostname, at=ago(20, start), net_bytes_tx=0, net_bytes_rx=0, **fields))
+    post(sqlite_ego, make_sample(hostname, at=ago(10, start), net_bytes_tx=GIGABIT, net_bytes_rx=0, **fields))
+    frame = settled(sqlite_ego)
     link = link_of(frame, hostname)
-    assert link["capacityGbps"] == shown(ego, hostname)["metrics"]["netCapacityGbps"] == expected
+    assert link["capacityGbps"] == shown(sqlite_ego, hostname)["metrics"]["netCapacityGbps"] == expected
     assert link["measured"] is True
     assert (link["utilization"] > 0) is (expected is not None)
