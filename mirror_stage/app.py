@@ -127,7 +127,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         offline_after_seconds=config.offline_after_seconds,
     )
     frames = Frames(twin)
-    audience = Audience(frames, twin, realtime)
+    audience = Audience(frames, twin, realtime, with_diagnostics=config.twin_diagnostics)
     port, known = Port(), KnownHosts()
     commands = CommandService(
         storage,

@@ -61,6 +61,7 @@ class Config:
     hub_hostname: str = "core-switch"
     hub_ip: str = "10.0.0.1"
     alert_rules: Path | None = None
+    twin_diagnostics: bool = False
     security: str = "auto"
     local_users: tuple[str, ...] = ()
     local_agents: tuple[str, ...] = ("mirror-stage-reflector",)
@@ -132,10 +133,6 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
         raise BadSetting(
             f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
             f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
-        )
-    if config.ego_hostname == config.hub_hostname:
-        raise BadSetting(
-            f"EGO_HOSTNAME: {config.ego_hostname} is the hub's name; set this one or MIRROR_STAGE_HUB_HOSTNAME"
         )
     for finer, coarser in pairwise(_RETENTIONS):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
@@ -247,6 +244,7 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("hub_hostname", "MIRROR_STAGE_HUB_HOSTNAME", _hostname),
     ("hub_ip", "MIRROR_STAGE_HUB_IP", _ipv4),
     ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),
+    ("twin_diagnostics", "MIRROR_STAGE_TWIN_DIAGNOSTICS", _switch),
     ("security", "MIRROR_STAGE_SECURITY", _one_of("auto", "strict", "open")),
     ("local_users", "MIRROR_STAGE_LOCAL_USERS", _accounts),
     ("local_agents", "MIRROR_STAGE_LOCAL_AGENTS", _accounts),

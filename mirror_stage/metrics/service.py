@@ -58,6 +58,8 @@ class Ingest:
         answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
         if receipt.duplicates:
             answer["duplicates"] = receipt.duplicates
+        if batch.dropped:
+            answer["dropped"] = batch.dropped
         if batch.errors:
             answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors}
         return answer
