@@ -19,6 +19,7 @@ from mirror_stage.twin.domain import Host, Status
 
 OWN_VERSIONS = "ego-"
 AGENT_VERSION = OWN_VERSIONS + __version__
+AGENT_INSTANCE = "ego-monitor"  # one source for ever: no rate is lost when EGO starts anew
 FALLBACK_HOSTNAME = "ego"
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class EgoMonitor:
             tags={"display_name": config.ego_display_name} if config.ego_display_name else None,
             agent_version=AGENT_VERSION,
             ip=config.ego_primary_ip,
+            interval_seconds=config.ego_monitor_interval_ms / 1000,
+            agent_instance=AGENT_INSTANCE,
             parts=Parts(native_start()),
         )
 
