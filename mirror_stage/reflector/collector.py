@@ -104,10 +104,13 @@ class Collector:
         values = self._parts.read(self._parts_to_read(mounted))
         disks = [row for name in list(values) if name.startswith("disk ") for row in values.pop(name)]
         self._keep_hardware(values.pop("hardware", None))
-        found = {**values.pop("sensors", {}), **values.pop("nvidia", {}).get("nvidia", {})}
-        fields = {**self._identity, **self._hardware, **temperatures(found)}
+        cards = values.pop("nvidia", {})
+        fields = {**self._identity, **self._hardware}
         for value in values.values():
             fields |= value
+        if cards:
+            fields["temperatures"] = {**(fields.get("temperatures") or {}), **cards}
+            fields["gpu_temperature"] = max(fields.get("gpu_temperature") or -math.inf, *cards.values())
         fields["hostname"] = self._hostname or self._own_name.now()
         fields["timestamp"] = to_text(now)
         fields["disks"] = disks or None
@@ -316,15 +319,19 @@ def uptime(machine: Machine, container: Container) -> Fields:
     return {"uptime_seconds": round(max(0.0, container.uptime(machine.since_boot())), 1)}
 
 
-def sensors(machine: Machine) -> dict[str, Sequence[readings.Reading]]:
-    """The sensors by chip; the thermal zones, too, where no chip is a CPU's."""
-    found = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
+def sensors(machine: Machine) -> Fields:
+    """The hottest CPU, the hottest GPU and all `temperatures`; of the thermal zones, too, where no chip is a CPU's."""
+    found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
     if not any(readings.is_cpu_chip(chip) for chip in found):
         for zone in machine.names(ZONES):
             chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
             if readings.is_cpu_chip(chip) and celsius is not None:
                 found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
-    return found
+    return {
+        "cpu_temperature": readings.hottest_cpu(found),
+        "gpu_temperature": readings.hottest_gpu(found),
+        "temperatures": readings.temperatures(found) or None,
+    }
 
 
 class Zone(NamedTuple):
@@ -332,18 +339,6 @@ class Zone(NamedTuple):
 
     current: float
     label: str = ""
-
-
-def temperatures(found: Mapping[str, Any]) -> Fields:
-    """The hottest CPU, the hottest GPU and all `temperatures`, of sensors by chip and °C of NVIDIA's cards by name."""
-    chips = {name: value for name, value in found.items() if not isinstance(value, float)}
-    cards = {name: value for name, value in found.items() if isinstance(value, float)}
-    gpu = readings.hottest_gpu(chips)
-    return {
-        "cpu_temperature": readings.hottest_cpu(chips),
-        "gpu_temperature": max([*cards.values(), *([] if gpu is None else [gpu])], default=None),
-        "temperatures": {**readings.temperatures(chips), **cards} or None,
-    }
 
 
 def partitions(machine: Machine) -> list[list[readings.Partition]]:

@@ -15,6 +15,7 @@ from mirror_stage.reflector.machine import Machine
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 _ROOT = "/sys/fs/cgroup"
 _NO_LIMIT = 2**60  # what the first version of groups says instead of none: 2^63 less a page
+_LXCFS = " /proc/meminfo fuse.lxcfs "  # in the mounts of a guest; a host of guests has it elsewhere
 _MANAGERS = ("/docker", "/lxc", "kubepods", "libpod", "/machine.slice")
 
 
@@ -45,6 +46,7 @@ class Container:
         self.is_one = (
             any(machine.has(mark) for mark in _MARKS)
             or any(manager in path for path in self._paths.values() for manager in _MANAGERS)
+            or _LXCFS in machine.text("/proc/self/mounts")
             or (self._is_unified and machine.has(f"{_ROOT}/memory.max"))  # the machine's own root group has none
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,7 +81,7 @@ class Network:
         system = self._machine.psutil
         counters: Mapping[str, Any] = system.net_io_counters(pernic=True, nowrap=False)
         stats: Mapping[str, Any] = attempt(system.net_if_stats) or {}
-        owners = _owners(attempt(system.net_if_addrs) or {})
+        owners = _owners(attempt(system.net_if_addrs) or {}, counters)
         known = self._links(counters, stats)
         traffic = {name: int(counted.bytes_sent + counted.bytes_recv) for name, counted in counters.items()}
         towards_ego = self._way.local_address()
@@ -194,10 +194,14 @@ def _is_up(machine: Machine, folder: str) -> bool | None:
     return state == "up"
 
 
-def _owners(addresses_by_interface: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """The interface of each address, without loopback's; IPv4 in the system's order, IPv6 without its zone."""
+def _owners(addresses_by_interface: Mapping[str, Sequence[Any]], interfaces: Collection[str]) -> dict[str, str]:
+    """The interface of each address, without loopback's; IPv4 in the system's order, IPv6 without its zone.
+
+    An address with a label (venet0:0) is the interface's.
+    """
     owners: dict[str, str] = {}
-    for interface, addresses in addresses_by_interface.items():
+    for label, addresses in addresses_by_interface.items():
+        interface = label if label in interfaces else label.partition(":")[0]
         for address in addresses:
             text = str(address.address).partition("%")[0]
             if address.family in {socket.AF_INET, socket.AF_INET6} and not _is_loopback(text):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import Any
 
 from mirror_stage.reflector.machine import Machine
 
@@ -28,15 +27,15 @@ class NvidiaCards:
         self._known_until = 0.0
         self._due = 0.0
 
-    def read(self) -> dict[str, Any]:
-        """`nvidia`: °C by card. Those of the last answer as long as it is fresh; none where there is no program."""
+    def read(self) -> dict[str, float]:
+        """°C by card. Those of the last answer as long as it is fresh; none where there is no program."""
         if time.monotonic() >= self._due:
             program = self._machine.program(PROGRAM)
             self._due = time.monotonic() + (EVERY_SECONDS if program is not None else AFTER_FAILURE_SECONDS)
             if program is not None and not self._sleeps():
                 self._due = time.monotonic() + AFTER_FAILURE_SECONDS  # unless it answers
                 self._ask(program)
-        return {"nvidia": self._celsius if time.monotonic() < self._known_until else {}}
+        return self._celsius if time.monotonic() < self._known_until else {}
 
     def _ask(self, program: str) -> None:
         began = time.monotonic()

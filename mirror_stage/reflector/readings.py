@@ -60,13 +60,17 @@ def busy_percent(before: Any, after: Any, expected_seconds: float | None = None)
 
     Busy is all but idle and iowait; on Linux user time contains guest time, which counts once. As psutil.cpu_percent.
     `expected_seconds` is what should have passed, elapsed time x CPUs. Where less than half of it is accounted for, the
-    counter of idle time stands still: then busy time is measured by the clock.
+    counter of idle time stands still: then busy time is measured by the clock. None where the counters began anew (a
+    virtual machine that has moved), or more than twice of it was busy.
     """
     passed: dict[str, float] = {name: max(0.0, getattr(after, name) - getattr(before, name)) for name in after._fields}
     total = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
     busy = total - passed["idle"] - passed.get("iowait", 0.0)
-    if expected_seconds is not None and total < expected_seconds / 2:
-        total = expected_seconds
+    if expected_seconds is not None:
+        if sum(after) < sum(before) or busy > 2 * expected_seconds:
+            return None
+        if total < expected_seconds / 2:
+            total = expected_seconds
     if total <= 0:
         return None
     return round(min(100.0, max(0.0, 100 * busy / total)), 1)
@@ -134,7 +138,9 @@ def _without_offset(readings: Sequence[Reading]) -> Sequence[Reading]:
 
 
 def _edges(readings: Sequence[Reading]) -> Sequence[Reading]:
-    return [reading for reading in readings if reading.label == "edge"] or readings
+    """Of a card with several sensors the edge; the junction of one that has no edge (MI300A)."""
+    by_label = {reading.label: reading for reading in readings}
+    return next(([by_label[label]] for label in ("edge", "junction") if label in by_label), readings)
 
 
 def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:

@@ -23,6 +23,7 @@ from mirror_stage.instants import to_text
 from mirror_stage.metrics.decoder import decode_fast, decode_slow
 from mirror_stage.reflector import collector as module
 from mirror_stage.reflector.collector import Collector, OwnName, TopProcesses, instant_of
+from mirror_stage.reflector.container import Container
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo
 from mirror_stage.reflector.parts import Parts
@@ -360,6 +361,31 @@ def test_one_interface_that_fails_costs_no_other_its_state(tmp_path: Path):
     machine.psutil.net_if_stats = fails
     rows = {row["name"]: row for row in Network(machine=machine).read()["interfaces"]}
     assert (rows["eth0"]["is_up"], rows["eth0"]["speed_mbps"], rows["eth1"]["is_up"]) == (True, 1000, False)
+
+
+def test_the_address_of_a_label_is_the_interfaces(tmp_path: Path):
+    machine = Interfaces(tmp_path, venet0=7)
+    machine.default = "venet0"
+    labelled = {"venet0:0": [SimpleNamespace(family=socket.AF_INET, address="10.4.4.4")]}
+    machine.psutil.net_if_addrs = lambda: labelled
+    assert Network(machine=machine).read()["ip"] == "10.4.4.4"
+
+
+def test_an_interface_whose_files_cannot_be_read_costs_nothing_else(tmp_path: Path):
+    machine = Interfaces(tmp_path, **{"eth0": 100, "ibr10:30": 0, "cali7b9c": 3})
+    (tmp_path / "sys/class/net/cali7b9c/uevent").unlink()
+    (tmp_path / "sys/class/net/cali7b9c/uevent").mkdir()
+    names = [row["name"] for row in Network(machine=machine).read()["interfaces"]]
+    assert names == ["eth0", "ibr10:30", "cali7b9c"]
+
+
+def test_the_cache_of_zfs_is_the_machines_not_a_guests(tmp_path: Path):
+    machine = Interfaces(tmp_path)
+    machine.write("proc/spl/kstat/zfs/arcstats", f"size 4 {2**34}\nc_min 4 0\n")
+    machine.psutil.virtual_memory = lambda: SimpleNamespace(total=2**35, available=2**30, percent=96.9)
+    assert module.memory(machine, Container(machine))["memory_available_bytes"] == 2**30 + 2**34
+    machine.write("proc/self/mounts", "lxcfs /proc/meminfo fuse.lxcfs rw,nosuid 0 0\n")
+    assert module.memory(machine, Container(machine))["memory_available_bytes"] == 2**30
 
 
 def test_a_counter_beyond_what_json_holds_goes_round(tmp_path: Path):

@@ -40,7 +40,7 @@ def test_the_table_knows_each_field_of_the_contract() -> None:
     ("field", "value"),
     [
         ("swap_used_percent", -1.6),
-        ("swap_used_percent", 100.1),
+        ("swap_used_percent", 199.2),
         ("net_bytes_tx", -1),
         ("net_bytes_tx", 2**53),
         ("net_bytes_rx", 1.5),

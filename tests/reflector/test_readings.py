@@ -67,6 +67,17 @@ def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent
     assert readings.busy_percent(Times(), after, expected_seconds=5) == percent, name
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("a virtual machine has moved, its counters began anew", Times(user=900, idle=9000), Times(user=1, idle=40)),
+        ("a counter of stolen time jumps", Times(user=1, idle=9), Times(user=10**9, idle=9)),
+    ],
+)
+def test_counters_that_cannot_be_say_nothing(name: str, before: Times, after: Times):
+    assert readings.busy_percent(before, after, expected_seconds=5) is None, name
+
+
 DESKTOP = {
     "acpitz": [Temp("", 27.8)],
     "nvme": [Temp("Composite", 88.0)],
@@ -99,7 +110,9 @@ DESKTOP = {
         ("a Mac", {"macsmc_hwmon": [Temp("CPU P-Core 1", 66.0), Temp("NAND Flash Temperature", 80.0)]}, 66.0, None),
         ("a Mac that names no CPU", {"macsmc_hwmon": [Temp("Heatpipe 1", 50.0), Temp("Battery Hotspot", 80.0)]}, 50.0, None),
         ("a fan of the CPU is no CPU", {"asusec": [Temp("CPU VRM", 90.0), Temp("CPU", 60.0)]}, 60.0, None),
-        ("a card without an edge", {"amdgpu": [Temp("", 66.0)]}, None, 66.0),
+        ("a card with a junction only", {"amdgpu": [Temp("junction", 66.0), Temp("mem", 80.0)]}, None, 66.0),
+        ("sensors without a meaning", {"k10temp": [Temp("Tctl", 37.9)], "nct6798": [Temp("TSI2_TEMP", 4e6)], "amdgpu": [Temp("edge", 511.0)]}, 37.9, None),
+        ("a card without labels", {"amdgpu": [Temp("", 66.0)]}, None, 66.0),
     ],
 )  # fmt: skip
 def test_cpu_and_gpu_are_told_apart(name: str, chips: dict[str, list[Temp]], cpu: float | None, gpu: float | None):
