@@ -10,7 +10,7 @@ import orjson
 from mirror_stage import __version__
 from mirror_stage.clock import Clock
 from mirror_stage.config import Config
-from mirror_stage.ego_monitor.native import native_start
+from mirror_stage.ego_monitor.native import NativeMachine, native_start
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import BadField, Sample, normalise_hostname, stamp
 from mirror_stage.reflector.collector import Collector
@@ -66,6 +66,7 @@ class EgoMonitor:
             interval_seconds=config.ego_monitor_interval_ms / 1000,
             agent_instance=AGENT_INSTANCE,
             parts=Parts(native_start()),
+            machine=NativeMachine(),
         )
 
     def observe(self) -> None:
