@@ -79,6 +79,10 @@ def _url(value: Any) -> str:
         raise _Bad(f"must be like http://10.0.0.100:3000, not {text!r}")
     if parts.username or parts.password:
         raise _Bad("must not hold a name or a password")
+    try:
+        parts.port  # noqa: B018  # it is read when it is asked for
+    except ValueError as error:
+        raise _Bad(f"has no port from 0 to 65535: {text!r}") from error
     return text.rstrip("/")
 
 
