@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from mirror_stage import __version__
 from mirror_stage.core.bad_setting import BadSetting
@@ -25,15 +27,18 @@ STOP_SECONDS = 1.4  # for what runs; an agent ends in less than 2
 logger = logging.getLogger(__name__)
 
 
-def collector(settings: Settings) -> Collector:
-    """What takes the samples of this machine as the settings describe it."""
+def collector(settings: Settings, agent_instance: str | None = None) -> Collector:
+    """What takes the samples of this machine as the settings describe it. Its own name may change while it runs."""
     return Collector(
-        hostname=settings.hostname,
+        hostname=settings.hostname if settings.is_named else None,
         rack=settings.rack,
         tags=settings.all_tags,
         position=settings.position,
         ip=settings.ip,
         command_policy=settings.command_policy,
+        ego=settings.ego,
+        interval_seconds=settings.interval_seconds,
+        agent_instance=agent_instance,
     )
 
 
@@ -54,11 +59,19 @@ def run(settings: Settings, ego: str) -> int:
     except OSError as error:
         raise BadSetting(f"state_dir: cannot use {state.path}: {error.strerror or error}") from error
     uplink = Uplink(ego, settings.ca_file)
-    telemetry = Telemetry(collector(settings).sample, uplink, spool, interval_seconds=settings.interval_seconds)
     decide = partial(
         judge, policy=settings.command_policy, patterns=settings.command_allow, shell=settings.command_shell
     )
     commands = Commands(settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency)
+    source = collector(settings, journal.instance)
+
+    def sample() -> Mapping[str, Any]:
+        """A sample; commands are fetched for the name that it has."""
+        taken = source.sample()
+        commands.serve(taken["hostname"])
+        return taken
+
+    telemetry = Telemetry(sample, uplink, spool, interval_seconds=settings.interval_seconds)
     logger.info(
         "reflector %s of %s: samples to %s every %g s, commands %s, state in %s",
         __version__, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,

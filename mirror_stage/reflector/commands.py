@@ -58,7 +58,7 @@ class Commands:
         *,
         concurrency: int,
     ) -> None:
-        self._path = f"/api/commands/pending/{host_path(hostname)}"
+        self.serve(hostname)
         self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
         self._results = Results(uplink, journal)
         self._backoff = Backoff()
@@ -66,6 +66,10 @@ class Commands:
         self._news = threading.Condition()
         self._running: dict[str, Execution] = {}
         self._stopped = threading.Event()
+
+    def serve(self, hostname: str) -> None:
+        """Fetch the commands for this host from the next poll on: a machine's own name may change while it runs."""
+        self._path = f"/api/commands/pending/{host_path(hostname)}"
 
     def start(self) -> None:
         """Answer for what an earlier run has left, then fetch."""

@@ -67,9 +67,7 @@ def test_it_shows_itself_as_the_settings_say(submitted: Submitted):
 
 
 def test_the_speed_of_the_primary_interface_is_its_capacity(submitted: Submitted, monkeypatch: pytest.MonkeyPatch):
-    stats = {name: stat._replace(speed=25_000) for name, stat in psutil.net_if_stats().items()}
-    monkeypatch.setattr(psutil, "net_if_stats", lambda: stats)
-    monkeypatch.setattr("mirror_stage.reflector.readings.default_interface", lambda _ipv4, _ipv6: next(iter(stats)))
+    monkeypatch.setattr("mirror_stage.reflector.links.capacity_mbps", lambda _name, _links: 25_000)
     make_monitor(submitted).observe()
     [[sample]] = submitted
     assert sample.tags is not None
@@ -115,13 +113,18 @@ def test_a_failure_is_one_line_once_and_the_next_sample_is_tried(
     assert len(submitted) == 1
 
 
-def test_what_the_schema_refuses_is_said_field_by_field(submitted: Submitted, caplog: pytest.LogCaptureFixture):
+def test_a_setting_that_no_sample_can_have_costs_itself_and_is_said(
+    submitted: Submitted, caplog: pytest.LogCaptureFixture
+):
     with caplog.at_level(logging.WARNING):
         make_monitor(submitted, replace(CONFIG, ego_primary_ip="fe80::1", ego_rack="R" * 65)).observe()
-    assert submitted == []
-    [record] = caplog.records
-    assert "ip: must be an IPv4 address" in record.getMessage()
-    assert "rack: " in record.getMessage()
+    [[sample]] = submitted
+    assert (sample.ip, sample.rack) == (None, "R" * 64)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "a sample's ip is no IPv4 address: 'fe80::1'",
+        f"a sample's rack is longer than 64 characters and cut: {repr('R' * 65)[:80]}",
+    ]
 
 
 def test_the_job_observes(submitted: Submitted):

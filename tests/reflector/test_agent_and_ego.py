@@ -15,6 +15,7 @@ from tests.contract.clients import listening
 from tests.faults import percentile, print_figures, short_and_full
 from tests.faults.agents import command, create
 from tests.reflector.processes import AgentProcess, running_agent
+from tests.reflector.scripted_ego import ScriptedEgo
 from tests.servers import EgoServer, running_ego, wait_until
 
 
@@ -51,6 +52,16 @@ def test_a_host_appears_with_all_that_was_set_and_measured(own_ego: EgoServer, t
         wait_until(lambda: len(history(own_ego, agent.hostname)) >= 3)
         assert agent.stop() < 2.0
     assert list((agent.state / "spool").iterdir()) == []
+
+
+def test_samples_and_polls_are_of_one_agent(scripted: ScriptedEgo, tmp_path: Path) -> None:
+    with running_agent(tmp_path, scripted.url, "--interval-seconds", "1.5") as agent:
+        scripted.wait_for("/batch", 2)
+        [poll, *_] = scripted.wait_for("/pending/")
+        agent.stop()
+    for [sample, *_] in scripted.batches():
+        assert sample["agent_instance"] == poll.headers["X-Reflector-Instance"]
+        assert (sample["hostname"], sample["interval_seconds"]) == (agent.hostname, 1.5)
 
 
 @pytest.mark.parametrize("seconds_away", short_and_full(2, 120))

@@ -264,6 +264,13 @@ def test_output_is_live_in_rising_order_and_at_most_four_times_a_second(
     assert {asked.content["stream"] for asked in chunks} == {"stdout", "stderr"}
 
 
+def test_a_machine_that_gets_another_name_fetches_for_that(scripted: ScriptedEgo, start: Start) -> None:
+    commands = start()
+    wait_until(lambda: scripted.of("/pending/titan-01?"))
+    commands.serve("타이탄")
+    wait_until(lambda: scripted.of("/pending/%ED%83%80%EC%9D%B4%ED%83%84?"), what="a poll for the new name")
+
+
 def test_an_ego_that_answers_at_once_is_not_hammered(scripted: ScriptedEgo, start: Start) -> None:
     start()
     time.sleep(1.5)

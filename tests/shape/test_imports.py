@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "alerts": {"core", "web", "storage", "twin"},
     "commands": {"core", "web", "access", "storage"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
-    "reflector": {"core"},
+    "reflector": {"core", "metrics"},
     "ego_monitor": {"core", "metrics", "twin", "reflector"},
     "hud": {"core", "web", "twin"},
     "health": {"core", "web", "storage", "hud"},
@@ -45,7 +45,7 @@ PURE_FILES = {"domain", "throughput", "geometry", "state"}
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.shipped",
+        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.shipped", "metrics.domain",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
