@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from mirror_stage.reflector.backoff import Backoff
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path
 
 CHUNK_BYTES_MAX = 16 * 1024
 CHUNK_EVERY_SECONDS = 0.25
@@ -50,7 +50,7 @@ class LiveReport:
     """Tells EGO about one running command, at most four times a second, until it has ended."""
 
     def __init__(self, id: str, uplink: Uplink, cancel: Callable[[], None]) -> None:
-        self._path = f"/api/commands/{id}"
+        self._path = f"/api/commands/{in_path(id)}"
         self._uplink, self._cancel = uplink, cancel
         self.announced = threading.Event()  # EGO was told that it has started, or could not be
         self._news = threading.Condition()

@@ -129,8 +129,8 @@ SHARED = tuple(
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if place(m)[0] == "reflector"])
-def test_the_agent_needs_psutil_and_requests_only(module: str) -> None:
-    assert third_party(module) <= {*sys.stdlib_module_names, "psutil", "requests", "mirror_stage"}
+def test_the_agent_needs_psutil_only(module: str) -> None:
+    assert third_party(module) <= {*sys.stdlib_module_names, "psutil", "mirror_stage"}
     for name in own(module) - {"mirror_stage.__version__"}:
         assert name.startswith(("mirror_stage.reflector", *SHARED)), f"{module} imports {name}"
 
