@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from functools import partial
@@ -10,6 +11,7 @@ from types import FrameType
 
 from mirror_stage import __version__
 from mirror_stage.bad_setting import BadSetting
+from mirror_stage.reflector import adopted
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.commands import Commands
 from mirror_stage.reflector.journal import Journal
@@ -47,6 +49,7 @@ def run(settings: Settings, ego: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     threading.excepthook = _log_what_ended_a_thread
+    former_umask = os.umask(0o077)  # what the agent writes is for nobody else; what it runs keeps the owner's
     state = StateFolder(settings.state_dir)
     try:
         spool = Spool(state.spool, most_bytes=settings.spool_max_mib * 2**20, most_hours=settings.spool_max_hours)
@@ -58,14 +61,17 @@ def run(settings: Settings, ego: str) -> int:
     decide = partial(
         judge, policy=settings.command_policy, patterns=settings.command_allow, shell=settings.command_shell
     )
-    commands = Commands(settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency)
+    commands = Commands(
+        settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency, umask=former_umask
+    )
     logger.info(
         "reflector %s of %s: samples to %s every %g s, commands %s, state in %s",
         __version__, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
     )  # fmt: skip
     telemetry.start()
     commands.start()
-    told.wait()
+    while not told.wait(adopted.EVERY_SECONDS):
+        adopted.reap()
     telemetry.stop()
     commands.stop(STOP_SECONDS)
     logger.info("ended; %.1f kB of samples wait on disk", spool.size_bytes / 1000)

@@ -13,7 +13,7 @@ from typing import Any
 from mirror_stage.reflector import family
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.execution import AGENT_RESTARTED, CANCELLED, REJECTED, Ending, Execution, unrun
-from mirror_stage.reflector.journal import Journal, JournalFull
+from mirror_stage.reflector.journal import Journal, JournalFull, Result
 from mirror_stage.reflector.live import LiveReport
 from mirror_stage.reflector.policy import Allowed, Denied
 from mirror_stage.reflector.results import Results
@@ -91,9 +91,11 @@ class Commands:
         judge: Callable[[str], Allowed | Denied],
         *,
         concurrency: int,
+        umask: int = -1,
     ) -> None:
         self._path = f"/api/commands/pending/{in_path(hostname)}"
         self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
+        self._umask = umask  # of what runs; -1 is the agent's own
         self._results = Results(uplink, journal)
         self._backoff = Backoff()
         self._complaint: str | None = None
@@ -135,7 +137,11 @@ class Commands:
         for id in unfinished:
             logger.warning("command %s was under way when the former agent died", id)
             why = "the agent died while this ran; whether it did its work is not known"
-            self._note(id, unrun(AGENT_RESTARTED, why))
+            unknown = {
+                "stdout": None,
+                "stdoutBytes": None,
+            }  # what EGO has heard of it live is more than this agent knows
+            self._note(id, unrun(AGENT_RESTARTED, why).to_result() | unknown)
 
     def _poll(self) -> float:
         """Fetch once; the seconds to wait before the next time."""
@@ -187,7 +193,7 @@ class Commands:
             decision = Denied(order.fault) if order.fault else self._judge(order.command)
             if isinstance(decision, Denied):
                 logger.warning("command %s is refused: %s", order.id, decision.reason)
-                self._note(order.id, unrun(REJECTED, decision.reason))
+                self._note(order.id, unrun(REJECTED, decision.reason).to_result())
             else:
                 allowed.append((order, decision))
         try:
@@ -206,7 +212,9 @@ class Commands:
 
     def _begin(self, order: Order, decision: Allowed) -> LiveReport:
         live = LiveReport(order.id, self._uplink, cancel=lambda: execution.stop(CANCELLED))
-        execution = Execution(order.id, decision.argv, order.timeout_seconds, live.hear)
+        execution = Execution(
+            order.id, decision.argv, order.timeout_seconds, live.hear, note=decision.note, umask=self._umask
+        )
         with self._news:
             self._running[order.id] = execution
         logger.info("command %s begins: %s", order.id, order.command)
@@ -233,15 +241,16 @@ class Commands:
     def _end(self, id: str, live: LiveReport, ending: Ending) -> None:
         """Note and report an end, and give the slot back."""
         live.end()
-        self._note(id, ending)
-        logger.info("command %s ended: %s %s", id, ending.status, ending.reason or f"exit {ending.exit_code}")
+        self._note(id, ending.to_result())
+        logger.info(
+            "command %s ended: %s %s", id, ending.status, ending.reason or ending.signal or f"exit {ending.exit_code}"
+        )
         with self._news:
             del self._running[id]
             self._news.notify_all()
 
-    def _note(self, id: str, ending: Ending) -> None:
+    def _note(self, id: str, result: Result) -> None:
         """Note how a command ended, and have it reported."""
-        result = ending.to_result()
         try:
             self._journal.end(id, result)
         except JournalFull as error:

@@ -18,6 +18,7 @@ class Allowed:
     """A command that may run, as the system wants it."""
 
     argv: tuple[str, ...]
+    note: str = ""  # for whoever sent it
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,3 +307,14 @@ def test_nonsense_instead_of_commands_is_survived(
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.1)
     start()
     assert result(scripted, queue.add("true"))["status"] == "succeeded"
+
+
+def test_of_what_a_dead_agent_left_the_output_is_unknown_and_not_empty(
+    scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    Journal(tmp_path / "journal").begin(["begun-by-the-former"])
+    start()
+    reported = result(scripted, "begun-by-the-former")
+    assert (reported["status"], reported["reason"]) == ("failed", "agent_restarted")
+    assert (reported["stdout"], reported["stdoutBytes"]) == (None, None)
+    assert "the agent died while this ran" in reported["stderr"]

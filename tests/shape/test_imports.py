@@ -124,7 +124,8 @@ def test_a_service_knows_no_other_service(module: str) -> None:
 
 # what the agent shares with EGO: standard library only, so that it can
 SHARED = tuple(
-    f"mirror_stage.{name}" for name in ("bad_setting", "findings", "instants", "logs", "metrics.domain", "shipped")
+    f"mirror_stage.{name}"
+    for name in ("bad_setting", "findings", "instants", "logs", "metrics.domain", "outputs", "shipped")
 )
 
 
