@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mirror_stage.findings import Finding
+from mirror_stage.reflector.risks import risk_of
 from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
 from mirror_stage.reflector.state import is_in_use
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
@@ -28,7 +29,7 @@ def examine(settings: Settings, ego: str) -> list[Finding]:
         found.append(clock(answer.date, middle))
         found.append(known(settings.hostname, uplink.get(f"/api/hosts/{in_path(settings.hostname)}")))
     uplink.close()
-    return [*found, commands(settings), state(settings)]
+    return [*found, commands(settings), *risky(settings), state(settings)]
 
 
 def reachable(ego: str, answer: Answer) -> Finding:
@@ -76,6 +77,15 @@ def commands(settings: Settings) -> Finding:
     if settings.command_policy == ALLOW_LIST:
         return Finding("commands", "ok", f"EGO may have run what {len(settings.command_allow)} patterns allow, {how}")
     return Finding("commands", "ok", "off: EGO may have nothing run here")
+
+
+def risky(settings: Settings) -> list[Finding]:
+    """The patterns that allow more than they seem to. With command_shell a pattern allows itself alone."""
+    if settings.command_policy != ALLOW_LIST or settings.command_shell:
+        return []
+    risks = {pattern: risk_of(pattern) for pattern in settings.command_allow}
+    advice = "write out what is needed: command_allow in reflector.toml"
+    return [Finding("commands", "warning", f"{pattern!r} {risk}", advice) for pattern, risk in risks.items() if risk]
 
 
 def state(settings: Settings) -> Finding:
