@@ -41,6 +41,7 @@ def collector(settings: Settings) -> Collector:
 
 def run(settings: Settings, ego: str) -> int:
     """Send samples and run commands until SIGTERM or SIGINT; 0. Raises BadSetting."""
+    _hear_all_signals()
     told = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -76,6 +77,20 @@ def run(settings: Settings, ego: str) -> int:
     commands.stop(STOP_SECONDS)
     logger.info("ended; %.1f kB of samples wait on disk", spool.size_bytes / 1000)
     return 0
+
+
+def _hear_all_signals() -> None:
+    """Undo what was ignored and blocked around this process: all that it runs would inherit it.
+
+    Without SIGCHLD no exit code is learnt, and whatever failed looks as if it had not. What stays ignored here has a
+    handler that does nothing: that, unlike SIG_IGN, ends where another program begins.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pythons_own = {signal.SIGPIPE, signal.SIGXFSZ}  # `subprocess` restores these itself
+    for number in signal.valid_signals() - pythons_own:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def _log_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
