@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from mirror_stage import __version__
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.reflector import adopted
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.commands import Commands
 from mirror_stage.reflector.journal import Journal
@@ -44,6 +46,7 @@ def collector(settings: Settings, agent_instance: str | None = None) -> Collecto
 
 def run(settings: Settings, ego: str) -> int:
     """Send samples and run commands until SIGTERM or SIGINT; 0. Raises BadSetting."""
+    _hear_all_signals()
     told = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -52,6 +55,7 @@ def run(settings: Settings, ego: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     threading.excepthook = _log_what_ended_a_thread
+    former_umask = os.umask(0o077)  # what the agent writes is for nobody else; what it runs keeps the owner's
     state = StateFolder(settings.state_dir)
     try:
         spool = Spool(state.spool, most_bytes=settings.spool_max_mib * 2**20, most_hours=settings.spool_max_hours)
@@ -62,7 +66,9 @@ def run(settings: Settings, ego: str) -> int:
     decide = partial(
         judge, policy=settings.command_policy, patterns=settings.command_allow, shell=settings.command_shell
     )
-    commands = Commands(settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency)
+    commands = Commands(
+        settings.hostname, uplink, journal, decide, concurrency=settings.command_concurrency, umask=former_umask
+    )
     source = collector(settings, journal.instance)
 
     def sample() -> Mapping[str, Any]:
@@ -78,11 +84,26 @@ def run(settings: Settings, ego: str) -> int:
     )  # fmt: skip
     telemetry.start()
     commands.start()
-    told.wait()
+    while not told.wait(adopted.EVERY_SECONDS):
+        adopted.reap()
     telemetry.stop()
     commands.stop(STOP_SECONDS)
     logger.info("ended; %.1f kB of samples wait on disk", spool.size_bytes / 1000)
     return 0
+
+
+def _hear_all_signals() -> None:
+    """Undo what was ignored and blocked around this process: all that it runs would inherit it.
+
+    Without SIGCHLD no exit code is learnt, and whatever failed looks as if it had not. What stays ignored here has a
+    handler that does nothing: that, unlike SIG_IGN, ends where another program begins.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pythons_own = {signal.SIGPIPE, signal.SIGXFSZ}  # `subprocess` restores these itself
+    for number in signal.valid_signals() - pythons_own:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def _log_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:

@@ -185,10 +185,10 @@ def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_the_agent_alone_needs_psutil_and_requests(wheel: Path, tmp_path: Path) -> None:
+def test_the_agent_alone_needs_psutil(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
     pinned = ["--constraint", str(locked_versions(tmp_path))]
-    subprocess.run([programs / "pip", "install", "--quiet", *pinned, "psutil", "requests"], check=True)
+    subprocess.run([programs / "pip", "install", "--quiet", *pinned, "psutil"], check=True)
     subprocess.run([programs / "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
     once = [programs / "mirror-stage", "reflector", "run", "--once"]
     ran = subprocess.run(once, cwd=tmp_path, env=bare_environment(), capture_output=True, text=True, check=True)

@@ -45,7 +45,7 @@ PURE_FILES = {"domain", "throughput", "geometry", "state"}
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.shipped", "metrics.domain",
+        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs", "core.shipped", "metrics.domain",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
@@ -152,8 +152,8 @@ def test_sql_lives_in_models_stores_and_storage(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if room_of(m) == "reflector"])
-def test_the_agent_needs_psutil_and_requests_only(module: str) -> None:
-    assert foreign(module) <= {*sys.stdlib_module_names, "psutil", "requests"}
+def test_the_agent_needs_psutil_only(module: str) -> None:
+    assert foreign(module) <= {*sys.stdlib_module_names, "psutil"}
     for name in own(module):
         module_of_ours = name.startswith("mirror_stage.reflector") or any(name.startswith(one) for one in SHARED)
         assert module_of_ours or name in {"mirror_stage.core.logs", "mirror_stage.core.shipped"}, name
