@@ -17,7 +17,7 @@ from mirror_stage.reflector.journal import Journal, JournalFull, Result
 from mirror_stage.reflector.live import LiveReport
 from mirror_stage.reflector.policy import Allowed, Denied
 from mirror_stage.reflector.results import Results
-from mirror_stage.reflector.uplink import Uplink
+from mirror_stage.reflector.uplink import Uplink, in_path
 
 WAIT_SECONDS = 25.0  # EGO holds a poll for at most 30
 LIMIT_MAX = 5  # what EGO hands out at once
