@@ -8,6 +8,7 @@ from typing import Any
 
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.metrics.domain import OLDEST_TIER
+from mirror_stage.metrics.measures import MEASURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +21,12 @@ class Metric:
 
     name: str  # on the wire
     column: str  # of the samples; the rollups have `<column>_min`, `_max`, `_sum` and `_count`
-    scale: int
+    scale: float
     most: float | None = None
 
 
-METRICS: tuple[Metric, ...] = (
-    Metric("cpuLoad", "cpu_load", 10),
-    Metric("memoryUsedPercent", "memory_used_percent", 10),
-    Metric("swapUsedPercent", "swap_used_percent", 10),
-    Metric("loadAverage", "load_average", 100),
-    Metric("cpuTemperature", "cpu_temperature", 10),
-    Metric("gpuTemperature", "gpu_temperature", 10),
-    Metric("rxGbps", "rx_gbps", 100_000),
-    Metric("txGbps", "tx_gbps", 100_000),
-    Metric("utilization", "utilization_ratio", 10_000, most=1),
-    Metric("fullestDiskPercent", "fullest_disk_percent", 10),
+METRICS: tuple[Metric, ...] = tuple(
+    Metric(one.wire, one.name, one.scale, one.most) for one in MEASURES if one.scale is not None
 )
 
 METRICS_BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, SmallIntege
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.history.domain import METRICS, ROLLUPS, Resolution
+from mirror_stage.metrics.measures import MEASURES
 from mirror_stage.storage.db import Base
 
 
@@ -16,29 +17,19 @@ class HostMetricSample(Base):
     (2.6 against 18 microseconds and 125 against 6,411 bytes of WAL a sample).
     """
 
-    __tablename__ = "host_metric_samples"
-
-    at_second: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    host_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    at_ms: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    reported_after_ms: Mapped[int] = mapped_column(BigInteger)  # reported_at - at: 0 unless the clock was not believed
-    received_after_ms: Mapped[int] = mapped_column(BigInteger)  # received_at - at
-    cpu_load: Mapped[float | None] = mapped_column(Double)
-    memory_used_percent: Mapped[float | None] = mapped_column(Double)
-    swap_used_percent: Mapped[float | None] = mapped_column(Double)
-    load_average: Mapped[float | None] = mapped_column(Double)
-    uptime_seconds: Mapped[float | None] = mapped_column(Double)
-    cpu_temperature: Mapped[float | None] = mapped_column(Double)
-    gpu_temperature: Mapped[float | None] = mapped_column(Double)
-    memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    net_bytes_tx: Mapped[int | None] = mapped_column(BigInteger)
-    net_bytes_rx: Mapped[int | None] = mapped_column(BigInteger)
-    net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
-    fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
-    tx_gbps: Mapped[float | None] = mapped_column(Double)  # since the sample before it, measured once, on arrival
-    rx_gbps: Mapped[float | None] = mapped_column(Double)
-
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table__ = Table(
+        "host_metric_samples",
+        Base.metadata,
+        Column("at_second", BigInteger, primary_key=True, autoincrement=False),
+        Column("host_id", Integer, primary_key=True, autoincrement=False),
+        Column("at_ms", SmallInteger, primary_key=True, autoincrement=False),
+        Column(
+            "reported_after_ms", BigInteger, nullable=False
+        ),  # reported_at - at: 0 unless the clock was not believed
+        Column("received_after_ms", BigInteger, nullable=False),  # received_at - at
+        *(Column(one.name, BigInteger if one.is_whole else Double) for one in MEASURES if one.is_stored),
+        sqlite_with_rowid=False,
+    )
 
 
 def _rollup(resolution: Resolution) -> Table:

@@ -170,7 +170,7 @@ def _mean(units: float | None, count: float | None, metric: Metric) -> float | N
     """The average, with one digit more than its values have."""
     if units is None or not count:
         return None
-    return round(float(units) / float(count) / metric.scale, len(str(metric.scale)))
+    return round(float(units) / float(count) / metric.scale, len(str(round(metric.scale))))
 
 
 def _check_size(asked: Question, *, is_csv: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table, select, text
@@ -13,16 +14,15 @@ from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
 from mirror_stage.metrics.domain import Receipt, Sample
+from mirror_stage.metrics.measures import OF_SAMPLE, names_of
 from mirror_stage.storage.rows import KEEP_FIRST, given, insert_rows
 from mirror_stage.storage.timescale import Engine, engine_of
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
-GAUGES = (
-    "cpu_load", "memory_used_percent", "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature",
-    "gpu_temperature", "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
-)  # fmt: skip
+GAUGES = names_of(one for one in OF_SAMPLE if one.is_stored)
 IN_FLIGHT = MINUTE  # the longest that a sample can wait for its commit
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
+_numbers = attrgetter(*GAUGES, "tx_gbps", "rx_gbps")
 
 RATE_GAP_SECONDS = 300  # a late sample's rate is measured over at most so long
 # Second by second, because time comes first in the key.
@@ -80,27 +80,8 @@ def append(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str,
 
 def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
     at = sample.at
-    return (
-        at // 1000,
-        ids_by_hostname[sample.hostname],
-        at % 1000,
-        sample.reported_at - at,
-        sample.received_at - at,
-        sample.cpu_load,
-        sample.memory_used_percent,
-        sample.swap_used_percent,
-        sample.load_average,
-        sample.uptime_seconds,
-        sample.cpu_temperature,
-        sample.gpu_temperature,
-        sample.memory_available_bytes,
-        sample.net_bytes_tx,
-        sample.net_bytes_rx,
-        sample.net_capacity_gbps,
-        sample.fullest_disk_percent,
-        sample.tx_gbps,
-        sample.rx_gbps,
-    )
+    key = (at // 1000, ids_by_hostname[sample.hostname], at % 1000)
+    return (*key, sample.reported_at - at, sample.received_at - at, *_numbers(sample))
 
 
 def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, Instant, from_text
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.metrics.measures import REPORTED, names_of
 
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
-NEEDED = (
-    "cpu_load",
-    "memory_used_percent",
-    "load_average",
-    "uptime_seconds",
-)  # unless a sample says that it cannot know
+NEEDED = names_of(one for one in REPORTED if one.is_needed)  # unless a sample says that it cannot know
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 # By name alone, for agents that do not ask the system: tunnels, bridges and the ends of containers and machines.
 VIRTUAL_INTERFACE = re.compile(
@@ -35,23 +32,24 @@ class Sample:
     `reported_at` is the agent's clock; `received_at` and `at` are set by `stamp`. `at` is the key in the history, which
     says `is_repeated`.
     The rates are what the pipeline measures on arrival, for the history; a late sample's do not matter to the twin.
+    The numbers from `cpu_load` on are the rows of `OF_SAMPLE`, in that order.
     """
 
     hostname: str
     reported_at: Instant
-    cpu_load: float | None
-    memory_used_percent: float | None
-    load_average: float | None
-    uptime_seconds: float | None
     agent_version: str
     platform: str
+    cpu_load: float | None = None
+    memory_used_percent: float | None = None
+    swap_used_percent: float | None = None
+    load_average: float | None = None
+    uptime_seconds: float | None = None
     cpu_temperature: float | None = None
     gpu_temperature: float | None = None
-    net_bytes_tx: int | None = None
-    net_bytes_rx: int | None = None
-    swap_used_percent: float | None = None
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
+    net_bytes_tx: int | None = None
+    net_bytes_rx: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
     ip: str | None = None
@@ -89,6 +87,9 @@ class Receipt:
     duplicates: int
 
 
+_reported = attrgetter(*names_of(REPORTED))
+
+
 def normalise(raw: Any) -> Sample:
     """The Sample of a decoded one, the same for both decoders. Raises BadField."""
     try:
@@ -101,22 +102,12 @@ def normalise(raw: Any) -> Sample:
         if getattr(raw, name) is None and name not in (raw.unknown or ()):
             raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
-    return Sample(
-        hostname=normalise_hostname(raw.hostname),
-        reported_at=reported_at,
-        cpu_load=raw.cpu_load,
-        memory_used_percent=raw.memory_used_percent,
-        load_average=raw.load_average,
-        uptime_seconds=raw.uptime_seconds,
-        agent_version=raw.agent_version,
-        platform=raw.platform,
-        cpu_temperature=raw.cpu_temperature,
-        gpu_temperature=raw.gpu_temperature,
-        net_bytes_tx=raw.net_bytes_tx,
-        net_bytes_rx=raw.net_bytes_rx,
-        swap_used_percent=raw.swap_used_percent,
-        memory_total_bytes=raw.memory_total_bytes,
-        memory_available_bytes=raw.memory_available_bytes,
+    return Sample(  # type: ignore[misc]  # how many numbers there are is the table's business
+        normalise_hostname(raw.hostname),
+        reported_at,
+        raw.agent_version,
+        raw.platform,
+        *_reported(raw),
         net_capacity_gbps=capacity_gbps(raw.tags, raw.primary_interface_speed_mbps, raw.interfaces),
         fullest_disk_percent=fullest_disk_percent(raw.disks),
         ip=raw.ip or raw.ipv4,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from mirror_stage.metrics.measures import REPORTED, Measure
 from mirror_stage.web.schemas import SAFE_WHOLE, InstantText, Number, Text, Truth, Whole, WireSchema
 
 SAMPLES_MAX = 1_000
@@ -31,11 +34,13 @@ def _optional_whole(most: int = SAFE_WHOLE) -> Whole:
     return Whole(allow_none=True, load_default=None, validate=Range(0, most))
 
 
-def _needed(bounds: Range | None = None) -> Number:
-    """Required, unless the sample names it in `unknown`: `normalise` sees to that."""
-    return Number(
-        allow_none=True, load_default=None, validate=bounds, metadata={"description": "required; see `unknown`"}
-    )
+def _reading(measure: Measure) -> fields.Field[Any]:
+    """The field of a number. One that is needed may be left out all the same: `normalise` looks at `unknown`."""
+    if measure.is_whole:
+        return _optional_whole()
+    bounds = Range(measure.least, measure.most)
+    about = {"description": "required; see `unknown`"} if measure.is_needed else None
+    return Number(allow_none=True, load_default=None, validate=bounds if measure.is_bounded else None, metadata=about)
 
 
 class PositionReading(WireSchema):
@@ -75,27 +80,20 @@ class ProcessReading(WireSchema):
     memory_percent = _optional_number()
 
 
-class SampleSchema(WireSchema):
+_Readings: Any = WireSchema.from_dict({one.name: _reading(one) for one in REPORTED}, name="ReadingsSchema")
+
+
+class SampleSchema(_Readings):  # type: ignore[misc]
     """One host at one instant, as an agent reports it. `docs/contract.md` section 1, Metrics."""
 
     hostname = Text(required=True)
     timestamp = Text(required=True, metadata={"description": "ISO 8601; no zone is UTC"})
-    cpu_load = _needed(Range(0))
-    memory_used_percent = _needed(Range(0, 100))
-    load_average = _needed()
-    uptime_seconds = _needed(Range(0))
     agent_version = _text(1, 200)
     platform = _text(1, 200)
-    cpu_temperature = _optional_number()
-    gpu_temperature = _optional_number()
-    net_bytes_tx = _optional_whole()
-    net_bytes_rx = _optional_whole()
     ip = Text(allow_none=True, load_default=None, validate=IPV4)
     ipv4 = Text(allow_none=True, load_default=None, validate=IPV4)
     rack = _optional_text(64)
     position = fields.Nested(PositionReading, allow_none=True, load_default=None)
-    memory_total_bytes = _optional_whole()
-    memory_available_bytes = _optional_whole()
     system_manufacturer = _optional_text(160)
     system_model = _optional_text(160)
     bios_version = _optional_text(160)
@@ -108,7 +106,6 @@ class SampleSchema(WireSchema):
     primary_interface_speed_mbps = _optional_number(0)
     tags = fields.Dict(keys=Text(), values=Text(), allow_none=True, load_default=None, validate=Length(max=64))
     cpu_per_core = fields.List(Number(), allow_none=True, load_default=None, validate=Length(max=1024))
-    swap_used_percent = _optional_number(0, 100)
     disks = fields.List(fields.Nested(DiskReading), allow_none=True, load_default=None, validate=Length(max=64))
     interfaces = fields.List(
         fields.Nested(InterfaceReading), allow_none=True, load_default=None, validate=Length(max=64)

@@ -11,6 +11,7 @@ from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, silent_since
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.domain import Reading
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.measures import MEASURES, OF_SAMPLE
 from mirror_stage.twin.domain import Host, Identity, Role, Status, clamped, sum_of_links, uplinks, without_rates
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import Rates, utilization_ratio
@@ -76,12 +77,10 @@ def host_as_it_was(known: Known, alerts: Mapping[str, Alert], uplink: str | None
 def _sample(known: Known) -> Sample:
     """The host's newest sample; what the history does not keep of it is its identity's, and what nobody knows is None."""
     identity = known.identity
-    unknown: dict[str, Any] = dict.fromkeys(
-        ("reported_at", "cpu_load", "memory_used_percent", "load_average", "uptime_seconds")
-    )
     values = known.reading.values if known.reading is not None else {}
     described: dict[str, Any] = {
         "hostname": known.hostname,
+        "reported_at": None,
         "agent_version": identity.agent_version,
         "platform": identity.platform,
         "ip": identity.ip,
@@ -92,7 +91,7 @@ def _sample(known: Known) -> Sample:
         "net_capacity_gbps": identity.net_capacity_gbps,
     }
     knows_clock = "reported_at" in values  # a bucket does not: then it says nothing about a skew either
-    return Sample(**(unknown | described | dict(values)), is_newest_of_request=knows_clock)
+    return Sample(**(described | dict(values)), is_newest_of_request=knows_clock)
 
 
 def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant | None:
@@ -156,34 +155,17 @@ def with_hub(hosts: Sequence[Host], scene: Scene) -> list[Host]:
 # ------------------------------------------------------------------ two moments
 
 # How much a metric must change to be told, in its own unit: what one would notice, not what a minute's noise is.
-THRESHOLDS: Mapping[str, float] = {
-    "cpuLoad": 20,
-    "memoryUsedPercent": 10,
-    "swapUsedPercent": 10,
-    "loadAverage": 2,
-    "cpuTemperature": 10,
-    "gpuTemperature": 10,
-    "rxGbps": 0.5,
-    "txGbps": 0.5,
-    "utilization": 0.2,
-    "fullestDiskPercent": 5,
-}
+THRESHOLDS: Mapping[str, float] = {one.wire: one.threshold for one in MEASURES if one.threshold is not None}
+_COMPARED = tuple(one for one in OF_SAMPLE if one.threshold is not None)
 
 
 def metrics_of(host: Host) -> dict[str, float | None]:
     """A host's metrics by their names in the history."""
-    sample, rates = host.sample, host.rates
-    return {
-        "cpuLoad": sample.cpu_load if sample else None,
-        "memoryUsedPercent": sample.memory_used_percent if sample else None,
-        "swapUsedPercent": sample.swap_used_percent if sample else None,
-        "loadAverage": sample.load_average if sample else None,
-        "cpuTemperature": sample.cpu_temperature if sample else None,
-        "gpuTemperature": sample.gpu_temperature if sample else None,
+    rates = host.rates
+    return {one.wire: getattr(host.sample, one.name, None) for one in _COMPARED} | {
         "rxGbps": rates.rx_gbps if rates else None,
         "txGbps": rates.tx_gbps if rates else None,
         "utilization": clamped(host.utilization) if host.utilization is not None else None,
-        "fullestDiskPercent": sample.fullest_disk_percent if sample else None,
     }
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirror_stage.core.names import HOSTNAME_MAX, BadField, normalise_hostname
+from mirror_stage.metrics.measures import REPORTED, Measure, names_of
 from mirror_stage.reflector.readings import is_cpu_chip
 
-REQUIRED = ("cpu_load", "memory_used_percent", "load_average", "uptime_seconds")  # what `unknown` may name
+REQUIRED = names_of(one for one in REPORTED if one.is_needed)  # what `unknown` may name
 SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less the tag that is added on the way: spool_dropped_samples
 TAGS_MAX = 63  # the contract's 64, less the same
 TEXT_MAX = 1024  # of the texts for which the contract names no length
@@ -273,6 +274,15 @@ def _of_tags(pair: tuple[str, str]) -> Any:
 
 # ---------------------------------------------------------------- the table
 
+
+def _reading(measure: Measure) -> Check:
+    """The check of a number of the table that EGO goes by."""
+    if measure.is_whole:
+        return _whole
+    least, most = measure.least, measure.most
+    return _number(-math.inf if least is None else least, math.inf if most is None else most)
+
+
 _PERCENT = _number(0, 100)
 _COUNTERS = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
 _HARDWARE = ("system_manufacturer", "system_model", "bios_version", "cpu_model", "os_distro", "os_release", "os_kernel")
@@ -280,28 +290,18 @@ _HARDWARE = ("system_manufacturer", "system_model", "bios_version", "cpu_model",
 TABLE: Mapping[str, Check] = {
     "hostname": _hostname,
     "timestamp": _text(),
-    "cpu_load": _number(0),
-    "memory_used_percent": _PERCENT,
-    "load_average": _number(0),
-    "uptime_seconds": _number(0),
+    **{one.name: _reading(one) for one in REPORTED},
     "agent_version": _or("unknown", _text(200, 1)),
     "platform": _or("unknown", _text(200, 1)),
-    "cpu_temperature": _number(),
-    "gpu_temperature": _number(),
-    "net_bytes_tx": _whole,
-    "net_bytes_rx": _whole,
     "ip": _ipv4,
     "rack": _text(64),
     "position": _object(dict.fromkeys("xyz", _number())),
-    "memory_total_bytes": _whole,
-    "memory_available_bytes": _whole,
     **dict.fromkeys(_HARDWARE, _text(160)),
     "cpu_physical_cores": _whole,
     "cpu_logical_cores": _whole,
     "primary_interface_speed_mbps": _number(0),
     "tags": _by_name(TAGS_MAX, _text(), _of_tags),
     "cpu_per_core": _list(1024, _number(0)),
-    "swap_used_percent": _PERCENT,
     "disks": _rows(
         64,
         "mountpoint",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
 
@@ -18,7 +20,18 @@ HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one 
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
+# The columns of the delta stream: what a sample tells, then what was measured between two.
+SAMPLE_GAUGES = tuple(one for one in OF_SAMPLE if one.decimals is not None)
+LINK_GAUGES = tuple(one for one in OF_LINK if one.decimals is not None)
+GAUGES = wires_of((*SAMPLE_GAUGES, *LINK_GAUGES))
+
 Gauges = tuple[float | None, ...]
+NO_GAUGES: Gauges = (None,) * len(GAUGES)
+
+_of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
+_DECIMALS = [one.decimals for one in SAMPLE_GAUGES]
+_LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # of received, sent and utilization
+_UNMEASURED: Gauges = (None,) * len(LINK_GAUGES)
 
 
 class Status(StrEnum):
@@ -65,7 +78,7 @@ class Rival:
 class Host:
     """A host as the twin shows it. A value: a change makes a new one, so that a frame keeps what it was made of.
 
-    `utilization` is before clamping. `gauges` are the delta stream's columns, rounded once, here.
+    `utilization` is before clamping. `gauges` are the values of GAUGES, rounded once, here.
     """
 
     id: int
@@ -79,7 +92,7 @@ class Host:
     last_poll_at: Instant | None = None
     rates: Rates | None = None
     utilization: float | None = None
-    gauges: Gauges = (None,) * 8
+    gauges: Gauges = NO_GAUGES
     status: str = Status.ONLINE
     severity: str | None = None
     uplink: str | None = None
@@ -94,6 +107,10 @@ class Host:
     @property
     def tags(self) -> Mapping[str, str]:
         return (self.sample.tags if self.sample is not None else None) or {}
+
+    def gauge(self, name: str) -> float | None:
+        """One of the gauges, by its name on the wire."""
+        return self.gauges[GAUGES.index(name)]
 
     @property
     def display_name(self) -> str:
@@ -302,26 +319,27 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
 
 
 def gauges(sample: Sample, rates: Rates | None, utilization: float | None) -> Gauges:
-    """The columns of the delta stream: one decimal, Gbps and ratio three."""
-    return (
-        _rounded(sample.cpu_load),
-        _rounded(sample.memory_used_percent),
-        _rounded(sample.load_average),
-        _rounded(sample.cpu_temperature),
-        _rounded(sample.gpu_temperature),
-        None if rates is None else round(rates.rx_gbps, 3),
-        None if rates is None else round(rates.tx_gbps, 3),
-        None if utilization is None else round(clamped(utilization), 3),
-    )
+    """The values of GAUGES, rounded."""
+    told = [
+        None if value is None else round(value, decimals)
+        for value, decimals in zip(_of_sample(sample), _DECIMALS, strict=True)
+    ]
+    if rates is None:
+        return (*told, *_UNMEASURED)
+    return (*told, *_measured(rates.rx_gbps, rates.tx_gbps, None if utilization is None else clamped(utilization)))
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
+def _measured(rx_gbps: float, tx_gbps: float, utilization: float | None) -> Gauges:
+    """The values of LINK_GAUGES, rounded."""
+    rx, tx, share = _LINK_DECIMALS
+    return round(rx_gbps, rx), round(tx_gbps, tx), None if utilization is None else round(utilization, share)
 
 
 def without_rates(host: Host, status: Status) -> Host:
     """The host in another status, its throughput unknown."""
-    return replace(host, status=status, rates=None, utilization=None, gauges=(*host.gauges[:5], None, None, None))
+    return replace(
+        host, status=status, rates=None, utilization=None, gauges=(*host.gauges[: len(SAMPLE_GAUGES)], *_UNMEASURED)
+    )
 
 
 def not_after(host: Host, now: Instant) -> Host:
@@ -336,9 +354,9 @@ def sum_of_links(children: Iterable[Host]) -> Gauges:
     """The gauges of a hub that nobody reports: what the links of the hosts that hang from it carry together."""
     rates = [host.rates for host in children if host.rates is not None]
     if not rates:
-        return (None,) * 8
+        return NO_GAUGES
     rx, tx = sum(rate.rx_gbps for rate in rates), sum(rate.tx_gbps for rate in rates)
-    return (None, None, None, None, None, round(rx, 3), round(tx, 3), None)
+    return (*NO_GAUGES[: len(SAMPLE_GAUGES)], *_measured(rx, tx, None))
 
 
 def clamped(utilization: float) -> float:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from mirror_stage.core.instants import Instant, to_optional_text, to_text
-from mirror_stage.twin.domain import STATUS_CODES, Host, Role, clamped
+from mirror_stage.metrics.measures import OF_SAMPLE, names_of, wires_of
+from mirror_stage.twin.domain import GAUGES, STATUS_CODES, Host, Role, clamped
 
-GAUGE_COLUMNS = (
-    "cpuLoad", "memoryUsedPercent", "loadAverage", "cpuTemperature", "gpuTemperature", "rxGbps", "txGbps", "utilization",
-)  # fmt: skip
-_NO_METRICS = dict.fromkeys(
-    (
-        "cpuLoad", "memoryUsedPercent", "loadAverage", "uptimeSeconds", "cpuTemperature", "gpuTemperature", "memoryTotalBytes",
-        "memoryAvailableBytes", "swapUsedPercent", "netBytesTx", "netBytesRx", "netThroughputGbps", "netCapacityGbps",
-    )
-)  # fmt: skip
+_IN_HOST = tuple(one for one in OF_SAMPLE if one.is_in_host)
+_METRICS = wires_of(_IN_HOST)
+_values = attrgetter(*names_of(_IN_HOST))
 
 
 def host_entry(host: Host) -> dict[str, Any]:
@@ -49,25 +45,13 @@ def host_entry(host: Host) -> dict[str, Any]:
 
 
 def _metrics(host: Host) -> dict[str, Any]:
-    sample = host.sample
-    if sample is None:
-        rx, tx = host.gauges[5], host.gauges[6]
-        return _NO_METRICS | {"netThroughputGbps": rx + tx if rx is not None and tx is not None else None}
-    return {
-        "cpuLoad": sample.cpu_load,
-        "memoryUsedPercent": sample.memory_used_percent,
-        "loadAverage": sample.load_average,
-        "uptimeSeconds": sample.uptime_seconds,
-        "cpuTemperature": sample.cpu_temperature,
-        "gpuTemperature": sample.gpu_temperature,
-        "memoryTotalBytes": sample.memory_total_bytes,
-        "memoryAvailableBytes": sample.memory_available_bytes,
-        "swapUsedPercent": sample.swap_used_percent,
-        "netBytesTx": sample.net_bytes_tx,
-        "netBytesRx": sample.net_bytes_rx,
-        "netThroughputGbps": host.rates.tx_gbps + host.rates.rx_gbps if host.rates is not None else None,
-        "netCapacityGbps": sample.net_capacity_gbps,
-    }
+    """The numbers of a host, and the sum of both directions; a hub that nobody reports has only that."""
+    if host.sample is None:
+        rx, tx = host.gauge("rxGbps"), host.gauge("txGbps")
+        throughput = rx + tx if rx is not None and tx is not None else None
+        return {**dict.fromkeys(_METRICS), "netThroughputGbps": throughput}
+    throughput = host.rates.tx_gbps + host.rates.rx_gbps if host.rates is not None else None
+    return {**dict(zip(_METRICS, _values(host.sample), strict=True)), "netThroughputGbps": throughput}
 
 
 def full_entry(host: Host) -> dict[str, Any]:
@@ -198,8 +182,8 @@ def delta(
             None if host.last_seen_at is None else round(max(0, now - host.last_seen_at) / 1000, 1) for host in touched
         ],
     }
-    gauges = zip(*(host.gauges for host in touched), strict=True) if touched else ((),) * len(GAUGE_COLUMNS)
-    columns |= dict(zip(GAUGE_COLUMNS, gauges, strict=True))
+    gauges = zip(*(host.gauges for host in touched), strict=True) if touched else ((),) * len(GAUGES)
+    columns |= dict(zip(GAUGES, gauges, strict=True))
     return b'%b,"removed":%b,"upserted":{"hosts":[%b],"links":[%b]},%b' % (
         orjson.dumps(head)[:-1], orjson.dumps(removed), b",".join(entries), b",".join(links), orjson.dumps(columns)[1:],
     )  # fmt: skip

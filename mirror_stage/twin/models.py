@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, Table, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from mirror_stage.metrics.measures import OF_SAMPLE
 from mirror_stage.storage.db import Base
 
 
 class HostMetrics(Base):
     """A host: its identity, its newest sample and what the next one is compared with. Instants in ms since 1970 UTC."""
 
-    __tablename__ = "host_metrics"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)  # the place index, and the slot on the wire
-    hostname: Mapped[str] = mapped_column(Text, unique=True)
-    first_seen_at: Mapped[int | None] = mapped_column(BigInteger)
-    removed_at: Mapped[int | None] = mapped_column(BigInteger)
-    last_seen_at: Mapped[int | None] = mapped_column(BigInteger)
-    last_poll_at: Mapped[int | None] = mapped_column(BigInteger)
-    reported_at: Mapped[int | None] = mapped_column(BigInteger)
-    received_at: Mapped[int | None] = mapped_column(BigInteger)
-    at: Mapped[int | None] = mapped_column(BigInteger)
-    agent_version: Mapped[str | None] = mapped_column(Text)
-    platform: Mapped[str | None] = mapped_column(Text)
-    command_policy: Mapped[str | None] = mapped_column(Text)
-    agent_instance: Mapped[str | None] = mapped_column(Text)
-    primary_interface: Mapped[str | None] = mapped_column(Text)
-    ip: Mapped[str | None] = mapped_column(Text)
-    rack: Mapped[str | None] = mapped_column(Text)
-    tags: Mapped[str | None] = mapped_column(Text)  # JSON
-    place_x: Mapped[float | None] = mapped_column(Double)
-    place_y: Mapped[float | None] = mapped_column(Double)
-    place_z: Mapped[float | None] = mapped_column(Double)
-    position_x: Mapped[float | None] = mapped_column(Double)
-    position_y: Mapped[float | None] = mapped_column(Double)
-    position_z: Mapped[float | None] = mapped_column(Double)
-    cpu_load: Mapped[float | None] = mapped_column(Double)
-    memory_used_percent: Mapped[float | None] = mapped_column(Double)
-    swap_used_percent: Mapped[float | None] = mapped_column(Double)
-    load_average: Mapped[float | None] = mapped_column(Double)
-    uptime_seconds: Mapped[float | None] = mapped_column(Double)
-    cpu_temperature: Mapped[float | None] = mapped_column(Double)
-    gpu_temperature: Mapped[float | None] = mapped_column(Double)
-    memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    net_bytes_tx: Mapped[int | None] = mapped_column(BigInteger)
-    net_bytes_rx: Mapped[int | None] = mapped_column(BigInteger)
-    tx_gbps: Mapped[float | None] = mapped_column(Double)
-    rx_gbps: Mapped[float | None] = mapped_column(Double)
-    net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
-    fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
+    __table__ = Table(
+        "host_metrics",
+        Base.metadata,
+        Column("id", Integer, primary_key=True),  # the place index, and the slot on the wire
+        Column("hostname", Text, nullable=False, unique=True),
+        Column("first_seen_at", BigInteger),
+        Column("removed_at", BigInteger),
+        Column("last_seen_at", BigInteger),
+        Column("last_poll_at", BigInteger),
+        Column("reported_at", BigInteger),
+        Column("received_at", BigInteger),
+        Column("at", BigInteger),
+        Column("agent_version", Text),
+        Column("platform", Text),
+        Column("command_policy", Text),
+        Column("agent_instance", Text),
+        Column("primary_interface", Text),
+        Column("ip", Text),
+        Column("rack", Text),
+        Column("tags", Text),  # JSON
+        *(Column(f"{what}_{axis}", Double) for what in ("place", "position") for axis in "xyz"),
+        *(Column(one.name, BigInteger if one.is_whole else Double) for one in OF_SAMPLE),
+        Column("tx_gbps", Double),
+        Column("rx_gbps", Double),
+    )
 
 
 class HostDetails(Base):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
 from mirror_stage.history.domain import RESOLUTIONS
+from mirror_stage.metrics.measures import OF_SAMPLE
 from mirror_stage.web.schemas import InstantQuery, InstantText, Text, WireSchema
 
 _STATUSES = ("online", "stale", "offline")
@@ -29,20 +32,10 @@ class PointSchema(WireSchema):
     z = fields.Float(required=True)
 
 
-class MetricsSchema(WireSchema):
-    cpuLoad = _number()
-    memoryUsedPercent = _number()
-    loadAverage = _number()
-    uptimeSeconds = _number()
-    cpuTemperature = _number()
-    gpuTemperature = _number()
-    memoryTotalBytes = _whole()
-    memoryAvailableBytes = _whole()
-    swapUsedPercent = _number()
-    netBytesTx = _whole()
-    netBytesRx = _whole()
-    netThroughputGbps = _number()
-    netCapacityGbps = _number()
+_METRICS: dict[str, fields.Field[Any]] = {
+    one.wire: _whole() if one.is_whole else _number() for one in OF_SAMPLE if one.is_in_host
+}
+MetricsSchema = WireSchema.from_dict(_METRICS | {"netThroughputGbps": _number()}, name="MetricsSchema")
 
 
 class HostSchema(WireSchema):

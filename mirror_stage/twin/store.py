@@ -13,9 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.measures import OF_SAMPLE, names_of
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows
-from mirror_stage.twin.domain import Host, Identity, Role, fold, gauges, gone, identity_of
+from mirror_stage.twin.domain import NO_GAUGES, Host, Identity, Role, fold, gauges, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
 from mirror_stage.twin.models import HostDetails, HostIdentity, HostMetrics
 from mirror_stage.twin.throughput import Rates, utilization_ratio
@@ -25,9 +26,7 @@ _DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
 _IDENTITIES: Table = HostIdentity.__table__  # type: ignore[assignment]
 _FROM_SAMPLE = (
     "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "agent_instance",
-    "primary_interface", "rack", "cpu_load", "memory_used_percent",
-    "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature", "gpu_temperature", "memory_total_bytes",
-    "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
+    "primary_interface", "rack", *names_of(OF_SAMPLE),
 )  # fmt: skip
 _SAVED = (
     "id", "hostname", "ip", "first_seen_at", "last_seen_at", "last_poll_at", "tags", "place_x", "place_y", "place_z",
@@ -126,7 +125,7 @@ def _host(row: RowMapping, hub: str, ego: str) -> Host:
         last_poll_at=row["last_poll_at"],
         rates=rates,
         utilization=utilization,
-        gauges=gauges(sample, rates, utilization) if sample is not None else (None,) * 8,
+        gauges=gauges(sample, rates, utilization) if sample is not None else NO_GAUGES,
     )
 
 

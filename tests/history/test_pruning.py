@@ -17,7 +17,6 @@ from mirror_stage.history.domain import ROLLUPS
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.storage.db import Base, Storage, Work, engine_options
 from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
-from mirror_stage.twin.models import HostMetrics
 from tests.builders import SetClock
 from tests.faults import percentile, print_figures
 
@@ -59,9 +58,7 @@ def fill(storage: Storage, first_second: int) -> None:
     hosts = [(n, f"h{n}") for n in range(1, HOSTS + 1)]
     storage.write(
         lambda tx: tx.execute(
-            text(
-                f"INSERT INTO {HostMetrics.__tablename__} (id, hostname) SELECT value ->> 0, value ->> 1 FROM json_each(:hosts)"
-            ),
+            text("INSERT INTO host_metrics (id, hostname) SELECT value ->> 0, value ->> 1 FROM json_each(:hosts)"),
             {"hosts": json.dumps(hosts)},
         )
     )

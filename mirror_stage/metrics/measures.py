@@ -1,0 +1,83 @@
+"""The numbers of a host, one row each: what a number is called, in which unit, and where EGO keeps and shows it. Pure.
+
+The fields of a sample, the columns of the tables, the metrics of the history, the keys on the wire and the columns of the
+delta stream follow from the rows. A new number is a row here, a field of `Sample`, and a migration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    AGENT = "the agent reports it"
+    SAMPLE = "EGO works it out from other fields of a sample"
+    LINK = "EGO measures it between two samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number of a host; None is unknown."""
+
+    name: str  # of the field of a sample, and of the columns
+    wire: str  # what EGO's answers call it
+    unit: str
+    origin: Origin = Origin.AGENT
+    is_whole: bool = False
+    least: float | None = None  # the range that is taken from agents
+    most: float | None = None
+    is_needed: bool = False  # a sample has it, or names it in `unknown`
+    is_stored: bool = True  # the stored samples have a column of it
+    is_in_host: bool = True  # it stands in the `metrics` of a host
+    decimals: int | None = None  # in the delta stream; None: it is not in there
+    scale: float | None = (
+        None  # the history counts it in whole units of 1 / `scale`; None: its past cannot be asked for
+    )
+    threshold: float | None = None  # the comparison of two moments tells a greater change
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether agents may not report every number."""
+        return self.least is not None or self.most is not None
+
+
+MEASURES = (
+    Measure("cpu_load", "cpuLoad", "%", least=0, is_needed=True, decimals=1, scale=10, threshold=20),
+    Measure("memory_used_percent", "memoryUsedPercent", "%", least=0, most=100, is_needed=True, decimals=1, scale=10, threshold=10),
+    Measure("swap_used_percent", "swapUsedPercent", "%", least=0, most=100, scale=10, threshold=10),
+    Measure("load_average", "loadAverage", "", is_needed=True, decimals=1, scale=100, threshold=2),
+    Measure("uptime_seconds", "uptimeSeconds", "s", least=0, is_needed=True),
+    Measure("cpu_temperature", "cpuTemperature", "°C", decimals=1, scale=10, threshold=10),
+    Measure("gpu_temperature", "gpuTemperature", "°C", decimals=1, scale=10, threshold=10),
+    Measure("memory_total_bytes", "memoryTotalBytes", "B", is_whole=True, is_stored=False),
+    Measure("memory_available_bytes", "memoryAvailableBytes", "B", is_whole=True),
+    Measure("net_bytes_tx", "netBytesTx", "B", is_whole=True),
+    Measure("net_bytes_rx", "netBytesRx", "B", is_whole=True),
+    Measure("net_capacity_gbps", "netCapacityGbps", "Gbit/s", Origin.SAMPLE),
+    Measure("rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
+    Measure("tx_gbps", "txGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
+    Measure(
+        "utilization_ratio", "utilization", "0-1", Origin.LINK, most=1, is_stored=False, is_in_host=False, decimals=3,
+        scale=10_000, threshold=0.2,
+    ),
+    Measure("fullest_disk_percent", "fullestDiskPercent", "%", Origin.SAMPLE, is_in_host=False, scale=10, threshold=5),
+)  # fmt: skip
+
+REPORTED = tuple(one for one in MEASURES if one.origin is Origin.AGENT)
+OF_SAMPLE = (
+    *REPORTED,
+    *(one for one in MEASURES if one.origin is Origin.SAMPLE),
+)  # the order of the fields of `Sample`
+OF_LINK = tuple(one for one in MEASURES if one.origin is Origin.LINK)
+
+
+def names_of(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Their fields and columns."""
+    return tuple(one.name for one in measures)
+
+
+def wires_of(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Their keys on the wire."""
+    return tuple(one.wire for one in measures)
