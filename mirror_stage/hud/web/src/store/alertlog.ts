@@ -1,6 +1,6 @@
 /** Alerts in the order and the groups in which people look at them. Pure. */
 
-import type { Alert } from '../net/wire';
+import type { Alert } from '../net/openapi';
 import { severityCode } from './status';
 
 export const ALERT_GROUPS = ['none', 'host', 'rule'] as const;

@@ -5,7 +5,7 @@
  * samples was merely too short to hold one (the line goes on).
  */
 
-import type { HostsHistory, GroupsHistory, HistoryHead } from '../net/wire';
+import type { AvgColumns, Histories, MeanColumns } from '../net/openapi';
 import { KEPT, type Rings } from './rings';
 
 export const METRICS = [
@@ -34,11 +34,9 @@ export interface Past {
   readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Metric, Course>>> }[];
 }
 
-type Columns = Readonly<Record<string, readonly (number | null)[]>>;
-
 /** The answer about hosts, in the order of `hostnames`. */
-export function ofHosts(answer: HostsHistory, hostnames: readonly string[], silenceSeconds: number): Past {
-  const found = new Map(answer.hosts.map((host) => [host.hostname, host.metrics]));
+export function ofHosts(answer: Histories, hostnames: readonly string[], silenceSeconds: number): Past {
+  const found = new Map((answer.hosts ?? []).map((host) => [host.hostname, host.metrics]));
   return {
     ...headOf(answer),
     series: hostnames.flatMap((name) => {
@@ -49,8 +47,9 @@ export function ofHosts(answer: HostsHistory, hostnames: readonly string[], sile
 }
 
 /** The answer about groups: the one that is called `group`, or the only one. */
-export function ofGroup(answer: GroupsHistory, group: string | null, name: string, silenceSeconds: number): Past {
-  const one = answer.groups.find((each) => each.group === group) ?? (answer.groups.length === 1 ? answer.groups[0] : undefined);
+export function ofGroup(answer: Histories, group: string | null, name: string, silenceSeconds: number): Past {
+  const groups = answer.groups ?? [];
+  const one = groups.find((each) => each.group === group) ?? (groups.length === 1 ? groups[0] : undefined);
   return {
     ...headOf(answer),
     series: one ? [{ name, hosts: one.hosts, courses: coursesOf(answer, one.metrics, silenceSeconds) }] : [],
@@ -151,19 +150,19 @@ export function newest(past: Past, metrics: readonly Metric[]): number {
   return place;
 }
 
-function headOf(answer: HistoryHead): Omit<Past, 'series'> {
+function headOf(answer: Histories): Omit<Past, 'series'> {
   return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
 }
 
-function coursesOf(answer: HistoryHead, metrics: Readonly<Record<string, Columns>>, silenceSeconds: number): Partial<Record<Metric, Course>> {
+function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumns | MeanColumns>>, silenceSeconds: number): Partial<Record<Metric, Course>> {
   const times = answer.t.map((at) => Date.parse(at) / 1000);
   const most = Math.max(silenceSeconds, answer.stepSeconds);
-  const column = (columns: Columns, name: string): Values => bridged(times, columns[name] ?? [], most);
+  const column = (values: readonly (number | null)[]): Values => bridged(times, values, most);
   return Object.fromEntries(
     METRICS.filter((metric) => metric in metrics).map((metric) => {
-      const columns = metrics[metric] as Columns;
-      const mean = column(columns, 'avg' in columns ? 'avg' : 'mean');
-      return [metric, { mean, least: column(columns, 'min'), most: column(columns, 'max'), p95: 'p95' in columns ? column(columns, 'p95') : null }];
+      const columns = metrics[metric] as AvgColumns | MeanColumns;
+      const mean = column('avg' in columns ? columns.avg : columns.mean);
+      return [metric, { mean, least: column(columns.min), most: column(columns.max), p95: 'p95' in columns ? column(columns.p95) : null }];
     }),
   );
 }

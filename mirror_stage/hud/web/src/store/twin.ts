@@ -6,8 +6,8 @@
  * is reactive: who draws calls `listen` and is told which seats changed.
  */
 
-import type { Delta, Gauge, HostEntry, LinkEntry, Snapshot, Status } from '../net/wire';
-import { GAUGES } from '../net/wire';
+import type { Link } from '../net/openapi';
+import { GAUGES, type Delta, type Gauge, type HostEntry, type Snapshot, type Status } from '../net/wire';
 import { severityCode, stateOf } from './status';
 
 const FIRST_CAPACITY = 1024;
@@ -167,7 +167,7 @@ export class Twin {
   }
 
   /** A link's numbers stand with its target: each host has one uplink. */
-  private takeLinks(links: readonly LinkEntry[]): void {
+  private takeLinks(links: readonly Link[]): void {
     for (const link of links) {
       const seat = this.seatsByHostname.get(link.target);
       if (seat === undefined) continue;

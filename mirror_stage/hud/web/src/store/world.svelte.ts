@@ -6,8 +6,9 @@
  */
 
 import { Link } from '../net/link';
-import type { Delta, Info, Snapshot } from '../net/wire';
+import type { Info } from '../net/openapi';
 import { get } from '../net/rest';
+import type { Delta, Snapshot } from '../net/wire';
 import { Rings } from './rings';
 import { Twin } from './twin';
 
@@ -81,7 +82,7 @@ class World {
 
   private welcome(): void {
     this.heard();
-    void get<Info>('api/info').then(
+    void get('/api/info').then(
       (info) => (this.info = info),
       () => undefined, // asked again at the next connect; nothing that is shown depends on it until then
     );

@@ -1,7 +1,7 @@
 /** What an alert says, in the words of this language, not of EGO's log. */
 
 import { i18n } from '../i18n/index.svelte';
-import type { Alert } from '../net/wire';
+import type { Alert } from '../net/openapi';
 import { inUnit } from '../store/alertlog';
 import { world } from '../store/world.svelte';
 

@@ -2,7 +2,8 @@
 
 import type { Dictionary } from '../i18n/en';
 import type { Format } from '../i18n/format';
-import type { HostEntry, Rule } from '../net/wire';
+import type { Rule } from '../net/openapi';
+import type { HostEntry } from '../net/wire';
 import { STATES, urgencyOf } from '../store/status';
 import type { Columns, Twin } from '../store/twin';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Alert, HostDetail, Rule } from '../../src/net/wire';
+import type { Alert, HostDetail, Rule } from '../../src/net/openapi';
 import { grouped, inUnit } from '../../src/store/alertlog';
 import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf, stateBy } from '../../src/ui/host/figures';
 

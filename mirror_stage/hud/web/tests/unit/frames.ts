@@ -1,6 +1,7 @@
 /** Builders of what EGO sends. */
 
-import { GAUGES, type Delta, type HostEntry, type LinkEntry, type Snapshot } from '../../src/net/wire';
+import type { Link } from '../../src/net/openapi';
+import { GAUGES, type Delta, type HostEntry, type Snapshot } from '../../src/net/wire';
 
 export const AT = '2026-11-24T12:00:00.000Z';
 
@@ -18,7 +19,7 @@ export function host(hostname: string, slot: number, more: Partial<HostEntry> = 
   };
 }
 
-export function link(target: string, more: Partial<LinkEntry> = {}): LinkEntry {
+export function link(target: string, more: Partial<Link> = {}): Link {
   return {
     id: `core-switch::${target}`, source: 'core-switch', target, throughputGbps: 3, rxGbps: 2, txGbps: 1, utilization: 0.2,
     capacityGbps: 10, measured: true, ...more,

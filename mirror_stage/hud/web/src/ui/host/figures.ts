@@ -1,6 +1,6 @@
 /** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
 
-import type { Disk, HostDetail, NetworkInterface, Rule, TopProcess } from '../../net/wire';
+import type { Disk, HostDetail, Interface, Process, Rule } from '../../net/openapi';
 import { CRITICAL, OK, WARNING } from '../../store/status';
 
 /** The hottest of all that is measured, and where; null where nothing is. */
@@ -51,7 +51,7 @@ export function byFullness(disks: readonly Disk[]): Disk[] {
 }
 
 /** Up before down, the fast before the slow, by name. */
-export function byStanding(interfaces: readonly NetworkInterface[]): NetworkInterface[] {
+export function byStanding(interfaces: readonly Interface[]): Interface[] {
   return [...interfaces].sort(
     (one, other) => Number(other.isUp ?? 0) - Number(one.isUp ?? 0) || (other.speedMbps ?? 0) - (one.speedMbps ?? 0) || one.name.localeCompare(other.name),
   );
@@ -61,7 +61,7 @@ export const PROCESS_COLUMNS = ['name', 'cpuPercent', 'memoryPercent'] as const;
 export type ProcessColumn = (typeof PROCESS_COLUMNS)[number];
 
 /** Names rising, numbers falling; what is unknown last. */
-export function sortedProcesses(processes: readonly TopProcess[], by: ProcessColumn): TopProcess[] {
+export function sortedProcesses(processes: readonly Process[], by: ProcessColumn): Process[] {
   return [...processes].sort((one, other) =>
     by === 'name' ? one.name.localeCompare(other.name) : (other[by] ?? -1) - (one[by] ?? -1) || one.name.localeCompare(other.name),
   );
