@@ -1,5 +1,7 @@
 /** Every word of the HUD in English. This file is the type; `ko.ts` must satisfy it. A message with values is a function. */
 
+import type { Metric } from '../metrics';
+
 export const en = {
   name: 'MIRROR STAGE EGO',
   states: { ok: 'Online', warning: 'Warning', critical: 'Critical', stale: 'Stale', offline: 'Offline' },
@@ -30,7 +32,7 @@ export const en = {
     capacityGbps: 'Link speed',
     fullestDiskPercent: 'Fullest disk',
     swapUsedPercent: 'Swap',
-  },
+  } satisfies Record<Metric, string>,
   fields: {
     hostname: 'Host',
     state: 'State',

@@ -1,5 +1,6 @@
 /** Values as people read them, in one language. Pure: `index.svelte.ts` holds the language. */
 
+import { rowOf, type Metric } from '../metrics';
 import type { Dictionary } from './en';
 
 /** Shown for what is not known: never an invented number. */
@@ -13,6 +14,8 @@ export interface Format {
   /** 42 % of a value from 0 to 1 */
   ratio(value: number | null | undefined): string;
   celsius(value: number | null | undefined): string;
+  /** A value of a metric in its unit */
+  metric(metric: Metric, value: number | null | undefined, digits?: number): string;
   /** A rate given in Gbit/s, in the unit that suits it and the person's choice of bits or bytes */
   rate(gbps: number | null | undefined): string;
   /** Binary multiples: 15.6 GiB */
@@ -77,14 +80,22 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
 
   const instant = (at: number | string): Date => new Date(at);
 
+  const known = (write: (value: number, digits: number) => string) => (value: number | null | undefined, digits = 0): string =>
+    isUnknown(value) ? UNKNOWN : write(value, digits);
+  /** How the values of each unit are written */
+  const units = {
+    percent: known((value, digits) => `${number(value, digits)} %`),
+    ratio: known((value) => `${number(value * 100)} %`),
+    celsius: known((value) => `${number(value)} °C`),
+    rate: known((gbps) => scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates])),
+    bytes: known((value) => scaled(value, 1024, BYTE_UNITS)),
+    plain: number,
+  };
+
   return {
+    ...units,
     number,
-    percent: (value, digits = 0) => (isUnknown(value) ? UNKNOWN : `${number(value, digits)} %`),
-    ratio: (value) => (isUnknown(value) ? UNKNOWN : `${number(value * 100)} %`),
-    celsius: (value) => (isUnknown(value) ? UNKNOWN : `${number(value)} °C`),
-    rate: (gbps) =>
-      isUnknown(gbps) ? UNKNOWN : scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates]),
-    bytes: (value) => (isUnknown(value) ? UNKNOWN : scaled(value, 1024, BYTE_UNITS)),
+    metric: (metric, value, digits = rowOf(metric).decimals ?? 0) => units[rowOf(metric).unit](value, digits),
     duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : parts(seconds).slice(0, 2).join(' ') || words.units.seconds('0')),
     age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (parts(seconds)[0] ?? words.units.seconds('0'))),
     time: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : clock.format(instant(at))),

@@ -3,6 +3,7 @@
  * that both share come from `openapi.ts`, which `make hud-types` writes from that document.
  */
 
+import type { Gauge } from '../metrics';
 import type { Alert, Host, Link, Output, Snapshot as RestSnapshot } from './openapi';
 
 export type Status = Host['status'];
@@ -13,18 +14,6 @@ export type HostEntry = Host & { slot?: number };
 
 /** `twin-snapshot`, and `twin-state` from an EGO without the delta stream */
 export type Snapshot = Omit<RestSnapshot, 'hosts'> & { hosts: HostEntry[] };
-
-export const GAUGES = [
-  'cpuLoad',
-  'memoryUsedPercent',
-  'loadAverage',
-  'cpuTemperature',
-  'gpuTemperature',
-  'rxGbps',
-  'txGbps',
-  'utilization',
-] as const;
-export type Gauge = (typeof GAUGES)[number];
 
 /** `twin-delta` */
 export interface Delta extends Record<Gauge, (number | null)[]> {

@@ -6,6 +6,7 @@
  */
 
 import { Scene, Vector3, WebGLRenderer } from 'three';
+import type { ColourBy } from '../metrics';
 import { OK, urgencyOf } from '../store/status';
 import { Crystal } from './crystal';
 import type { FleetChanges, FleetEntry, FleetView } from './fleet';
@@ -15,7 +16,7 @@ import { Labels, labelsOf, placed, type Label, type Projected } from './labels';
 import { arrange, BOX, type Plan } from './layout';
 import { digitStrip, NamePlates } from './lettering';
 import { Links } from './links';
-import { legendOf, type ColourBy, type Legend, type Thresholds } from './metrics';
+import { legendOf, type Legend, type Limits } from './colouring';
 import { pick, within, type Rectangle } from './picking';
 import { Quality } from './quality';
 import { Racks } from './racks';
@@ -34,7 +35,7 @@ export interface Choices {
   readonly mask: Uint8Array | null;
   /** Hostnames, the first is the one in the detail */
   readonly selection: readonly string[];
-  readonly thresholds: Thresholds;
+  readonly limits: Limits;
   readonly isMotionReduced: boolean;
   readonly isWall: boolean;
   /** The stream is lost or silent: colour goes */
@@ -84,7 +85,7 @@ const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
 const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
 const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
 const DEFAULTS: Choices = {
-  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], thresholds: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
 export class World {
@@ -176,7 +177,7 @@ export class World {
     const isRegrouped = choices.groupBy !== before.groupBy;
     if (isRegrouped) this.planned = [];
     if (isRegrouped || choices.unracked !== before.unracked) this.place(isRegrouped);
-    if (choices.colourBy !== before.colourBy || choices.thresholds !== before.thresholds) this.slabs.colour(choices.colourBy, choices.thresholds);
+    if (choices.colourBy !== before.colourBy || choices.limits !== before.limits) this.slabs.colour(choices.colourBy, choices.limits);
     this.slabs.filter(choices.mask);
     this.racks.apply(this.fleet, this.plan, choices.mask);
     this.select();
@@ -358,7 +359,7 @@ export class World {
   }
 
   private tellLegend(): void {
-    this.events.legend(legendOf(this.choices.colourBy, this.choices.thresholds, linkKindOf(this.plan)));
+    this.events.legend(legendOf(this.choices.colourBy, this.choices.limits, linkKindOf(this.plan)));
   }
 
   // ── the loop ──

@@ -5,15 +5,9 @@
  * samples was merely too short to hold one (the line goes on).
  */
 
+import { CHARTED, REMEMBERED, type Charted } from '../metrics';
 import type { AvgColumns, Histories, MeanColumns } from '../net/openapi';
-import { KEPT, type Rings } from './rings';
-
-export const METRICS = [
-  'cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps',
-  'utilization', 'loadAverage', 'fullestDiskPercent', 'swapUsedPercent', 'gpuTemperature',
-] as const;
-export type Metric = (typeof METRICS)[number];
-export const USUAL_METRICS: readonly Metric[] = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps'];
+import type { Rings } from './rings';
 
 export type Values = (number | null | undefined)[];
 
@@ -31,7 +25,7 @@ export interface Past {
   readonly times: readonly number[];
   readonly stepSeconds: number;
   readonly resolution: 'raw' | '1m' | '15m' | 'browser';
-  readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Metric, Course>>> }[];
+  readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Charted, Course>>> }[];
 }
 
 /** The answer about hosts, in the order of `hostnames`. */
@@ -58,7 +52,7 @@ export function ofGroup(answer: Histories, group: string | null, name: string, s
 
 /** What this browser remembers of some hosts: each by itself, or all as one group. */
 export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): Past {
-  const all = hosts.map(({ name, seat }) => ({ name, kept: KEPT.map((gauge) => rings.series(seat, gauge)) }));
+  const all = hosts.map(({ name, seat }) => ({ name, kept: REMEMBERED.map((metric) => rings.series(seat, metric)) }));
   const whole = all[0]?.kept[0]?.[0] ?? [];
   const first = whole.findIndex((time) => time >= since);
   const times = first === -1 ? [] : whole.slice(first);
@@ -72,7 +66,7 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
       ? own.map(({ name, columns }) => ({
           name,
           hosts: 1,
-          courses: Object.fromEntries(KEPT.map((gauge, row) => [gauge, course(columns[row] ?? [])])),
+          courses: Object.fromEntries(REMEMBERED.map((metric, row) => [metric, course(columns[row] ?? [])])),
         }))
       : own.length === 0
         ? []
@@ -80,7 +74,7 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
             name: group,
             hosts: own.length,
             courses: Object.fromEntries(
-              KEPT.map((gauge, row) => [gauge, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
+              REMEMBERED.map((metric, row) => [metric, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
             ),
           }];
   return { times, stepSeconds: beatSeconds, resolution: 'browser', series };
@@ -139,7 +133,7 @@ export function summaryOf(course: Course): { least: number; mean: number; most: 
 }
 
 /** Where the newest known value of any series stands; -1 if there is none. */
-export function newest(past: Past, metrics: readonly Metric[]): number {
+export function newest(past: Past, metrics: readonly Charted[]): number {
   let place = -1;
   for (const { courses } of past.series) {
     for (const metric of metrics) {
@@ -154,12 +148,12 @@ function headOf(answer: Histories): Omit<Past, 'series'> {
   return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
 }
 
-function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumns | MeanColumns>>, silenceSeconds: number): Partial<Record<Metric, Course>> {
+function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumns | MeanColumns>>, silenceSeconds: number): Partial<Record<Charted, Course>> {
   const times = answer.t.map((at) => Date.parse(at) / 1000);
   const most = Math.max(silenceSeconds, answer.stepSeconds);
   const column = (values: readonly (number | null)[]): Values => bridged(times, values, most);
   return Object.fromEntries(
-    METRICS.filter((metric) => metric in metrics).map((metric) => {
+    CHARTED.filter((metric) => metric in metrics).map((metric) => {
       const columns = metrics[metric] as AvgColumns | MeanColumns;
       const mean = column('avg' in columns ? columns.avg : columns.mean);
       return [metric, { mean, least: column(columns.min), most: column(columns.max), p95: 'p95' in columns ? column(columns.p95) : null }];

@@ -10,6 +10,7 @@ import type { Info } from '../net/openapi';
 import { get } from '../net/rest';
 import type { Delta, Snapshot } from '../net/wire';
 import { Rings } from './rings';
+import { Rules } from './rules';
 import { Twin } from './twin';
 
 const TICK_MS = 250;
@@ -34,6 +35,7 @@ class World {
   /** EGO's clock at the last frame */
   frameAt = $state(0);
   info = $state.raw<Info | null>(null);
+  readonly rules = $derived(new Rules(this.info?.rules ?? []));
   readonly isPast = $derived(this.twin !== this.live);
   /** The moment on show: EGO's clock, or that of the past. Ages are reckoned from it. */
   readonly now = $derived.by(() => {

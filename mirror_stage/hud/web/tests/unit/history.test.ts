@@ -6,7 +6,7 @@ import { across, bridged, newest, ofGroup, ofHosts, ofMemory, summaryOf, valueAt
 import { BEAT_MS, Rings } from '../../src/store/rings';
 import { groupOf, membersOf, NAMED_MOST, questionOf, saidOfGroup } from '../../src/store/subject';
 import { Twin } from '../../src/store/twin';
-import { aloneIn, fileRows, lookOf, LINES_MOST, SCALES, timeTicks } from '../../src/ui/chart';
+import { aloneIn, fileRows, lookOf, LINES_MOST, axisOf, timeTicks } from '../../src/ui/chart';
 import { host, snapshot } from './frames';
 
 describe('a gap stays a gap', () => {
@@ -112,10 +112,10 @@ test('ticks of time name the day where it changes', () => {
 });
 
 test('scales begin at nothing where nothing is what they count, and hold all that is known', () => {
-  expect(SCALES.cpuLoad.range(3, 40)).toEqual([0, 100]);
-  expect(SCALES.cpuLoad.range(3, 140)).toEqual([0, 140]);
-  expect(SCALES.rxGbps.range(0, 0)).toEqual([0, 1]);
-  const [low, high] = SCALES.cpuTemperature.range(41, 66);
+  expect(axisOf('cpuLoad')(3, 40)).toEqual([0, 100]);
+  expect(axisOf('cpuLoad')(3, 140)).toEqual([0, 140]);
+  expect(axisOf('rxGbps')(0, 0)).toEqual([0, 1]);
+  const [low, high] = axisOf('cpuTemperature')(41, 66);
   expect(low).toBeLessThan(41);
   expect(high).toBeGreaterThan(66);
 });

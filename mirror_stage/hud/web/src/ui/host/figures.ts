@@ -1,25 +1,27 @@
 /** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
 
-import type { Disk, HostDetail, Interface, Process, Rule } from '../../net/openapi';
-import { CRITICAL, OK, WARNING } from '../../store/status';
+import type { Disk, HostDetail, Interface, Process } from '../../net/openapi';
 
-/** The hottest of all that is measured, and where; null where nothing is. */
-export function hottest(detail: HostDetail): { celsius: number; where: string } | null {
-  const all: [string, number | null][] = [
-    ['CPU', detail.metrics.cpuTemperature],
-    ['GPU', detail.metrics.gpuTemperature],
-    ...Object.entries(detail.diagnostics.temperatures ?? {}),
-  ];
-  return all.reduce<{ celsius: number; where: string } | null>(
-    (most, [where, celsius]) => (celsius !== null && (most === null || celsius > most.celsius) ? { celsius, where } : most),
-    null,
-  );
+export interface Heat {
+  readonly celsius: number;
+  /** CPU, GPU, or the name of a sensor */
+  readonly where: string;
+  /** The metric whose rules say how bad it is; a sensor counts as the CPU's */
+  readonly metric: 'cpuTemperature' | 'gpuTemperature';
 }
 
-/** The state that a rule of EGO gives a value: the HUD has no thresholds of its own. */
-export function stateBy(rule: Rule | undefined, value: number | null): number {
-  if (rule === undefined || value === null || Number.isNaN(value) || value < rule.fireAt) return OK;
-  return rule.severity === 'critical' ? CRITICAL : WARNING;
+/** The hottest of all that is measured; null where nothing is. */
+export function hottest(detail: HostDetail): Heat | null {
+  const { metrics, diagnostics } = detail;
+  const all: (Omit<Heat, 'celsius'> & { celsius: number | null })[] = [
+    { where: 'CPU', metric: 'cpuTemperature', celsius: metrics.cpuTemperature },
+    { where: 'GPU', metric: 'gpuTemperature', celsius: metrics.gpuTemperature },
+    ...Object.entries(diagnostics.temperatures ?? {}).map(([where, celsius]) => ({ where, metric: 'cpuTemperature' as const, celsius })),
+  ];
+  return all.reduce<Heat | null>(
+    (most, { celsius, ...rest }) => (celsius !== null && (most === null || celsius > most.celsius) ? { celsius, ...rest } : most),
+    null,
+  );
 }
 
 export interface Flow {
