@@ -182,7 +182,7 @@ export const en = {
   keys: {
     title: 'Keyboard',
     hint: 'Single keys can be turned off in the menu. Keys of the mirror world work while it has the focus.',
-    groups: { everywhere: 'Everywhere', hosts: 'Hosts', scene: 'Mirror world', time: 'Time travel' },
+    groups: { everywhere: 'Everywhere', hosts: 'Hosts', scene: 'Mirror world', time: 'Time travel', charts: 'History charts' },
     actions: {
       search: 'Search',
       back: 'One level back',
@@ -209,6 +209,11 @@ export const en = {
       stepOn: 'One step on',
       start: 'To the start',
       end: 'To the end',
+      cursor: 'Move the cursor',
+      cursorFar: 'Move the cursor ten points',
+      cursorFirst: 'To the first point',
+      cursorLast: 'To the last point',
+      zoomTime: 'Zoom in, zoom out',
       live: 'Back to live',
       wall: 'Wall',
       language: 'Change language',

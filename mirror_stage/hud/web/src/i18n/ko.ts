@@ -181,7 +181,7 @@ export const ko: Dictionary = {
   keys: {
     title: '단축키',
     hint: '한 글자 단축키는 메뉴에서 끌 수 있습니다. 거울 세계의 키는 거울 세계에 초점이 있을 때 듣습니다.',
-    groups: { everywhere: '어디서나', hosts: '호스트', scene: '거울 세계', time: '시간 여행' },
+    groups: { everywhere: '어디서나', hosts: '호스트', scene: '거울 세계', time: '시간 여행', charts: '이력 그래프' },
     actions: {
       search: '검색',
       back: '한 단계 뒤로',
@@ -208,6 +208,11 @@ export const ko: Dictionary = {
       stepOn: '한 걸음 앞으로',
       start: '처음으로',
       end: '끝으로',
+      cursor: '커서 옮기기',
+      cursorFar: '커서를 열 칸 옮기기',
+      cursorFirst: '첫 시점으로',
+      cursorLast: '마지막 시점으로',
+      zoomTime: '확대, 축소',
       live: '실시간으로',
       wall: '월 모드',
       language: '언어 바꾸기',
