@@ -20,7 +20,7 @@ export interface Course {
   readonly p95: Values | null;
 }
 
-export interface Past {
+export interface HistoryData {
   /** Seconds since 1970, rising */
   readonly times: readonly number[];
   readonly stepSeconds: number;
@@ -29,7 +29,7 @@ export interface Past {
 }
 
 /** The answer about hosts, in the order of `hostnames`. */
-export function ofHosts(answer: Histories, hostnames: readonly string[], silenceSeconds: number): Past {
+export function ofHosts(answer: Histories, hostnames: readonly string[], silenceSeconds: number): HistoryData {
   const found = new Map((answer.hosts ?? []).map((host) => [host.hostname, host.metrics]));
   return {
     ...headOf(answer),
@@ -41,7 +41,7 @@ export function ofHosts(answer: Histories, hostnames: readonly string[], silence
 }
 
 /** The answer about groups: the one that is called `group`, or the only one. */
-export function ofGroup(answer: Histories, group: string | null, name: string, silenceSeconds: number): Past {
+export function ofGroup(answer: Histories, group: string | null, name: string, silenceSeconds: number): HistoryData {
   const groups = answer.groups ?? [];
   const one = groups.find((each) => each.group === group) ?? (groups.length === 1 ? groups[0] : undefined);
   return {
@@ -51,7 +51,7 @@ export function ofGroup(answer: Histories, group: string | null, name: string, s
 }
 
 /** What this browser remembers of some hosts: each by itself, or all as one group. */
-export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): Past {
+export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): HistoryData {
   const all = hosts.map(({ name, seat }) => ({ name, kept: REMEMBERED.map((metric) => rings.series(seat, metric)) }));
   const whole = all[0]?.kept[0]?.[0] ?? [];
   const first = whole.findIndex((time) => time >= since);
@@ -133,9 +133,9 @@ export function summaryOf(course: Course): { least: number; mean: number; most: 
 }
 
 /** Where the newest known value of any series stands; -1 if there is none. */
-export function newest(past: Past, metrics: readonly Charted[]): number {
+export function newest(data: HistoryData, metrics: readonly Charted[]): number {
   let place = -1;
-  for (const { courses } of past.series) {
+  for (const { courses } of data.series) {
     for (const metric of metrics) {
       const mean = courses[metric]?.mean ?? [];
       place = Math.max(place, mean.findLastIndex((value) => typeof value === 'number'));
@@ -144,7 +144,7 @@ export function newest(past: Past, metrics: readonly Charted[]): number {
   return place;
 }
 
-function headOf(answer: Histories): Omit<Past, 'series'> {
+function headOf(answer: Histories): Omit<HistoryData, 'series'> {
   return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
 }
 
