@@ -26,6 +26,11 @@ export interface Resident {
 /** Boxes by seat, six numbers each: centre x, underside y, centre z, width, height, depth. Width 0: not there. */
 export const BOX = 6;
 
+export function boxOf({ boxes }: Plan, seat: number): [x: number, y: number, z: number, width: number, height: number, depth: number] {
+  const at = seat * BOX;
+  return [boxes[at] as number, boxes[at + 1] as number, boxes[at + 2] as number, boxes[at + 3] as number, boxes[at + 4] as number, boxes[at + 5] as number];
+}
+
 export interface Rack {
   readonly name: string | null;
   readonly room: number;
