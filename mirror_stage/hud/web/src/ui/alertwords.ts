@@ -20,7 +20,7 @@ export function titleOf(alert: Alert): string {
 export function amountOf(alert: Alert, value: number): string {
   const [amount, in_] = inUnit(value, world.rules.unitOf(alert));
   if (in_ === 's') return i18n.f.duration(amount);
-  return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ ? ` ${in_}` : ''}`;
+  return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ === '%' || in_ === '' ? in_ : ` ${in_}`}`;
 }
 
 /** Its value now: a silence grows, and EGO does not send it every second. */
