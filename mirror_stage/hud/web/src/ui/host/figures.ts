@@ -47,6 +47,16 @@ export function flowOf(name: string, before: HostDetail | null, now: HostDetail)
   return { rxGbps, txGbps, share: busier === null || speed <= 0 ? null : Math.min(1, busier / speed) };
 }
 
+/** The interfaces in their order, each with what flows through it and how much went wrong. */
+export function flowsOf(now: HostDetail, before: HostDetail | null): (Interface & { flow: Flow; errors: number; drops: number })[] {
+  return byStanding(now.diagnostics.interfaces ?? []).map((each) => ({
+    ...each,
+    flow: flowOf(each.name, before, now),
+    errors: (each.errIn ?? 0) + (each.errOut ?? 0),
+    drops: (each.dropIn ?? 0) + (each.dropOut ?? 0),
+  }));
+}
+
 /** The fullest first; those that do not say how full they are last. */
 export function byFullness(disks: readonly Disk[]): Disk[] {
   return [...disks].sort((one, other) => (other.usedPercent ?? -1) - (one.usedPercent ?? -1) || one.mountpoint.localeCompare(other.mountpoint));
