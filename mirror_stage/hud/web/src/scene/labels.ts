@@ -2,7 +2,7 @@
 
 import { CRITICAL, OFFLINE, OK, STATES, urgencyOf } from '../store/status';
 import type { FleetView } from './fleet';
-import { BOX, type Plan } from './layout';
+import { BOX, type Plan } from './plan';
 import { distanceTo } from './picking';
 import type { Projected } from './projection';
 import { capOf } from './racks';

@@ -3,7 +3,7 @@
 import type { Vector3 } from 'three';
 import type { FleetView } from './fleet';
 import { Labels, labelsOf, placed, type Label } from './labels';
-import { boxOf, type Plan } from './layout';
+import { boxOf, type Plan } from './plan';
 import { NamePlates } from './lettering';
 import type { Projection } from './projection';
 import type { Insets } from './rig';

@@ -4,7 +4,7 @@ import { BackSide, FrontSide, Mesh, Vector2, type Texture } from 'three';
 import type { ColourBy } from '../metrics';
 import type { FleetView } from './fleet';
 import { Instances, openBox } from './instances';
-import { BOX, type Plan } from './layout';
+import { BOX, type Plan } from './plan';
 import { NAME_GRID } from './lettering';
 import { BARS, type Limits } from './colouring';
 import { SLAB_FRAGMENT, SLAB_VERTEX } from './shaders/slab.glsl';
