@@ -351,8 +351,8 @@ export const en = {
     firstSeen: 'First seen',
     policy: 'Commands',
     policies: { off: 'accepts none', allow_list: 'accepts those on its list', all: 'accepts all', unknown: 'unknown' },
-    lastPoll: (ago: string) => `last asked for commands ${ago} ago`,
-    neverPolled: 'has never asked for commands',
+    lastPoll: (ago: string) => `last poll ${ago} ago`,
+    neverPolled: 'never polled',
   },
 
   alertLog: {
