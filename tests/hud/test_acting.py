@@ -200,7 +200,7 @@ def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retr
         (again,) = agents[6].claim()
         assert ego.get(f"/api/commands/{again['id']}").json()["retryOf"] == failed
         page.get_by_role("button", name="Cancel", exact=True).click()
-        expect(page.get_by_text("Being cancelled").first).to_be_visible()
+        expect(page.get_by_text("Cancelling").first).to_be_visible()
         assert ego.get(f"/api/commands/{again['id']}").json()["cancelRequested"]
         agents[6].ends(again["id"])
 
