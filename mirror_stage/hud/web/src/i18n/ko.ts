@@ -55,8 +55,8 @@ export const ko: Dictionary = {
   shell: {
     skipToContent: '본문으로 건너뛰기',
     countersLabel: '상태별 호스트 수. 선택하면 해당 상태의 호스트만 표시합니다.',
-    counterFilter: (state, count) => `${state} ${count}대: 이 호스트만 보기`,
-    counterUnfilter: (state, count) => `${state} ${count}대: 모두 보기`,
+    counterFilter: (state, count) => `${count} ${state}: 이 호스트만 보기`,
+    counterUnfilter: (state, count) => `${count} ${state}: 모두 보기`,
     search: '호스트 검색',
     searchHint: '이름, rack:R09, cpu>80, is:offline',
     clearSearch: '검색 지우기',
