@@ -465,7 +465,7 @@ export const ko: Dictionary = {
     noOutputYet: '아직 출력이 없습니다.',
     output: (host) => `${host}의 출력`,
     outputOfMany: (count) => `호스트 ${count}대의 출력`,
-    onlyHost: (host) => `${host}만 보기`,
+    onlyHost: (host) => `${host} 호스트만 보기`,
     allHosts: '모든 호스트',
     moreHosts: (count) => `${count}대 더`,
     unfold: '출력 보기',
