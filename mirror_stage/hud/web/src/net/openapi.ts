@@ -1211,10 +1211,26 @@ export interface components {
             hostname: string;
             /** @description ISO 8601; no zone is UTC */
             timestamp: string;
-            cpu_load: number;
-            memory_used_percent: number;
-            load_average: number;
-            uptime_seconds: number;
+            /**
+             * @description required; see `unknown`
+             * @default null
+             */
+            cpu_load?: number | null;
+            /**
+             * @description required; see `unknown`
+             * @default null
+             */
+            memory_used_percent?: number | null;
+            /**
+             * @description required; see `unknown`
+             * @default null
+             */
+            load_average?: number | null;
+            /**
+             * @description required; see `unknown`
+             * @default null
+             */
+            uptime_seconds?: number | null;
             agent_version: string;
             platform: string;
             /** @default null */
@@ -1276,6 +1292,17 @@ export interface components {
             /** @default null */
             top_processes?: components["schemas"]["ProcessReading"][] | null;
             /**
+             * @description required fields that cannot be read on this machine
+             * @default null
+             */
+            unknown?: string[] | null;
+            /** @default null */
+            agent_instance?: string | null;
+            /** @default null */
+            primary_interface?: string | null;
+            /** @default null */
+            interval_seconds?: number | null;
+            /**
              * @default null
              * @enum {string|null}
              */
@@ -1289,6 +1316,11 @@ export interface components {
             field: string;
             message: string;
         };
+        Dropped: {
+            index: number;
+            field: string;
+            count: number;
+        };
         Receipt: {
             accepted: number;
             /** Format: date-time */
@@ -1296,6 +1328,7 @@ export interface components {
             duplicates?: number;
             rejected?: number;
             errors?: components["schemas"]["SampleError"][];
+            dropped?: components["schemas"]["Dropped"][];
         };
         Alert: {
             id: string;
@@ -1799,6 +1832,7 @@ export type ProcessReading = components['schemas']['ProcessReading'];
 export type Sample = components['schemas']['Sample'];
 export type Batch = components['schemas']['Batch'];
 export type SampleError = components['schemas']['SampleError'];
+export type Dropped = components['schemas']['Dropped'];
 export type Receipt = components['schemas']['Receipt'];
 export type Alert = components['schemas']['Alert'];
 export type Point = components['schemas']['Point'];
