@@ -11,8 +11,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from mirror_stage import __version__
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import adopted
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.commands import Commands
@@ -80,7 +80,7 @@ def run(settings: Settings, ego: str) -> int:
     telemetry = Telemetry(sample, uplink, spool, interval_seconds=settings.interval_seconds)
     logger.info(
         "reflector %s of %s: samples to %s every %g s, commands %s, state in %s",
-        __version__, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
+        VERSION, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
     )  # fmt: skip
     telemetry.start()
     commands.start()

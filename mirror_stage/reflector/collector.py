@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from mirror_stage import __version__
 from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import readings
 from mirror_stage.reflector.container import Container, CpuLimit
 from mirror_stage.reflector.last_check import Complaint, fit
@@ -52,7 +52,7 @@ class Collector:
         rack: str | None = None,
         tags: Mapping[str, str] | None = None,
         position: Mapping[str, float] | None = None,
-        agent_version: str = __version__,
+        agent_version: str = VERSION,
         ip: str | None = None,
         command_policy: str | None = None,
         ego: str | None = None,

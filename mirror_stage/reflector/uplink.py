@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from mirror_stage import __version__
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector.exchange import Broken, Exchange
 
 ANSWER_SECONDS = 10.0  # from the first byte sent to the last byte read
 PACK_FROM_BYTES = 8 * 1024
 UNPACKED_RATIO_MAX = 18  # EGO unpacks up to 20:1; what packs better is sent as it is
 PROBLEM: Final = "application/problem+json"
-OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{__version__}", "Accept": "application/json"}
+OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{VERSION}", "Accept": "application/json"}
 SHOWN_MAX = 300  # characters of what EGO says that stand in a message
 NUMBER_DIGITS_MAX = 40
 
