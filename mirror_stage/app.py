@@ -54,6 +54,7 @@ from mirror_stage.web import answers, http
 from mirror_stage.web.openapi import init_api
 from mirror_stage.web.port import Services, services
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
+from mirror_stage.web.refusals import Refusals
 from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     permissions.init_app(app)
-    app.wsgi_app = Walls(WebSocketWall(app.wsgi_app, rest), config)  # type: ignore[method-assign]
+    refusals = app.extensions["mirror_stage"][Refusals]
+    app.wsgi_app = Walls(WebSocketWall(app.wsgi_app, rest, socketio), config, refusals)  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -111,6 +113,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """Every service, each told what it needs."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
+    refusals = Refusals()
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -159,6 +162,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         storage,
         readiness,
         realtime,
+        refusals,
         Ownership(config),
         audience,
         pipeline,
@@ -179,6 +183,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(pipeline.trouble),
             scheduler=lambda: _scheduler_check(app),
+            refused=refusals.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )

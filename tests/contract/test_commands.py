@@ -46,7 +46,7 @@ def test_a_new_command_waits_with_every_key_and_the_contracts_defaults(ego: EgoS
     hostname = unique_hostname("never-seen")
     answer = ego.post("/api/commands", json={"hostname": hostname, "command": "uptime"})
     assert answer.status_code == 201
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     created = answer.json()
     assert created.keys() == COMMAND_KEYS
     assert UUID.match(created["id"])

@@ -32,7 +32,7 @@ def test_health_is_exactly_ok_as_plain_text(ego: EgoServer) -> None:
 def test_readiness_tells_of_every_part(ego: EgoServer) -> None:
     answer = ego.get("/api/health/ready")
     assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     body = answer.json()
     assert body.keys() == {"ready", "checks"}
     assert body["ready"] is True

@@ -62,7 +62,7 @@ def document(ego: EgoServer) -> dict[str, Any]:
     """The document, as served."""
     answer = ego.get("/api/openapi.json")
     assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     found: dict[str, Any] = answer.json()
     return found
 

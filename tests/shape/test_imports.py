@@ -45,7 +45,7 @@ PURE_FILES = {"domain", "throughput", "geometry", "state"}
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.shipped",
+        "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.shipped",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
