@@ -167,7 +167,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         audience,
         pipeline,
         writer,
-        Ingest(writer, clock, config.oldest_tier),
+        Ingest(writer, clock, config.oldest_tier, is_known=lambda hostname: hostname in twin.hosts_by_name),
         TwinService(twin, frames, clock, forget=pipeline.forget, body_at=past.body, is_settled=past.is_settled),
         AlertService(storage, rules, open_alerts, pipeline.save),
         commands,

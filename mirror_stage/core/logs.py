@@ -8,14 +8,16 @@ import sys
 
 from mirror_stage.core.budget import Budget
 from mirror_stage.core.instants import to_text
+from mirror_stage.core.names import INVISIBLE
 
 
 def to_line(event: dict[str, str]) -> str:
     """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
 
-    That is C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates; Korean stays readable.
+    That is C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters; Korean stays
+    readable.
     """
-    line = json.dumps(event, ensure_ascii=False)
+    line = INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(event, ensure_ascii=False))
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)

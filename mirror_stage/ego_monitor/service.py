@@ -16,9 +16,8 @@ from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
-from mirror_stage.twin.domain import Host, Status
+from mirror_stage.twin.domain import Host, OWN_VERSIONS, Status
 
-OWN_VERSIONS = "ego-"
 AGENT_VERSION = OWN_VERSIONS + __version__
 FALLBACK_HOSTNAME = "ego"
 

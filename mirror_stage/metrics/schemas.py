@@ -135,3 +135,4 @@ class ReceiptSchema(WireSchema):
     duplicates = fields.Integer()
     rejected = fields.Integer()
     errors = fields.List(fields.Nested(SampleErrorSchema))
+    moreErrors = fields.Integer()

@@ -31,7 +31,7 @@ from mirror_stage.storage import notes
 from mirror_stage.storage.db import Storage, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.audience import Audience
-from mirror_stage.twin.domain import Arrival, Host, Identity, Role, not_after
+from mirror_stage.twin.domain import OWN_VERSIONS, Arrival, Host, Identity, Role, not_after
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.state import Twin
@@ -286,15 +286,18 @@ class Pipeline:
         host = self.twin.hosts_by_name.get(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
-        if host.role != Role.HOST:
+        if host.role != Role.HOST and not self._is_spoofed(host):
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
         self.save()  # what it was until now is kept
         now = self._clock.now()
         cancelled = self._storage.write(lambda tx: self._remove(tx, host, now))
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
-        self._registry.drop(hostname)
         self.twin.forget(hostname)
         self._details.pop(host.id, None)
+        if host.role is Role.HUB:
+            self.twin.admit(host.id, hostname, host.place)
+        else:
+            self._registry.drop(hostname)
         self._apply(transitions)
         self._publish(transitions)
         self._tell_cancelled(cancelled)
@@ -302,8 +305,17 @@ class Pipeline:
         self.tick()
 
     @staticmethod
+    def _is_spoofed(host: Host) -> bool:
+        """Whether an agent's report stands where EGO would show its own: the hub, or this machine."""
+        if host.sample is None:
+            return False
+        return host.role is Role.HUB or not host.sample.agent_version.startswith(OWN_VERSIONS)
+
+    @staticmethod
     def _remove(tx: Tx, host: Host, now: Instant) -> list[Command]:
         twin_store.remove(tx, host.id, now)
+        if host.role is Role.HUB:  # the report goes, the centre of the network stays
+            twin_store.make_synthetic(tx, host.id)
         return command_store.cancel_pending_of(tx, host.hostname, "host removed", EGO, now)
 
     # ------------------------------------------------------------------ saving and restoring
