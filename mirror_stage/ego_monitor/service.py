@@ -16,7 +16,7 @@ from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
-from mirror_stage.twin.domain import Host, OWN_VERSIONS, Status
+from mirror_stage.twin.domain import OWN_VERSIONS, Host, Status
 
 AGENT_VERSION = OWN_VERSIONS + __version__
 FALLBACK_HOSTNAME = "ego"

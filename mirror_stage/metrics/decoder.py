@@ -20,10 +20,12 @@ from mirror_stage.core.names import BadField
 from mirror_stage.core.problems import Invalid
 from mirror_stage.metrics.domain import Sample, normalise
 from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
+from mirror_stage.web.problem_json import ERRORS_MAX
 from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
 
 SAMPLE_BYTES_MAX = 64 * 1024
 ERRORS_OF_SAMPLE_MAX = 10
+_NOT_EXAMINED = {"field": "", "message": f"not examined: {ERRORS_MAX} errors of this batch are known already"}
 _YIELD_EVERY_FAST = 50  # the slow path yields after each: 64 bad disks take milliseconds
 
 
@@ -117,7 +119,7 @@ def decode_batch(body: bytes) -> Batch:
         try:
             batch.samples.append(decode_fast(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotFast):
-            sample, errors = decode_slow(raw)
+            sample, errors = decode_slow(raw) if len(batch.errors) < ERRORS_MAX else (None, [_NOT_EXAMINED])
             if sample is not None:
                 batch.samples.append(sample)
             batch.errors += [{"index": index, **error} for error in errors]
