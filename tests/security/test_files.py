@@ -9,14 +9,19 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mirror_stage.runtime import cli
 from mirror_stage.storage import files
 from tests.builders import make_sample
-from tests.servers import ROOT, EgoServer
+from tests.servers import EgoServer, wait_until
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
@@ -26,13 +31,32 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def db(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`mirror-stage db ...` on the database of a folder, under an umask that hides nothing."""
-    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", *arguments]
-    environment = os.environ | {"MIRROR_STAGE_SQLITE_PATH": str(folder / "ego.db"), "PYTHONPATH": str(ROOT)} | settings
-    return subprocess.run(
-        command, check=False, env=environment, cwd="/", capture_output=True, text=True, umask=0, timeout=120
-    )
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stderr: str
+
+
+def db(folder: Path, *arguments: str) -> Ended:
+    """`mirror-stage db ...` on the database of a folder, under an umask that hides nothing; forked, to be quick."""
+    with tempfile.TemporaryFile() as output:
+        pid = os.fork()
+        if pid == 0:
+            status = 99
+            try:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                os.chdir("/")
+                os.umask(0)
+                os.environ["MIRROR_STAGE_SQLITE_PATH"] = str(folder / "ego.db")
+                status = cli.main(["db", *arguments])
+            except BaseException:
+                os.write(2, traceback.format_exc().encode())
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(pid, 0)
+        output.seek(0)
+        return Ended(os.waitstatus_to_exitcode(status), output.read().decode())
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +70,18 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder_of_nobody(tmp_path: Path) -> Path:
+def open_folder() -> Iterator[Path]:
+    """A folder that every user reaches; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="mirror-stage-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def folder_of_nobody(open_folder: Path) -> Path:
     """A data folder of an unprivileged user, in which he has put what he likes."""
-    folder = tmp_path / "data"
+    folder = open_folder / "data"
     folder.mkdir(mode=0o700)
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
     os.chown(folder, NOBODY, NOBODY)
     return folder
 
@@ -89,16 +118,11 @@ def test_a_database_that_everybody_could_read_is_tightened_with_one_line(
 
 
 @as_root
-def test_another_user_cannot_take_the_owners_lock(start_ego: Callable[..., EgoServer], tmp_path: Path) -> None:
-    start_ego()
-    script = "import fcntl, os, sys; os.setuid(65534); fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
-    tried = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "ego.db.owner.lock")], check=False, capture_output=True, text=True
-    )
-    assert "PermissionError" in tried.stderr
+def test_another_user_cannot_take_the_owners_lock(open_folder: Path) -> None:
+    os.close(files.open_own(open_folder / "ego.db.owner.lock", os.O_RDWR))
+    script = "import os, sys; os.setuid(65534); os.open(sys.argv[1], os.O_RDONLY)"
+    command = [sys.executable, "-c", script, str(open_folder / "ego.db.owner.lock")]
+    assert "PermissionError" in subprocess.run(command, check=False, capture_output=True, text=True).stderr
 
 
 @pytest.mark.parametrize(("setting", "mode"), [({}, 0o600), ({"MIRROR_STAGE_SOCKET_MODE": "0660"}, 0o660)])
@@ -120,8 +144,6 @@ def test_a_unix_socket_is_for_those_who_may(
 
 
 def _asked(ego: EgoServer, path: Path, head: bytes) -> bytes:
-    from tests.servers import wait_until
-
     def connected() -> socket.socket | None:
         client = socket.socket(socket.AF_UNIX)
         try:
@@ -141,14 +163,10 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
     "symbolic": lambda victim, link: link.symlink_to(victim),
     "hard": lambda victim, link: link.hardlink_to(victim),
 }
-PLANTED = [
-    "ego.db",
-    "ego.db.restoring",
-    "ego.db.owner.lock",
-    "ego.db.migration.lock",
-    "ego.db-wal",
-    "ego.db-shm",
-    "ego.db-journal",
+PLANTED: list[Any] = ["ego.db.restoring", "ego.db.owner.lock"]
+PLANTED += [
+    pytest.param(name, marks=pytest.mark.long)
+    for name in ("ego.db", "ego.db.migration.lock", "ego.db-wal", "ego.db-shm", "ego.db-journal")
 ]
 
 
@@ -156,9 +174,9 @@ PLANTED = [
 @pytest.mark.parametrize("name", PLANTED)
 @pytest.mark.parametrize("kind", LINKS)
 def test_root_restores_through_no_link(
-    backup: Path, folder_of_nobody: Path, tmp_path: Path, name: str, kind: str
+    backup: Path, folder_of_nobody: Path, open_folder: Path, name: str, kind: str
 ) -> None:
-    victim = tmp_path / "victim"
+    victim = open_folder / "victim"
     victim.write_text("root's own")
     victim.chmod(0o640)
     LINKS[kind](victim, folder_of_nobody / name)
@@ -182,9 +200,9 @@ def test_root_restores_for_the_owner_of_the_folder(backup: Path, folder_of_nobod
 @pytest.mark.parametrize("name", ["copy.partial", "copy"])
 @pytest.mark.parametrize("kind", LINKS)
 def test_root_writes_no_backup_through_a_link(
-    backup: Path, folder_of_nobody: Path, tmp_path: Path, name: str, kind: str
+    backup: Path, folder_of_nobody: Path, open_folder: Path, name: str, kind: str
 ) -> None:
-    victim = tmp_path / "victim"
+    victim = open_folder / "victim"
     victim.write_text("root's own")
     LINKS[kind](victim, folder_of_nobody / name)
     ended = db(backup.parent, "backup", "--force", str(folder_of_nobody / "copy"))
@@ -197,10 +215,10 @@ def test_root_writes_no_backup_through_a_link(
 
 @as_root
 def test_root_takes_a_backup_of_a_users_database_into_its_own_folder(
-    backup: Path, folder_of_nobody: Path, tmp_path: Path
+    backup: Path, folder_of_nobody: Path, open_folder: Path
 ) -> None:
     assert db(folder_of_nobody, "restore", str(backup)).returncode == 0
-    roots = tmp_path / "roots"
+    roots = open_folder / "roots"
     roots.mkdir(mode=0o700)
     ended = db(folder_of_nobody, "backup", str(roots / "copy"))
     assert ended.returncode == 0, ended.stderr
