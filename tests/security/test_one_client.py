@@ -153,9 +153,9 @@ def test_a_client_that_asks_and_does_not_read_holds_little_memory(guarded_ego: E
     forget = frame('42/digital-twin,2["unwatch-host",{"hostname":"%s"}]' % hostname)
     try:
         for client in clients:
-            client.settimeout(0.5)
+            client.settimeout(1)
             with suppress(OSError):
-                client.sendall((watch + forget) * 2_000)
+                client.sendall((watch * 3 + forget) * 2_000)
         most = 0
         deadline = time.monotonic() + 8
         while time.monotonic() < deadline:
