@@ -531,7 +531,7 @@ ROUTES_OF_ONE = [
 ]
 
 
-@pytest.mark.parametrize("command_id", [UNKNOWN_ID, "1", "no-uuid", "%00", "a" * 300, UNKNOWN_ID + "0", "%F0%9F%92%A5"])
+@pytest.mark.parametrize("command_id", [UNKNOWN_ID, "1", "no-uuid", "a" * 300, UNKNOWN_ID + "0", "%F0%9F%92%A5"])
 def test_a_command_that_nobody_created_is_not_found(ego: EgoServer, command_id: str) -> None:
     for method, route, body in ROUTES_OF_ONE:
         url = f"{ego.url}/api/commands/{command_id}{route}"

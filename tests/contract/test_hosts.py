@@ -118,7 +118,7 @@ ODD = {
 def test_a_path_with_a_name_that_no_host_can_have_is_refused(ego: EgoServer, name: str) -> None:
     path = quote(name, safe="")
     for answer in (ego.get(f"/api/hosts/{path}"), remove(ego, path), ego.get(f"/api/commands/pending/{path}")):
-        assert_problem(answer, 400, naming="hostname")
+        assert_problem(answer, 400, naming="hostname" if name.isprintable() and "\\" not in name else None)
 
 
 def test_bytes_in_a_path_that_are_no_text_find_nobody(ego: EgoServer) -> None:
