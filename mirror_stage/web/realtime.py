@@ -406,5 +406,7 @@ def _refused(environ: dict[str, Any], start_response: Any, status: HTTPStatus, d
     refusals.explain(environ, detail, None)
     body = problem_json(status, detail)
     headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(body)))]
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append(("Retry-After", "5"))
     start_response(f"{status.value} {status.phrase}", [*headers, ("Connection", "close")])
     return [body]
