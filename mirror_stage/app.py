@@ -60,6 +60,7 @@ from mirror_stage.web import answers, http
 from mirror_stage.web.openapi import init_api
 from mirror_stage.web.port import Services, services
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
+from mirror_stage.web.refusals import Refusals
 from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)
@@ -108,8 +109,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest), ego[Gate])
-    app.wsgi_app = Walls(arrivals, config)  # type: ignore[method-assign]
+    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
+    app.wsgi_app = Walls(arrivals, config, ego[Refusals])  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -118,6 +119,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """Every service, each told what it needs."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
+    refusals = Refusals()
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -180,13 +182,14 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         storage,
         readiness,
         realtime,
+        refusals,
         Ownership(config),
         audience,
         owner,
         saver,
         Restorer(storage, owner, known, frames, readiness, clock),
         writer,
-        Ingest(writer, clock, config.oldest_tier),
+        Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
         AlertService(storage, rules, open_alerts, saver.save),
         commands,
@@ -202,6 +205,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
             scheduler=lambda: _scheduler_check(app),
+            refused=refusals.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )

@@ -45,6 +45,7 @@ class Config:
 
     port: int = 3000
     bind: str = "127.0.0.1"
+    socket_mode: int = 0o600
     db_url: str | None = None
     db_ssl: bool = False
     sqlite_path: Path = Path("mirror_stage.db")
@@ -215,6 +216,15 @@ def _one_of(*choices: str) -> Reader:
     return lambda env, variable: env.str(variable, None, validate=validate.OneOf(choices))
 
 
+def _socket_mode(env: Env, variable: str) -> int | None:
+    text = _text(env, variable)
+    if text is None:
+        return None
+    if text not in {"0600", "0660", "0666"}:
+        raise EnvError(f"must be 0600 (EGO's user), 0660 (and its group) or 0666 (everybody here), not {text!r}")
+    return int(text, 8)
+
+
 def _url(*schemes: str) -> Reader:
     def read(env: Env, variable: str) -> str | None:
         text = _text(env, variable)
@@ -228,6 +238,7 @@ def _url(*schemes: str) -> Reader:
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
+    ("socket_mode", "MIRROR_STAGE_SOCKET_MODE", _socket_mode),
     ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
     ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
     ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),

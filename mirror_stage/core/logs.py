@@ -6,15 +6,18 @@ import json
 import logging
 import sys
 
+from mirror_stage.core.budget import Budget
 from mirror_stage.core.instants import to_text
+from mirror_stage.core.names import INVISIBLE
 
 
 def to_line(event: dict[str, str]) -> str:
     """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
 
-    That is C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates; Korean stays readable.
+    That is C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters; Korean stays
+    readable.
     """
-    line = json.dumps(event, ensure_ascii=False)
+    line = INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(event, ensure_ascii=False))
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
@@ -35,6 +38,26 @@ class JsonLines(logging.Formatter):
         return to_line(event)
 
 
+class Sparing(logging.Filter):
+    """Lets a few short lines through: what a library says of every packet, any client could fill a disk with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._budget, self._left_out = Budget(per_second=0.1, burst=10), 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not self._budget.take(record.created):
+            self._left_out += 1
+            return False
+        left_out, self._left_out = self._left_out, 0
+        more = f" ({left_out} lines before this one were left out)" if left_out else ""
+        record.msg, record.args = record.getMessage()[:_MESSAGE_MAX] + more, ()
+        return True
+
+
+_MESSAGE_MAX = 300
+
+
 def configure(level: str = "info") -> None:
     """Send everything that is logged in this process to stderr as JSON lines; calling it again changes the level."""
     handler = logging.StreamHandler(sys.stderr)
@@ -43,3 +66,6 @@ def configure(level: str = "info") -> None:
     logging.captureWarnings(True)
     for chatty in ("alembic", "apscheduler", "engineio", "socketio", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for told_by_clients in ("engineio", "socketio"):
+        logger = logging.getLogger(told_by_clients)
+        logger.filters = [Sparing()]

@@ -16,9 +16,8 @@ from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
-from mirror_stage.twin.domain import Host, Status
+from mirror_stage.twin.domain import OWN_VERSIONS, Host, Status
 
-OWN_VERSIONS = "ego-"
 AGENT_VERSION = OWN_VERSIONS + VERSION
 AGENT_INSTANCE = "ego-monitor"  # one source for ever: no rate is lost when EGO starts anew
 FALLBACK_HOSTNAME = "ego"

@@ -18,14 +18,14 @@ blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO 
 FEATURES = ("delta-stream", "commands", "alerts", "long-poll", "history", "replay", "field-reflectors")
 
 
-@blp.get("/health")
+@blp.get("/health", strict_slashes=False)
 @blp.response(200, {"type": "string"}, content_type="text/plain", description="Exactly `ok`")
 def live() -> Response:
     """Liveness: touches nothing."""
     return Response("ok", mimetype="text/plain")
 
 
-@blp.get("/health/ready")
+@blp.get("/health/ready", strict_slashes=False)
 @blp.response(200, ReadySchema)
 @blp.alt_response(503, schema=ReadySchema, description="Something that is needed does not work")
 def ready() -> Response:

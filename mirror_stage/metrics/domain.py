@@ -11,6 +11,7 @@ from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, Instant, f
 from mirror_stage.core.names import BadField, normalise_hostname
 
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
+POSITION_MAX = 1_000.0  # units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
 NEEDED = (
@@ -121,7 +122,7 @@ def normalise(raw: Any) -> Sample:
         fullest_disk_percent=fullest_disk_percent(raw.disks),
         ip=raw.ip or raw.ipv4,
         rack=(raw.rack.strip() or None) if raw.rack else None,
-        position=(position.x or 0.0, position.y or 0.0, position.z or 0.0) if position is not None else None,
+        position=None if position is None else believed_place(position.x or 0.0, position.y or 0.0, position.z or 0.0),
         tags=raw.tags,
         command_policy=raw.command_policy,
         agent_instance=raw.agent_instance,
@@ -129,6 +130,13 @@ def normalise(raw: Any) -> Sample:
         interval_seconds=raw.interval_seconds or None,
         details=raw,
     )
+
+
+def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[float, float, float] | None:
+    """The place that a sample names; None for none, and for one so far away that all others would be a dot beside it."""
+    if x is None or y is None or z is None:
+        return None
+    return (x, y, z) if max(abs(x), abs(y), abs(z)) <= POSITION_MAX else None
 
 
 def capacity_gbps(

@@ -161,3 +161,4 @@ class ReceiptSchema(WireSchema):
     rejected = fields.Integer()
     errors = fields.List(fields.Nested(SampleErrorSchema))
     dropped = fields.List(fields.Nested(DroppedSchema))
+    moreErrors = fields.Integer()

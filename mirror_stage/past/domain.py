@@ -11,7 +11,17 @@ from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, silent_since
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.domain import Reading
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.twin.domain import Host, Identity, Role, Status, clamped, sum_of_links, uplinks, without_rates
+from mirror_stage.twin.domain import (
+    Host,
+    Identity,
+    Role,
+    Status,
+    clamped,
+    impostors,
+    sum_of_links,
+    uplinks,
+    without_rates,
+)
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import Rates, utilization_ratio
 
@@ -131,6 +141,12 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
 def uplinks_of(hosts: Iterable[Known], hub: str) -> dict[str, str]:
     """What each host hung from."""
     return uplinks({one.hostname: (one.identity.tags or {}).get("uplink") for one in hosts if one.hostname != hub}, hub)
+
+
+def with_names(hosts: Sequence[Host]) -> list[Host]:
+    """The hosts, none called by the name of another one."""
+    wrong = impostors({host.hostname: host.tags.get("display_name") for host in hosts})
+    return [replace(host, is_impostor=True) if host.hostname in wrong else host for host in hosts]
 
 
 def with_severities(hosts: Iterable[Host], alerts: Iterable[Alert]) -> list[Host]:

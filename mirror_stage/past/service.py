@@ -33,6 +33,7 @@ from mirror_stage.past.domain import (
     presence,
     uplinks_of,
     with_hub,
+    with_names,
     with_severities,
 )
 from mirror_stage.storage.db import Storage
@@ -95,7 +96,7 @@ class Past:
         ]
         hosts_by_name = {host.hostname: host for host in hosts}
         alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), at) for alert in stored]
-        return Moment(at, resolution.name, with_hub(with_severities(hosts, alerts), scene), alerts)
+        return Moment(at, resolution.name, with_names(with_hub(with_severities(hosts, alerts), scene)), alerts)
 
     def body(self, at: Instant) -> bytes:
         """The snapshot of an instant, as the wire has it."""

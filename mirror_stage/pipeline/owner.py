@@ -22,7 +22,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage, Tx
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.audience import Audience
-from mirror_stage.twin.domain import Arrival, Host, Role
+from mirror_stage.twin.domain import OWN_VERSIONS, Arrival, Host, Role
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
 from mirror_stage.web.realtime import Realtime
@@ -136,7 +136,7 @@ class Owner:
         host = self.twin.hosts_by_name.get(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
-        if host.role != Role.HOST:
+        if host.role != Role.HOST and not _is_spoofed(host):
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
         self._saver.save()  # what it was until now is kept
         now = self._clock.now()
@@ -144,6 +144,8 @@ class Owner:
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
         self.twin.forget(hostname)
         self._port.send(Message(removed=[hostname]))
+        if host.role is Role.HUB:  # the report goes, the centre of the network stays
+            self.twin.admit(host.id, hostname, host.place)
         self._apply(transitions)
         self._publish(transitions)
         self._tell_cancelled(cancelled)
@@ -167,6 +169,15 @@ class Owner:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
 
+def _is_spoofed(host: Host) -> bool:
+    """Whether an agent's report stands where EGO would show its own: the hub, or this machine."""
+    if host.sample is None:
+        return False
+    return host.role is Role.HUB or not host.sample.agent_version.startswith(OWN_VERSIONS)
+
+
 def _remove(tx: Tx, host: Host, actor: Actor, now: Instant) -> list[Command]:
     twin_store.remove(tx, host.id, now)
+    if host.role is Role.HUB:
+        twin_store.make_synthetic(tx, host.id)
     return command_store.cancel_pending_of(tx, host.hostname, "host removed", actor, now)

@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import BadRow, OutcomeUnknown, Problem, Unavailable
+from mirror_stage.storage import files
 
 READ_DEADLINE_SECONDS = 2.0
 WRITE_DEADLINE_SECONDS = 10.0  # PostgreSQL: a server that neither answers nor refuses
@@ -95,6 +96,8 @@ class Storage:
             if engine.dialect.name == "postgresql":
                 door: _Door = _PostgresqlDoor(engine)
             else:
+                if not self.is_in_memory:
+                    files.tighten(self._config.sqlite_path.absolute())
                 if not event.contains(engine, "begin", _begin_sqlite):
                     event.listen(engine, "connect", _prepare_sqlite)
                     event.listen(engine, "begin", _begin_sqlite)

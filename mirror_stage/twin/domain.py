@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
 
+OWN_VERSIONS = "ego-"  # how the agent_version of EGO's own monitor begins
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
@@ -85,6 +87,7 @@ class Host:
     uplink: str | None = None
     late: LateRun | None = None
     rival: Rival | None = None
+    is_impostor: bool = False  # its display_name is another host's name
 
     @property
     def is_synthetic(self) -> bool:
@@ -97,7 +100,8 @@ class Host:
 
     @property
     def display_name(self) -> str:
-        return self.tags.get("display_name") or self.hostname
+        """What it is called: as it wishes, unless that is how another host is called in truth."""
+        return self.hostname if self.is_impostor else self.tags.get("display_name") or self.hostname
 
     @property
     def position(self) -> Place:
@@ -290,6 +294,7 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 severity=host.severity,
                 uplink=host.uplink,
                 rival=newest.rival,
+                is_impostor=host.is_impostor,
             ),
             kind,
         )
@@ -371,6 +376,15 @@ def same_description(before: Host, after: Host) -> bool:
         and old.memory_total_bytes == new.memory_total_bytes
         and old.net_capacity_gbps == new.net_capacity_gbps
     )
+
+
+def impostors(wanted: Mapping[str, str | None]) -> set[str]:
+    """The hosts whose display name, as people see it, is the name of another host.
+
+    `wanted` has every host and the display name that it asks for. A command is addressed by what is read.
+    """
+    owners = {seen_as(hostname): hostname for hostname in wanted}
+    return {host for host, name in wanted.items() if name and owners.get(seen_as(name), host) != host}
 
 
 def uplinks(wanted: Mapping[str, str | None], hub: str) -> dict[str, str]:

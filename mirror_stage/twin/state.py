@@ -15,6 +15,7 @@ from mirror_stage.twin.domain import (
     clock_was_set,
     fold,
     identity_of,
+    impostors,
     same_description,
     status_of,
     sum_of_links,
@@ -22,6 +23,8 @@ from mirror_stage.twin.domain import (
     without_rates,
 )
 from mirror_stage.twin.geometry import Place
+
+_SETTLED_TAGS = ("uplink", "display_name")  # what they mean depends on which other hosts there are
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class Twin:
         self._dirty.add(sample.hostname)
         if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
             after.status = Status.ONLINE  # not yet in any frame: still ours to complete
-            if before.sample is None or before.tags.get("uplink") != after.tags.get("uplink"):
+            if before.sample is None or any(before.tags.get(tag) != after.tags.get(tag) for tag in _SETTLED_TAGS):
                 self._links_are_stale = True
             is_described = same_description(before, after)
             self._touch(after, upserted=not is_described or (before.rates is None) != (after.rates is None))
@@ -133,7 +136,7 @@ class Twin:
         return status_of(last_seen_at, now, self._stale_after, self._offline_after)
 
     def take_changes(self) -> Changes:
-        """What changed since the last call; uplinks are settled first."""
+        """What changed since the last call; uplinks and names are settled first."""
         if self._links_are_stale:
             self._settle_links()
         self._touch_synthetic_hub()
@@ -167,6 +170,10 @@ class Twin:
         for host in hosts:
             if host.uplink != settled[host.hostname]:
                 self._change(replace(host, uplink=settled[host.hostname]), upserted=True)
+        wrong = impostors({host.hostname: host.tags.get("display_name") for host in self.hosts_by_name.values()})
+        for host in list(self.hosts_by_name.values()):
+            if host.is_impostor != (host.hostname in wrong):
+                self._change(replace(host, is_impostor=host.hostname in wrong), upserted=True)
 
     def _touch_synthetic_hub(self) -> None:
         """A hub that nobody reports shows the sum of its links."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, sele
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.core.instants import Instant
-from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.domain import Sample, believed_place
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows
 from mirror_stage.twin.domain import Host, Identity, Role, fold, gauges, gone, identity_of
@@ -137,7 +137,7 @@ def _sample(row: RowMapping) -> Sample:
         hostname=row["hostname"],
         ip=row["ip"],
         tags=json.loads(row["tags"]) if row["tags"] else None,
-        position=own if own[0] is not None else None,
+        position=believed_place(*own),
         **values,
     )
 
@@ -146,6 +146,11 @@ def remove(tx: Connection, host_id: int, now: Instant) -> None:
     """Take a host out of the twin; its row keeps the name of its history."""
     tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=now))
     save_identities(tx, [gone(host_id, now)])
+
+
+def make_synthetic(tx: Connection, host_id: int) -> None:
+    """Keep a host of which nothing was reported: the hub."""
+    tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=None, at=None, last_seen_at=None))
 
 
 def save_identities(tx: Connection, identities: Iterable[Identity]) -> None:

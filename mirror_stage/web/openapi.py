@@ -31,6 +31,7 @@ class ProblemSchema(WireSchema):
     message = fields.String(required=True)
     error = fields.String(required=True)
     errors = fields.List(fields.Nested(FieldErrorSchema))
+    moreErrors = fields.Integer()
 
 
 class ProblemApi(Api):

@@ -28,6 +28,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "PORT": Setting("port", 3000, "8080", 8080, "65536"),
     "MIRROR_STAGE_BIND": Setting("bind", "127.0.0.1", "::1", "::1", "a b"),
+    "MIRROR_STAGE_SOCKET_MODE": Setting("socket_mode", 0o600, "0660", 0o660, "0777"),
     "MIRROR_STAGE_DB_URL": Setting("db_url", None, "postgres://u:p@h:5432/d", "postgres://u:p@h:5432/d", "mysql://h/d"),
     "MIRROR_STAGE_DB_SSL": Setting("db_ssl", False, "true", True, "perhaps"),
     "MIRROR_STAGE_SQLITE_PATH": Setting("sqlite_path", Path("mirror_stage.db"), "/tmp/x.db", Path("/tmp/x.db"), None),

@@ -104,10 +104,19 @@ def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
 
 
 def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
-    bench.post(make_sample("ego-01", at=bench.clock.now()))
+    bench.post(make_sample("ego-01", at=bench.clock.now(), agent_version="ego-1.0"))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
             bench.owner.forget(name, EGO)
+
+
+def test_what_an_agent_reports_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
+    bench.post(make_sample("ego-01", at=bench.clock.now()), make_sample("core-switch", at=bench.clock.now()))
+    for name in ("core-switch", "ego-01"):
+        bench.owner.forget(name, EGO)
+    for twin in (bench.twin, bench.again().twin):
+        assert twin.hosts_by_name.keys() == {"core-switch"}
+        assert twin.hosts_by_name["core-switch"].is_synthetic
 
 
 def test_a_new_host_never_moves_another(bench: Bench) -> None:

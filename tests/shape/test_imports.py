@@ -45,7 +45,8 @@ PURE_FILES = {"domain", "throughput", "geometry", "state"}
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs", "core.shipped", "core.version", "metrics.domain",
+        "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
+        "core.shipped", "core.version", "metrics.domain",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
