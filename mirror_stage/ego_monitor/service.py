@@ -57,6 +57,7 @@ class EgoMonitor:
         self._is_reported_by_agent = is_reported_by_agent
         self._clock = clock
         self._complaint: str | None = None
+        self._interval_seconds = config.ego_monitor_interval_ms / 1000
         self._collector = Collector(
             hostname=ego_hostname(config),
             rack=config.ego_rack,
@@ -80,7 +81,8 @@ class EgoMonitor:
 
     def _samples(self) -> list[Sample]:
         """One sample of this machine, held to an agent's checks. Raises ValueError with all that is wrong."""
-        batch = decode_batch(orjson.dumps({"samples": [self._collector.sample()]}))
+        sample = self._collector.sample() | {"interval_seconds": self._interval_seconds}
+        batch = decode_batch(orjson.dumps({"samples": [sample]}))
         if batch.errors:
             raise ValueError("; ".join(f"{error['field']}: {error['message']}" for error in batch.errors))
         return stamp(batch.samples, self._clock.now())

@@ -6,16 +6,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, Instant, from_text
+from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, SECOND, Instant, from_text
 from mirror_stage.core.names import BadField, normalise_hostname
 
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
+INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 VIRTUAL_INTERFACES = (
     "lo", "docker", "br-", "veth", "virbr", "vmnet", "tun", "tap", "wg", "ifb", "dummy", "cni", "flannel", "cali", "vxlan",
 )  # fmt: skip
+
+# File systems that are full by nature, or no disk at all.
+NEVER_FREE = {
+    "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs",
+    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
+}  # fmt: skip
+NEVER_FREE_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
 
 
 @dataclass(slots=True)
@@ -44,6 +52,8 @@ class Sample:
     memory_available_bytes: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
+    disks_used_percent: Mapping[str, float] | None = None  # by mountpoint
+    interval_seconds: float | None = None  # between two samples, as the agent says itself
     ip: str | None = None
     rack: str | None = None
     position: tuple[float, float, float] | None = None
@@ -56,6 +66,7 @@ class Sample:
     rx_gbps: float | None = None
     is_newest_of_request: bool = True
     is_repeated: bool = False  # it was stored before
+    is_whole: bool = True  # False: read back from the history, which does not keep the disks
 
     @property
     def order(self) -> tuple[Instant, Instant]:
@@ -85,6 +96,7 @@ def normalise(raw: Any) -> Sample:
     if not EARLIEST <= reported_at <= LATEST:
         raise BadField("timestamp", "the year must be 2000 to 2100")
     position = raw.position
+    disks = disks_used_percent(raw.disks) if raw.disks else None
     return Sample(
         hostname=normalise_hostname(raw.hostname),
         reported_at=reported_at,
@@ -102,7 +114,9 @@ def normalise(raw: Any) -> Sample:
         memory_total_bytes=raw.memory_total_bytes,
         memory_available_bytes=raw.memory_available_bytes,
         net_capacity_gbps=capacity_gbps(raw.tags, raw.primary_interface_speed_mbps, raw.interfaces),
-        fullest_disk_percent=fullest_disk_percent(raw.disks),
+        fullest_disk_percent=max(disks.values()) if disks else None,
+        disks_used_percent=disks,
+        interval_seconds=raw.interval_seconds and min(raw.interval_seconds, INTERVAL_MAX_SECONDS),
         ip=raw.ip or raw.ipv4,
         rack=(raw.rack.strip() or None) if raw.rack else None,
         position=(position.x or 0.0, position.y or 0.0, position.z or 0.0) if position is not None else None,
@@ -133,13 +147,29 @@ def is_virtual(interface: str) -> bool:
     return interface.startswith(VIRTUAL_INTERFACES)
 
 
-def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
-    """The use of the fullest disk, in percent."""
-    fullest: float | None = None
-    for disk in disks or ():
-        if disk.used_percent is not None and (fullest is None or disk.used_percent > fullest):
-            fullest = disk.used_percent
-    return fullest
+def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
+    """The use of each disk by its mountpoint, in percent, without those that are full by nature.
+
+    What is mounted several times is one disk, with its shortest mountpoint. An overlay is the disk below it, except at
+    the root of a container.
+    """
+    used: dict[str, float] = {}
+    mounts: dict[tuple[str, int], str] = {}
+    for disk in disks:
+        mount, fstype = disk.mountpoint, (disk.fstype or "").lower()
+        if disk.used_percent is None or fstype in NEVER_FREE or mount.startswith(NEVER_FREE_UNDER):
+            continue
+        if fstype == "overlay" and mount != "/":
+            continue
+        if disk.device and "/" in disk.device and disk.total_bytes:
+            other = mounts.setdefault((disk.device, disk.total_bytes), mount)
+            if (len(other), other) < (len(mount), mount):
+                continue
+            if other != mount:
+                del used[other]
+                mounts[disk.device, disk.total_bytes] = mount
+        used[mount] = disk.used_percent
+    return used
 
 
 def _positive_gbps(mbps: str | float) -> float | None:

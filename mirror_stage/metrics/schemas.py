@@ -112,6 +112,12 @@ class SampleSchema(WireSchema):
     top_processes = fields.List(
         fields.Nested(ProcessReading), allow_none=True, load_default=None, validate=Length(max=50)
     )
+    interval_seconds = Number(
+        allow_none=True,
+        load_default=None,
+        validate=Range(0, min_inclusive=False),
+        metadata={"description": "seconds between two samples of this host"},
+    )
     command_policy = Text(allow_none=True, load_default=None, validate=OneOf(("off", "allow_list", "all")))
 
 

@@ -78,4 +78,5 @@ class Restorer:
             if newest is not None:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], now)
-                self._owner.absorb([replace(newest, **values, is_newest_of_request=is_newest)])
+                values |= {"is_newest_of_request": is_newest, "is_whole": False, "disks_used_percent": None}
+                self._owner.absorb([replace(newest, **values)])

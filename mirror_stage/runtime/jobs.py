@@ -58,8 +58,13 @@ def sweep(ego: Services) -> None:
     ego[Owner].sweep()
 
 
+def record(ego: Services) -> None:
+    """What happened to alerts is written, then told."""
+    ego[Saver].record()
+
+
 def save(ego: Services) -> None:
-    """Hosts and alerts that changed are written."""
+    """Hosts that changed are written."""
     ego[Saver].save()
 
 
@@ -102,6 +107,7 @@ def every(seconds: float) -> Callable[[Config], float]:
 JOBS: tuple[Job, ...] = (
     Job(keep_ownership, every(1)),
     Job(tick, every(0.25)),
+    Job(record, every(0.2)),
     Job(sweep, every(1)),
     Job(save, every(1)),
     Job(watch_over_commands, every(1)),

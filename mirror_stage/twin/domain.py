@@ -14,6 +14,8 @@ from mirror_stage.twin.throughput import Rates, rates_of, utilization_ratio
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # so many intervals of silence, for a host that reports seldom
+GAPS = 5  # the newest gaps between arrivals, of which the third largest is taken for the interval
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 Gauges = tuple[float | None, ...]
@@ -71,6 +73,8 @@ class Host:
     severity: str | None = None
     uplink: str | None = None
     late: LateRun | None = None
+    interval: Instant | None = None  # between its samples, where that is too long for the usual limits
+    gaps: tuple[Instant, ...] = ()  # between its newest arrivals, while some are too long for them
 
     @property
     def is_synthetic(self) -> bool:
@@ -120,6 +124,7 @@ class Identity:
     platform: str | None = None
     memory_total_bytes: int | None = None
     net_capacity_gbps: float | None = None
+    interval: Instant | None = None
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:
@@ -141,6 +146,7 @@ def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity
         platform=sample.platform,
         memory_total_bytes=sample.memory_total_bytes,
         net_capacity_gbps=sample.net_capacity_gbps,
+        interval=host.interval,
     )
 
 
@@ -222,6 +228,8 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 status=host.status,
                 severity=host.severity,
                 uplink=host.uplink,
+                interval=host.interval,
+                gaps=host.gaps,
             ),
             kind,
         )
@@ -272,12 +280,55 @@ def clamped(utilization: float) -> float:
     return min(1.0, max(0.0, utilization))
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """After how much silence a host is stale and offline, in ms; longer for one that reports seldom."""
+
+    stale_after: Instant
+    offline_after: Instant
+
+    def are_too_short_for(self, interval: float) -> bool:
+        """Whether a host that reports every so many ms would be stale now and then: over four fifths of that limit."""
+        return 5 * interval > 4 * self.stale_after
+
+    def of(self, interval: Instant | None) -> Limits:
+        """The limits of a host with this interval."""
+        if interval is None:
+            return self
+        return Limits(
+            max(self.stale_after, STALE_INTERVALS * interval), max(self.offline_after, OFFLINE_INTERVALS * interval)
+        )
+
+
 def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline_after: Instant) -> Status:
     """The status after so much silence, all in ms of EGO's clock."""
     silence = now - last_seen_at
     if silence < stale_after:
         return Status.ONLINE
     return Status.STALE if silence < offline_after else Status.OFFLINE
+
+
+def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits: Limits) -> None:
+    """Note how long it is between a host's samples, if the usual limits are too short for it.
+
+    What the agent says counts, else the third largest of the last GAPS gaps between arrivals: one or two outages teach
+    nothing. It is kept while the gaps say about the same.
+    """
+    if told_seconds is not None:
+        host.interval = round(told_seconds * SECOND) if limits.are_too_short_for(told_seconds * SECOND) else None
+        host.gaps = ()
+        return
+    if gap <= 0 or (host.interval is None and not host.gaps and not limits.are_too_short_for(gap)):
+        return  # several in one request; or the usual case
+    before = (host.interval or 0,) * (GAPS - len(host.gaps)) + host.gaps
+    host.gaps = (*before, gap)[-GAPS:]
+    learnt = sorted(host.gaps)[GAPS // 2]
+    if not limits.are_too_short_for(learnt):
+        host.interval = None
+        if not limits.are_too_short_for(max(host.gaps)):
+            host.gaps = ()
+    elif host.interval is None or abs(learnt - host.interval) > host.interval / 4:
+        host.interval = learnt
 
 
 def same_description(before: Host, after: Host) -> bool:
@@ -296,6 +347,7 @@ def same_description(before: Host, after: Host) -> bool:
         and old.platform == new.platform
         and old.memory_total_bytes == new.memory_total_bytes
         and old.net_capacity_gbps == new.net_capacity_gbps
+        and before.interval == after.interval
     )
 
 
