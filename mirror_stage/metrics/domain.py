@@ -66,7 +66,7 @@ class Sample:
     rx_gbps: float | None = None
     is_newest_of_request: bool = True
     is_repeated: bool = False  # it was stored before
-    is_whole: bool = True  # False: read back from the history, which does not keep the disks
+    is_whole: bool = True  # False: read back from the database, which does not keep the disks
 
     @property
     def order(self) -> tuple[Instant, Instant]:

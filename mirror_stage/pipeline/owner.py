@@ -167,6 +167,11 @@ class Owner:
 
     # ------------------------------------------------------------------ a start
 
+    def judge_first(self, host: Host) -> None:
+        """Judge a host by the only sample it has: the edge saved that with the host, perhaps before it was judged."""
+        if host.sample is not None and OFFLINE not in self.open_alerts.of(host.hostname):
+            self._judge(host, host.sample.received_at)
+
     def settle(self) -> None:
         """After a restore: end the alerts that nothing else would end, and show each host's severity.
 

@@ -137,6 +137,7 @@ def _sample(row: RowMapping) -> Sample:
         ip=row["ip"],
         tags=json.loads(row["tags"]) if row["tags"] else None,
         position=own if own[0] is not None else None,
+        is_whole=False,
         **values,
     )
 
