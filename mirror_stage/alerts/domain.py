@@ -69,11 +69,20 @@ VALUES: Mapping[str, Callable[[Host], float | None]] = {
     "clockOffsetSeconds": _clock_offset,
 }
 
-_NOTHING: Mapping[str, float] = {}
 
-# What a host may have several of, by measure: the value of each subject.
-VALUES_BY_SUBJECT: Mapping[str, Callable[[Host], Mapping[str, float]]] = {
-    DISK_USED: lambda host: (host.sample.disks_used_percent if host.sample else None) or _NOTHING,
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What a host may have several of: the highest value, known at once, and that of each subject."""
+
+    highest: Callable[[Host], float | None]
+    by_subject: Callable[[Host], Mapping[str, float]]
+
+
+VALUES_BY_SUBJECT: Mapping[str, Several] = {
+    DISK_USED: Several(
+        lambda host: host.sample.fullest_disk_percent if host.sample else None,
+        lambda host: host.sample.disks_used_percent if host.sample else {},
+    ),
 }
 
 MESSAGES: Mapping[str, str] = {
@@ -143,26 +152,30 @@ def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[Key, Alert]
     found: list[Transition] = []
     for rule in rules:
         value_of = VALUES.get(rule.measure)
-        if value_of is not None:
-            value = value_of(host)
-            alert = open_alerts.get((rule.name, None)) if open_alerts else None
-            if alert is not None or (value is not None and value >= rule.fire_at):
-                found += _judge(rule, host, None, value, alert, now)
-        elif rule.measure in VALUES_BY_SUBJECT:
-            found += _judge_subjects(rule, host, open_alerts, now)
+        if value_of is None:
+            several = VALUES_BY_SUBJECT.get(rule.measure)
+            if several is not None:
+                highest = several.highest(host)
+                if open_alerts or (highest is not None and highest >= rule.fire_at):
+                    found += _judge_subjects(rule, host, several.by_subject(host), open_alerts, now)
+            continue
+        value = value_of(host)
+        if open_alerts:
+            found += _judge(rule, host, None, value, open_alerts.get((rule.name, None)), now)
+        elif value is not None and value >= rule.fire_at:
+            found += _judge(rule, host, None, value, None, now)
     return found
 
 
-def _judge_subjects(rule: Rule, host: Host, open_alerts: Mapping[Key, Alert], now: Instant) -> list[Transition]:
+def _judge_subjects(
+    rule: Rule, host: Host, values: Mapping[str, float], open_alerts: Mapping[Key, Alert], now: Instant
+) -> list[Transition]:
     """The same for each subject that the host has, and those that it had."""
     if host.sample is not None and not host.sample.is_whole:
         return []
-    values = VALUES_BY_SUBJECT[rule.measure](host)
     found: list[Transition] = []
     for subject, value in values.items():
-        alert = open_alerts.get((rule.name, subject)) if open_alerts else None
-        if alert is not None or value >= rule.fire_at:
-            found += _judge(rule, host, subject, value, alert, now)
+        found += _judge(rule, host, subject, value, open_alerts.get((rule.name, subject)), now)
     gone = [alert for (name, subject), alert in open_alerts.items() if name == rule.name and subject not in values]
     return found + [miss(alert, now) for alert in gone]
 
@@ -174,6 +187,8 @@ def _judge(
     if value is None:
         return [miss(alert, now)] if alert is not None else []
     if alert is None:
+        if value < rule.fire_at:
+            return []
         return [fire(rule, host.hostname, subject, value, now, host.sample.at if host.sample is not None else now)]
     if rule.resolve_at is not None and value <= rule.resolve_at:
         return [resolve(alert, now, "value", value)]

@@ -20,7 +20,7 @@ VIRTUAL_INTERFACES = (
 
 # File systems that are full by nature, or no disk at all.
 NEVER_FREE = {
-    "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs",
+    "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs", "tracefs", "debugfs",
     "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
 }  # fmt: skip
 NEVER_FREE_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
@@ -52,7 +52,6 @@ class Sample:
     memory_available_bytes: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
-    disks_used_percent: Mapping[str, float] | None = None  # by mountpoint
     interval_seconds: float | None = None  # between two samples, as the agent says itself
     ip: str | None = None
     rack: str | None = None
@@ -72,6 +71,11 @@ class Sample:
     def order(self) -> tuple[Instant, Instant]:
         """What the samples of a host are ordered by: neither a late nor an early clock moves one ahead of its arrival."""
         return min(self.at, self.received_at), self.at
+
+    @property
+    def disks_used_percent(self) -> Mapping[str, float]:
+        """The use of each disk by its mountpoint, in percent; empty where that is unknown."""
+        return disks_used_percent(self.details.disks or ()) if self.is_whole and self.details is not None else {}
 
     @property
     def clock_offset_seconds(self) -> float:
@@ -96,7 +100,6 @@ def normalise(raw: Any) -> Sample:
     if not EARLIEST <= reported_at <= LATEST:
         raise BadField("timestamp", "the year must be 2000 to 2100")
     position = raw.position
-    disks = disks_used_percent(raw.disks) if raw.disks else None
     return Sample(
         hostname=normalise_hostname(raw.hostname),
         reported_at=reported_at,
@@ -114,8 +117,7 @@ def normalise(raw: Any) -> Sample:
         memory_total_bytes=raw.memory_total_bytes,
         memory_available_bytes=raw.memory_available_bytes,
         net_capacity_gbps=capacity_gbps(raw.tags, raw.primary_interface_speed_mbps, raw.interfaces),
-        fullest_disk_percent=max(disks.values()) if disks else None,
-        disks_used_percent=disks,
+        fullest_disk_percent=fullest_disk_percent(raw.disks),
         interval_seconds=raw.interval_seconds and min(raw.interval_seconds, INTERVAL_MAX_SECONDS),
         ip=raw.ip or raw.ipv4,
         rack=(raw.rack.strip() or None) if raw.rack else None,
@@ -147,19 +149,39 @@ def is_virtual(interface: str) -> bool:
     return interface.startswith(VIRTUAL_INTERFACES)
 
 
+def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
+    """The use of the fullest disk, in percent, without those that are full by nature."""
+    fullest: float | None = None
+    for disk in disks or ():
+        used = disk.used_percent
+        if used is not None and (fullest is None or used > fullest) and not is_full_by_nature(disk):
+            fullest = used
+    return fullest
+
+
+def is_full_by_nature(disk: Any) -> bool:
+    """Whether nobody can free space on a disk: an image, no disk at all, or an overlay of a container.
+
+    An overlay is the disk below it; at the root of a container it is all that there is.
+    """
+    fstype = (disk.fstype or "").lower()
+    return (
+        fstype in NEVER_FREE
+        or disk.mountpoint.startswith(NEVER_FREE_UNDER)
+        or (fstype == "overlay" and disk.mountpoint != "/")
+    )
+
+
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     """The use of each disk by its mountpoint, in percent, without those that are full by nature.
 
-    What is mounted several times is one disk, with its shortest mountpoint. An overlay is the disk below it, except at
-    the root of a container.
+    What is mounted several times is one disk, with its shortest mountpoint.
     """
     used: dict[str, float] = {}
     mounts: dict[tuple[str, int], str] = {}
     for disk in disks:
-        mount, fstype = disk.mountpoint, (disk.fstype or "").lower()
-        if disk.used_percent is None or fstype in NEVER_FREE or mount.startswith(NEVER_FREE_UNDER):
-            continue
-        if fstype == "overlay" and mount != "/":
+        mount = disk.mountpoint
+        if disk.used_percent is None or is_full_by_nature(disk):
             continue
         if disk.device and "/" in disk.device and disk.total_bytes:
             other = mounts.setdefault((disk.device, disk.total_bytes), mount)

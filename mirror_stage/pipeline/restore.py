@@ -81,5 +81,5 @@ class Restorer:
             if newest is not None:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], now)
-                values |= {"is_newest_of_request": is_newest, "is_whole": False, "disks_used_percent": None}
+                values |= {"is_newest_of_request": is_newest, "is_whole": False}
                 self._owner.absorb([replace(newest, **values)])

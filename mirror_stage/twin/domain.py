@@ -318,8 +318,8 @@ def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits:
         host.interval = round(told_seconds * SECOND) if limits.are_too_short_for(told_seconds * SECOND) else None
         host.gaps = ()
         return
-    if gap <= 0 or (host.interval is None and not host.gaps and not limits.are_too_short_for(gap)):
-        return  # several in one request; or the usual case
+    if gap <= 0:
+        return  # several in one request
     before = (host.interval or 0,) * (GAPS - len(host.gaps)) + host.gaps
     host.gaps = (*before, gap)[-GAPS:]
     learnt = sorted(host.gaps)[GAPS // 2]

@@ -45,6 +45,7 @@ class Twin:
     def __init__(self, *, hub: str, hub_ip: str, ego: str, stale_after_seconds: float, offline_after_seconds: float):
         self.hub, self.hub_ip, self.ego = hub, hub_ip, ego
         self.limits = Limits(int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND))
+        self._usual_gap = self.limits.stale_after * 4 // 5
         self.hosts_by_name: dict[str, Host] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
@@ -79,11 +80,9 @@ class Twin:
         self._dirty.add(sample.hostname)
         if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
             after.status = Status.ONLINE  # not yet in any frame: still ours to complete
-            if before.sample is not None:
-                gap = sample.received_at - before.sample.received_at
+            gap = sample.received_at - before.sample.received_at if before.sample is not None else 0
+            if gap > self._usual_gap or after.gaps or after.interval is not None or sample.interval_seconds is not None:
                 learn_interval(after, sample.interval_seconds, gap, self.limits)
-            elif sample.interval_seconds is not None:
-                learn_interval(after, sample.interval_seconds, 0, self.limits)
             if before.sample is None or before.tags.get("uplink") != after.tags.get("uplink"):
                 self._links_are_stale = True
             is_described = same_description(before, after)
