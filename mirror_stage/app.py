@@ -28,6 +28,7 @@ from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
+from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.health.service import HealthService
 from mirror_stage.history.keeping import Keeper
@@ -171,6 +172,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     port.listen(known.hear)
     port.listen(owner.hear)
     writer = Writer(edge.admit, then=owner.follow)
+    clock_watch = ClockWatch(storage, clock)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
     past = Past(
         storage,
@@ -200,14 +202,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         keeper,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
+        clock_watch,
         HealthService(
             config,
-            clock,
             storage,
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
             scheduler=lambda: _scheduler_check(app),
+            clock=clock_watch.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )

@@ -7,41 +7,35 @@ from typing import Any
 
 import redis
 
-from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.storage.db import Storage
 
 REDIS_SECONDS = 0.2
-CLOCK_APART_SECONDS = 60
 NEEDED = ("database", "writer", "twin", "scheduler")
 
 Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
 class HealthService:
-    """Whether each part of EGO works. `writer` and `scheduler` answer for their part; `describe` says what EGO is."""
+    """Whether each part of EGO works. `writer`, `scheduler` and `clock` answer for their part; `describe` says what EGO is."""
 
     def __init__(
         self,
         config: Config,
-        clock: Clock,
         storage: Storage,
         readiness: Readiness,
         *,
         history_engine: Callable[[], str],
         writer: Callable[[], Check],
         scheduler: Callable[[], Check],
+        clock: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
-        self._config, self._clock, self._storage, self._readiness = config, clock, storage, readiness
-        self._history_engine, self._writer, self._scheduler, self._describe = (
-            history_engine,
-            writer,
-            scheduler,
-            describe,
-        )
+        self._config, self._storage, self._readiness = config, storage, readiness
+        self._history_engine, self._writer, self._scheduler = history_engine, writer, scheduler
+        self._clock, self._describe = clock, describe
 
     def checks(self) -> dict[str, Check]:
         """Each part with `ok` and a `detail` for people."""
@@ -52,7 +46,7 @@ class HealthService:
             "writer": self._writer(),
             "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
             "scheduler": self._scheduler(),
-            "clock": self._clock_check(),
+            "clock": self._clock(),
         }
 
     def info(self) -> dict[str, Any]:
@@ -81,15 +75,6 @@ class HealthService:
         if trouble is None:
             return {"ok": True, "detail": "reachable"}
         return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
-
-    def _clock_check(self) -> Check:
-        apart = self._clock.wall_offset_seconds()
-        if abs(apart) < CLOCK_APART_SECONDS:
-            return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
-        return {
-            "ok": False,
-            "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
-        }
 
 
 def redis_trouble(url: str, seconds: float = REDIS_SECONDS) -> str | None:

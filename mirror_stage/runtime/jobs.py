@@ -13,6 +13,7 @@ from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.ego_monitor.service import EgoMonitor
+from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
@@ -99,6 +100,11 @@ def observe_ego(ego: Services) -> None:
     ego[EgoMonitor].observe()
 
 
+def look_at_the_clock(ego: Services) -> None:
+    """While the machine's clock is elsewhere than EGO's, that is noted."""
+    ego[ClockWatch].look()
+
+
 def every(seconds: float) -> Callable[[Config], float]:
     """A period that no setting changes."""
     return lambda _config: seconds
@@ -115,5 +121,6 @@ JOBS: tuple[Job, ...] = (
     Job(prune_commands, every(3600)),
     Job(keep_history, every(5)),
     Job(prune_past, every(3600)),
+    Job(look_at_the_clock, every(10)),
     Job(observe_ego, lambda config: config.ego_monitor_interval_ms / 1000, lambda config: config.ego_monitor_enabled),
 )
