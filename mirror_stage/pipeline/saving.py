@@ -93,15 +93,17 @@ class Saver:
     def record(self) -> None:
         """Write what happened to alerts since the last call, and what hosts are now. Then whoever listens is told.
 
-        An alert is committed with its host, so that after a kill no sample that was judged is judged again.
+        An alert is committed with its host, so that after a kill no sample that was judged is judged again. While
+        something is being written nothing is done: the next call takes what waits.
         """
-        with self._saving:  # a job and a removal may come at once; an older save must not end last
-            if self._outbox or self._twin.has_new_identities:
-                self._write([], None)
+        if self._saving.locked() or not self._has_something():
+            return
+        with self._saving:
+            self._write([], None)
 
     def save(self) -> None:
         """The same, with every host that changed since the last save. What fails stays dirty."""
-        with self._saving:
+        with self._saving:  # a job and a removal may come at once; an older save must not end last
             now, hosts = self._clock.now(), self._twin.take_dirty()
             if not hosts and not self._outbox and not self._twin.has_new_identities and not self._is_degraded():
                 return

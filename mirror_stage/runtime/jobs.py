@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import gevent
+
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
@@ -50,18 +52,24 @@ def keep_ownership(ego: Services) -> None:
 
 
 def tick(ego: Services) -> None:
-    """One frame for everybody."""
+    """One frame for everybody; and what happened to alerts is written, which may wait for the database, then told.
+
+    No job of its own: after a step of the wall clock APScheduler counts every run that a frequent job has missed.
+    """
     ego[Owner].tick()
+    gevent.spawn(_record, ego)
+
+
+def _record(ego: Services) -> None:
+    try:
+        ego[Saver].record()
+    except Exception:
+        log.exception("alerts were not recorded; it is tried again")
 
 
 def sweep(ego: Services) -> None:
     """Silent hosts turn stale, then offline."""
     ego[Owner].sweep()
-
-
-def record(ego: Services) -> None:
-    """What happened to alerts is written, then told."""
-    ego[Saver].record()
 
 
 def save(ego: Services) -> None:
@@ -113,7 +121,6 @@ def every(seconds: float) -> Callable[[Config], float]:
 JOBS: tuple[Job, ...] = (
     Job(keep_ownership, every(1)),
     Job(tick, every(0.25)),
-    Job(record, every(0.2)),
     Job(sweep, every(1)),
     Job(save, every(1)),
     Job(watch_over_commands, every(1)),

@@ -66,7 +66,7 @@ def cut(ego: EgoServer, times: int) -> None:
         assert ego.process.returncode == -9  # the fault fired
         behind += recorded(ego) != expected(ego)  # the plug was pulled between the samples and their alerts
         ego.start()
-        time.sleep(0.6)  # the job that records runs each 200 ms
+        time.sleep(0.6)  # what happened is recorded each 250 ms
         assert recorded(ego) == expected(ego)
         assert set(recorded(ego).values()) == {1}
     active = ego.rows(
