@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mirror_stage.core.instants import HOUR, SECOND
+from mirror_stage.core.problems import Unavailable
 from mirror_stage.twin.domain import Status
 from tests.builders import decoded, make_sample
 from tests.past.conftest import past_of
@@ -161,3 +162,49 @@ def test_an_alert_of_a_disk_survives_a_restart_and_its_replay(bench: Bench, time
         ("/data", "critical"),
     ]
     assert again.told() == []
+
+
+# ------------------------------------------------------------------ what other monitors were reported for
+
+
+def test_who_was_offline_before_a_restart_and_still_is_is_no_new_alert(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    assert silence(bench, 70) == Status.OFFLINE
+    bench.saver.save()
+    (before,) = bench.open_alerts.all()
+    again = bench.again()
+    assert silence(again, 200) == Status.OFFLINE
+    assert [alert.id for alert in again.open_alerts.all()] == [before.id]
+    assert again.told() == []
+
+
+def test_who_comes_back_while_the_database_is_away_is_not_offline_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    silence(bench, 70)
+    bench.saver.save()
+
+    def away(_work: Any) -> Any:
+        raise Unavailable("the database does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", away)
+        bench.post(make_sample("a", at=bench.clock.advance(1)))
+        assert bench.told() == [("fired", "host_offline"), ("resolved", "host_offline")]
+    bench.saver.save()
+    assert bench.again().open_alerts.all() == []
+
+
+def test_silence_is_still_found_after_the_database_was_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+
+    def locked(_work: Any) -> Any:
+        raise Unavailable("the database does not answer: database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", locked)
+        assert silence(bench, 30) == Status.STALE
+        bench.saver.save()
+    assert silence(bench, 40) == Status.OFFLINE
+    assert bench.told() == [("fired", "host_offline")]
