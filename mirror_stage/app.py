@@ -12,7 +12,9 @@ from gevent import monkey
 
 from mirror_stage.access import gate
 from mirror_stage.access.gate import Arrivals, Gate, Sockets
+from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
+from mirror_stage.alerts.domain import Transition
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
@@ -27,6 +29,7 @@ from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
+from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.health.service import HealthService
 from mirror_stage.history.keeping import Keeper
@@ -41,6 +44,7 @@ from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.edge import Edge
 from mirror_stage.pipeline.known_hosts import KnownHosts
+from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.restore import Restorer
@@ -141,10 +145,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         waiters_max=WAITING_POLLS_MAX,
     )
     edge = Edge(storage, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+
+    def tell(transition: Transition) -> None:
+        realtime.publish(alert_events.NAMESPACE, alert_events.ALERT_UPDATE, alert_events.alert_update(transition))
+
+    outbox = Outbox(tell)
     saver = Saver(
         storage,
         twin,
-        open_alerts,
+        outbox,
         clock,
         is_degraded=lambda: edge.trouble is not None,
         recovered=edge.recovered,
@@ -156,23 +165,25 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         rules=rules,
         frames=frames,
         audience=audience,
+        outbox=outbox,
         saver=saver,
         port=port,
-        realtime=realtime,
         readiness=readiness,
         clock=clock,
         tell_cancelled=commands.publish_all,
+        is_listening=lambda: not (edge.is_stuck or writer.is_full),
     )
     port.listen(known.hear)
     port.listen(owner.hear)
-    writer = Writer(edge.admit, then=owner.tick)
+    writer = Writer(edge.admit, then=owner.follow)
+    clock_watch = ClockWatch(storage, clock)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
     past = Past(
         storage,
         clock,
         Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
-        save=saver.save,
+        until_recorded=saver.until_recorded,
         twin_id=lambda: frames.twin_id,
     )
     return Services(
@@ -191,21 +202,22 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         writer,
         Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, rules, open_alerts, saver.save),
+        AlertService(storage, open_alerts, saver.until_recorded),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
+        clock_watch,
         HealthService(
             config,
-            clock,
             storage,
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
+            clock=clock_watch.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )

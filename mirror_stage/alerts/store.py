@@ -7,22 +7,32 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Table, cast, func, or_, select
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, Alert
-from mirror_stage.alerts.models import AlertRow, AlertSeverity
+from mirror_stage.alerts.domain import SILENCE, Alert, Transition
+from mirror_stage.alerts.models import AlertEvent, AlertRow
 from mirror_stage.core.instants import Instant
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
-_SEVERITIES: Table = AlertSeverity.__table__  # type: ignore[assignment]
+_EVENTS: Table = AlertEvent.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(column.name for column in _TABLE.columns)
+_EVENT = tuple(column.name for column in _EVENTS.columns)
 
 
-def save(tx: Connection, alerts: Sequence[Alert]) -> None:
-    """Write alerts as they are now; the resolved ones first, so that never two are active for one host and rule."""
-    in_order = sorted(alerts, key=lambda alert: alert.status == "active")
+def record(tx: Connection, transitions: Sequence[Transition]) -> None:
+    """Write alerts as they are after these transitions, and each transition that is an event.
+
+    The resolved ones first, so that never two are active for one key. An event that is stored already stays as it is.
+    """
+    newest = {transition.alert.id: transition.alert for transition in transitions}
+    in_order = sorted(newest.values(), key=lambda alert: alert.status == "active")
     insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
-    before = [(alert.id, until, severity) for alert in alerts for until, severity in alert.severities_before]
-    insert_rows(tx, _SEVERITIES, ("alert_id", "until", "severity"), before, KEEP_FIRST)
+    events = [_event(each.event, each.alert) for each in transitions if each.event is not None]
+    insert_rows(tx, _EVENTS, _EVENT, events, KEEP_FIRST)
+
+
+def _event(event: str, alert: Alert) -> tuple[Any, ...]:
+    value, reason = float(alert.current_value), alert.resolved_reason
+    return alert.id, alert.version, event, alert.updated_at, alert.severity, value, reason
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -41,9 +51,10 @@ def load_active(tx: Connection) -> list[Alert]:
 
 
 def active_at(tx: Connection, at: Instant) -> list[Alert]:
-    """Every alert that was active at an instant, newest first; with the severity of then, else as it is stored today."""
-    of_then = select(_SEVERITIES.c.severity).where(_SEVERITIES.c.alert_id == _TABLE.c.id, _SEVERITIES.c.until > at)
-    severity = func.coalesce(of_then.order_by(_SEVERITIES.c.until).limit(1).scalar_subquery(), _TABLE.c.severity)
+    """Every alert that was active at an instant, newest first; with the severity of then."""
+    of_then = select(_EVENTS.c.severity).where(_EVENTS.c.alert_id == _TABLE.c.id, _EVENTS.c.at <= at)
+    newest = of_then.order_by(_EVENTS.c.version.desc()).limit(1).scalar_subquery()
+    severity = func.coalesce(newest, _TABLE.c.severity)
     others = (column for column in _TABLE.c if column.name != "severity")
     wanted = select(*others, severity.label("severity")).where(*_was_active(at))
     newest_first = wanted.order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
@@ -58,10 +69,10 @@ Counts = list[tuple[bool, str, int, int, int]]
 
 
 def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> dict[str, Counts]:
-    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it host_offline, severity,
+    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it silence, severity,
     bucket, how many, sum of their ms since `start`), counted in the database.
     """
-    is_offline = (_TABLE.c.metric == HOST_OFFLINE).label("is_offline")
+    is_offline = (_TABLE.c.measure == SILENCE).label("is_offline")
     found: dict[str, Counts] = {}
     for name, instant in (("fired", _TABLE.c.created_at), ("resolved", _TABLE.c.resolved_at)):
         since = instant - start

@@ -83,7 +83,8 @@ class EgoMonitor:
 
     def _samples(self) -> list[Sample]:
         """One sample of this machine, held to an agent's checks. Raises ValueError with all that is wrong."""
-        batch = decode_batch(orjson.dumps({"samples": [self._collector.sample()]}))
+        sample = self._collector.sample()
+        batch = decode_batch(orjson.dumps({"samples": [sample]}))
         if batch.errors:
             raise ValueError("; ".join(f"{error['field']}: {error['message']}" for error in batch.errors))
         return stamp(batch.samples, self._clock.now())

@@ -7,7 +7,7 @@ from typing import Any
 
 from gevent.lock import BoundedSemaphore
 
-from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.clock import elapsed_seconds
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
@@ -15,36 +15,33 @@ from mirror_stage.health.redis import redis_trouble
 from mirror_stage.storage.db import Storage
 
 REDIS_EVERY_SECONDS = 5.0  # whoever asks in between gets the last answer
-CLOCK_APART_SECONDS = 60
 NEEDED = ("database", "writer", "twin", "scheduler")
 
 Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
 class HealthService:
-    """Whether each part of EGO works. `writer`, `scheduler` and `refused` answer for their part; `describe` says what EGO is."""
+    """Whether each part of EGO works.
+
+    `writer`, `scheduler`, `clock` and `refused` answer for their part; `describe` says what EGO is.
+    """
 
     def __init__(
         self,
         config: Config,
-        clock: Clock,
         storage: Storage,
         readiness: Readiness,
         *,
         history_engine: Callable[[], str],
         writer: Callable[[], Check],
         scheduler: Callable[[], Check],
+        clock: Callable[[], Check],
         refused: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
-        self._config, self._clock, self._storage, self._readiness = config, clock, storage, readiness
-        self._history_engine, self._writer, self._scheduler, self._describe = (
-            history_engine,
-            writer,
-            scheduler,
-            describe,
-        )
-        self._refused = refused
+        self._config, self._storage, self._readiness = config, storage, readiness
+        self._history_engine, self._writer, self._scheduler = history_engine, writer, scheduler
+        self._clock, self._refused, self._describe = clock, refused, describe
         self._asking_redis = BoundedSemaphore(1)
         self._redis_asked_at: float | None = None
         self._redis_trouble: str | None = None
@@ -58,7 +55,7 @@ class HealthService:
             "writer": self._writer(),
             "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
             "scheduler": self._scheduler(),
-            "clock": self._clock_check(),
+            "clock": self._clock(),
             "refused": self._refused(),
         }
 
@@ -92,12 +89,3 @@ class HealthService:
         if self._redis_trouble is None:
             return {"ok": True, "detail": f"reachable, {age}"}
         return {"ok": False, "detail": f"not reachable, memory is used instead: {self._redis_trouble}; {age}"}
-
-    def _clock_check(self) -> Check:
-        apart = self._clock.wall_offset_seconds()
-        if abs(apart) < CLOCK_APART_SECONDS:
-            return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
-        return {
-            "ok": False,
-            "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
-        }

@@ -70,8 +70,9 @@ def _plain_kind(member: fields.Field[Any]) -> Any:
 
 def _annotated(kind: Any, member: fields.Field[Any]) -> Any:
     for rule in member.validators:
-        if isinstance(rule, validate.Range) and rule.min_inclusive and rule.max_inclusive:
-            kind = Annotated[kind, msgspec.Meta(ge=rule.min, le=rule.max)]
+        if isinstance(rule, validate.Range) and rule.max_inclusive:
+            least = {"ge" if rule.min_inclusive else "gt": rule.min}
+            kind = Annotated[kind, msgspec.Meta(**least, le=rule.max)]
         elif isinstance(rule, validate.Length) and rule.equal is None:
             kind = Annotated[kind, msgspec.Meta(min_length=rule.min, max_length=rule.max)]
         elif isinstance(rule, validate.Regexp) and not rule.regex.flags & re.IGNORECASE:

@@ -128,7 +128,12 @@ class SampleSchema(WireSchema):
     )
     agent_instance = _optional_text(64)
     primary_interface = _optional_text(64)
-    interval_seconds = _optional_number(0)
+    interval_seconds = Number(
+        allow_none=True,
+        load_default=None,
+        validate=Range(0, min_inclusive=False),
+        metadata={"description": "seconds between two samples of this host"},
+    )
     command_policy = Text(allow_none=True, load_default=None, validate=OneOf(("off", "allow_list", "all")))
 
 

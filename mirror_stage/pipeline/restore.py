@@ -68,6 +68,9 @@ class Restorer:
     def _replay(self, saved_at: Instant, now: Instant) -> None:
         """Fold what arrived after the last save, as it came: of what a host sent at once the last is its newest."""
         hosts = self._owner.twin.hosts_by_name
+        for host in list(hosts.values()):
+            if host.sample is not None and host.first_seen_at == host.sample.received_at > saved_at - history.IN_FLIGHT:
+                self._owner.judge_first(host)
         names = {host.id: host.hostname for host in hosts.values()}
         arrivals = {host.id: host.sample.received_at for host in hosts.values() if host.sample}
         rows = self._storage.read(lambda tx: history.received_since(tx, saved_at, names))
@@ -78,4 +81,5 @@ class Restorer:
             if newest is not None:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], now)
-                self._owner.absorb([replace(newest, **values, is_newest_of_request=is_newest)])
+                values |= {"is_newest_of_request": is_newest, "is_whole": False}
+                self._owner.absorb([replace(newest, **values)])

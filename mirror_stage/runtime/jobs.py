@@ -8,12 +8,15 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import gevent
+
 from mirror_stage.access.domain import job
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.ego_monitor.service import EgoMonitor
+from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
@@ -50,8 +53,19 @@ def keep_ownership(ego: Services) -> None:
 
 
 def tick(ego: Services) -> None:
-    """One frame for everybody."""
+    """One frame for everybody; and what happened to alerts is written, which may wait for the database, then told.
+
+    No job of its own: after a step of the wall clock APScheduler counts every run that a frequent job has missed.
+    """
     ego[Owner].tick()
+    gevent.spawn(_record, ego)
+
+
+def _record(ego: Services) -> None:
+    try:
+        ego[Saver].record()
+    except Exception:
+        log.exception("alerts were not recorded; it is tried again")
 
 
 def sweep(ego: Services) -> None:
@@ -60,7 +74,7 @@ def sweep(ego: Services) -> None:
 
 
 def save(ego: Services) -> None:
-    """Hosts and alerts that changed are written."""
+    """Hosts that changed are written."""
     ego[Saver].save()
 
 
@@ -95,6 +109,11 @@ def observe_ego(ego: Services) -> None:
     ego[EgoMonitor].observe()
 
 
+def look_at_the_clock(ego: Services) -> None:
+    """While the machine's clock is elsewhere than EGO's, that is noted."""
+    ego[ClockWatch].look()
+
+
 def every(seconds: float) -> Callable[[Config], float]:
     """A period that no setting changes."""
     return lambda _config: seconds
@@ -110,5 +129,6 @@ JOBS: tuple[Job, ...] = (
     Job(prune_commands, every(3600)),
     Job(keep_history, every(5)),
     Job(prune_past, every(3600)),
+    Job(look_at_the_clock, every(10)),
     Job(observe_ego, lambda config: config.ego_monitor_interval_ms / 1000, lambda config: config.ego_monitor_enabled),
 )

@@ -10,6 +10,7 @@ from mirror_stage.storage.rows import REPLACE, insert_rows
 
 TWIN_ID = "twin_id"
 SAVED_AT = "saved_at"  # when the twin was saved last: an Instant
+CLOCK_APART = "clock_apart"  # when the machine's clock was elsewhere than EGO's: JSON
 STAMPED_AT = "stamped_at"  # when the command queue was alive last: an Instant
 
 

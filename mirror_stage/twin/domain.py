@@ -18,6 +18,8 @@ REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
 HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one is shown after so long a silence
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
+STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # so many intervals of silence, for a host that reports seldom
+GAPS = 5  # the newest gaps between arrivals, of which the third largest is taken for the interval
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 Gauges = tuple[float | None, ...]
@@ -88,6 +90,8 @@ class Host:
     late: LateRun | None = None
     rival: Rival | None = None
     is_impostor: bool = False  # its display_name is another host's name
+    interval: Instant | None = None  # between its samples, where that is too long for the usual limits
+    gaps: tuple[Instant, ...] = ()  # between its newest arrivals, while some are too long for them
 
     @property
     def is_synthetic(self) -> bool:
@@ -138,6 +142,7 @@ class Identity:
     platform: str | None = None
     memory_total_bytes: int | None = None
     net_capacity_gbps: float | None = None
+    interval: Instant | None = None
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:
@@ -159,6 +164,7 @@ def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity
         platform=sample.platform,
         memory_total_bytes=sample.memory_total_bytes,
         net_capacity_gbps=sample.net_capacity_gbps,
+        interval=host.interval,
     )
 
 
@@ -295,6 +301,8 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 uplink=host.uplink,
                 rival=newest.rival,
                 is_impostor=host.is_impostor,
+                interval=host.interval,
+                gaps=host.gaps,
             ),
             kind,
         )
@@ -351,12 +359,55 @@ def clamped(utilization: float) -> float:
     return min(1.0, max(0.0, utilization))
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """After how much silence a host is stale and offline, in ms; longer for one that reports seldom."""
+
+    stale_after: Instant
+    offline_after: Instant
+
+    def are_too_short_for(self, interval: float) -> bool:
+        """Whether a host that reports every so many ms would be stale now and then: over four fifths of that limit."""
+        return 5 * interval > 4 * self.stale_after
+
+    def of(self, interval: Instant | None) -> Limits:
+        """The limits of a host with this interval."""
+        if interval is None:
+            return self
+        return Limits(
+            max(self.stale_after, STALE_INTERVALS * interval), max(self.offline_after, OFFLINE_INTERVALS * interval)
+        )
+
+
 def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline_after: Instant) -> Status:
     """The status after so much silence, all in ms of EGO's clock."""
     silence = now - last_seen_at
     if silence < stale_after:
         return Status.ONLINE
     return Status.STALE if silence < offline_after else Status.OFFLINE
+
+
+def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits: Limits) -> None:
+    """Note how long it is between a host's samples, if the usual limits are too short for it.
+
+    What the agent says counts, else the third largest of the last GAPS gaps between arrivals: one or two outages teach
+    nothing. It is kept while the gaps say about the same.
+    """
+    if told_seconds is not None:
+        host.interval = round(told_seconds * SECOND) if limits.are_too_short_for(told_seconds * SECOND) else None
+        host.gaps = ()
+        return
+    if gap <= 0:
+        return  # several in one request
+    before = (host.interval or 0,) * (GAPS - len(host.gaps)) + host.gaps
+    host.gaps = (*before, gap)[-GAPS:]
+    learnt = sorted(host.gaps)[GAPS // 2]
+    if not limits.are_too_short_for(learnt):
+        host.interval = None
+        if not limits.are_too_short_for(max(host.gaps)):
+            host.gaps = ()
+    elif host.interval is None or abs(learnt - host.interval) > host.interval / 4:
+        host.interval = learnt
 
 
 def same_description(before: Host, after: Host) -> bool:
@@ -375,6 +426,7 @@ def same_description(before: Host, after: Host) -> bool:
         and old.platform == new.platform
         and old.memory_total_bytes == new.memory_total_bytes
         and old.net_capacity_gbps == new.net_capacity_gbps
+        and before.interval == after.interval
     )
 
 

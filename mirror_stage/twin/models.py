@@ -51,6 +51,7 @@ class HostMetrics(Base):
     rx_gbps: Mapped[float | None] = mapped_column(Double)
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
     fullest_disk_percent: Mapped[float | None] = mapped_column(Double)
+    interval_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class HostDetails(Base):
@@ -86,5 +87,6 @@ class HostIdentity(Base):
     platform: Mapped[str | None] = mapped_column(Text)
     memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
+    interval_ms: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = ({"sqlite_with_rowid": False},)

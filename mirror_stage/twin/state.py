@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
+    STATUS_CODES,
     Arrival,
     Host,
     Identity,
+    Limits,
     Role,
     Status,
     clock_was_set,
     fold,
     identity_of,
     impostors,
+    learn_interval,
     same_description,
     status_of,
     sum_of_links,
@@ -44,7 +47,8 @@ class Twin:
 
     def __init__(self, *, hub: str, hub_ip: str, ego: str, stale_after_seconds: float, offline_after_seconds: float):
         self.hub, self.hub_ip, self.ego = hub, hub_ip, ego
-        self._stale_after, self._offline_after = int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND)
+        self.limits = Limits(int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND))
+        self._usual_gap = self.limits.stale_after * 4 // 5
         self.hosts_by_name: dict[str, Host] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
@@ -79,6 +83,9 @@ class Twin:
         self._dirty.add(sample.hostname)
         if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
             after.status = Status.ONLINE  # not yet in any frame: still ours to complete
+            gap = sample.received_at - before.sample.received_at if before.sample is not None else 0
+            if gap > self._usual_gap or after.gaps or after.interval is not None or sample.interval_seconds is not None:
+                learn_interval(after, sample.interval_seconds, gap, self.limits)
             if before.sample is None or any(before.tags.get(tag) != after.tags.get(tag) for tag in _SETTLED_TAGS):
                 self._links_are_stale = True
             is_described = same_description(before, after)
@@ -121,19 +128,25 @@ class Twin:
         if host is not None and host.severity != severity:
             self._change(replace(host, severity=severity), upserted=True)
 
-    def sweep(self, now: Instant) -> None:
-        """Move the status of every host whose silence says so."""
+    def sweep(self, now: Instant, listening_since: Instant = 0) -> None:
+        """Move the status of every host whose silence says so. Before `listening_since` nobody listened: what was silent
+        then gets no worse by that.
+        """
         for host in list(self.hosts_by_name.values()):
             if host.last_seen_at is None or host.sample is None:
                 continue
-            status = self.status_after(host.last_seen_at, now)
+            status = self.status_after(host.last_seen_at, now, host.interval)
+            if STATUS_CODES[status] > STATUS_CODES[host.status] and host.last_seen_at < listening_since:
+                worse = self.status_after(listening_since, now, host.interval)
+                status = max(Status(host.status), worse, key=STATUS_CODES.__getitem__)
             if status != host.status:
                 silent = status is Status.OFFLINE  # what it carried a minute ago is no rate of now
                 self._change(without_rates(host, status) if silent else replace(host, status=status), upserted=silent)
 
-    def status_after(self, last_seen_at: Instant, now: Instant) -> Status:
-        """The status of a host that was last seen then, by this EGO's limits."""
-        return status_of(last_seen_at, now, self._stale_after, self._offline_after)
+    def status_after(self, last_seen_at: Instant, now: Instant, interval: Instant | None = None) -> Status:
+        """The status of a host with this interval that was last seen then, by this EGO's limits."""
+        limits = self.limits.of(interval)
+        return status_of(last_seen_at, now, limits.stale_after, limits.offline_after)
 
     def take_changes(self) -> Changes:
         """What changed since the last call; uplinks and names are settled first."""
@@ -151,6 +164,10 @@ class Twin:
     def mark_dirty(self, hosts: list[Host]) -> None:
         """They could not be saved: try again."""
         self._dirty.update(host.hostname for host in hosts)
+
+    @property
+    def has_new_identities(self) -> bool:
+        return bool(self._new_identities)
 
     def take_identities(self) -> list[Identity]:
         """The identities that changed since the last call; of several of one host the newest."""

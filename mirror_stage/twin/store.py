@@ -31,7 +31,7 @@ _FROM_SAMPLE = (
 )  # fmt: skip
 _SAVED = (
     "id", "hostname", "ip", "first_seen_at", "last_seen_at", "last_poll_at", "tags", "place_x", "place_y", "place_z",
-    "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", *_FROM_SAMPLE,
+    "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", "interval_ms", *_FROM_SAMPLE,
 )  # fmt: skip
 _IDENTITY = tuple(column.name for column in _IDENTITIES.columns)
 
@@ -79,10 +79,9 @@ def _place(row: RowMapping) -> Place | None:
     return (row["place_x"], row["place_y"], row["place_z"])
 
 
-def save(tx: Connection, hosts: Collection[Host], now: Instant) -> None:
-    """Write the rows of hosts as they are, and that the twin is saved up to `now`."""
+def save(tx: Connection, hosts: Collection[Host]) -> None:
+    """Write the rows of hosts as they are."""
     insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
-    notes.write(tx, notes.SAVED_AT, str(now))
 
 
 def _row(host: Host) -> tuple[Any, ...]:
@@ -92,7 +91,7 @@ def _row(host: Host) -> tuple[Any, ...]:
     rates = (host.rates.tx_gbps, host.rates.rx_gbps) if host.rates is not None else (None, None)
     return (
         host.id, host.hostname, host.ip, host.first_seen_at, host.last_seen_at, host.last_poll_at, tags, *host.place, *own, *rates,
-        *(getattr(sample, name) if sample is not None else None for name in _FROM_SAMPLE),
+        host.interval, *(getattr(sample, name) if sample is not None else None for name in _FROM_SAMPLE),
     )  # fmt: skip
 
 
@@ -126,6 +125,7 @@ def _host(row: RowMapping, hub: str, ego: str) -> Host:
         last_poll_at=row["last_poll_at"],
         rates=rates,
         utilization=utilization,
+        interval=row["interval_ms"],
         gauges=gauges(sample, rates, utilization) if sample is not None else (None,) * 8,
     )
 
@@ -138,6 +138,7 @@ def _sample(row: RowMapping) -> Sample:
         ip=row["ip"],
         tags=json.loads(row["tags"]) if row["tags"] else None,
         position=believed_place(*own),
+        is_whole=False,
         **values,
     )
 
@@ -164,6 +165,7 @@ def _identity_row(identity: Identity) -> tuple[Any, ...]:
     return (
         identity.host_id, identity.since, identity.is_present, identity.counts_from, identity.clock_offset, identity.ip, tags,
         identity.rack, *own, identity.agent_version, identity.platform, identity.memory_total_bytes, identity.net_capacity_gbps,
+        identity.interval,
     )  # fmt: skip
 
 
@@ -204,12 +206,13 @@ def _identity(row: Any) -> Identity:
         platform,
         memory,
         speed,
+        interval,
     ) = row
     if counts_from <= first:
         counts_from = 0  # nothing came before
     return Identity(
         host_id, since, is_present, counts_from, offset, ip, orjson.loads(tags) if tags else None, rack,
-        None if x is None else (x, y, z), version, platform, memory, speed,
+        None if x is None else (x, y, z), version, platform, memory, speed, interval,
     )  # fmt: skip
 
 

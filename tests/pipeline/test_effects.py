@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from mirror_stage.access.domain import EGO
-from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.domain import OFFLINE, RULES
 from mirror_stage.core.problems import Conflict, NotFound, Refused, Unavailable
 from mirror_stage.metrics.domain import Receipt
 from mirror_stage.twin.domain import Status
@@ -61,7 +61,7 @@ def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
     again.clock.advance(1)
     again.owner.sweep()
     assert again.told() == [("fired", "host_offline")]
-    assert again.open_alerts.of("a")["host_offline"].current_value == 3660
+    assert again.open_alerts.of("a")[OFFLINE].current_value == 3660
 
 
 def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) -> None:
@@ -234,8 +234,8 @@ def test_a_backlog_that_was_not_saved_does_not_move_the_twin_back_after_a_kill(b
 def test_two_alerts_of_one_batch_are_two(bench: Bench) -> None:
     now = bench.clock.now()
     bench.post(*(make_sample("a", at=now + n, cpu_percent=cpu) for n, cpu in enumerate((95, 10, 95))))
-    ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high"), ("fired", "cpu_load_high")]
+    ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
     assert ids[0] == ids[1] != ids[2]
 
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "hud": {"core", "web", "twin"},
     "health": {"core", "web", "storage", "hud"},
     "simulator": {"core"},
-    "pipeline": {"core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
+    "pipeline": {"core", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "app": {
         "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
         "hud", "health", "pipeline",
