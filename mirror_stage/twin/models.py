@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Index, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.storage.db import Base
@@ -85,4 +85,4 @@ class HostIdentity(Base):
     memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index("host_identities_by_time", "since"), {"sqlite_with_rowid": False})
