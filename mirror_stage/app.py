@@ -38,7 +38,12 @@ from mirror_stage.metrics.service import Ingest
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
-from mirror_stage.pipeline.pipeline import Pipeline
+from mirror_stage.pipeline.edge import Edge
+from mirror_stage.pipeline.known_hosts import KnownHosts
+from mirror_stage.pipeline.owner import Owner
+from mirror_stage.pipeline.port import Message, Port
+from mirror_stage.pipeline.restore import Restorer
+from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
@@ -121,36 +126,49 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     frames = Frames(twin)
     audience = Audience(frames, twin, realtime)
+    port, known = Port(), KnownHosts()
     commands = CommandService(
         storage,
         clock,
         realtime,
-        policy_of=twin.policy_of,
-        polled=twin.polled,
-        last_poll_of=twin.last_poll_of,
+        policy_of=known.policy_of,
+        last_poll_of=known.last_poll_of,
+        polled=lambda hostname, at: port.send(Message(polls={hostname: at})),
         waiters_max=WAITING_POLLS_MAX,
     )
-    pipeline = Pipeline(
+    edge = Edge(storage, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+    saver = Saver(
+        storage,
+        twin,
+        open_alerts,
+        clock,
+        is_degraded=lambda: edge.trouble is not None,
+        recovered=edge.recovered,
+    )
+    owner = Owner(
         storage=storage,
         twin=twin,
         open_alerts=open_alerts,
         rules=rules,
         frames=frames,
         audience=audience,
+        saver=saver,
+        port=port,
         realtime=realtime,
         readiness=readiness,
         clock=clock,
-        max_hosts=config.max_hosts,
         tell_cancelled=commands.publish_all,
     )
-    writer = Writer(pipeline.admit, then=pipeline.tick)
+    port.listen(known.hear)
+    port.listen(owner.hear)
+    writer = Writer(edge.admit, then=owner.tick)
     keeper = Keeper(storage, clock, config.kept_by_resolution)
     past = Past(
         storage,
         clock,
         Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
-        save=pipeline.save,
+        save=saver.save,
         twin_id=lambda: frames.twin_id,
     )
     return Services(
@@ -161,11 +179,13 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         realtime,
         Ownership(config),
         audience,
-        pipeline,
+        owner,
+        saver,
+        Restorer(storage, owner, known, frames, readiness, clock),
         writer,
         Ingest(writer, clock, config.oldest_tier),
-        TwinService(twin, frames, clock, forget=pipeline.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, rules, open_alerts, pipeline.save),
+        TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
+        AlertService(storage, rules, open_alerts, saver.save),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
@@ -177,7 +197,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             storage,
             readiness,
             history_engine=lambda: keeper.engine,
-            writer=lambda: writer.check(pipeline.trouble),
+            writer=lambda: writer.check(edge.trouble),
             scheduler=lambda: _scheduler_check(app),
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
@@ -213,4 +233,4 @@ def open_storage(app: Flask) -> None:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
         ego[Keeper].begin()
-        ego[Pipeline].restore()
+        ego[Restorer].restore()

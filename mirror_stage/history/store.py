@@ -13,7 +13,7 @@ from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
 from mirror_stage.metrics.domain import Receipt, Sample
-from mirror_stage.storage.rows import KEEP_FIRST, given, insert_new_rows, insert_rows
+from mirror_stage.storage.rows import KEEP_FIRST, given, insert_rows
 from mirror_stage.storage.timescale import Engine, engine_of
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
@@ -56,13 +56,26 @@ def append_together(
     return [Receipt(len(samples), 0) for samples in batches]
 
 
+def mark_repeated(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str, int]) -> None:
+    """Mark those samples of a batch that are stored already, or came earlier in the batch."""
+    keys = [(sample.at // 1000, ids_by_hostname[sample.hostname], sample.at % 1000) for sample in samples]
+    columns = ("at_second", "host_id", "at_ms")
+    table, values = given(tx, "wanted", columns, keys)
+    statement = (
+        f"WITH {table} SELECT {', '.join(f's.{name}' for name in columns)} FROM wanted w CROSS JOIN {RAW.table} s"
+    )
+    statement += " WHERE " + " AND ".join(f"s.{name} = w.{name}" for name in columns)
+    stored = {tuple(row) for row in tx.execute(text(statement), values)}
+    for sample, key in zip(samples, keys, strict=True):
+        sample.is_repeated = key in stored
+        stored.add(key)
+
+
 def append(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str, int]) -> Receipt:
-    """The receipt of one batch. Of two samples of one host and instant the first stays, the other is marked."""
+    """The receipt of one batch. Of two samples of one host and instant the first stays."""
     rows = [_row(sample, ids_by_hostname) for sample in samples]
-    new = insert_new_rows(tx, _TABLE, _COLUMNS, rows)
-    for sample, row in zip(samples, rows, strict=True):
-        sample.is_repeated = row[:3] not in new
-    return Receipt(len(samples), len(samples) - len(new))
+    stored = insert_rows(tx, _TABLE, _COLUMNS, rows, KEEP_FIRST)
+    return Receipt(len(samples), len(samples) - stored)
 
 
 def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
@@ -127,7 +140,7 @@ def received_since(tx: Connection, since: Instant, ids: Iterable[int]) -> list[t
     found = []
     for row in tx.execute(statement).mappings():
         at = row["at_second"] * 1000 + row["at_ms"]
-        values = {name: row[name] for name in GAUGES}
+        values = {name: row[name] for name in (*GAUGES, "tx_gbps", "rx_gbps")}
         values |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
         found.append((row["host_id"], values))
     return found

@@ -15,7 +15,8 @@ from mirror_stage.core.readiness import Readiness
 from mirror_stage.ego_monitor.service import EgoMonitor
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.past.service import Past
-from mirror_stage.pipeline.pipeline import Pipeline
+from mirror_stage.pipeline.owner import Owner
+from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.web.port import Services
@@ -49,17 +50,17 @@ def keep_ownership(ego: Services) -> None:
 
 def tick(ego: Services) -> None:
     """One frame for everybody."""
-    ego[Pipeline].tick()
+    ego[Owner].tick()
 
 
 def sweep(ego: Services) -> None:
     """Silent hosts turn stale, then offline."""
-    ego[Pipeline].sweep()
+    ego[Owner].sweep()
 
 
 def save(ego: Services) -> None:
     """Hosts and alerts that changed are written."""
-    ego[Pipeline].save()
+    ego[Saver].save()
 
 
 def watch_over_commands(ego: Services) -> None:

@@ -13,7 +13,8 @@ from mirror_stage.app import open_storage
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
-from mirror_stage.pipeline.pipeline import Pipeline
+from mirror_stage.pipeline.owner import Owner
+from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.runtime.scheduler import Scheduler
 from mirror_stage.storage.db import Storage
@@ -39,7 +40,7 @@ def _start(app: Flask) -> None:
     ego: Services = app.extensions["mirror_stage"]
     while not _is_open(app):
         gevent.sleep(1)
-    log.info("ready: %d hosts are known", len(ego[Pipeline].twin.hosts_by_name))
+    log.info("ready: %d hosts are known", len(ego[Owner].twin.hosts_by_name))
     ego[Writer].start()
     app.extensions["mirror_stage_scheduler"].start()
 
@@ -67,6 +68,6 @@ def stop(app: Flask) -> None:
     ego[Realtime].close_all()
     ego[Writer].stop()
     if ego[Readiness].is_ready:
-        ego[Pipeline].save()
+        ego[Saver].save()
     ego[Storage].close()
     ego[Ownership].release()

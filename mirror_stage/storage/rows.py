@@ -30,15 +30,6 @@ def insert_rows(
     return tx.exec_driver_sql(statement, _parameters(tx, rows)).rowcount
 
 
-def insert_new_rows(
-    tx: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]
-) -> set[tuple[Any, ...]]:
-    """The primary keys of those `rows` that were not there before; the others are left as they are."""
-    keys = ", ".join(column.name for column in table.primary_key)
-    statement = f"{_insert_statement(table, columns, KEEP_FIRST, tx.dialect.name)} RETURNING {keys}"
-    return {tuple(row) for row in tx.exec_driver_sql(statement, _parameters(tx, rows))}
-
-
 def _parameters(tx: Connection, rows: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
     if tx.dialect.name == "sqlite":
         return (orjson.dumps(rows).decode(),)

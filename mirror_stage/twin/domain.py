@@ -9,7 +9,7 @@ from enum import StrEnum
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
-from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio
+from mirror_stage.twin.throughput import Rates, rates_of, utilization_ratio
 
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
@@ -165,27 +165,30 @@ class Arrival(StrEnum):
     REPEATED = "repeated"
 
 
-def arrival(host: Host, sample: Sample) -> tuple[Arrival, LateRun | None]:
-    """How `sample` stands to the host's newest one, and the run of late samples after it.
+def arrival(newest: Sample | None, late: LateRun | None, sample: Sample) -> tuple[Arrival, LateRun | None]:
+    """How `sample` stands to its host's newest one, and the run of late samples after it. The one rule for "newer".
 
     What was stored before is never newer than the newest, though a fast clock's samples are ordered by their arrival. A
     late sample counts towards re-anchoring if it was not stored before, is the newest of its host in its request, and
     its clock gained at most REANCHOR_LEAD on EGO's: otherwise an agent that sends something again, or its backlog, would
     move the twin back in time.
     """
-    newest = host.sample
-    if newest is not None and sample.at == newest.at:
-        return Arrival.REPEATED, host.late
-    if newest is None or (sample.order > newest.order and not sample.is_repeated):
+    if newest is None:
         return Arrival.FRESH, None
-    late = _late_run(host.late, sample)
+    if sample.at > newest.at and sample.received_at >= newest.received_at and not sample.is_repeated:
+        return Arrival.FRESH, None  # what a live agent sends: the order need not be worked out
+    if sample.at == newest.at:
+        return Arrival.REPEATED, late
+    if sample.order > newest.order and not sample.is_repeated:
+        return Arrival.FRESH, None
+    late = _late_run(late, sample)
     if late is not None and late.count >= REANCHOR_AFTER:
         return Arrival.REANCHORED, None
     return (Arrival.REPLAYED if sample.at < newest.at - REPLAY_AGE else Arrival.LATE), late
 
 
 def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
-    if sample.is_repeated or not sample.is_newest_of_request:
+    if sample.is_repeated or not sample.is_newest_of_request or (run is not None and sample.at == run.at):
         return run
     if (
         run is None
@@ -197,11 +200,10 @@ def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
 
 
 def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
-    """The host after one more sample, and what the sample meant to it."""
-    kind, late = arrival(host, sample)
+    """The host after one more sample, and what the sample meant to it. The sample brings its rates."""
+    kind, late = arrival(host.sample, host.late, sample)
     if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
-        before = host.sample if kind is Arrival.FRESH else None
-        rates = rates_between(before, sample) if before is not None else None
+        rates = rates_of(sample) if kind is Arrival.FRESH else None
         utilization = utilization_ratio(rates, sample.net_capacity_gbps)
         return (
             Host(

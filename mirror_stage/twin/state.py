@@ -1,4 +1,4 @@
-"""The one live copy of the twin, in memory. Only the pipeline changes it."""
+"""The one live copy of the twin, in memory. Only its owner changes it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from mirror_stage.twin.domain import (
     without_rates,
 )
 from mirror_stage.twin.geometry import Place
-
-STRANGERS_MAX = 10_000  # agents that poll and never report; the oldest are forgotten
 
 
 @dataclass(slots=True)
@@ -49,21 +47,16 @@ class Twin:
         self._dirty: set[str] = set()
         self._identities: dict[int, Identity] = {}  # in force, by host id
         self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
-        self._polls_of_strangers: dict[str, Instant] = {}
         self._links_are_stale = False
 
     def role_of(self, hostname: str) -> Role:
         return Role.of(hostname, self.hub, self.ego)
 
-    def admit(self, host_id: int, hostname: str, place: Place) -> Host:
+    def admit(self, host_id: int, hostname: str, place: Place, last_poll_at: Instant | None = None) -> None:
         """A host that is new here, without samples yet."""
         role = self.role_of(hostname)
-        last_poll_at = self._polls_of_strangers.pop(hostname, None)
-        host = Host(
-            host_id, hostname, role, place, ip=self.hub_ip if role is Role.HUB else None, last_poll_at=last_poll_at
-        )
-        self.restore(host)
-        return host
+        ip = self.hub_ip if role is Role.HUB else None
+        self.restore(Host(host_id, hostname, role, place, ip=ip, last_poll_at=last_poll_at))
 
     def restore(self, host: Host, identity: Identity | None = None) -> None:
         """Put a host in as it was saved."""
@@ -99,27 +92,12 @@ class Twin:
             identity = identity_of(host, sample, None if is_reanchored else known)
             self._identities[host.id] = self._new_identities[host.id] = identity
 
-    def polled(self, hostname: str, now: Instant) -> None:
-        """Remember that this host's agent asked for commands, perhaps before its first sample."""
+    def polled(self, hostname: str, at: Instant) -> None:
+        """Note that a host's agent asked for commands. Of strangers only the edge knows."""
         host = self.hosts_by_name.get(hostname)
         if host is not None:
-            self.hosts_by_name[hostname] = replace(host, last_poll_at=now)
+            self.hosts_by_name[hostname] = replace(host, last_poll_at=at)
             self._dirty.add(hostname)
-        else:
-            self._polls_of_strangers.pop(hostname, None)
-            self._polls_of_strangers[hostname] = now
-            if len(self._polls_of_strangers) > STRANGERS_MAX:
-                del self._polls_of_strangers[next(iter(self._polls_of_strangers))]
-
-    def policy_of(self, hostname: str) -> str | None:
-        """Whether a host's agent takes commands, as it says itself; None is unknown."""
-        host = self.hosts_by_name.get(hostname)
-        return host.sample.command_policy if host is not None and host.sample is not None else None
-
-    def last_poll_of(self, hostname: str) -> Instant | None:
-        """When a host's agent last asked for commands."""
-        host = self.hosts_by_name.get(hostname)
-        return host.last_poll_at if host is not None else self._polls_of_strangers.get(hostname)
 
     def forget(self, hostname: str) -> Host | None:
         """The host that left, None if there was none."""

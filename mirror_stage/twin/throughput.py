@@ -18,6 +18,13 @@ class Rates:
     rx_gbps: float
 
 
+def rates_of(sample: Sample) -> Rates | None:
+    """The rates that an edge has measured for a sample."""
+    if sample.tx_gbps is None or sample.rx_gbps is None:
+        return None
+    return Rates(sample.tx_gbps, sample.rx_gbps)
+
+
 def rates_between(before: Sample, after: Sample) -> Rates | None:
     """The mean rates between two samples of a host in order: delta of the counter x 8 / delta of the time.
 

@@ -22,10 +22,15 @@ def past_of(bench: Bench) -> Past:
     twin = bench.twin
     scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after)
     clock: Any = bench.clock
-    pipeline = bench.pipeline
     kept = Config().kept_by_resolution
-    twin_id = lambda: pipeline.frames.twin_id  # noqa: E731
-    return Past(bench.storage, clock, scene, kept_by_resolution=kept, save=pipeline.save, twin_id=twin_id)
+    return Past(
+        bench.storage,
+        clock,
+        scene,
+        kept_by_resolution=kept,
+        save=bench.saver.save,
+        twin_id=lambda: bench.frames.twin_id,
+    )
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -71,11 +71,11 @@ class World:
 
     def show(self) -> None:
         """Remember what everybody sees now; the jobs of a second have run."""
-        pipeline = self.bench.pipeline
-        pipeline.sweep()
-        pipeline.tick()
-        hosts = pipeline.frames.hosts()
-        pipeline.save()
+        bench = self.bench
+        bench.owner.sweep()
+        bench.owner.tick()
+        hosts = bench.frames.hosts()
+        bench.saver.save()
         alerts = {(alert.hostname, alert.metric, alert.severity) for alert in self.bench.open_alerts.all()}
         entries = [host_entry(host) for host in hosts]
         links = [link_entry(host) for host in hosts if host.role != "hub"]
@@ -128,7 +128,7 @@ def run(world: World, given_steps: list[tuple[str, str, Any]]) -> None:
             clock.advance(value)
             world.keeper.keep()  # now and then what was over is rolled up, as it is every few seconds
         elif what == "forget" and host in twin.hosts_by_name:
-            world.bench.pipeline.forget(host)
+            world.bench.owner.forget(host)
         elif what == "restart":
             world.bench = world.bench.again()
         world.show()
@@ -162,7 +162,7 @@ def test_an_alert_had_the_severity_of_then_also_between_its_two_edges(bench: Ben
         sent += int(share * link_bytes_per_second)
         traffic = {"net_bytes_tx": sent, "net_bytes_rx": 0, "primary_interface_speed_mbps": 1000}
         bench.post(make_sample("a", at=bench.clock.now(), **traffic))
-        bench.pipeline.save()
+        bench.saver.save()
         shown[bench.clock.now()] = [alert.severity for alert in bench.open_alerts.all()]
     assert [one[:1] for severities in shown.values() for one in severities] == [*"wwccww"]
     bench = bench.again()

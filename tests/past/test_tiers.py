@@ -23,8 +23,8 @@ RAW, MINUTES, QUARTERS = RESOLUTIONS
 def post(bench: Bench, host: str = "a", *, seconds: float = 0, **fields: Any) -> Instant:
     now = bench.clock.advance(seconds)
     bench.post(make_sample(host, at=now, **fields))
-    bench.pipeline.sweep()
-    bench.pipeline.save()
+    bench.owner.sweep()
+    bench.saver.save()
     return now
 
 
@@ -85,8 +85,8 @@ def test_an_alert_says_what_a_bucket_cannot(bench: Bench) -> None:
     at = post(bench, seconds=100)
     at -= at % (15 * MINUTE)
     bench.clock.advance(70)
-    bench.pipeline.sweep()  # silent for 70 s: offline
-    bench.pipeline.save()
+    bench.owner.sweep()  # silent for 70 s: offline
+    bench.saver.save()
     fired = bench.clock.now()
     post(bench, seconds=100, cpu_percent=90)
     rolled(bench, QUARTERS, at, cpuLoad=55)

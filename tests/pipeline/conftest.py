@@ -12,7 +12,12 @@ from mirror_stage.alerts.domain import RULES, Rule
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
-from mirror_stage.pipeline.pipeline import Pipeline
+from mirror_stage.pipeline.edge import Edge
+from mirror_stage.pipeline.known_hosts import KnownHosts
+from mirror_stage.pipeline.owner import Owner
+from mirror_stage.pipeline.port import Port
+from mirror_stage.pipeline.restore import Restorer
+from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Base, Storage, engine_options
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
@@ -32,7 +37,7 @@ class Heard:
 
 @dataclass
 class Bench:
-    """A pipeline over one storage; `again()` is the same EGO after a restart."""
+    """An edge and its owner over one storage; `again()` is the same EGO after a restart."""
 
     storage: Storage
     clock: SetClock
@@ -46,28 +51,43 @@ class Bench:
         self.twin = Twin(
             hub="core-switch", hub_ip="10.0.0.1", ego="ego-01", stale_after_seconds=15, offline_after_seconds=60
         )
-        self.frames = Frames(self.twin)
-        self.pipeline = Pipeline(
+        self.frames, self.readiness = Frames(self.twin), Readiness()
+        self.known, port = KnownHosts(), Port()
+        clock: Any = self.clock
+        heard: Any = self.heard
+        self.edge = Edge(self.storage, self.known, port, clock, hub="core-switch", max_hosts=self.max_hosts)
+        self.saver = Saver(
+            self.storage,
+            self.twin,
+            self.open_alerts,
+            clock,
+            is_degraded=lambda: self.edge.trouble is not None,
+            recovered=self.edge.recovered,
+        )
+        self.owner = Owner(
             storage=self.storage,
             twin=self.twin,
             open_alerts=self.open_alerts,
             rules=self.rules,
             frames=self.frames,
-            audience=Audience(self.frames, self.twin, self.heard),  # type: ignore[arg-type]
-            realtime=self.heard,  # type: ignore[arg-type]
-            readiness=Readiness(),
-            clock=self.clock,  # type: ignore[arg-type]
-            max_hosts=self.max_hosts,
+            audience=Audience(self.frames, self.twin, heard),
+            saver=self.saver,
+            port=port,
+            realtime=heard,
+            readiness=self.readiness,
+            clock=clock,
             tell_cancelled=self.cancelled.extend,
         )
-        self.pipeline.restore()
+        port.listen(self.known.hear)
+        port.listen(self.owner.hear)
+        Restorer(self.storage, self.owner, self.known, self.frames, self.readiness, clock).restore()
 
     def again(self, **kwargs: Any) -> Bench:
         return Bench(self.storage, self.clock, **kwargs)
 
     def post(self, *samples: dict[str, Any]) -> Any:
         """Admit one batch now; its receipt."""
-        return self.pipeline.admit([decoded(*samples, received_at=self.clock.now())])[0]
+        return self.edge.admit([decoded(*samples, received_at=self.clock.now())])[0]
 
     def told(self) -> list[tuple[str, str]]:
         """(transition, rule) of every alert that clients heard of."""

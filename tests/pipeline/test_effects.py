@@ -37,7 +37,7 @@ def test_silence_turns_a_host_stale_then_offline_and_a_sample_brings_it_back(ben
     seen = []
     for _ in range(62):
         bench.clock.advance(1)
-        bench.pipeline.sweep()
+        bench.owner.sweep()
         seen.append(statuses(bench)["a"])
     assert seen.index(Status.STALE) == 14
     assert seen.index(Status.OFFLINE) == 59
@@ -50,15 +50,15 @@ def test_silence_turns_a_host_stale_then_offline_and_a_sample_brings_it_back(ben
 
 def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
-    bench.pipeline.save()
+    bench.saver.save()
     bench.clock.advance(3600)
     again = bench.again()
     assert statuses(again)["a"] == Status.OFFLINE  # its true age, at once
     again.clock.advance(59)
-    again.pipeline.sweep()
+    again.owner.sweep()
     assert again.told() == []
     again.clock.advance(1)
-    again.pipeline.sweep()
+    again.owner.sweep()
     assert again.told() == [("fired", "host_offline")]
     assert again.open_alerts.of("a")["host_offline"].current_value == 3660
 
@@ -67,12 +67,12 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
     start = bench.clock.now()
     traffic = {"net_bytes_rx": 0, "primary_interface_speed_mbps": 1000, "rack": "R1", "tags": {"room": "A"}}
     bench.post(make_sample("a", at=start, net_bytes_tx=0, **traffic))
-    bench.pipeline.save()
+    bench.saver.save()
     bench.clock.advance(1)
     bench.post(make_sample("a", at=start + 1000, net_bytes_tx=12_500_000, cpu_percent=95, **traffic))
     bench.post(make_sample("never-saved", at=start + 1000, rack="R2", cpu_percent=7))
     before = bench.twin.hosts_by_name
-    again = bench.again().pipeline  # the plug was pulled: no save
+    again = bench.again()  # the plug was pulled: no save
     after = again.twin.hosts_by_name
     assert after.keys() == before.keys()
     for name in ("a", "never-saved"):
@@ -84,14 +84,14 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
         assert (after[name].sample.rack, after[name].sample.at) == (before[name].sample.rack, before[name].sample.at)
     assert after["a"].tags == {"room": "A"}
     assert [alert.id for alert in again.open_alerts.all()] == [alert.id for alert in bench.open_alerts.all()]
-    assert again.frames.twin_id == bench.pipeline.frames.twin_id
-    assert again.frames.epoch != bench.pipeline.frames.epoch
+    assert again.frames.twin_id == bench.frames.twin_id
+    assert again.frames.epoch != bench.frames.epoch
 
 
 def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
     place = bench.twin.hosts_by_name["a"].place
-    bench.pipeline.forget("a")
+    bench.owner.forget("a")
     assert "a" not in bench.twin.hosts_by_name
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
@@ -106,7 +106,7 @@ def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now()))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
-            bench.pipeline.forget(name)
+            bench.owner.forget(name)
 
 
 def test_a_new_host_never_moves_another(bench: Bench) -> None:
@@ -143,13 +143,13 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_the_live_view_go
         bench.clock.advance(1)
         lost = make_sample("a", at=bench.clock.now(), cpu_percent=33)
         assert isinstance(bench.post(lost), Unavailable)
-        bench.pipeline.save()
+        bench.saver.save()
     sample = bench.twin.hosts_by_name["a"].sample
     assert sample is not None
     assert sample.cpu_load == 33
     receipt = bench.post(lost)  # the agent sends it again
     assert (receipt.accepted, receipt.duplicates) == (1, 0)
-    bench.pipeline.save()
+    bench.saver.save()
     restored = bench.again().twin.hosts_by_name["a"].sample
     assert restored is not None
     assert restored.cpu_load == 33
@@ -164,10 +164,10 @@ def test_when_the_database_is_back_ego_is_ready_even_if_nobody_sends(
     with monkeypatch.context() as patched:
         patched.setattr(bench.storage, "write", away)
         bench.post(make_sample("a", at=bench.clock.now()))
-        bench.pipeline.save()
-        assert bench.pipeline.is_degraded
-    bench.pipeline.save()
-    assert not bench.pipeline.is_degraded
+        bench.saver.save()
+        assert bench.edge.trouble is not None
+    bench.saver.save()
+    assert not (bench.edge.trouble is not None)
 
 
 def test_duplicates_are_counted_where_they_are(bench: Bench) -> None:
@@ -175,7 +175,7 @@ def test_duplicates_are_counted_where_they_are(bench: Bench) -> None:
     first = [make_sample("a", at=now), make_sample("b", at=now)]
     second = [make_sample("a", at=now), make_sample("a", at=now + 1)]
     batches = [decoded(*first, received_at=now), decoded(*second, received_at=now)]
-    receipts = bench.pipeline.admit(batches)
+    receipts = bench.edge.admit(batches)
     assert [(r.accepted, r.duplicates) for r in receipts] == [(2, 0), (2, 1)]  # type: ignore[union-attr]
 
 
@@ -184,7 +184,7 @@ def test_more_hosts_than_allowed_are_refused(new_bench: Callable[..., Bench]) ->
     bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
     now = bench.clock.now()
     known, unknown = make_sample("a", at=now + 1), make_sample("c", at=now)
-    answers = bench.pipeline.admit([decoded(known, received_at=now), decoded(unknown, received_at=now)])
+    answers = bench.edge.admit([decoded(known, received_at=now), decoded(unknown, received_at=now)])
     assert isinstance(answers[0], Receipt)  # in one group with the one that is refused
     assert isinstance(answers[1], Refused)
     assert set(bench.twin.hosts_by_name) == {"core-switch", "a", "b"}
@@ -200,7 +200,7 @@ def test_an_odd_link_speed_is_unknown_and_harms_nobody(bench: Bench, speed: floa
     host = bench.twin.hosts_by_name["odd"]
     assert host.rates is not None
     assert (host.utilization, bench.told()) == (None, [])
-    bench.pipeline.save()
+    bench.saver.save()
     assert bench.again().twin.hosts_by_name.keys() == bench.twin.hosts_by_name.keys()
 
 
@@ -235,7 +235,7 @@ def test_a_row_that_the_database_refuses_does_not_hold_the_others_up(bench: Benc
     bench.post(make_sample("bad", at=bench.clock.now()), make_sample("good", at=bench.clock.now(), cpu_percent=77))
     host = bench.twin.hosts_by_name["bad"]
     bench.twin.hosts_by_name["bad"] = replace(host, hostname="good")  # two rows of one name: UNIQUE
-    bench.pipeline.save()
+    bench.saver.save()
     rows = bench.storage.read(
         lambda tx: [tuple(row) for row in tx.execute(text("SELECT hostname, cpu_load FROM host_metrics WHERE id > 1"))]
     )
@@ -248,8 +248,8 @@ def test_an_offline_host_carries_nothing_any_more(bench: Bench) -> None:
         bench.post(make_sample("a", at=now, net_bytes_tx=n * 10**9, net_bytes_rx=0))
     assert bench.twin.hosts_by_name["a"].rates is not None
     bench.clock.advance(61)
-    bench.pipeline.sweep()
-    bench.pipeline.tick()
+    bench.owner.sweep()
+    bench.owner.tick()
     assert bench.twin.hosts_by_name["a"].rates is None
     assert bench.twin.hosts_by_name["core-switch"].gauges[5:7] == (None, None)
 
@@ -260,8 +260,8 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     waiting = decoded(make_sample("a", at=bench.clock.now(), cpu_percent=95), received_at=bench.clock.now())
     bench.clock.advance(1)
     bench.post(make_sample("b", at=bench.clock.now()))
-    bench.pipeline.save()  # while that sample waits for its commit
-    bench.pipeline.admit([waiting])
+    bench.saver.save()  # while that sample waits for its commit
+    bench.edge.admit([waiting])
     again = bench.again()
     restored = again.twin.hosts_by_name["a"].sample
     assert restored is not None
@@ -286,7 +286,7 @@ def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
 def test_a_removed_host_that_sends_again_what_is_stored_is_there_again(bench: Bench) -> None:
     sample = make_sample("a", at=bench.clock.now())
     bench.post(sample)
-    bench.pipeline.forget("a")
+    bench.owner.forget("a")
     assert bench.post(sample).duplicates == 1
     assert bench.twin.hosts_by_name["a"].sample is not None
 
@@ -313,7 +313,7 @@ def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
         return write(work)
 
     monkeypatch.setattr(bench.storage, "write", overtaken)
-    bench.pipeline.forget("a")
+    bench.owner.forget("a")
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.open_alerts.all() == []
     assert bench.again().open_alerts.all() == []
@@ -321,24 +321,24 @@ def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
 
 def test_an_alert_of_a_rule_that_is_no_longer_in_force_ends_at_the_start(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95))
-    bench.pipeline.save()
+    bench.saver.save()
     again = bench.again(rules=tuple(rule for rule in RULES if rule.name != "cpu_load_high"))
     assert again.open_alerts.all() == []
     assert again.twin.hosts_by_name["a"].severity is None
-    again.pipeline.save()
+    again.saver.save()
     rows = bench.storage.read(lambda tx: tx.execute(text("SELECT status, resolved_reason FROM alerts")).all())
     assert [tuple(row) for row in rows] == [("resolved", "rule-removed")]
 
 
 def test_a_clock_that_was_set_back_while_ego_was_down_hides_no_silence(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
-    bench.pipeline.save()
+    bench.saver.save()
     bench.clock.advance(-3600)
     again = bench.again()
     again.clock.advance(30)
     again.post(make_sample("b", at=again.clock.now()))
     again.clock.advance(31)
-    again.pipeline.sweep()
+    again.owner.sweep()
     assert (statuses(again)["a"], statuses(again)["b"]) == (Status.OFFLINE, Status.STALE)
     assert again.told() == [("fired", "host_offline")]
     last_seen = again.twin.hosts_by_name["b"].last_seen_at

@@ -17,7 +17,7 @@ def post(bench: Bench, host: str = "a", *, seconds: float = 1, clock_offset: Ins
     """Let time pass, post a sample, save; the instant of its arrival."""
     now = bench.clock.advance(seconds)
     bench.post(make_sample(host, at=now + clock_offset, **fields))
-    bench.pipeline.save()
+    bench.saver.save()
     return now
 
 
@@ -46,7 +46,7 @@ def test_only_a_change_is_a_row(bench: Bench) -> None:
 def test_a_host_that_was_removed_is_gone_until_it_returns(bench: Bench) -> None:
     came = post(bench, rack="R1")
     bench.clock.advance(1)
-    bench.pipeline.forget("a")
+    bench.owner.forget("a")
     left = bench.clock.now()
     returned = post(bench, rack="R1")
     assert sinces(bench) == [(came, True), (left, False), (returned, True)]
@@ -82,7 +82,7 @@ def test_what_could_not_be_saved_is_tried_again(bench: Bench, monkeypatch: pytes
         patched.setattr(twin_store, "save_identities", away)
         moved = post(bench, rack="R2")
     assert sinces(bench) == [(came, True)]
-    bench.pipeline.save()
+    bench.saver.save()
     assert sinces(bench) == [(came, True), (moved, True)]
 
 

@@ -102,16 +102,25 @@ def test_a_sample_that_is_sent_again_changes_nothing_even_if_its_clock_is_fast()
     host = fold(fold(empty(), one(60, received=0, **counters(0, 0)))[0], one(65, received=5, **counters(10, 10)))[0]
     again, kind = fold(host, one(65, received=6, **counters(10, 10)))
     assert (again, kind) == (host, Arrival.REPEATED)
-    assert again.rates is not None
 
 
 def test_a_clock_that_was_set_back_re_anchors_at_the_third_sample() -> None:
     hour = HOUR / SECOND
     growing = [one(5 * n - hour, received=5 * n, **counters(1000 * n, 1000 * n)) for n in range(1, 5)]
-    host, kinds = folded(one(0, **counters(0, 0)), *growing)
+    _, kinds = folded(one(0, **counters(0, 0)), *growing)
     assert kinds == [Arrival.FRESH, Arrival.REPLAYED, Arrival.REPLAYED, Arrival.REANCHORED, Arrival.FRESH]
-    assert host.rates is not None  # null once, then on
-    assert folded(one(0, **counters(0, 0)), *growing[:3])[0].rates is None
+
+
+def test_a_sample_brings_its_rates_and_a_re_anchored_one_has_none() -> None:
+    measured = one(5, received=5)
+    measured.tx_gbps, measured.rx_gbps = 0.5, 0.25
+    host, kind = fold(fold(empty(), one(0))[0], measured)
+    assert (kind, host.rates) == (Arrival.FRESH, Rates(0.5, 0.25))
+    late = [one(5 * n - 3600, received=5 * n + 5) for n in range(1, 4)]
+    late[-1].tx_gbps, late[-1].rx_gbps = 0.5, 0.25  # since a late one: that is no rate of now
+    for sample in late:
+        host, kind = fold(host, sample)
+    assert (kind, host.rates) == (Arrival.REANCHORED, None)
 
 
 def test_a_fresh_sample_between_late_ones_starts_the_count_anew() -> None:

@@ -1,0 +1,181 @@
+"""The edge: commits the batches that wait, works out the rates of their samples, answers, and tells the owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import gevent
+from gevent import monkey
+
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import SECOND
+from mirror_stage.core.problems import BadRow, Invalid, Problem, Refused
+from mirror_stage.history import store as history
+from mirror_stage.history import tiers
+from mirror_stage.metrics.domain import Receipt, Sample
+from mirror_stage.pipeline.known_hosts import KnownHosts, Measured, set_rates
+from mirror_stage.pipeline.port import Message, Port
+from mirror_stage.pipeline.writer import Answer
+from mirror_stage.storage.db import Storage, Tx, attempt
+from mirror_stage.twin import store as twin_store
+from mirror_stage.twin.geometry import Place
+from mirror_stage.twin.throughput import rates_between
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 0.5  # a commit that takes longer does not hold the live view up
+
+Batches = Sequence[Sequence[Sample]]
+Newcomers = dict[str, tuple[int, Place]]
+
+
+class Edge:
+    """The way of samples into the history. It knows the hosts by what the port tells it."""
+
+    def __init__(self, storage: Storage, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
+        self._storage, self._known, self._port, self._clock = storage, known, port, clock
+        self._hub, self._max_hosts = hub, max_hosts
+        self.trouble: str | None = None  # why the last commit failed
+
+    def admit(self, batches: Batches) -> list[Answer]:
+        """Commit every waiting batch at once, tell the owner, and say how each fared."""
+        late = self._measure(batches)
+        newcomers: Newcomers = {}
+        with _after(0 if self.trouble else PATIENCE_SECONDS, self._tell, batches):
+            answers = self._commit(batches, late, newcomers)
+        stored = [samples for samples, answer in zip(batches, answers, strict=True) if not _is_refused(answer)]
+        self._tell(stored, newcomers)  # what was told early is a repeat, which changes nothing
+        return answers
+
+    def recovered(self) -> None:
+        """The database takes writes again, though nobody has sent a sample since."""
+        self.trouble = None
+
+    def _measure(self, batches: Batches) -> Batches:
+        """Set the rates of every sample that is its host's newest: the live view needs them, even if the commit fails.
+
+        The others of each batch come back: the history measures them.
+        """
+        measured = Measured(self._known)
+        return [[sample for sample in samples if not measured.take(sample)] for samples in batches]
+
+    def _tell(self, batches: Iterable[Sequence[Sample]], newcomers: Newcomers | None = None) -> None:
+        samples = [sample for samples in batches for sample in samples]
+        if samples:
+            polls = {hostname: at for hostname in newcomers or () if (at := self._known.last_poll_of(hostname))}
+            self._port.send(Message(newcomers=newcomers or {}, samples=samples, polls=polls))
+
+    # ------------------------------------------------------------------ committing
+
+    def _commit(self, batches: Batches, late: Batches, newcomers: Newcomers) -> list[Answer]:
+        answers: list[Answer]
+        try:
+            try:
+                answers = list(self._storage.write(lambda tx: self._append_together(tx, batches, late, newcomers)))
+            except (BadRow, Refused):
+                newcomers.clear()
+                answers = self._storage.write(lambda tx: self._append_alone(tx, batches, newcomers))
+        except (Problem, BadRow) as why:
+            newcomers.clear()
+            problem = why if isinstance(why, Problem) else Invalid(f"the database refuses these samples: {why}")
+            if self.trouble is None:
+                log.warning("samples are refused, the live view goes on: %s", problem.detail)
+            self.trouble = problem.detail
+            return [problem] * len(batches)
+        if self.trouble is not None:
+            log.info("samples are stored again")
+        self.trouble = None
+        return answers
+
+    def _append_together(self, tx: Tx, batches: Batches, late: Batches, newcomers: Newcomers) -> list[Receipt]:
+        ids = self._ids(tx, (sample for samples in batches for sample in samples), newcomers)
+        for samples in late:
+            _measure_late(tx, samples, ids)
+        receipts = history.append_together(tx, batches, ids)
+        self._mark_late(tx, (sample for samples in batches for sample in samples), ids)
+        return receipts
+
+    def _append_alone(self, tx: Tx, batches: Batches, newcomers: Newcomers) -> list[Answer]:
+        """Each batch under its own savepoint: a bad one fails alone, and duplicates are counted where they are."""
+        answers: list[Answer] = []
+        measured = Measured(self._known)
+        for samples in batches:
+            its_newcomers, trial = dict(newcomers), Measured(measured)
+            try:
+                append = partial(self._append, samples=samples, newcomers=its_newcomers, measured=trial)
+                answers.append(attempt(tx, append))
+                newcomers.update(its_newcomers)
+                measured.keep(trial)
+            except BadRow as why:
+                answers.append(Invalid(f"the database refuses a value of this batch: {why}"))
+            except Refused as why:
+                answers.append(why)
+        return answers
+
+    def _append(self, tx: Tx, samples: Sequence[Sample], newcomers: Newcomers, measured: Measured) -> Receipt:
+        ids = self._ids(tx, samples, newcomers)
+        history.mark_repeated(tx, samples, ids)  # before they are measured: a repeat is never the newest
+        _measure_late(tx, [sample for sample in samples if not measured.take(sample)], ids)
+        receipt = history.append(tx, samples, ids)
+        self._mark_late(tx, samples, ids)
+        return receipt
+
+    def _mark_late(self, tx: Tx, samples: Iterable[Sample], ids: dict[str, int]) -> None:
+        tiers.mark_late(tx, samples, ids, self._clock.now() // SECOND)
+
+    def _ids(self, tx: Tx, samples: Iterable[Sample], newcomers: Newcomers) -> dict[str, int]:
+        """The ids of the hosts of these samples; unknown ones are registered in this transaction. Raises Refused."""
+        known = self._known.ids_by_hostname
+        ids = {hostname: host_id for hostname, (host_id, _) in newcomers.items()}
+        unknown: dict[str, Sample | None] = {}
+        for sample in samples:
+            if sample.hostname not in ids:
+                host_id = known.get(sample.hostname)  # asked once: a host may be removed while this transaction waits
+                if host_id is None:
+                    unknown.setdefault(sample.hostname, sample)
+                else:
+                    ids[sample.hostname] = host_id
+        if not unknown:
+            return ids
+        if len(known) + len(newcomers) + len(unknown) > self._max_hosts:
+            full = f"{self._max_hosts} hosts are known and no more are taken; raise MIRROR_STAGE_MAX_HOSTS"
+            raise Refused(full, retry_after=60)
+        registered = twin_store.register(tx, unknown, self._hub)
+        newcomers.update(registered)
+        return ids | {hostname: host_id for hostname, (host_id, _) in registered.items()}
+
+
+def _measure_late(tx: Tx, samples: Sequence[Sample], ids: dict[str, int]) -> None:
+    """Set the rates of late samples of one batch, each since the one before it.
+
+    That is the one before it in the batch, for the first of a host the one before it in the history: one question per
+    batch and host.
+    """
+    late: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.net_bytes_tx is not None:
+            before = late.get(sample.hostname) or history.before(tx, ids[sample.hostname], sample)
+            late[sample.hostname] = sample
+            set_rates(sample, rates_between(before, sample) if before is not None else None)
+
+
+@contextmanager
+def _after(seconds: float, work: Callable[[Batches], None], batches: Batches) -> Iterator[None]:
+    """While this lasts: if it lasts longer than `seconds`, `work` is done meanwhile. Without gevent nothing is."""
+    if not monkey.is_module_patched("threading"):
+        yield
+        return
+    timer = gevent.get_hub().loop.timer(seconds)
+    timer.start(gevent.spawn, work, batches)
+    try:
+        yield
+    finally:
+        timer.close()
+
+
+def _is_refused(answer: Answer) -> bool:
+    """Whether a batch is at fault itself. Where only the database is, the live view moves all the same."""
+    return isinstance(answer, Invalid | Refused)

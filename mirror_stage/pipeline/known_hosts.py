@@ -1,0 +1,111 @@
+"""What an edge knows of each host. The port keeps it up to date; the edge never asks the twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mirror_stage.core.instants import Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.pipeline.port import Message, Registered
+from mirror_stage.twin.domain import Arrival, LateRun, arrival
+from mirror_stage.twin.throughput import Rates, rates_between
+
+STRANGERS_MAX = 10_000  # hosts whose agents poll and never report; the oldest are forgotten
+
+
+@dataclass(slots=True)
+class Newest:
+    """A host's newest sample, and the late ones since then. A value: a change makes a new one."""
+
+    sample: Sample | None = None
+    late: LateRun | None = None
+
+    def after(self, sample: Sample) -> tuple[Newest, Arrival]:
+        """The newest after one more sample, and what that sample was."""
+        kind, late = arrival(self.sample, self.late, sample)
+        is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
+        return (Newest(sample) if is_newest else Newest(self.sample, late)), kind
+
+
+_UNKNOWN = Newest()
+
+
+class KnownHosts:
+    """Ids, places, newest samples and polls by hostname."""
+
+    def __init__(self) -> None:
+        self.ids_by_hostname: dict[str, int] = {}
+        self._newest: dict[str, Newest] = {}
+        self._polls: dict[str, Instant] = {}
+
+    def hear(self, message: Message) -> None:
+        """Take in what happened."""
+        self.register(message.newcomers)
+        for sample in message.samples:
+            if sample.hostname in self.ids_by_hostname:
+                self._newest[sample.hostname], _ = self.newest_of(sample.hostname).after(sample)
+        for hostname, at in message.polls.items():
+            self._remember_poll(hostname, at)
+        for hostname in message.removed:
+            self.ids_by_hostname.pop(hostname, None)
+            self._newest.pop(hostname, None)
+
+    def register(self, newcomers: Registered) -> None:
+        """Hosts that have a row now."""
+        self.ids_by_hostname |= {hostname: host_id for hostname, (host_id, _) in newcomers.items()}
+
+    def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
+        """A host as it was saved."""
+        self.ids_by_hostname[hostname] = host_id
+        self._newest[hostname] = Newest(sample)
+        if last_poll_at is not None:
+            self._polls[hostname] = last_poll_at
+
+    def newest_of(self, hostname: str) -> Newest:
+        return self._newest.get(hostname, _UNKNOWN)
+
+    def policy_of(self, hostname: str) -> str | None:
+        """Whether a host's agent takes commands, as it says itself; None is unknown."""
+        sample = self.newest_of(hostname).sample
+        return sample.command_policy if sample is not None else None
+
+    def last_poll_of(self, hostname: str) -> Instant | None:
+        """When a host's agent last asked for commands."""
+        return self._polls.get(hostname)
+
+    def _remember_poll(self, hostname: str, at: Instant) -> None:
+        self._polls.pop(hostname, None)
+        self._polls[hostname] = at
+        if len(self._polls) > len(self.ids_by_hostname) + STRANGERS_MAX:
+            stranger = next((name for name in self._polls if name not in self.ids_by_hostname), None)
+            if stranger is not None:
+                del self._polls[stranger]
+
+
+class Measured:
+    """Works out the rates of samples that are about to be committed, each since the newest one before it."""
+
+    def __init__(self, known: KnownHosts | Measured):
+        self._before = known
+        self._newest: dict[str, Newest] = {}
+
+    def newest_of(self, hostname: str) -> Newest:
+        return self._newest.get(hostname) or self._before.newest_of(hostname)
+
+    def take(self, sample: Sample) -> bool:
+        """Set the rates of a sample that is its host's newest. Whether it was; a late one is measured by the history."""
+        newest = self.newest_of(sample.hostname)
+        self._newest[sample.hostname], kind = newest.after(sample)
+        sample.tx_gbps = sample.rx_gbps = None
+        if kind is Arrival.FRESH and newest.sample is not None:
+            set_rates(sample, rates_between(newest.sample, sample))
+        return kind is Arrival.FRESH or kind is Arrival.REANCHORED
+
+    def keep(self, trial: Measured) -> None:
+        """What was measured on trial stands."""
+        self._newest |= trial._newest
+
+
+def set_rates(sample: Sample, rates: Rates | None) -> None:
+    """Complete a sample: its rates, or that they are unknown."""
+    sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)

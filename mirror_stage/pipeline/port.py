@@ -1,0 +1,45 @@
+"""The port between edges and the owner of the twin, and the one kind of message that crosses it.
+
+An edge takes requests: it decodes, works out rates, commits, answers. The owner folds samples into the live twin and
+judges alerts. In one process the port is a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mirror_stage.core.instants import Instant
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.twin.geometry import Place
+
+Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What happened, in the order in which its listeners take it: hosts that are new, samples, polls, hosts that left.
+
+    A sample is complete: it has its rates. `polls` says when a host's agent asked for commands.
+    """
+
+    newcomers: Registered = field(default_factory=dict)
+    samples: Sequence[Sample] = ()
+    polls: Mapping[str, Instant] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+
+
+class Port:
+    """Brings every message to every listener, in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[Message], None]] = []
+
+    def listen(self, listener: Callable[[Message], None]) -> None:
+        """From now on `listener` is called with each message."""
+        self._listeners.append(listener)
+
+    def send(self, message: Message) -> None:
+        """Bring a message to every listener."""
+        for listener in self._listeners:
+            listener(message)

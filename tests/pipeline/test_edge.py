@@ -1,0 +1,118 @@
+"""The edge commits, measures and tells; what it knows of a host comes through the port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import pytest
+from sqlalchemy import text
+
+from mirror_stage.core.problems import Invalid, Unavailable
+from mirror_stage.metrics.domain import Receipt
+from mirror_stage.pipeline import edge as edge_module
+from tests.builders import decoded, make_sample
+from tests.pipeline.conftest import Bench
+
+MBIT = 125_000  # bytes
+
+
+def sent(bench: Bench, seconds_ago: int, megabits: int, **fields: Any) -> dict[str, Any]:
+    counters = {"net_bytes_tx": megabits * MBIT, "net_bytes_rx": 0}
+    return make_sample("a", at=bench.clock.now() - seconds_ago * 1000, **counters | fields)
+
+
+def mbps(bench: Bench) -> float | None:
+    rates = bench.twin.hosts_by_name["a"].rates
+    return None if rates is None else round(rates.tx_gbps * 1000, 6)
+
+
+def test_a_rate_is_null_once_after_a_clock_was_set_back_and_then_goes_on(bench: Bench) -> None:
+    bench.post(sent(bench, 0, 0))
+    seen = []
+    for n in range(1, 5):
+        bench.clock.advance(5)
+        bench.post(sent(bench, 3600, n * 50))
+        seen.append(mbps(bench))
+    assert seen == [None, None, None, 10.0]
+
+
+def test_twin_and_history_have_the_same_rate(bench: Bench) -> None:
+    bench.post(sent(bench, 0, 0))
+    bench.clock.advance(7)
+    bench.post(sent(bench, 0, 123))
+    stored = bench.storage.read(
+        lambda tx: tx.execute(
+            text("SELECT tx_gbps FROM host_metric_samples ORDER BY at_second DESC LIMIT 1")
+        ).scalar_one()
+    )
+    rates = bench.twin.hosts_by_name["a"].rates
+    assert rates is not None
+    assert stored == rates.tx_gbps
+
+
+def test_what_is_sent_again_is_no_base_for_the_next_rate(bench: Bench) -> None:
+    """A clock that is 60 s fast: its samples are ordered by their arrival, so a repeat looks newer than the newest."""
+    first, second = sent(bench, -60, 0), sent(bench, -65, 50)
+    bench.post(first)
+    bench.clock.advance(5)
+    bench.post(second)
+    bench.clock.advance(5)
+    bench.post(first, sent(bench, -60, 100))
+    assert mbps(bench) == 10.0
+
+
+def test_the_live_view_moves_and_nothing_is_acknowledged_while_the_database_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(sent(bench, 0, 0))
+
+    def away(_work: Any) -> Any:
+        raise Unavailable("the database does not answer")
+
+    monkeypatch.setattr(bench.storage, "write", away)
+    bench.clock.advance(5)
+    assert isinstance(bench.post(sent(bench, 0, 50)), Unavailable)
+    assert mbps(bench) == 10.0
+    assert bench.edge.trouble == "the database does not answer"
+    monkeypatch.undo()
+    assert isinstance(bench.post(sent(bench, 0, 50)), Receipt)  # sent again, it is stored with the same rate
+    assert bench.edge.trouble is None
+    assert mbps(bench) == 10.0
+
+
+def test_the_live_view_does_not_wait_for_a_commit_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.post(sent(bench, 0, 0))
+    commit, may_go_on = bench.storage.write, gevent.event.Event()
+
+    def hang(work: Any) -> Any:
+        may_go_on.wait()
+        return commit(work)
+
+    monkeypatch.setattr(bench.storage, "write", hang)
+    monkeypatch.setattr(edge_module.monkey, "is_module_patched", lambda _name: True)
+    monkeypatch.setattr(edge_module, "PATIENCE_SECONDS", 0.01)
+    bench.clock.advance(5)
+    batch = decoded(sent(bench, 0, 50), received_at=bench.clock.now())
+    post = gevent.spawn(bench.edge.admit, [batch])
+    with gevent.Timeout(5):
+        while mbps(bench) is None:
+            gevent.sleep(0.005)
+    assert not post.ready()
+    may_go_on.set()
+    assert post.get(timeout=5) == [Receipt(1, 0)]
+    assert mbps(bench) == 10.0
+
+
+def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(sent(bench, 0, 0))
+    bench.clock.advance(5)
+    now = bench.clock.now()
+    bad = decoded(sent(bench, 3, 20), received_at=now)
+    bad[0].load_average = None  # type: ignore[assignment]  # nothing that the decoder lets through
+    good = decoded(sent(bench, 0, 50), received_at=now)
+    answers = bench.edge.admit([bad, good])
+    assert [type(answer) for answer in answers] == [Invalid, Receipt]
+    assert mbps(bench) == 10.0
