@@ -47,6 +47,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
+from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
@@ -136,14 +137,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         polled=lambda hostname, at: port.send(Message(polls={hostname: at})),
         waiters_max=WAITING_POLLS_MAX,
     )
-    edge = Edge(storage, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+    edge = Edge(storage.samples, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
     saver = Saver(
-        storage,
+        storage.own,
         twin,
         open_alerts,
         clock,
         is_degraded=lambda: edge.trouble is not None,
         recovered=edge.recovered,
+        arrived_until=lambda: writer.oldest_arrival or clock.now(),
     )
     owner = Owner(
         storage=storage,
@@ -162,7 +164,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     port.listen(known.hear)
     port.listen(owner.hear)
     writer = Writer(edge.admit, then=owner.tick)
-    keeper = Keeper(storage, clock, config.kept_by_resolution)
+    lived = Lived(storage.own, clock, ego_hostname(config))
+    keeper = Keeper(storage.own, clock, config.kept_by_resolution, lived.until)
     past = Past(
         storage,
         clock,
@@ -181,7 +184,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         audience,
         owner,
         saver,
-        Restorer(storage, owner, known, frames, readiness, clock),
+        Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
         Ingest(writer, clock, config.oldest_tier),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
@@ -189,6 +192,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
+        lived,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
         HealthService(
@@ -198,6 +202,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
+            history=lambda: _history_check(keeper, lived),
             scheduler=lambda: _scheduler_check(app),
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
@@ -208,6 +213,12 @@ def _scheduler_check(app: Flask) -> dict[str, Any]:
     """Whether the jobs run. Without gevent nobody starts a scheduler."""
     scheduler = app.extensions.get("mirror_stage_scheduler")
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
+
+
+def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
+    """How far the history is rolled up, and why nothing old is removed if that is so."""
+    found = keeper.check()
+    return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
 
 
 def _refuse_until_ready() -> None:
@@ -232,5 +243,6 @@ def open_storage(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
+        ego[Lived].check()
         ego[Keeper].begin()
         ego[Restorer].restore()

@@ -13,7 +13,7 @@ from mirror_stage.storage.db import Storage
 class AlertService:
     """The active alerts from memory, all of them from the database."""
 
-    def __init__(self, storage: Storage, rules: tuple[Rule, ...], open_alerts: OpenAlerts, save: Callable[[], None]):
+    def __init__(self, storage: Storage, rules: tuple[Rule, ...], open_alerts: OpenAlerts, save: Callable[[], object]):
         self._storage, self.rules, self._open_alerts, self._save = storage, rules, open_alerts, save
 
     def active(self) -> list[Alert]:

@@ -21,7 +21,7 @@ Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
 class HealthService:
-    """Whether each part of EGO works. `writer` and `scheduler` answer for their part; `describe` says what EGO is."""
+    """Whether each part of EGO works. `writer`, `history` and `scheduler` answer for their part; `describe` says what EGO is."""
 
     def __init__(
         self,
@@ -32,16 +32,13 @@ class HealthService:
         *,
         history_engine: Callable[[], str],
         writer: Callable[[], Check],
+        history: Callable[[], Check],
         scheduler: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
         self._config, self._clock, self._storage, self._readiness = config, clock, storage, readiness
-        self._history_engine, self._writer, self._scheduler, self._describe = (
-            history_engine,
-            writer,
-            scheduler,
-            describe,
-        )
+        self._history_engine, self._writer, self._history = history_engine, writer, history
+        self._scheduler, self._describe = scheduler, describe
 
     def checks(self) -> dict[str, Check]:
         """Each part with `ok` and a `detail` for people."""
@@ -52,6 +49,7 @@ class HealthService:
             "writer": self._writer(),
             "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
             "scheduler": self._scheduler(),
+            "history": self._history(),
             "clock": self._clock_check(),
         }
 

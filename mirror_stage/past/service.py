@@ -63,7 +63,7 @@ class Past:
         scene: Scene,
         *,
         kept_by_resolution: Mapping[str, Instant],
-        save: Callable[[], None],
+        save: Callable[[], object],
         twin_id: Callable[[], str],
     ):
         self._storage, self._clock, self._scene = storage, clock, scene

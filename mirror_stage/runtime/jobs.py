@@ -18,6 +18,7 @@ from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
+from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.web.port import Services
 
@@ -81,6 +82,7 @@ def prune_commands(ego: Services) -> None:
 def keep_history(ego: Services) -> None:
     """Roll up what is over, mend what came late, prune what is old."""
     if ego[Readiness].is_ready:
+        ego[Lived].check()
         ego[Keeper].keep()
 
 

@@ -68,6 +68,6 @@ def stop(app: Flask) -> None:
     ego[Realtime].close_all()
     ego[Writer].stop()
     if ego[Readiness].is_ready:
-        ego[Saver].save()
+        ego[Saver].finish(is_whole=ego[Writer].oldest_arrival is None)
     ego[Storage].close()
     ego[Ownership].release()

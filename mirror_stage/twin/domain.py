@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import Rates, rates_of, utilization_ratio
@@ -14,6 +14,7 @@ from mirror_stage.twin.throughput import Rates, rates_of, utilization_ratio
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # of a host that are saved: so many at once, then one in so long
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 Gauges = tuple[float | None, ...]
@@ -120,6 +121,19 @@ class Identity:
     platform: str | None = None
     memory_total_bytes: int | None = None
     net_capacity_gbps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many identities of a host may still be saved: IDENTITIES_MAX at once, then one every IDENTITY_EVERY."""
+
+    at: Instant
+    left: float = float(IDENTITIES_MAX)
+
+    def spent(self, now: Instant) -> tuple[Allowance, bool]:
+        """What is left after one more, and whether that one is allowed."""
+        left = min(float(IDENTITIES_MAX), self.left + (now - self.at) / IDENTITY_EVERY)
+        return (Allowance(now, left - 1), True) if left >= 1 else (Allowance(now, left), False)
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
+    Allowance,
     Arrival,
     Host,
     Identity,
@@ -47,6 +48,7 @@ class Twin:
         self._dirty: set[str] = set()
         self._identities: dict[int, Identity] = {}  # in force, by host id
         self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
+        self._allowances: dict[int, Allowance] = {}  # by host id: how many more may be saved
         self._links_are_stale = False
 
     def role_of(self, hostname: str) -> Role:
@@ -106,6 +108,7 @@ class Twin:
             self._dirty.discard(hostname)
             self._identities.pop(host.id, None)
             self._new_identities.pop(host.id, None)
+            self._allowances.pop(host.id, None)
             self._changes.touched.pop(host.id, None)
             self._changes.upserted.discard(host.id)
             self._changes.removed.append(host.id)
@@ -149,10 +152,21 @@ class Twin:
         """They could not be saved: try again."""
         self._dirty.update(host.hostname for host in hosts)
 
-    def take_identities(self) -> list[Identity]:
-        """The identities that changed since the last call; of several of one host the newest."""
-        identities, self._new_identities = list(self._new_identities.values()), {}
-        return identities
+    def take_identities(self, now: Instant, *, is_last: bool = False) -> list[Identity]:
+        """The identities that changed since the last call; of several of one host the newest.
+
+        What changes all the time is no identity: of a host that used up its allowance only the newest is saved, later,
+        or when EGO stops (`is_last`).
+        """
+        taken = [one for one in self._new_identities.values() if is_last or self._is_allowed(one.host_id, now)]
+        for identity in taken:
+            del self._new_identities[identity.host_id]
+        return taken
+
+    def _is_allowed(self, host_id: int, now: Instant) -> bool:
+        allowance, is_allowed = self._allowances.get(host_id, Allowance(at=now)).spent(now)
+        self._allowances[host_id] = allowance
+        return is_allowed
 
     def mark_identities(self, identities: list[Identity]) -> None:
         """They could not be saved: try again, unless they changed since or the host left."""

@@ -78,10 +78,10 @@ def _place(row: RowMapping) -> Place | None:
     return (row["place_x"], row["place_y"], row["place_z"])
 
 
-def save(tx: Connection, hosts: Collection[Host], now: Instant) -> None:
-    """Write the rows of hosts as they are, and that the twin is saved up to `now`."""
+def save(tx: Connection, hosts: Collection[Host], saved_until: Instant) -> None:
+    """Write the rows of hosts as they are, and that everything that arrived before `saved_until` is in them."""
     insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
-    notes.write(tx, notes.SAVED_AT, str(now))
+    notes.write(tx, notes.SAVED_AT, str(saved_until))
 
 
 def _row(host: Host) -> tuple[Any, ...]:

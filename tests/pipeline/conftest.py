@@ -45,6 +45,7 @@ class Bench:
     cancelled: list[Any] = field(default_factory=list)
     max_hosts: int = 10_000
     rules: tuple[Rule, ...] = RULES
+    oldest_arrival: int | None = None  # of what waits for its commit
 
     def __post_init__(self) -> None:
         self.open_alerts = OpenAlerts()
@@ -63,6 +64,7 @@ class Bench:
             clock,
             is_degraded=lambda: self.edge.trouble is not None,
             recovered=self.edge.recovered,
+            arrived_until=lambda: self.oldest_arrival or self.clock.now(),
         )
         self.owner = Owner(
             storage=self.storage,
