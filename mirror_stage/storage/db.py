@@ -27,8 +27,10 @@ from gevent.threadpool import ThreadPool
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.orm import DeclarativeBase
 
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import BadRow, OutcomeUnknown, Problem, Unavailable
+from mirror_stage.storage import foreign
 
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 2**20
 STORAGE_FULL = "storage-full"
@@ -148,8 +150,11 @@ class Storage(Lane):
         self._door: _Door | None = None
 
     def open(self, engine: Engine) -> None:
-        """Connect. Raises Unavailable if the database does not answer."""
+        """Connect. Raises Unavailable if the database does not answer, BadSetting if it is somebody else's."""
         try:
+            trouble = self._foreign(engine)
+            if trouble is not None:
+                raise BadSetting(trouble)
             if engine.dialect.name == "postgresql":
                 door: _Door = _PostgresqlDoor(engine, self._config)
             else:
@@ -158,9 +163,17 @@ class Storage(Lane):
                     event.listen(engine, "begin", _begin_sqlite)
                 threaded = monkey.is_module_patched("threading") and not self.is_in_memory
                 door = _SqliteThreads(engine) if threaded else _SqliteInline(engine)
-        except (exc.SQLAlchemyError, OSError) as error:
+        except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise Unavailable(f"cannot connect to the database: {_why(error)}") from error
         self.engine, self._door = engine, door
+
+    def _foreign(self, engine: Engine) -> str | None:
+        if self.is_in_memory:
+            return None
+        if not self.is_postgresql:
+            return foreign.trouble_of_file(self._config.sqlite_path)
+        with engine.connect() as connection:
+            return foreign.trouble_of_server(connection)
 
     def close(self) -> None:
         """Let nobody in any more, wait for what is under way, disconnect."""
