@@ -188,7 +188,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         writer,
         Ingest(writer, clock, config.oldest_tier),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, rules, open_alerts, saver.save),
+        AlertService(storage, rules, open_alerts, saver.save, config.alerts_kept),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,

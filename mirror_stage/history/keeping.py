@@ -69,9 +69,13 @@ class Keeper:
         if not self._is_resumed:
             self._resume()
         self._deadline = elapsed_seconds() + busy_seconds
-        is_rolled_up = all(self._roll_up(resolution) and self._mend(resolution) for resolution in ROLLUPS)
-        self._deadline = elapsed_seconds() + busy_seconds  # however much came late, what is old leaves
-        return all(self._prune(resolution) for resolution in RESOLUTIONS) and is_rolled_up
+        is_rolled_up = False
+        try:
+            is_rolled_up = all(self._roll_up(resolution) and self._mend(resolution) for resolution in ROLLUPS)
+        finally:  # however much came late, and even on a full disk: what is old leaves
+            self._deadline = elapsed_seconds() + busy_seconds
+            is_pruned = all(self._prune(resolution) for resolution in RESOLUTIONS)
+        return is_pruned and is_rolled_up
 
     def check(self) -> dict[str, Any]:
         """How far the minutes are rolled up, for readiness."""

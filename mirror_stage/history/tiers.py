@@ -154,7 +154,8 @@ def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
     if since is None:
         return None
     source = tiers(tx)[source_of(resolution).name]
-    limit, is_added, some = since + min(CLAIM_BUCKETS, cells) * resolution.seconds, False, true()
+    some: ColumnElement[bool] = true()
+    limit, is_added = since + min(CLAIM_BUCKETS, cells) * resolution.seconds, False
     if since < source.pruned_until:
         limit, is_added = min(limit, source.pruned_until), True
     elif since == source.pruned_until and source.pruned_hosts:  # this one bucket is gone of some hosts, of others not
@@ -440,9 +441,9 @@ def prune_rollups(tx: Connection, resolution: Resolution, host_ids: Collection[i
             f" AND dirty.at_second = rollup.at_second - rollup.at_second % {upper.seconds}"
             " AND dirty.host_id = rollup.host_id)"
         )
-    gone = text(f"DELETE FROM {resolution.table} AS rollup WHERE host_id = :id AND at_second < :until{waits}")
-    for host_id in host_ids:
-        tx.execute(gone, {"id": host_id, "until": until})
+    hosts = _where(False, tx.dialect.name)
+    gone = text(f"DELETE FROM {resolution.table} AS rollup WHERE {hosts} AND at_second < :until{waits}")
+    tx.execute(gone, _bound(tx, 0, until, tuple(host_ids)))
 
 
 def host_ids(tx: Connection, since: int = 0) -> list[int]:

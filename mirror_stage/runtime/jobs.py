@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mirror_stage.alerts.service import AlertService
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
@@ -76,7 +77,7 @@ def look_for_pending_commands(ego: Services) -> None:
 
 def prune_commands(ego: Services) -> None:
     """Commands that have been over for 30 days are removed."""
-    ego[CommandService].prune(ego[Clock].now())
+    ego[CommandService].prune(ego[Lived].until())
 
 
 def keep_history(ego: Services) -> None:
@@ -86,9 +87,14 @@ def keep_history(ego: Services) -> None:
         ego[Keeper].keep()
 
 
+def prune_alerts(ego: Services) -> None:
+    """Alerts that were resolved long ago, or are too many, are removed."""
+    ego[AlertService].prune(ego[Lived].until())
+
+
 def prune_past(ego: Services) -> None:
-    """What hosts were before the oldest tier is removed."""
-    ego[Past].prune()
+    """What hosts were before the oldest tier is removed, and hosts of which nothing is left."""
+    ego[Past].prune(ego[Lived].until())
 
 
 def observe_ego(ego: Services) -> None:
@@ -110,6 +116,7 @@ JOBS: tuple[Job, ...] = (
     Job(look_for_pending_commands, every(2)),
     Job(prune_commands, every(3600)),
     Job(keep_history, every(5)),
+    Job(prune_alerts, every(600)),
     Job(prune_past, every(3600)),
     Job(observe_ego, lambda config: config.ego_monitor_interval_ms / 1000, lambda config: config.ego_monitor_enabled),
 )
