@@ -10,7 +10,8 @@ from flask import Flask, request
 from flask_socketio import SocketIO
 from gevent import monkey
 
-from mirror_stage.access import permissions
+from mirror_stage.access import gate
+from mirror_stage.access.gate import Arrivals, Gate, Sockets
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
@@ -88,7 +89,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     answers.init_app(app)
     http.init_app(app)
     rest = app.wsgi_app
-    socketio = SocketIO(
+    socketio = Sockets(
         app,
         async_mode="gevent" if monkey.is_module_patched("socket") else "threading",
         cors_allowed_origins=[],  # Walls decides about origins, before Socket.IO sees the request
@@ -99,7 +100,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
         logger=logging.getLogger("socketio"),  # else each adds a handler of its own, whose lines are no JSON
         engineio_logger=logging.getLogger("engineio"),
     )
-    app.extensions["mirror_stage"] = _wire(app, config, socketio)
+    ego = app.extensions["mirror_stage"] = _wire(app, config, socketio)
     app.before_request(_refuse_until_ready)
     api = init_api(app)
     for blueprint in BLUEPRINTS:
@@ -107,8 +108,9 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     app.register_blueprint(hud_blp)
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
-    permissions.init_app(app)
-    app.wsgi_app = Walls(WebSocketWall(app.wsgi_app, rest), config)  # type: ignore[method-assign]
+    gate.init_app(app, socketio)
+    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest), ego[Gate])
+    app.wsgi_app = Walls(arrivals, config)  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -126,7 +128,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         offline_after_seconds=config.offline_after_seconds,
     )
     frames = Frames(twin)
-    audience = Audience(frames, twin, realtime)
+    audience = Audience(frames, twin, realtime, with_diagnostics=config.twin_diagnostics)
     port, known = Port(), KnownHosts()
     commands = CommandService(
         storage,
@@ -176,6 +178,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     return Services(
         config,
+        Gate(config, socketio),
         clock,
         storage,
         readiness,

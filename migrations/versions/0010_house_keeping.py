@@ -1,14 +1,14 @@
 """Housekeeping in pieces: how far the minute that is being pruned has come, and indexes for the questions of the past.
 
 Revision ID: 0010
-Revises: 0004
+Revises: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0004"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.core.instants import DAY, SECOND, Instant
+from mirror_stage.core.outputs import KEPT_BYTES, cut
 
 COMMAND_BYTES_MAX = 8 * 1024
 METADATA_BYTES_MAX = 16 * 1024
@@ -26,8 +28,6 @@ KEY_KEPT: Final[Instant] = DAY
 KEPT_FOR: Final[Instant] = 30 * DAY  # a command that is over
 LEASE_GRACE: Final[Instant] = 60 * SECOND
 STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer one means that EGO was down
-HEAD_BYTES = 16 * 1024
-TAIL_BYTES = 48 * 1024
 CHUNK_BYTES_MAX = 16 * 1024
 OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output; its result replaces it
 CHUNK_OVERHEAD_BYTES = 64  # so that a million empty chunks do not count as nothing
@@ -166,18 +166,6 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, for the record. `hostname` is set for an agent's credential: it may touch that host's commands only."""
-
-    actor: str | None = None
-    peer: str | None = None
-    hostname: str | None = None
-
-
-EGO = Caller(actor="ego")
-
-
-@dataclass(frozen=True, slots=True)
 class NewCommand:
     """What somebody wants to have run."""
 
@@ -259,9 +247,9 @@ def normalise_id(text: str) -> str | None:
     return lowered if _ID.match(lowered) else None
 
 
-def key_digest(key: str, caller: Caller) -> str:
+def key_digest(key: str, actor: Actor) -> str:
     """What an Idempotency-Key is stored as: the same key of somebody else is another one."""
-    return _digest([caller.actor, key])
+    return _digest([actor.name, key])
 
 
 def outcome_of(reported: Mapping[str, Any]) -> Outcome:
@@ -285,7 +273,7 @@ def outcome_of(reported: Mapping[str, Any]) -> Outcome:
 
 
 def kept(text: str | None, reported_bytes: int | None) -> Stream:
-    """The first 16 KiB and the last 48 KiB of a stream, whole characters only, and its true length in bytes.
+    """Both ends of a stream, at most 16 and 48 KiB, the line that says how much is left out, and its true length.
 
     `reported_bytes` is the length that the agent counted before it cut the stream itself.
     """
@@ -293,10 +281,9 @@ def kept(text: str | None, reported_bytes: int | None) -> Stream:
         return Stream(None, reported_bytes, truncated=bool(reported_bytes))
     encoded = text.encode()
     size_bytes = len(encoded) if reported_bytes is None else reported_bytes
-    if len(encoded) <= HEAD_BYTES + TAIL_BYTES:
+    if len(encoded) <= KEPT_BYTES:
         return Stream(text, size_bytes, truncated=size_bytes > len(encoded))
-    head, tail = encoded[:HEAD_BYTES].decode(errors="ignore"), encoded[-TAIL_BYTES:].decode(errors="ignore")
-    return Stream(head + tail, size_bytes, truncated=True)
+    return Stream(cut(encoded, encoded, len(encoded)).decode(), size_bytes, truncated=True)
 
 
 def refusal(act: Act, command: Command) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, request
 
+from mirror_stage.access.gate import actor, admit
 from mirror_stage.commands import domain
-from mirror_stage.commands.domain import RUNNING, Caller, Chunk, Command, NewCommand, Outcome
+from mirror_stage.commands.domain import RUNNING, Chunk, Command, NewCommand, Outcome
 from mirror_stage.commands.schemas import (
     CommandPage,
     CommandQuery,
@@ -49,7 +50,7 @@ field_blp = Blueprint(
 @blp.alt_response(200, schema=CommandSchema, description="The command that this Idempotency-Key has created before")
 def create(new: NewCommand) -> Response:
     """Queue a command for a host."""
-    command, is_new = service(CommandService).create(new, _caller(), _idempotency_key())
+    command, is_new = service(CommandService).create(new, actor(), _idempotency_key())
     return _answer(command, 201 if is_new else 200)
 
 
@@ -59,7 +60,7 @@ def create(new: NewCommand) -> Response:
 def list_commands(query: dict[str, Any]) -> Response:
     """Commands, newest first. `search` is a literal part of the command, in small or capital letters."""
     page, page_size = bounded_page(query)
-    commands, total = service(CommandService).page(query, page, page_size)
+    commands, total = service(CommandService).page(query, page, page_size, actor())
     items = [service(CommandService).on_wire(command) for command in commands]
     return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
 
@@ -76,14 +77,14 @@ def pending(query: dict[str, Any], hostname: str) -> Response:
 @blp.response(200, CommandSchema)
 def get_command(id: str) -> Response:
     """One command."""
-    return _answer(service(CommandService).get(_known(id), _caller()))
+    return _answer(service(CommandService).get(_known(id), actor()))
 
 
 @blp.get("/<id>/events")
 @blp.response(200, EventList)
 def events(id: str) -> Response:
     """Every transition of a command, oldest first."""
-    items = [event_on_wire(event) for event in service(CommandService).events_of(_known(id), _caller())]
+    items = [event_on_wire(event) for event in service(CommandService).events_of(_known(id), actor())]
     return json_response({"items": items, "total": len(items)})
 
 
@@ -101,7 +102,7 @@ def result(outcome: Outcome, id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def heartbeat(_phase: dict[str, Any], id: str) -> Response:
     """Show that a command runs: its lease is extended."""
-    return json_response(lease_on_wire(service(CommandService).heartbeat(_known(id), _caller())))
+    return json_response(lease_on_wire(service(CommandService).heartbeat(_known(id), actor())))
 
 
 @blp.post("/<id>/output")
@@ -109,7 +110,7 @@ def heartbeat(_phase: dict[str, Any], id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def output(chunk: Chunk, id: str) -> Response:
     """Pass on what a command prints while it runs; a `seq` that is not above the newest is ignored."""
-    return json_response(lease_on_wire(service(CommandService).append_output(_known(id), chunk, _caller())))
+    return json_response(lease_on_wire(service(CommandService).append_output(_known(id), chunk, actor())))
 
 
 @blp.post("/<id>/cancel")
@@ -117,7 +118,7 @@ def output(chunk: Chunk, id: str) -> Response:
 @blp.alt_response(202, schema=CommandSchema, description="It runs; its agent is asked to stop it")
 def cancel(id: str) -> Response:
     """Cancel a command, ask for its end, or close a lost one."""
-    command = service(CommandService).cancel(_known(id), _caller())
+    command = service(CommandService).cancel(_known(id), actor())
     return _answer(command, 202 if command.status == RUNNING else 200)
 
 
@@ -143,13 +144,19 @@ def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
     if request.method == "HEAD":
         return []
     environ = request.environ
+
+    def is_there() -> bool:
+        """Whether the agent still waits. Raises Forbidden if it may not any more."""
+        admit()
+        return is_connected(environ)
+
     return service(CommandService).claim(
         name,
-        _caller(),
+        actor(),
         limit=query["limit"],
         wait=query["wait"],
         instance=_instance(),
-        is_there=lambda: is_connected(environ),
+        is_there=is_there,
     )
 
 
@@ -160,17 +167,12 @@ def _claimed(body: Any) -> Response:
 
 
 def _reported(id: str, outcome: Outcome) -> Response:
-    command, is_first = service(CommandService).report(_known(id), outcome, _caller())
+    command, is_first = service(CommandService).report(_known(id), outcome, actor())
     return _answer(command, 201 if is_first else 200)
 
 
 def _answer(command: Command, status: int = 200) -> Response:
     return json_response(service(CommandService).on_wire(command), status)
-
-
-def _caller() -> Caller:
-    """Who asks: `g.actor`, and `g.agent_of` where a credential is bound to a host."""
-    return Caller(g.get("actor"), request.remote_addr, g.get("agent_of"))
 
 
 def _known(id: str) -> str:

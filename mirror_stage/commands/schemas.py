@@ -12,6 +12,7 @@ import orjson
 from marshmallow import ValidationError, fields, post_load
 from marshmallow.validate import Length, OneOf, Range
 
+from mirror_stage.access.domain import shown_name
 from mirror_stage.commands import domain
 from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
 from mirror_stage.core.instants import to_optional_text, to_text
@@ -291,7 +292,7 @@ def lease_on_wire(lease: Lease) -> dict[str, Any]:
 
 def event_on_wire(event: Event) -> dict[str, Any]:
     """An EventSchema."""
-    return asdict(event) | {"at": to_text(event.at)}
+    return asdict(event) | {"at": to_text(event.at), "actor": shown_name(event.actor)}
 
 
 def _plain(seconds: float | None) -> float | int | None:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import gevent
 
+from mirror_stage.access.domain import EGO, Actor
 from mirror_stage.commands import domain, events, store
-from mirror_stage.commands.domain import Caller, Chunk, Command, Event, Lease, NewCommand, Outcome
+from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
 from mirror_stage.commands.events import InOrder
 from mirror_stage.commands.schemas import command_on_wire
 from mirror_stage.commands.waiters import Waiters
@@ -48,18 +49,18 @@ class CommandService:
         self._watchers = Watchers()
         self._in_order = InOrder(self._publish)
 
-    def create(self, new: NewCommand, caller: Caller, key: str | None = None) -> tuple[Command, bool]:
+    def create(self, new: NewCommand, actor: Actor, key: str | None = None) -> tuple[Command, bool]:
         """The queued command, and whether it is new: the same Idempotency-Key finds the same command."""
-        digest = None if key is None else domain.key_digest(key, caller)
+        digest = None if key is None else domain.key_digest(key, actor)
         id, now = str(uuid.uuid4()), self._clock.now
-        command, is_new = self._write(lambda tx: store.create(tx, new, caller, now(), id=id, key=digest), _if_changed)
+        command, is_new = self._write(lambda tx: store.create(tx, new, actor, now(), id=id, key=digest), _if_changed)
         self._waiters.look_again([command.hostname])
         return command, is_new
 
     def claim(
         self,
         hostname: str,
-        caller: Caller,
+        actor: Actor,
         *,
         limit: int = domain.CLAIM_MAX,
         wait: float = 0.0,
@@ -71,61 +72,64 @@ class CommandService:
         `instance` is given by an agent that keeps a journal. Nothing is claimed once `is_there` says no.
         """
         self._polled(hostname, self._clock.now())
-        return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, caller), is_there)
+        return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, actor), is_there)
 
-    def _claim(self, hostname: str, instance: str | None, limit: int, caller: Caller) -> list[Command]:
+    def _claim(self, hostname: str, instance: str | None, limit: int, actor: Actor) -> list[Command]:
         now = self._clock.now
         again, fresh = self._write(
-            lambda tx: store.claim(tx, hostname, caller, now(), instance=instance, limit=limit),
+            lambda tx: store.claim(tx, hostname, actor, now(), instance=instance, limit=limit),
             lambda answer: answer[1],
         )
         return again + fresh
 
-    def report(self, id: str, outcome: Outcome, caller: Caller) -> tuple[Command, bool]:
+    def report(self, id: str, outcome: Outcome, actor: Actor) -> tuple[Command, bool]:
         """The command with its outcome, and whether this report brought it: the first one does."""
         now = self._clock.now
-        return self._write(lambda tx: store.report(tx, id, outcome, caller, now()), _if_changed)
+        return self._write(lambda tx: store.report(tx, id, outcome, actor, now()), _if_changed)
 
-    def heartbeat(self, id: str, caller: Caller) -> Lease:
+    def heartbeat(self, id: str, actor: Actor) -> Lease:
         """The extended lease of a command whose agent shows that it runs."""
         now = self._clock.now
-        return self._storage.write(lambda tx: store.heartbeat(tx, id, caller, now()))
+        return self._storage.write(lambda tx: store.heartbeat(tx, id, actor, now()))
 
-    def append_output(self, id: str, chunk: Chunk, caller: Caller) -> Lease:
+    def append_output(self, id: str, chunk: Chunk, actor: Actor) -> Lease:
         """The extended lease; a new chunk goes to those who watch the command."""
         now = self._clock.now
-        lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, caller, now()))
+        lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, actor, now()))
         if is_new:
             self._watchers.hear(id, chunk)
         return lease
 
-    def cancel(self, id: str, caller: Caller) -> Command:
+    def cancel(self, id: str, actor: Actor) -> Command:
         """The command: cancelled if it waited, asked to stop if it runs, closed if it was lost."""
         now = self._clock.now
-        command, _ = self._write(lambda tx: store.cancel(tx, id, caller, now()), _if_changed)
+        command, _ = self._write(lambda tx: store.cancel(tx, id, actor, now()), _if_changed)
         return command
 
     def publish_all(self, commands: Sequence[Command]) -> None:
         """Tell of transitions that somebody else has committed, by `store.cancel_pending_of` in a wider transaction."""
         self._in_order.offer(commands)
 
-    def get(self, id: str, caller: Caller) -> Command:
+    def get(self, id: str, actor: Actor) -> Command:
         """One command."""
-        return self._storage.read(lambda tx: store.get(tx, id, caller))
+        return self._storage.read(lambda tx: store.get(tx, id, actor))
 
-    def page(self, filters: dict[str, str], page: int, page_size: int) -> tuple[list[Command], int]:
-        """One page of commands, newest first, and how many there are. `filters`: hostname, status, search."""
-        return self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+    def page(self, filters: dict[str, str], page: int, page_size: int, actor: Actor) -> tuple[list[Command], int]:
+        """One page of the commands that the actor may see, newest first, and how many there are.
 
-    def events_of(self, id: str, caller: Caller) -> list[Event]:
+        `filters`: hostname, status, search.
+        """
+        return self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size, actor))
+
+    def events_of(self, id: str, actor: Actor) -> list[Event]:
         """Every transition of a command, oldest first."""
-        return self._storage.read(lambda tx: store.events_of(tx, id, caller))
+        return self._storage.read(lambda tx: store.events_of(tx, id, actor))
 
-    def watch_over(self, now: Instant) -> None:
+    def watch_over(self, now: Instant, actor: Actor = EGO) -> None:
         """Stamp the database; then what ran out is lost or expired. For one process, each second."""
         own = self._storage.own
         own.write(lambda tx: store.stamp(tx, now))
-        while len(self._write(lambda tx: store.reap(tx, now, REAP_AT_ONCE), list, own)) >= REAP_AT_ONCE:
+        while len(self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), list, own)) >= REAP_AT_ONCE:
             pass
 
     def prune(self, now: Instant) -> None:
@@ -138,17 +142,25 @@ class CommandService:
         if len(self._waiters):
             self._waiters.look_again(self._storage.own.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
 
-    def watch(self, client: str, id: str, after_seq: int, caller: Caller) -> None:
-        """Send a client the stored output of a command behind `after_seq`, then each new chunk until it is over."""
+    def watch(
+        self, client: str, id: str, after_seq: int, actor: Actor, may_hear: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Send a client the stored output of a command behind `after_seq`, then each new chunk until it is over.
+
+        `may_hear` is asked before each chunk; the first no ends the watch.
+        """
 
         def tell(chunk: Chunk) -> None:
+            if not may_hear():
+                self._watchers.remove(client, id)
+                return
             self._realtime.tell(events.NAMESPACE, client, events.COMMAND_OUTPUT, events.command_output(id, chunk))
 
         watch = Watch(tell, after_seq)
         self._watchers.add(client, id, watch)  # before the look into the database, so that nothing slips in between
         is_open = False
         try:
-            command, stored = self._storage.read(lambda tx: store.output_after(tx, id, after_seq, caller))
+            command, stored = self._storage.read(lambda tx: store.output_after(tx, id, after_seq, actor))
             watch.catch_up(stored)
             is_open = command.is_open
         finally:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g, request
+from flask import request
 from flask_socketio import SocketIO
 from marshmallow import ValidationError
 
-from mirror_stage.access.permissions import admit_client
-from mirror_stage.commands.domain import Caller, normalise_id
+from mirror_stage.access.gate import Gate, actor
+from mirror_stage.commands.domain import normalise_id
 from mirror_stage.commands.events import NAMESPACE
 from mirror_stage.commands.schemas import WatchSchema
 from mirror_stage.commands.service import CommandService
@@ -28,8 +28,7 @@ def register(socketio: SocketIO) -> None:
 
 
 def connect(_auth: Any = None) -> None:
-    """Let a client in that may be here."""
-    admit_client(NAMESPACE)
+    """Nothing more to do: the gate has let the client in."""
 
 
 def watch_command(wanted: Any = None, *_rest: Any) -> Ack:
@@ -38,9 +37,13 @@ def watch_command(wanted: Any = None, *_rest: Any) -> Ack:
         asked = _watch_schema.load(wanted)
         after_seq = -1 if asked["afterSeq"] is None else asked["afterSeq"]
         id = normalise_id(asked["id"]) or ""
-        service(CommandService).watch(
-            _client(), id, after_seq, Caller(g.get("actor"), request.remote_addr, g.get("agent_of"))
-        )
+        client, gate = _client(), service(Gate)
+
+        def may_hear() -> bool:
+            """Whether this client still may watch: a right may be taken back while a command runs."""
+            return gate.event_refusal(NAMESPACE, client, "watch-command") is None
+
+        service(CommandService).watch(client, id, after_seq, actor(), may_hear)
     except ValidationError as error:
         return {"ok": False, "error": str(error.messages)}
     except Problem as problem:

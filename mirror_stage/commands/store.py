@@ -36,9 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.commands.domain import (
     CREATED,
-    EGO,
     KEPT_FOR,
     KEY_KEPT,
     LEASE_GRACE,
@@ -51,7 +51,6 @@ from mirror_stage.commands.domain import (
     RUNNING,
     TIMEOUT,
     Act,
-    Caller,
     Chunk,
     Command,
     Event,
@@ -226,7 +225,7 @@ _GET = select(*_COMMAND).where(*_THIS_ONE)
 
 
 def create(
-    tx: Connection, new: NewCommand, caller: Caller, now: Instant, *, id: str, key: str | None
+    tx: Connection, new: NewCommand, actor: Actor, now: Instant, *, id: str, key: str | None
 ) -> tuple[Command, bool]:
     """The stored command, and whether it is new: the same `key` (a digest) finds the same command for 24 h.
 
@@ -242,12 +241,12 @@ def create(
     if new.retry_of is not None and not tx.execute(select(_C.seq).where(_C.id == new.retry_of)).first():
         detail = f"there is no command {new.retry_of}"
         raise Invalid(f"retryOf: {detail}", errors=[{"field": "retryOf", "message": detail}])
-    command = Command(*tx.execute(_INSERT, _new_row(new, id, key, caller, now)).one())
-    _record(tx, [command], CREATED.name, caller)
+    command = Command(*tx.execute(_INSERT, _new_row(new, id, key, actor, now)).one())
+    _record(tx, [command], CREATED.name, actor)
     return command, True
 
 
-def _new_row(new: NewCommand, id: str, key: str | None, caller: Caller, now: Instant) -> dict[str, Any]:
+def _new_row(new: NewCommand, id: str, key: str | None, actor: Actor, now: Instant) -> dict[str, Any]:
     return {
         "id": id,
         "hostname": new.hostname,
@@ -256,7 +255,7 @@ def _new_row(new: NewCommand, id: str, key: str | None, caller: Caller, now: Ins
         "timeout_seconds": new.timeout_seconds,
         "metadata": new.metadata,
         "retry_of": new.retry_of,
-        "requested_by": caller.actor,
+        "requested_by": actor.name,
         "requested_at": now,
         "updated_at": now,
         "expires_at": now + round(new.expires_in_seconds * 1000),
@@ -295,7 +294,7 @@ def _refuse_overfull(tx: Connection, hostname: str) -> None:
 
 
 def claim(
-    tx: Connection, hostname: str, caller: Caller, now: Instant, *, instance: str | None, limit: int
+    tx: Connection, hostname: str, actor: Actor, now: Instant, *, instance: str | None, limit: int
 ) -> tuple[list[Command], list[Command]]:
     """What was handed to this instance before and has not started, and what it gets now; each oldest first.
 
@@ -309,14 +308,14 @@ def claim(
     if len(again) == limit:
         return again, []
     wanted = {"host": hostname, "new_claimed_by": instance, "most": limit - len(again), "now": now}
-    return again, _moved(tx, (Standing.PENDING, Act.CLAIM), _CLAIM, wanted, caller)
+    return again, _moved(tx, (Standing.PENDING, Act.CLAIM), _CLAIM, wanted, actor)
 
 
-def report(tx: Connection, id: str, outcome: Outcome, caller: Caller, now: Instant) -> tuple[Command, bool]:
+def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant) -> tuple[Command, bool]:
     """The command with its outcome, and whether this report brought it. Raises NotFound, Conflict."""
     values = {
         "wanted_id": id,
-        "bound_to": caller.hostname,
+        "bound_to": actor.hostname,
         "now": now,
         "new_status": outcome.status,
         "new_reason": outcome.reason,
@@ -330,35 +329,35 @@ def report(tx: Connection, id: str, outcome: Outcome, caller: Caller, now: Insta
         "new_result_digest": outcome.digest,
     }
     for standing, statement in _RESULT.items():
-        for command in _moved(tx, (standing, Act.RESULT), statement, values, caller):
+        for command in _moved(tx, (standing, Act.RESULT), statement, values, actor):
             if command.output_bytes:
                 tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == command.seq))
             return command, True
-    command = get(tx, id, caller)
+    command = get(tx, id, actor)
     if command.result_digest != outcome.digest:
         raise Conflict(f"command {id} takes no such result: {refusal(Act.RESULT, command)}")
     return command, False
 
 
-def heartbeat(tx: Connection, id: str, caller: Caller, now: Instant) -> Lease:
+def heartbeat(tx: Connection, id: str, actor: Actor, now: Instant) -> Lease:
     """The extended lease of a running command. Raises NotFound, Conflict."""
-    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     row = tx.execute(_SIGN_OF_LIFE, wanted).first()
     if row is None:
-        command = get(tx, id, caller)
+        command = get(tx, id, actor)
         raise Conflict(f"command {id} takes no heartbeat: {refusal(Act.HEARTBEAT, command)}")
     return Lease(row.lease_until, row.cancel_requested)
 
 
-def append_output(tx: Connection, id: str, chunk: Chunk, caller: Caller, now: Instant) -> tuple[Lease, bool]:
+def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Instant) -> tuple[Lease, bool]:
     """The extended lease, and whether the chunk was stored: one that is not behind the newest was there before.
 
     Raises NotFound, Conflict.
     """
-    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     row = tx.execute(_NEW_CHUNK, wanted | {"chunk_seq": chunk.seq, "weight": chunk_weight(chunk.text)}).first()
     if row is None:
-        return heartbeat(tx, id, caller, now), False
+        return heartbeat(tx, id, actor, now), False
     stored = {"command_seq": row.seq, "seq": chunk.seq, "stream": chunk.stream, "chunk": chunk.text}
     tx.execute(insert(_OUTPUTS), stored | {"end_byte": row.output_bytes})
     if row.output_bytes > OUTPUT_BYTES_KEPT:
@@ -367,29 +366,29 @@ def append_output(tx: Connection, id: str, chunk: Chunk, caller: Caller, now: In
     return Lease(row.lease_until, row.cancel_requested), True
 
 
-def cancel(tx: Connection, id: str, caller: Caller, now: Instant) -> tuple[Command, bool]:
+def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command, bool]:
     """The command, and whether this changed it; one that runs is only asked to stop. Raises NotFound, Conflict."""
-    wanted = {"wanted_id": id, "bound_to": caller.hostname, "now": now}
+    wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     for standing, statement in _CANCEL.items():
-        for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, caller):
+        for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, actor):
             return command, True
-    command = get(tx, id, caller)
+    command = get(tx, id, actor)
     if not command.cancel_requested or command.standing is not Standing.RUNNING:
         raise Conflict(f"command {id} cannot be cancelled: {refusal(Act.CANCEL, command)}")
     return command, False
 
 
-def cancel_pending_of(tx: Connection, hostname: str, note: str, caller: Caller, now: Instant) -> list[Command]:
+def cancel_pending_of(tx: Connection, hostname: str, note: str, actor: Actor, now: Instant) -> list[Command]:
     """The commands that waited for a host, cancelled; `note` goes into their record."""
     edge = Standing.PENDING, Act.CANCEL
-    return _moved(tx, edge, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, caller, note=note)
+    return _moved(tx, edge, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
 
 
-def reap(tx: Connection, now: Instant, most: int) -> list[Command]:
+def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> list[Command]:
     """At most `most` commands whose lease is over (lost), and as many that nobody fetched in time (expired)."""
     reaped: list[Command] = []
     for edge, statement in _REAP.items():
-        reaped += _moved(tx, edge, statement, {"now": now, "most": most}, EGO)
+        reaped += _moved(tx, edge, statement, {"now": now, "most": most}, actor)
     return reaped
 
 
@@ -404,17 +403,22 @@ def stamp(tx: Connection, now: Instant) -> Instant:
     return moved_by
 
 
-def get(tx: Connection, id: str, caller: Caller) -> Command:
+def get(tx: Connection, id: str, actor: Actor) -> Command:
     """A command. Raises NotFound, also for another host's agent."""
-    row = tx.execute(_GET, {"wanted_id": id, "bound_to": caller.hostname}).first()
+    row = tx.execute(_GET, {"wanted_id": id, "bound_to": actor.hostname}).first()
     if row is None:
         raise NotFound(f"there is no command {id}")
     return Command(*row)
 
 
-def page(tx: Connection, filters: dict[str, str], offset: int, limit: int) -> tuple[list[Command], int]:
-    """One page of commands, newest first, and how many there are. `filters`: hostname, status, search."""
+def page(tx: Connection, filters: dict[str, str], offset: int, limit: int, actor: Actor) -> tuple[list[Command], int]:
+    """One page of the commands that the actor may see, newest first, and how many there are.
+
+    `filters`: hostname, status, search.
+    """
     conditions = [_C[name] == value for name, value in filters.items() if name != "search"]
+    if actor.hostname is not None:
+        conditions.append(_C.hostname == actor.hostname)
     if filters.get("search"):
         conditions.append(_C.command_folded.contains(filters["search"].casefold(), autoescape=True))
     total = tx.execute(select(func.count()).select_from(_TABLE).where(*conditions)).scalar_one()
@@ -422,16 +426,16 @@ def page(tx: Connection, filters: dict[str, str], offset: int, limit: int) -> tu
     return [Command(*row) for row in tx.execute(newest_first)], total
 
 
-def events_of(tx: Connection, id: str, caller: Caller) -> list[Event]:
+def events_of(tx: Connection, id: str, actor: Actor) -> list[Event]:
     """Every transition of a command, oldest first. Raises NotFound."""
-    command = get(tx, id, caller)
+    command = get(tx, id, actor)
     wanted = select(*(_EVENTS.c[name] for name in _EVENT)).where(_EVENTS.c.command_seq == command.seq)
     return [Event(*row) for row in tx.execute(wanted.order_by(_EVENTS.c.version))]
 
 
-def output_after(tx: Connection, id: str, after_seq: int, caller: Caller) -> tuple[Command, list[Chunk]]:
+def output_after(tx: Connection, id: str, after_seq: int, actor: Actor) -> tuple[Command, list[Chunk]]:
     """A command and the stored chunks of its output behind `after_seq`. Raises NotFound."""
-    command = get(tx, id, caller)
+    command = get(tx, id, actor)
     columns = _OUTPUTS.c.seq, _OUTPUTS.c.stream, _OUTPUTS.c.chunk
     wanted = select(*columns).where(_OUTPUTS.c.command_seq == command.seq, _OUTPUTS.c.seq > after_seq)
     return command, [Chunk(*row) for row in tx.execute(wanted.order_by(_OUTPUTS.c.seq))]
@@ -476,19 +480,20 @@ def _moved(
     edge: tuple[Standing, Act],
     statement: Update,
     values: dict[str, Any],
-    caller: Caller,
+    actor: Actor,
     *,
     note: str | None = None,
 ) -> list[Command]:
     """The commands that made a move, oldest first, each with its row in the record."""
     commands = sorted((Command(*row) for row in tx.execute(statement, values)), key=lambda command: command.seq)
-    _record(tx, commands, MOVES[edge].name, caller, note)
+    _record(tx, commands, MOVES[edge].name, actor, note)
     return commands
 
 
-def _record(tx: Connection, commands: Sequence[Command], name: str, caller: Caller, note: str | None = None) -> None:
+def _record(tx: Connection, commands: Sequence[Command], name: str, actor: Actor, note: str | None = None) -> None:
     rows = [
-        (c.seq, c.version, c.updated_at, name, c.status, c.reason, caller.actor, caller.peer, note) for c in commands
+        (c.seq, c.version, c.updated_at, name, c.status, c.reason, actor.recorded_as, actor.peer, note)
+        for c in commands
     ]
     insert_rows(tx, _EVENTS, ("command_seq", *_EVENT), rows, KEEP_FIRST)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
 
+_ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
@@ -59,7 +61,10 @@ class Config:
     hub_hostname: str = "core-switch"
     hub_ip: str = "10.0.0.1"
     alert_rules: Path | None = None
+    twin_diagnostics: bool = False
     security: str = "auto"
+    local_users: tuple[str, ...] = ()
+    local_agents: tuple[str, ...] = ("mirror-stage-reflector",)
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -135,10 +140,6 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
             f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
             f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
         )
-    if config.ego_hostname == config.hub_hostname:
-        raise BadSetting(
-            f"EGO_HOSTNAME: {config.ego_hostname} is the hub's name; set this one or MIRROR_STAGE_HUB_HOSTNAME"
-        )
     for finer, coarser in pairwise(_RETENTIONS):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
             raise BadSetting(
@@ -196,6 +197,14 @@ def _names(env: Env, variable: str) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in names if name.strip()) or None
 
 
+def _accounts(env: Env, variable: str) -> tuple[str, ...] | None:
+    names = _names(env, variable)
+    for name in names or ():
+        if not _ACCOUNT.match(name):
+            raise EnvError(f"must be names or numbers (uids) of accounts of this machine, not {name!r}")
+    return names
+
+
 def _switch(env: Env, variable: str) -> bool | None:
     return env.bool(variable, None)
 
@@ -241,7 +250,10 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("hub_hostname", "MIRROR_STAGE_HUB_HOSTNAME", _hostname),
     ("hub_ip", "MIRROR_STAGE_HUB_IP", _ipv4),
     ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),
+    ("twin_diagnostics", "MIRROR_STAGE_TWIN_DIAGNOSTICS", _switch),
     ("security", "MIRROR_STAGE_SECURITY", _one_of("auto", "strict", "open")),
+    ("local_users", "MIRROR_STAGE_LOCAL_USERS", _accounts),
+    ("local_agents", "MIRROR_STAGE_LOCAL_AGENTS", _accounts),
     ("allowed_hosts", "MIRROR_STAGE_ALLOWED_HOSTS", _names),
     ("allowed_origins", "MIRROR_STAGE_ALLOWED_ORIGINS", _names),
     ("trusted_proxies", "MIRROR_STAGE_TRUSTED_PROXIES", _names),

@@ -32,11 +32,11 @@ def from_text(text: str) -> Instant:
     """
     if not 16 <= len(text) <= 64:  # shorter than 2025-11-01T02:15: a bare date is not an instant
         raise ValueError("not a date and a time")
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text.upper())  # RFC 3339 takes a small t and z, too
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MILLISECOND
 
 
-EARLIEST: Instant = from_text("2000-01-01T00:00:00Z")  # what a sample or a question may name
+EARLIEST: Instant = 0  # what a sample or a question may name: a clock that was never set begins at 1970
 LATEST: Instant = from_text("2100-12-31T23:59:59.999Z")

@@ -17,7 +17,7 @@ class BadField(ValueError):
 
 def normalise_hostname(text: str) -> str:
     """The one form of a host's name: trimmed, NFC. Raises BadField with the reason if it cannot be a name."""
-    name = text.strip()
+    name = text.strip().rstrip(".") or text.strip()  # a name that ends at the root is the same name
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
         if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):

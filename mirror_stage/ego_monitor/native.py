@@ -1,14 +1,62 @@
-"""Native threads for the parts of a machine, where gevent has turned `threading` into greenlets."""
+"""Native threads for the parts of a machine, and programs started from them, where gevent has replaced both."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from gevent import monkey
 from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
+from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.parts import PARTS_MAX, InThread, Part, Running, Start
+
+POLL_SECONDS = 0.05
+
+# gevent's own wait for children in the main thread only
+_spawn, _wait = monkey.get_original("os", ["posix_spawn", "waitpid"])
+_sleep = monkey.get_original("time", "sleep")
+
+
+class NativeMachine(Machine):
+    """This machine, asked from native threads."""
+
+    def output_of(self, words: Sequence[str], within_seconds: float) -> str:
+        until = time.monotonic() + within_seconds
+        with tempfile.TemporaryFile() as output:
+            files = [
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+            ]
+            child = _spawn(words[0], words, {**os.environ, "LC_ALL": "C"}, file_actions=files)
+            status = _ended(child)
+            while status is None:
+                if time.monotonic() >= until:
+                    os.kill(child, signal.SIGKILL)
+                    _wait(child, 0)
+                    raise subprocess.TimeoutExpired(list(words), within_seconds)
+                _sleep(POLL_SECONDS)
+                status = _ended(child)
+            if status:
+                raise subprocess.CalledProcessError(status, list(words))
+            output.seek(0)
+            return output.read().decode(errors="replace")
+
+
+def _ended(child: int) -> int | None:
+    """The status of a child that has ended, None of one that runs; 0 where somebody else has asked for it before."""
+    try:
+        ended, status = _wait(child, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def native_start() -> Start:

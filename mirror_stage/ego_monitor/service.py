@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import orjson
 
-from mirror_stage import __version__
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.names import BadField, normalise_hostname
-from mirror_stage.ego_monitor.native import native_start
+from mirror_stage.core.version import VERSION
+from mirror_stage.ego_monitor.native import NativeMachine, native_start
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
@@ -19,7 +19,8 @@ from mirror_stage.reflector.parts import Parts
 from mirror_stage.twin.domain import Host, Status
 
 OWN_VERSIONS = "ego-"
-AGENT_VERSION = OWN_VERSIONS + __version__
+AGENT_VERSION = OWN_VERSIONS + VERSION
+AGENT_INSTANCE = "ego-monitor"  # one source for ever: no rate is lost when EGO starts anew
 FALLBACK_HOSTNAME = "ego"
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,10 @@ class EgoMonitor:
             tags={"display_name": config.ego_display_name} if config.ego_display_name else None,
             agent_version=AGENT_VERSION,
             ip=config.ego_primary_ip,
+            interval_seconds=config.ego_monitor_interval_ms / 1000,
+            agent_instance=AGENT_INSTANCE,
             parts=Parts(native_start()),
+            machine=NativeMachine(),
         )
 
     def observe(self) -> None:

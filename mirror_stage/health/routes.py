@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from mirror_stage import __version__
+from mirror_stage.core.version import VERSION
 from mirror_stage.health.schemas import InfoSchema, ReadySchema
 from mirror_stage.health.service import NEEDED, HealthService
 from mirror_stage.hud.build import BUILD
@@ -40,7 +40,7 @@ def ready() -> Response:
 def info() -> dict[str, Any]:
     """What this EGO is and by which rules it judges."""
     return service(HealthService).info() | {
-        "version": __version__,
-        "build": f"{__version__}+{BUILD.id}" if BUILD.id else __version__,
+        "version": VERSION,
+        "build": f"{VERSION}+{BUILD.id}" if BUILD.id else VERSION,
         "features": FEATURES,
     }

@@ -23,11 +23,11 @@ class HostMetricSample(Base):
     at_ms: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     reported_after_ms: Mapped[int] = mapped_column(BigInteger)  # reported_at - at: 0 unless the clock was not believed
     received_after_ms: Mapped[int] = mapped_column(BigInteger)  # received_at - at
-    cpu_load: Mapped[float] = mapped_column(Double)
-    memory_used_percent: Mapped[float] = mapped_column(Double)
+    cpu_load: Mapped[float | None] = mapped_column(Double)
+    memory_used_percent: Mapped[float | None] = mapped_column(Double)
     swap_used_percent: Mapped[float | None] = mapped_column(Double)
-    load_average: Mapped[float] = mapped_column(Double)
-    uptime_seconds: Mapped[float] = mapped_column(Double)
+    load_average: Mapped[float | None] = mapped_column(Double)
+    uptime_seconds: Mapped[float | None] = mapped_column(Double)
     cpu_temperature: Mapped[float | None] = mapped_column(Double)
     gpu_temperature: Mapped[float | None] = mapped_column(Double)
     memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -6,6 +6,7 @@ decides and words the error; the fast path is never more lenient. Both end in `m
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -90,13 +91,21 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_sample = msgspec.json.Decoder(SampleStruct).decode
 _schema = SampleSchema()
 
+# Diagnostics, by the most entries that are kept. Identity, time and gauges are strict.
+_DIAGNOSTICS = {"cpu_per_core": 1_024, "disks": 64, "interfaces": 64, "temperatures": 256, "top_processes": 50}
+MENDED_MAX = 100  # samples of one batch whose lists are mended entry by entry: each takes up to 10 ms
+
 
 @dataclass(slots=True)
 class Batch:
-    """The samples of one request, and what is wrong with the others: `{"index", "field", "message"}` each."""
+    """The samples of one request, and what is wrong with the others: `{"index", "field", "message"}` each.
+
+    `dropped` says how many entries of diagnostic lists were left out: `{"index", "field", "count"}` each.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
 
 
 def decode_batch(body: bytes) -> Batch:
@@ -111,9 +120,10 @@ def decode_batch(body: bytes) -> Batch:
             batch.samples.append(decode_fast(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotFast):
             slow += 1
-            sample, errors = decode_slow(raw)
+            sample, errors, dropped = decode_slow(raw, may_mend=slow <= MENDED_MAX)
             if sample is not None:
                 batch.samples.append(sample)
+                batch.dropped += [{"index": index, "field": name, "count": count} for name, count in dropped.items()]
             batch.errors += [{"index": index, **error} for error in errors]
         except BadField as error:
             batch.errors.append({"index": index, "field": error.field, "message": error.message})
@@ -148,20 +158,64 @@ def decode_fast(raw: memoryview) -> Sample:
     return normalise(_decode_sample(content))
 
 
-def decode_slow(raw: memoryview) -> tuple[Sample | None, list[dict[str, str]]]:
-    """One sample by marshmallow, or all that is wrong with it."""
+def decode_slow(
+    raw: memoryview, *, may_mend: bool = True
+) -> tuple[Sample | None, list[dict[str, str]], dict[str, int]]:
+    """One sample by marshmallow, or all that is wrong with it; and how many entries of which list were left out."""
     content = bytes(raw)
     if len(content) > SAMPLE_BYTES_MAX:
-        return None, [{"field": "", "message": f"a sample is at most {SAMPLE_BYTES_MAX // 1024} KiB of JSON"}]
+        return None, [{"field": "", "message": f"a sample is at most {SAMPLE_BYTES_MAX // 1024} KiB of JSON"}], {}
     try:
-        loaded = _schema.load(strict_json.load(content))
-        return normalise(msgspec.convert(loaded, SampleStruct)), []
+        sample = strict_json.load(content)
+        dropped = mend(sample, one_by_one=may_mend) if isinstance(sample, dict) else {}
+        return normalise(msgspec.convert(_schema.load(sample), SampleStruct)), [], dropped
     except ValidationError as error:
-        return None, list(rows_of(error.normalized_messages()))
+        return None, list(rows_of(error.normalized_messages())), {}
     except BadField as error:
-        return None, [{"field": error.field, "message": error.message}]
+        return None, [{"field": error.field, "message": error.message}], {}
     except ValueError as why:
-        return None, [{"field": "", "message": f"the sample {why}"}]
+        return None, [{"field": "", "message": f"the sample {why}"}], {}
+
+
+def mend(sample: dict[str, Any], *, one_by_one: bool) -> dict[str, int]:
+    """Cut the diagnostic lists of a sample to what the schema takes; how many entries each has lost.
+
+    An odd sensor or disk must not hide its host. The first entries are kept, without those that are malformed; without
+    `one_by_one` a list with anything wrong is left out whole.
+    """
+    dropped: dict[str, int] = {}
+    for name, most in _DIAGNOSTICS.items():
+        given = sample.get(name)
+        if given is None:
+            continue
+        member = _schema.fields[name]
+        kept = _well_formed(member, given, most) if one_by_one else (given if _is_good(member, given) else None)
+        if kept is None or len(kept) < len(given):
+            sample[name] = kept or None
+            dropped[name] = len(given) - len(kept or ()) if isinstance(given, list | dict) else 1
+    return dropped
+
+
+def _well_formed(member: fields.Field[Any], given: Any, most: int) -> Any:
+    """The first `most` entries of a list or an object, without those that are malformed; None if it is neither."""
+    if isinstance(member, fields.Dict) and isinstance(given, dict):
+        first = itertools.islice(given.items(), most)
+        return {
+            key: value
+            for key, value in first
+            if _is_good(member.value_field, value) and _is_good(member.key_field, key)
+        }
+    if isinstance(member, fields.List) and isinstance(given, list):
+        return [entry for entry in given[:most] if _is_good(member.inner, entry)]
+    return None
+
+
+def _is_good(member: Any, value: Any) -> bool:
+    try:
+        member.deserialize(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _samples_of(body: bytes) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,19 @@ from mirror_stage.core.names import BadField, normalise_hostname
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
+NEEDED = (
+    "cpu_load",
+    "memory_used_percent",
+    "load_average",
+    "uptime_seconds",
+)  # unless a sample says that it cannot know
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
-VIRTUAL_INTERFACES = (
-    "lo", "docker", "br-", "veth", "virbr", "vmnet", "tun", "tap", "wg", "ifb", "dummy", "cni", "flannel", "cali", "vxlan",
-)  # fmt: skip
+# By name alone, for agents that do not ask the system: tunnels, bridges and the ends of containers and machines.
+VIRTUAL_INTERFACE = re.compile(
+    r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|fwbr|fwpr|fwln|podman|cni|flannel|cali|cilium|lxc|kube|weave"
+    r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"
+    r"|macvtap)|br\d+($|[.:])"
+)
 
 
 @dataclass(slots=True)
@@ -29,10 +39,10 @@ class Sample:
 
     hostname: str
     reported_at: Instant
-    cpu_load: float
-    memory_used_percent: float
-    load_average: float
-    uptime_seconds: float
+    cpu_load: float | None
+    memory_used_percent: float | None
+    load_average: float | None
+    uptime_seconds: float | None
     agent_version: str
     platform: str
     cpu_temperature: float | None = None
@@ -49,6 +59,9 @@ class Sample:
     position: tuple[float, float, float] | None = None
     tags: Mapping[str, str] | None = None
     command_policy: str | None = None
+    agent_instance: str | None = None
+    primary_interface: str | None = None
+    interval_seconds: float | None = None
     details: Any = None  # the decoded sample itself: hardware, disks, interfaces, temperatures, processes
     received_at: Instant = 0
     at: Instant = 0
@@ -83,7 +96,10 @@ def normalise(raw: Any) -> Sample:
     except (ValueError, OverflowError) as error:
         raise BadField("timestamp", f"not an ISO 8601 date and time: {raw.timestamp[:40]!r}") from error
     if not EARLIEST <= reported_at <= LATEST:
-        raise BadField("timestamp", "the year must be 2000 to 2100")
+        raise BadField("timestamp", "the year must be 1970 to 2100")
+    for name in NEEDED:
+        if getattr(raw, name) is None and name not in (raw.unknown or ()):
+            raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
     return Sample(
         hostname=normalise_hostname(raw.hostname),
@@ -108,6 +124,9 @@ def normalise(raw: Any) -> Sample:
         position=(position.x or 0.0, position.y or 0.0, position.z or 0.0) if position is not None else None,
         tags=raw.tags,
         command_policy=raw.command_policy,
+        agent_instance=raw.agent_instance,
+        primary_interface=raw.primary_interface,
+        interval_seconds=raw.interval_seconds or None,
         details=raw,
     )
 
@@ -130,7 +149,7 @@ def capacity_gbps(
 
 def is_virtual(interface: str) -> bool:
     """Whether an interface has no wire of its own, by its name."""
-    return interface.startswith(VIRTUAL_INTERFACES)
+    return VIRTUAL_INTERFACE.match(interface) is not None
 
 
 def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
+from mirror_stage.access.gate import actor
 from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.schemas import BatchSchema, ReceiptSchema
 from mirror_stage.metrics.service import Ingest
@@ -21,5 +22,5 @@ blp = Blueprint("metrics", __name__, url_prefix="/api/metrics", description="Sam
 def post_batch() -> Response:
     """Store 1 to 1,000 samples. 202 means that all that are counted in `accepted` are durable."""
     lenient = "handling=lenient" in request.headers.get("Prefer", "")
-    receipt = service(Ingest).take(read_body(BODY_MAX), request.remote_addr, lenient=lenient)
+    receipt = service(Ingest).take(read_body(BODY_MAX), actor(), lenient=lenient)
     return json_response(receipt | {"receivedAt": to_text(receipt["receivedAt"])}, 202)

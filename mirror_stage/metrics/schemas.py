@@ -31,6 +31,13 @@ def _optional_whole(most: int = SAFE_WHOLE) -> Whole:
     return Whole(allow_none=True, load_default=None, validate=Range(0, most))
 
 
+def _needed(bounds: Range | None = None) -> Number:
+    """Required, unless the sample names it in `unknown`: `normalise` sees to that."""
+    return Number(
+        allow_none=True, load_default=None, validate=bounds, metadata={"description": "required; see `unknown`"}
+    )
+
+
 class PositionReading(WireSchema):
     x = _optional_number()
     y = _optional_number()
@@ -73,10 +80,10 @@ class SampleSchema(WireSchema):
 
     hostname = Text(required=True)
     timestamp = Text(required=True, metadata={"description": "ISO 8601; no zone is UTC"})
-    cpu_load = Number(required=True, validate=Range(0))
-    memory_used_percent = Number(required=True, validate=Range(0, 100))
-    load_average = Number(required=True)
-    uptime_seconds = Number(required=True, validate=Range(0))
+    cpu_load = _needed(Range(0))
+    memory_used_percent = _needed(Range(0, 100))
+    load_average = _needed()
+    uptime_seconds = _needed(Range(0))
     agent_version = _text(1, 200)
     platform = _text(1, 200)
     cpu_temperature = _optional_number()
@@ -112,6 +119,16 @@ class SampleSchema(WireSchema):
     top_processes = fields.List(
         fields.Nested(ProcessReading), allow_none=True, load_default=None, validate=Length(max=50)
     )
+    unknown = fields.List(  # type: ignore[assignment]  # marshmallow has an option of this name
+        Text(),
+        allow_none=True,
+        load_default=None,
+        validate=Length(max=8),
+        metadata={"description": "required fields that cannot be read on this machine"},
+    )
+    agent_instance = _optional_text(64)
+    primary_interface = _optional_text(64)
+    interval_seconds = _optional_number(0)
     command_policy = Text(allow_none=True, load_default=None, validate=OneOf(("off", "allow_list", "all")))
 
 
@@ -127,6 +144,14 @@ class SampleErrorSchema(WireSchema):
     message = fields.String(required=True)
 
 
+class DroppedSchema(WireSchema):
+    """Entries of a diagnostic list that were left out of a sample: malformed ones, or more than fit."""
+
+    index = fields.Integer(required=True)
+    field = fields.String(required=True)
+    count = fields.Integer(required=True)
+
+
 class ReceiptSchema(WireSchema):
     """How many samples are stored; duplicates were there before and count as accepted."""
 
@@ -135,3 +160,4 @@ class ReceiptSchema(WireSchema):
     duplicates = fields.Integer()
     rejected = fields.Integer()
     errors = fields.List(fields.Nested(SampleErrorSchema))
+    dropped = fields.List(fields.Nested(DroppedSchema))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from gevent.lock import BoundedSemaphore
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import Instant
 from mirror_stage.core.problems import Invalid
@@ -33,8 +34,8 @@ class Ingest:
     def __init__(self, writer: Writer, clock: Clock, kept: Instant):
         self._writer, self._clock, self._kept = writer, clock, kept
 
-    def take(self, body: bytes, peer: str | None, *, lenient: bool) -> dict[str, Any]:
-        """The receipt of a request body, stored. `peer` is the address of samples that name none.
+    def take(self, body: bytes, actor: Actor, *, lenient: bool) -> dict[str, Any]:
+        """The receipt of a request body, stored. Samples that name no address have the actor's.
 
         One bad sample refuses the whole batch, unless `lenient`. Raises Invalid with every bad index, and what the
         writer raises.
@@ -42,9 +43,9 @@ class Ingest:
         with self._writer.room(len(body)):
             with _one_large_body if len(body) > _LARGE else nullcontext():
                 batch = decode_batch(body)
-            return self._stored(batch, peer, lenient)
+            return self._stored(batch, actor, lenient)
 
-    def _stored(self, batch: Batch, peer: str | None, lenient: bool) -> dict[str, Any]:
+    def _stored(self, batch: Batch, actor: Actor, lenient: bool) -> dict[str, Any]:
         if batch.errors and not (lenient and batch.samples):
             bad = len({row["index"] for row in batch.errors})
             raise Invalid(
@@ -52,11 +53,13 @@ class Ingest:
             )
         received_at = self._clock.now()
         for sample in batch.samples:
-            sample.ip = sample.ip or peer
+            sample.ip = sample.ip or actor.peer
         receipt = self._writer.submit(stamp(batch.samples, received_at, self._kept))
         answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
         if receipt.duplicates:
             answer["duplicates"] = receipt.duplicates
+        if batch.dropped:
+            answer["dropped"] = batch.dropped
         if batch.errors:
             answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors}
         return answer

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.port import Message, Registered
-from mirror_stage.twin.domain import Arrival, LateRun, arrival
+from mirror_stage.twin.domain import Arrival, Newest
 from mirror_stage.twin.throughput import Rates, rates_between
 
 STRANGERS_MAX = 10_000  # hosts whose agents poll and never report; the oldest are forgotten
-
-
-@dataclass(slots=True)
-class Newest:
-    """A host's newest sample, and the late ones since then. A value: a change makes a new one."""
-
-    sample: Sample | None = None
-    late: LateRun | None = None
-
-    def after(self, sample: Sample) -> tuple[Newest, Arrival]:
-        """The newest after one more sample, and what that sample was."""
-        kind, late = arrival(self.sample, self.late, sample)
-        is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
-        return (Newest(sample) if is_newest else Newest(self.sample, late)), kind
 
 
 _UNKNOWN = Newest()

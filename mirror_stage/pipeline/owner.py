@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.alerts.domain import HOST_OFFLINE, Rule, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
 from mirror_stage.alerts.events import NAMESPACE as ALERTS
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.commands import store as command_store
-from mirror_stage.commands.domain import EGO, Command
+from mirror_stage.commands.domain import Command
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import Conflict, NotFound
@@ -130,7 +131,7 @@ class Owner:
         self._frames.take(now)
         self._audience.show(now)
 
-    def forget(self, hostname: str) -> None:
+    def forget(self, hostname: str, actor: Actor) -> None:
         """Let a host leave: its alerts resolve, its pending commands are cancelled. Raises NotFound, Conflict."""
         host = self.twin.hosts_by_name.get(hostname)
         if host is None:
@@ -139,7 +140,7 @@ class Owner:
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
         self._saver.save()  # what it was until now is kept
         now = self._clock.now()
-        cancelled = self._storage.write(lambda tx: _remove(tx, host, now))
+        cancelled = self._storage.write(lambda tx: _remove(tx, host, actor, now))
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
         self.twin.forget(hostname)
         self._port.send(Message(removed=[hostname]))
@@ -166,6 +167,6 @@ class Owner:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
 
-def _remove(tx: Tx, host: Host, now: Instant) -> list[Command]:
+def _remove(tx: Tx, host: Host, actor: Actor, now: Instant) -> list[Command]:
     twin_store.remove(tx, host.id, now)
-    return command_store.cancel_pending_of(tx, host.hostname, "host removed", EGO, now)
+    return command_store.cancel_pending_of(tx, host.hostname, "host removed", actor, now)

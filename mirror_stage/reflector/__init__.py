@@ -1,1 +1,1 @@
-"""The agent: one per watched host. psutil and requests only; it runs where Flask is not installed."""
+"""The agent: one per watched host. psutil only; it runs where Flask is not installed."""

@@ -8,9 +8,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mirror_stage.core.findings import Finding
+from mirror_stage.reflector.risks import risk_of
 from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
 from mirror_stage.reflector.state import is_in_use
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, host_path
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
 
 CLOCK_WARNING_SECONDS = 2.0  # a header tells whole seconds
 CLOCK_PROBLEM_SECONDS = 300.0  # EGO does not believe a clock that is further ahead, and its alert `clock_skew` fires
@@ -26,15 +27,15 @@ def examine(settings: Settings, ego: str) -> list[Finding]:
     found = [reached]
     if reached.level == "ok":
         found.append(clock(answer.date, middle))
-        found.append(known(settings.hostname, uplink.get(f"/api/hosts/{host_path(settings.hostname)}")))
+        found.append(known(settings.hostname, uplink.get(f"/api/hosts/{in_path(settings.hostname)}")))
     uplink.close()
-    return [*found, commands(settings), state(settings)]
+    return [*found, commands(settings), *risky(settings), state(settings)]
 
 
 def reachable(ego: str, answer: Answer) -> Finding:
     """Whether an EGO answers at this address."""
     if answer.is_taken and isinstance(answer.body, dict) and "twinId" in answer.body:
-        return Finding("ego", "ok", f"{ego} answers, version {answer.body.get('version')}")
+        return Finding("ego", "ok", f"{ego} answers, version {shown(answer.body.get('version'))}")
     if answer.status is None:
         advice = "is EGO running, is the address right, does a firewall stand between?"
         return Finding("ego", "problem", f"{ego} does not answer: {answer.detail}", advice)
@@ -46,7 +47,7 @@ def clock(date: str | None, here: float) -> Finding:
     """Whether this clock agrees with EGO's; `here` is what it showed when EGO's header was written."""
     try:
         there = parsedate_to_datetime(date or "").timestamp() + 0.5  # the header cuts the second
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return Finding("clock", "warning", "EGO's answer does not say the time", "a proxy may have taken it out")
     ahead = here - there
     size, side = abs(ahead), "ahead of" if ahead > 0 else "behind"
@@ -78,6 +79,15 @@ def commands(settings: Settings) -> Finding:
     return Finding("commands", "ok", "off: EGO may have nothing run here")
 
 
+def risky(settings: Settings) -> list[Finding]:
+    """The patterns that allow more than they seem to. With command_shell a pattern allows itself alone."""
+    if settings.command_policy != ALLOW_LIST or settings.command_shell:
+        return []
+    risks = {pattern: risk_of(pattern) for pattern in settings.command_allow}
+    advice = "write out what is needed: command_allow in reflector.toml"
+    return [Finding("commands", "warning", f"{pattern!r} {risk}", advice) for pattern, risk in risks.items() if risk]
+
+
 def state(settings: Settings) -> Finding:
     """Whether the folder of journal and spool can be used, and what waits in it. Leaves it as it is."""
     path = settings.state_dir
@@ -92,4 +102,4 @@ def state(settings: Settings) -> Finding:
 
 
 def _standing(host: dict[str, Any]) -> str:
-    return f"{host.get('status')}, last heard {host.get('lastSeen')}"
+    return f"{shown(host.get('status'))}, last heard {shown(host.get('lastSeen'))}"

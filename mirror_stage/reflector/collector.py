@@ -1,36 +1,49 @@
-"""One sample of this machine: what it reads, by psutil, and how the readings become the sample of the wire."""
+"""One sample of a machine: which parts are read, and how they become the sample of the wire."""
 
 from __future__ import annotations
 
+import logging
+import math
 import platform
-import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-import psutil
-
-from mirror_stage import __version__
-from mirror_stage.core.instants import to_text
+from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
+from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import readings
+from mirror_stage.reflector.container import Container, CpuLimit
+from mirror_stage.reflector.last_check import Complaint, fit
+from mirror_stage.reflector.machine import Machine
+from mirror_stage.reflector.network import Network, WayToEgo, attempt
+from mirror_stage.reflector.nvidia import NvidiaCards
 from mirror_stage.reflector.parts import Part, Parts
 
 BASELINE_SECONDS = 0.1  # between the two readings that the very first loads come from
 HARDWARE_EVERY_SECONDS = 3600.0
 TOP_PROCESSES = 5
 SCAN_SHARE = 0.004  # of a core, at most, goes into looking through the processes
-CORES_MAX, DISKS_MAX, INTERFACES_MAX, TEMPERATURES_MAX = 1024, 64, 64, 256  # the contract's
-DOCUMENTATION_ADDRESS = ("198.51.100.1", 9)  # RFC 5737: nobody's; connecting a UDP socket sends nothing
+DISK_PARTS_MAX = 64  # disks that are looked at side by side; more share a part
+TICK_SECONDS = 0.015  # CPU times are counted in hundredths: within less nothing can be said
+STILL_SECONDS = 0.09  # from here on a counter of idle time that has not moved stands still
+
+EARLIEST: Instant = 0  # 1970: a machine without a battery for its clock, until it has found the time
+LATEST: Instant = from_text("2100-01-01T00:00:00Z")
+
+ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
+ZONES = "/sys/class/thermal"
 
 Fields = dict[str, Any]
-T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Collector:
-    """Takes samples of this machine. For one caller at a time; what a part cannot read is left out of the sample."""
+    """Takes samples of a machine. For one caller at a time; what a part cannot read is left out of the sample."""
 
     def __init__(
         self,
@@ -39,30 +52,42 @@ class Collector:
         rack: str | None = None,
         tags: Mapping[str, str] | None = None,
         position: Mapping[str, float] | None = None,
-        agent_version: str = __version__,
+        agent_version: str = VERSION,
         ip: str | None = None,
         command_policy: str | None = None,
+        ego: str | None = None,
+        interval_seconds: float | None = None,
+        agent_instance: str | None = None,
         parts: Parts | None = None,
+        machine: Machine | None = None,
     ) -> None:
+        self._machine = machine = machine or Machine()
+        self._hostname = hostname
+        self._own_name = OwnName(machine)
         self._identity: Fields = {
-            "hostname": hostname or socket.gethostname(),
             "agent_version": agent_version,
             "platform": f"{platform.system()}-{platform.machine()}",
             "rack": rack,
             "position": position,
             "command_policy": command_policy,
+            "interval_seconds": interval_seconds,
+            "agent_instance": agent_instance,
         }
         self._tags = dict(tags or {})
         self._parts = parts or Parts()
+        self._container = Container(machine)
+        way = WayToEgo(ego, machine)
         self._loads: dict[str, Part] = {
-            "cpu": CpuLoad().read,
-            "cores": CoreLoads().read,
-            "processes": TopProcesses().read,
+            "cpu": CpuLoads(machine, self._container).read,
+            "processes": TopProcesses(machine).read,
+            "the way to EGO": way.resolve,
         }
-        self._network = Network(ip)
+        self._network = Network(ip, machine, way)
+        self._nvidia = NvidiaCards(machine)
         self._hardware: Fields = {}
         self._hardware_due = 0.0
         self._has_baseline = False
+        self._told: set[tuple[str, str]] = set()
 
     def sample(self) -> Fields:
         """A sample as the wire wants it, at once: `docs/contract.md` section 1, Metrics.
@@ -74,32 +99,42 @@ class Collector:
             self._parts.read(self._loads)
             time.sleep(BASELINE_SECONDS)
             self._has_baseline = True
-        mounted = self._parts.read({"partitions": partitions}).get("partitions", [])
-        now = int(time.time() * 1000)
+        mounted = self._parts.read({"partitions": partial(partitions, self._machine)}).get("partitions", [])
+        now = instant_of(self._machine.wall(), attempt(self._machine.since_boot) or time.monotonic())
         values = self._parts.read(self._parts_to_read(mounted))
-        disks = [values.pop(name) for name in list(values) if name.startswith("disk ")]
+        disks = [row for name in list(values) if name.startswith("disk ") for row in values.pop(name)]
         self._keep_hardware(values.pop("hardware", None))
-        fields = {**self._identity, "timestamp": to_text(now), **self._hardware}
+        cards = values.pop("nvidia", {})
+        fields = {**self._identity, **self._hardware}
         for value in values.values():
             fields |= value
+        if cards:
+            fields["temperatures"] = {**(fields.get("temperatures") or {}), **cards}
+            fields["gpu_temperature"] = max(fields.get("gpu_temperature") or -math.inf, *cards.values())
+        fields["hostname"] = self._hostname or self._own_name.now()
+        fields["timestamp"] = to_text(now)
         fields["disks"] = disks or None
         fields["tags"] = {**fields.get("tags", {}), **self._tags} or None
-        sample: Fields = readings.for_the_wire(fields)
+        sample, complaints = fit(fields)
+        self._tell(complaints)
         return sample
 
-    def _parts_to_read(self, mounted: list[readings.Partition]) -> dict[str, Part]:
+    def _parts_to_read(self, mounted: list[list[readings.Partition]]) -> dict[str, Part]:
+        machine, container = self._machine, self._container
         parts: dict[str, Part] = {
             **self._loads,
-            "memory": memory,
-            "swap": swap,
-            "load average": load_average,
-            "uptime": uptime,
+            "memory": partial(memory, machine, container),
+            "swap": partial(swap, machine),
+            "load average": partial(load_average, machine),
+            "uptime": partial(uptime, machine, container),
             "network": self._network.read,
-            "sensors": sensors,
-            **{f"disk {partition.mountpoint}": partial(disk, partition) for partition in mounted},
+            "sensors": partial(sensors, machine),
+            "nvidia": self._nvidia.read,
         }
+        for disks in readings.in_groups(mounted, DISK_PARTS_MAX):
+            parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks)
         if time.monotonic() >= self._hardware_due:
-            parts["hardware"] = hardware
+            parts["hardware"] = partial(hardware, machine)
         return parts
 
     def _keep_hardware(self, found: Fields | None) -> None:
@@ -107,55 +142,99 @@ class Collector:
             self._hardware = found
             self._hardware_due = time.monotonic() + HARDWARE_EVERY_SECONDS
 
+    def _tell(self, complaints: Sequence[Complaint]) -> None:
+        """Log what the last check has changed, each kind once."""
+        for complaint in complaints:
+            kind = complaint.field, complaint.why
+            if kind not in self._told:
+                self._told.add(kind)
+                logger.warning("a sample's %s %s: %s", complaint.field, complaint.why, complaint.value)
+
+
+class OwnName:
+    """The machine's own name, which may change while it runs (cloud-init, DHCP)."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._last = ""
+
+    def now(self) -> str:
+        """The name as no host of the twin is refused; the last good one while the machine has one that cannot be."""
+        with suppress(BadField):
+            self._last = normalise_hostname(self._machine.hostname().strip().rstrip("."))
+        return self._last
+
+
+def instant_of(wall_seconds: float, since_boot: float) -> Instant:
+    """The time of a sample. A clock beyond what the wire takes stands at its nearest end, and goes on from there."""
+    wall = int(wall_seconds * SECOND)
+    if EARLIEST <= wall < LATEST:
+        return wall
+    return (EARLIEST if wall < EARLIEST else LATEST) + int(since_boot * SECOND)
+
 
 class Loads:
     """How busy some CPUs were since the last reading."""
 
-    def __init__(self, times: Callable[[], Sequence[Any]]) -> None:
-        self._times = times
+    def __init__(self) -> None:
         self._before: Sequence[Any] = ()
+        self._at = 0.0
         self._percents: list[float] = []
 
-    def read(self) -> list[float]:
-        """Percent by CPU; empty at the first reading and where the number of CPUs has changed."""
-        now = self._times()
+    def update(self, now: Sequence[Any], at: float, cpus_each: int = 1) -> list[float]:
+        """Percent of each, of the CPU times `now`; empty at the first reading and where their number has changed."""
+        elapsed = at - self._at
         if len(now) != len(self._before):
-            self._before, self._percents = now, []
-            return []
-        percents = [readings.busy_percent(before, after) for before, after in zip(self._before, now, strict=True)]
-        known = [percent for percent in percents if percent is not None]
-        if len(known) == len(percents):  # else asked again within a tick: the last ones still hold
-            self._before, self._percents = now, known
+            self._before, self._at, self._percents = now, at, []
+        elif elapsed >= TICK_SECONDS:
+            expected = elapsed * cpus_each if elapsed >= STILL_SECONDS else None
+            former = self._percents or [0.0] * len(now)
+            percents = [readings.busy_percent(*pair, expected) for pair in zip(self._before, now, strict=True)]
+            self._percents = [
+                last if percent is None else percent for last, percent in zip(former, percents, strict=True)
+            ]
+            self._before, self._at = now, at
         return self._percents
 
 
-class CpuLoad:
-    """The load of all CPUs together."""
+class CpuLoads:
+    """The load of all CPUs together and of each; in a container with a limit, that of what it may have."""
 
-    def __init__(self) -> None:
-        self._loads = Loads(lambda: [psutil.cpu_times()])
-
-    def read(self) -> Fields:
-        """`cpu_load`, nothing at the first reading."""
-        return {"cpu_load": next(iter(self._loads.read()), None)}
-
-
-class CoreLoads:
-    """The load of each CPU."""
-
-    def __init__(self) -> None:
-        self._loads = Loads(lambda: psutil.cpu_times(percpu=True))
+    def __init__(self, machine: Machine, container: Container) -> None:
+        self._machine, self._container = machine, container
+        self._whole, self._each = Loads(), Loads()
+        self._limited: tuple[float, CpuLimit] | None = None
+        self._percent_of_limit: float | None = None
 
     def read(self) -> Fields:
-        """`cpu_per_core`, nothing at the first reading."""
-        return {"cpu_per_core": self._loads.read()[:CORES_MAX] or None}
+        """`cpu_load` and `cpu_per_core`, nothing at the first reading.
+
+        With a limit `cpu_per_core` is left out: the CPUs are the machine's, and so is their load.
+        """
+        system, at = self._machine.psutil, self._machine.now()
+        each = system.cpu_times(percpu=True)
+        limit = self._container.cpu(len(each))
+        if limit is not None:
+            return {"cpu_load": self._of_limit(limit, at), "cpu_logical_cores": math.ceil(limit.cpus)}
+        whole = self._whole.update([system.cpu_times()], at, len(each))
+        return {"cpu_load": next(iter(whole), None), "cpu_per_core": self._each.update(each, at) or None}
+
+    def _of_limit(self, limit: CpuLimit, at: float) -> float | None:
+        former_at, former = self._limited or (at, limit)
+        if former is limit or at - former_at >= TICK_SECONDS:
+            self._limited = at, limit
+        if at - former_at >= TICK_SECONDS:
+            used = limit.used_seconds - former.used_seconds
+            self._percent_of_limit = round(min(100.0, max(0.0, 100 * used / ((at - former_at) * limit.cpus))), 1)
+        return self._percent_of_limit
 
 
 class TopProcesses:
     """The processes that used most CPU between the last two looks through all of them."""
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[psutil.Process, float]] = {}  # with the CPU seconds at the last look
+    def __init__(self, machine: Machine | None = None) -> None:
+        self._system = (machine or Machine()).psutil
+        self._known: dict[int, tuple[Any, float]] = {}  # with the CPU seconds at the last look
         self._looked_at = 0.0
         self._due = 0.0
         self._top: list[Fields] = []
@@ -172,14 +251,14 @@ class TopProcesses:
     def _look(self) -> None:
         now = time.monotonic()
         elapsed = now - self._looked_at
-        known: dict[int, tuple[psutil.Process, float]] = {}
+        known: dict[int, tuple[Any, float]] = {}
         used: list[tuple[float, int]] = []
-        for pid in psutil.pids():
+        for pid in self._system.pids():
             process, before = self._known.get(pid, (None, None))
             try:
-                process = process or psutil.Process(pid)
+                process = process or self._system.Process(pid)
                 times = process.cpu_times()
-            except (psutil.Error, OSError):
+            except Exception:  # it has ended, may not be seen, or shows what psutil cannot read
                 continue
             seconds = times.user + times.system
             known[pid] = process, seconds
@@ -187,16 +266,16 @@ class TopProcesses:
                 used.append((seconds - before, pid))
         self._known, self._looked_at = known, now
         used.sort(key=lambda pair: (-pair[0], pair[1]))
-        rows = (process_row(pid, 100 * seconds / elapsed) for seconds, pid in used[: 2 * TOP_PROCESSES])
+        rows = (process_row(self._system, pid, 100 * seconds / elapsed) for seconds, pid in used[: 2 * TOP_PROCESSES])
         self._top = [row for row in rows if row is not None][:TOP_PROCESSES]
 
 
-def process_row(pid: int, cpu_percent: float) -> Fields | None:
+def process_row(system: Any, pid: int, cpu_percent: float) -> Fields | None:
     """One of `top_processes`; None where the process has ended or may not be seen."""
     try:
-        process = psutil.Process(pid)
+        process = system.Process(pid)
         name = process.name()
-    except (psutil.Error, OSError):
+    except Exception:
         return None
     memory_percent = attempt(process.memory_percent)
     return {
@@ -208,177 +287,110 @@ def process_row(pid: int, cpu_percent: float) -> Fields | None:
     }
 
 
-class Network:
-    """The interfaces, and which of them leads out of this machine."""
-
-    def __init__(self, ip: str | None = None) -> None:
-        self._ip = ip
-        self._primary: str | None = None
-
-    def read(self) -> Fields:
-        """`interfaces`, and of the primary one its counters, speed and IPv4 address.
-
-        The counters are left out of the sample in which another interface has become the primary one: against those of
-        the former one they would make a rate that never was.
-        """
-        counters: Mapping[str, Any] = psutil.net_io_counters(pernic=True, nowrap=False)
-        stats: Mapping[str, Any] = attempt(psutil.net_if_stats) or {}
-        ipv4_by_interface = ipv4_addresses(attempt(psutil.net_if_addrs) or {})
-        primary = primary_interface(ipv4_by_interface, stats, self._ip)
-        has_moved = self._primary is not None and primary != self._primary
-        self._primary = primary
-        fields: Fields = {"interfaces": interface_rows(counters, stats), "ip": self._ip}
-        if primary is None:
-            return fields
-        fields["ip"] = self._ip or ipv4_by_interface.get(primary)
-        fields["tags"] = {"primary_interface": primary}
-        if primary in counters and not has_moved:
-            fields["net_bytes_tx"] = counters[primary].bytes_sent
-            fields["net_bytes_rx"] = counters[primary].bytes_recv
-        speed = stats[primary].speed if primary in stats else 0
-        if speed > 0:
-            fields["primary_interface_speed_mbps"] = speed
-            fields["tags"]["primary_interface_speed_mbps"] = str(speed)
-        return fields
-
-
-def primary_interface(
-    ipv4_by_interface: Mapping[str, str], stats: Mapping[str, Any], own_ip: str | None = None
-) -> str | None:
-    """The interface with the default route, never loopback.
-
-    Without such a route: the one that owns `own_ip`, else the only one that is up and has an address.
-    """
-    interface_by_ipv4 = {address: interface for interface, address in ipv4_by_interface.items()}
-    up = [name for name in ipv4_by_interface if name in stats and stats[name].isup]
-    return (
-        readings.default_interface(text_of("/proc/net/route"), text_of("/proc/net/ipv6_route"))
-        or interface_by_ipv4.get(outgoing_address() or "")
-        or interface_by_ipv4.get(own_ip or "")
-        or (up[0] if len(up) == 1 else None)
-    )
-
-
-def outgoing_address() -> str | None:
-    """The address this machine would send from, where the system has no table of routes to read; sends nothing."""
-    if sys.platform == "linux":
-        return None
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(DOCUMENTATION_ADDRESS)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return None
-
-
-def ipv4_addresses(addresses_by_interface: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """The first IPv4 address of each interface that has one, without loopback."""
-    first: dict[str, str] = {}
-    for interface, addresses in addresses_by_interface.items():
-        for address in addresses:
-            if address.family == socket.AF_INET and not address.address.startswith("127."):
-                first.setdefault(interface, address.address)
-    return first
-
-
-def interface_rows(counters: Mapping[str, Any], stats: Mapping[str, Any]) -> list[Fields]:
-    """`interfaces`: all that there are, the busiest where there are too many; an unknown speed is left out."""
-    kept = set(counters)
-    if len(kept) > INTERFACES_MAX:
-        kept = set(sorted(counters, key=lambda name: _traffic(counters[name]), reverse=True)[:INTERFACES_MAX])
-    return [
-        {
-            "name": name,
-            **{member: getattr(counted, member) for member in _COUNTED},
-            "speed_mbps": stats[name].speed or None if name in stats else None,
-            "is_up": stats[name].isup if name in stats else None,
-        }
-        for name, counted in counters.items()
-        if name in kept
-    ]
-
-
-def _traffic(counted: Any) -> int:
-    return int(counted.bytes_sent + counted.bytes_recv)
-
-
-_COUNTED = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
-
-
-def memory() -> Fields:
-    """What is used of the memory: all but what programs could have at once."""
-    now = psutil.virtual_memory()
+def memory(machine: Machine, container: Container) -> Fields:
+    """What is used of the memory: all but what programs could have at once; in a container, of its limit."""
+    limit = container.memory()
+    now = attempt(machine.psutil.virtual_memory) if limit is not None else machine.psutil.virtual_memory()
+    if limit is not None and (now is None or limit.total < now.total):
+        total, available = limit.total, limit.total - limit.used
+    else:
+        arc = readings.arc_bytes_to_be_had(machine.text(ARCSTATS)) if not container.is_one else 0  # the machine's
+        total, available = now.total, min(now.total, now.available + arc) if arc else now.available
     return {
-        "memory_used_percent": now.percent,
-        "memory_total_bytes": now.total,
-        "memory_available_bytes": now.available,
+        "memory_used_percent": round(100 * (total - available) / total, 1) if total > 0 else None,
+        "memory_total_bytes": total,
+        "memory_available_bytes": available,
     }
 
 
-def swap() -> Fields:
+def swap(machine: Machine) -> Fields:
     """`swap_used_percent`, nothing where there is no swap."""
-    now = psutil.swap_memory()
+    now = machine.psutil.swap_memory()
     return {"swap_used_percent": now.percent if now.total else None}
 
 
-def load_average() -> Fields:
+def load_average(machine: Machine) -> Fields:
     """`load_average` of the last minute."""
-    return {"load_average": round(psutil.getloadavg()[0], 2)}
+    return {"load_average": round(machine.psutil.getloadavg()[0], 2)}
 
 
-def uptime() -> Fields:
-    """`uptime_seconds`, time asleep included; where the system counts it, no step of the wall clock makes it fall."""
-    since_boot = getattr(time, "CLOCK_BOOTTIME", None)
-    seconds = time.clock_gettime(since_boot) if since_boot is not None else time.time() - psutil.boot_time()
-    return {"uptime_seconds": round(max(0.0, seconds), 1)}
+def uptime(machine: Machine, container: Container) -> Fields:
+    """`uptime_seconds`, time asleep included; a container's own."""
+    return {"uptime_seconds": round(max(0.0, container.uptime(machine.since_boot())), 1)}
 
 
-def sensors() -> Fields:
-    """The hottest CPU, the hottest GPU and all `temperatures`."""
-    found: Mapping[str, Sequence[readings.Reading]] = getattr(psutil, "sensors_temperatures", dict)()
-    by_name = readings.temperatures(found)
+def sensors(machine: Machine) -> Fields:
+    """The hottest CPU, the hottest GPU and all `temperatures`; of the thermal zones, too, where no chip is a CPU's."""
+    found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
+    if not any(readings.is_cpu_chip(chip) for chip in found):
+        for zone in machine.names(ZONES):
+            chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
+            if readings.is_cpu_chip(chip) and celsius is not None:
+                found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
     return {
         "cpu_temperature": readings.hottest_cpu(found),
         "gpu_temperature": readings.hottest_gpu(found),
-        "temperatures": dict(list(by_name.items())[:TEMPERATURES_MAX]) or None,
+        "temperatures": readings.temperatures(found) or None,
     }
 
 
-def partitions() -> list[readings.Partition]:
-    """The disks to ask; asking one may hang, listing them does not."""
-    mounted: list[readings.Partition] = list(psutil.disk_partitions(all=False))
-    return readings.physical_disks(mounted)[:DISKS_MAX]
+class Zone(NamedTuple):
+    """A thermal zone as psutil reports a sensor."""
+
+    current: float
+    label: str = ""
 
 
-def disk(partition: readings.Partition) -> Fields:
-    """One of `disks`."""
-    usage = psutil.disk_usage(partition.mountpoint)
-    return {
-        "device": partition.device,
-        "mountpoint": partition.mountpoint,
-        "fstype": partition.fstype,
-        "total_bytes": usage.total,
-        "used_bytes": usage.used,
-        "used_percent": usage.percent,
-    }
+def partitions(machine: Machine) -> list[list[readings.Partition]]:
+    """The disks to ask, each with its mounts; asking one may hang, listing them does not. The root is always one."""
+    system = machine.psutil
+    mounted: list[readings.Partition] = list(system.disk_partitions(all=False))
+    disks = readings.by_device(mounted)
+    if not any(mounts[0].mountpoint == "/" for mounts in disks):  # overlay, tmpfs, a disk of the network
+        everything = attempt(lambda: system.disk_partitions(all=True)) or []
+        disks = [*readings.by_device([one for one in everything if one.mountpoint == "/"][-1:]), *disks]
+    return disks
 
 
-def hardware() -> Fields:
+def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]]) -> list[Fields]:
+    """Rows of `disks`: of each the mount nearest to the root that is a folder and can be read."""
+    rows = (disk_row(machine, mounts) for mounts in disks)
+    return [row for row in rows if row is not None]
+
+
+def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields | None:
+    """One of `disks`; None where it is mounted on files only, or cannot be read."""
+    for partition in mounts:
+        usage = attempt(lambda: machine.psutil.disk_usage(partition.mountpoint))  # noqa: B023
+        if usage is not None and usage.total > 0 and machine.is_folder(partition.mountpoint):
+            return {
+                "device": partition.device,
+                "mountpoint": partition.mountpoint,
+                "fstype": partition.fstype,
+                "total_bytes": usage.total,
+                "used_bytes": usage.used,
+                "used_percent": usage.percent,
+            }
+    return None
+
+
+def hardware(machine: Machine) -> Fields:
     """What the machine is: maker, model, CPU, cores, system."""
     distribution = attempt(platform.freedesktop_os_release) or {}
     found = {
-        "system_manufacturer": text_of("/sys/class/dmi/id/sys_vendor"),
-        "system_model": text_of("/sys/class/dmi/id/product_name") or text_of("/sys/firmware/devicetree/base/model"),
-        "bios_version": text_of("/sys/class/dmi/id/bios_version"),
-        "cpu_model": readings.cpu_model(text_of("/proc/cpuinfo")) or cpu_model_elsewhere(),
+        "system_manufacturer": machine.text("/sys/class/dmi/id/sys_vendor"),
+        "system_model": machine.text("/sys/class/dmi/id/product_name")
+        or machine.text("/sys/firmware/devicetree/base/model"),
+        "bios_version": machine.text("/sys/class/dmi/id/bios_version"),
+        "cpu_model": readings.cpu_model(machine.text("/proc/cpuinfo")) or cpu_model_elsewhere(),
         "os_distro": distribution.get("NAME") or platform.system(),
         "os_release": distribution.get("VERSION_ID") if distribution else os_release_elsewhere(),
         "os_kernel": platform.release(),
     }
     return {
         **{name: readings.meaningful(text) for name, text in found.items()},
-        "cpu_physical_cores": attempt(lambda: psutil.cpu_count(logical=False)),
-        "cpu_logical_cores": attempt(psutil.cpu_count),
+        "cpu_physical_cores": attempt(lambda: machine.psutil.cpu_count(logical=False)),
+        "cpu_logical_cores": attempt(machine.psutil.cpu_count),
     }
 
 
@@ -390,19 +402,3 @@ def cpu_model_elsewhere() -> str | None:
 def os_release_elsewhere() -> str | None:
     """The version of a system that is no Linux distribution; on Linux it would only be the kernel's."""
     return None if sys.platform == "linux" else platform.mac_ver()[0] or platform.release()
-
-
-def text_of(path: str) -> str:
-    """The text of a system file; empty where it is not there or not for us to read."""
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def attempt(read: Callable[[], T]) -> T | None:
-    """What `read` returns; None where this system does not offer it or denies it."""
-    try:
-        return read()
-    except (NotImplementedError, AttributeError, OSError, psutil.Error):
-        return None

@@ -3,47 +3,81 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mirror_stage.reflector import family
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.execution import AGENT_RESTARTED, CANCELLED, REJECTED, Ending, Execution, unrun
-from mirror_stage.reflector.journal import Journal, JournalFull
+from mirror_stage.reflector.journal import Journal, JournalFull, Result
 from mirror_stage.reflector.live import LiveReport
 from mirror_stage.reflector.policy import Allowed, Denied
 from mirror_stage.reflector.results import Results
-from mirror_stage.reflector.uplink import Uplink, host_path
+from mirror_stage.reflector.uplink import Uplink, in_path
 
 WAIT_SECONDS = 25.0  # EGO holds a poll for at most 30
 LIMIT_MAX = 5  # what EGO hands out at once
 PAUSE_SECONDS = 1.0  # after an answer that came at once and brought nothing: EGO has too many who wait
-REPEAT_PAUSE_SECONDS = 0.2  # after one that brought only what is known: EGO has not heard yet that it has begun
+REPEAT_PAUSE_SECONDS = 0.2  # after one that brought only what is known (EGO has not heard yet) or refused
+COMMAND_BYTES_MAX, TIMEOUT_SECONDS_MAX = 8 * 1024, 600.0  # the contract's
 UNDELIVERED_MAX = 100  # results that wait; with more, nothing new is fetched
 LEFTOVER_GRACE_SECONDS = 2.0
 STOP_GRACE_SECONDS = 0.7  # an agent that ends has less time than a command that is cancelled
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What EGO hands out."""
+    """What EGO hands out. `fault` says what is wrong with it, if it cannot be run as it is."""
 
     id: str
     command: str
     timeout_seconds: float
+    fault: str | None = None
 
 
-def orders(body: Any) -> list[Order]:
-    """The orders in EGO's answer, oldest first. Raises ValueError for anything that is none."""
+def orders(body: Any, most: int) -> list[Order]:
+    """The orders in EGO's answer, oldest first and at most so many. Raises ValueError where it is no list.
+
+    What has no id that can be one is left out: it cannot be answered. The others are, whatever is wrong with them.
+    """
+    if not isinstance(body, list):
+        raise ValueError("no list of commands")
+    return [_order(row) for row in body[:most] if isinstance(row, dict) and is_id(row.get("id"))]
+
+
+def is_id(what: Any) -> bool:
+    """Whether this can be the id of a command. Ours are UUIDs; an EGO of another make may have others."""
+    return isinstance(what, str) and _ID.match(what) is not None
+
+
+def _order(row: Mapping[str, Any]) -> Order:
+    command, timeout_seconds = row.get("command"), row.get("timeoutSeconds")
+    fault = _fault_of(command, timeout_seconds)
+    return Order(row["id"], "", 0.0, fault) if fault else Order(row["id"], str(command), float(timeout_seconds or 0))
+
+
+def _fault_of(command: Any, timeout_seconds: Any) -> str | None:
+    """What is wrong with a command as EGO has written it."""
+    if not isinstance(command, str):
+        return "the command is no text"
     try:
-        return [Order(str(row["id"]), str(row["command"]), float(row["timeoutSeconds"])) for row in body]
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"not a list of commands: {error!r}") from error
+        size = len(command.encode())
+    except UnicodeEncodeError:
+        return "the command holds half of a surrogate pair"
+    if size > COMMAND_BYTES_MAX:
+        return f"the command has {size} bytes; at most {COMMAND_BYTES_MAX}"
+    is_number = isinstance(timeout_seconds, int | float) and not isinstance(timeout_seconds, bool)
+    if not is_number or not 0 < timeout_seconds <= TIMEOUT_SECONDS_MAX:
+        return f"timeoutSeconds must be a number above 0 and at most {TIMEOUT_SECONDS_MAX:g}"
+    return None
 
 
 class Commands:
@@ -57,15 +91,21 @@ class Commands:
         judge: Callable[[str], Allowed | Denied],
         *,
         concurrency: int,
+        umask: int = -1,
     ) -> None:
-        self._path = f"/api/commands/pending/{host_path(hostname)}"
+        self.serve(hostname)
         self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
+        self._umask = umask  # of what runs; -1 is the agent's own
         self._results = Results(uplink, journal)
         self._backoff = Backoff()
         self._complaint: str | None = None
         self._news = threading.Condition()
         self._running: dict[str, Execution] = {}
         self._stopped = threading.Event()
+
+    def serve(self, hostname: str) -> None:
+        """Fetch the commands for this host from the next poll on: a machine's own name may change while it runs."""
+        self._path = f"/api/commands/pending/{in_path(hostname)}"
 
     def start(self) -> None:
         """Answer for what an earlier run has left, then fetch."""
@@ -101,17 +141,22 @@ class Commands:
         for id in unfinished:
             logger.warning("command %s was under way when the former agent died", id)
             why = "the agent died while this ran; whether it did its work is not known"
-            self._note(id, unrun(AGENT_RESTARTED, why))
+            unknown = {
+                "stdout": None,
+                "stdoutBytes": None,
+            }  # what EGO has heard of it live is more than this agent knows
+            self._note(id, unrun(AGENT_RESTARTED, why).to_result() | unknown)
 
     def _poll(self) -> float:
         """Fetch once; the seconds to wait before the next time."""
         free = self._wait_for_slots()
         if self._stopped.is_set():
             return 0.0
+        limit = min(free, LIMIT_MAX)
         asked_at = time.monotonic()
         answer = self._uplink.get(
             self._path,
-            query={"limit": str(min(free, LIMIT_MAX)), "wait": f"{WAIT_SECONDS:g}"},
+            query={"limit": str(limit), "wait": f"{WAIT_SECONDS:g}"},
             headers={"X-Reflector-Instance": self._journal.instance, "X-Reflector-Journal": "1"},
             wait_seconds=WAIT_SECONDS,
         )
@@ -120,10 +165,15 @@ class Commands:
         if not answer.is_taken:
             self._tell(answer.detail)
             return self._backoff.failed(answer.retry_after_seconds)
-        self._tell(None)
+        try:
+            handed = orders(answer.body, limit)
+        except ValueError as error:
+            self._tell(f"EGO answers with {error}")
+            return self._backoff.failed()
+        left_out = len(answer.body) - len(handed)
+        self._tell(f"EGO hands out {left_out} more than was asked for, or without an id" if left_out else None)
         self._backoff.succeeded()
         came_at_once = time.monotonic() - asked_at < PAUSE_SECONDS
-        handed = orders(answer.body)
         if handed:
             return 0.0 if self._take(handed) else REPEAT_PAUSE_SECONDS
         return PAUSE_SECONDS if came_at_once else 0.0
@@ -136,17 +186,18 @@ class Commands:
             return self._free()
 
     def _free(self) -> int:
+        """How many more may run; none while so many results wait that EGO cannot be told of more."""
         return self._concurrency - len(self._running) if len(self._results) < UNDELIVERED_MAX else 0
 
     def _take(self, handed: list[Order]) -> bool:
-        """Begin or refuse what was handed out; whether anything of it is new. EGO repeats what it thinks got lost."""
+        """Begin or refuse what was handed out; whether anything has begun. EGO repeats what it thinks got lost."""
         allowed: list[tuple[Order, Allowed]] = []
         fresh = {order.id: order for order in handed if not self._journal.knows(order.id)}
         for order in fresh.values():
-            decision = self._judge(order.command)
+            decision = Denied(order.fault) if order.fault else self._judge(order.command)
             if isinstance(decision, Denied):
                 logger.warning("command %s is refused: %s", order.id, decision.reason)
-                self._note(order.id, unrun(REJECTED, decision.reason))
+                self._note(order.id, unrun(REJECTED, decision.reason).to_result())
             else:
                 allowed.append((order, decision))
         try:
@@ -157,15 +208,17 @@ class Commands:
                 self._results.offer(
                     order.id, unrun(REJECTED, f"not run, because it cannot be noted: {error}").to_result()
                 )
-            return bool(fresh)
+            return False
         begun = [self._begin(order, decision) for order, decision in allowed]
         for live in begun:  # until EGO has heard of it, it would hand out the same again
             live.announced.wait(PAUSE_SECONDS)
-        return bool(fresh)
+        return bool(begun)
 
     def _begin(self, order: Order, decision: Allowed) -> LiveReport:
         live = LiveReport(order.id, self._uplink, cancel=lambda: execution.stop(CANCELLED))
-        execution = Execution(order.id, decision.argv, order.timeout_seconds, live.hear)
+        execution = Execution(
+            order.id, decision.argv, order.timeout_seconds, live.hear, note=decision.note, umask=self._umask
+        )
         with self._news:
             self._running[order.id] = execution
         logger.info("command %s begins: %s", order.id, order.command)
@@ -192,15 +245,16 @@ class Commands:
     def _end(self, id: str, live: LiveReport, ending: Ending) -> None:
         """Note and report an end, and give the slot back."""
         live.end()
-        self._note(id, ending)
-        logger.info("command %s ended: %s %s", id, ending.status, ending.reason or f"exit {ending.exit_code}")
+        self._note(id, ending.to_result())
+        logger.info(
+            "command %s ended: %s %s", id, ending.status, ending.reason or ending.signal or f"exit {ending.exit_code}"
+        )
         with self._news:
             del self._running[id]
             self._news.notify_all()
 
-    def _note(self, id: str, ending: Ending) -> None:
+    def _note(self, id: str, result: Result) -> None:
         """Note how a command ended, and have it reported."""
-        result = ending.to_result()
         try:
             self._journal.end(id, result)
         except JournalFull as error:

@@ -15,11 +15,19 @@ import psutil
 
 MARK = "MIRROR_STAGE_COMMAND_ID"
 LOOK_EVERY_SECONDS = 0.1
+PASSED_ON = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR"}
+USUAL = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
 
 
-def marked(id: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a command: the agent's own, and the mark that all its children inherit."""
-    return {**environment, MARK: id}
+def environment_for(id: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a command: who and where it is, as the agent has it, and the mark that its children inherit.
+
+    Nothing else: the agent's settings, its credentials and what systemd tells it are no business of a command's.
+    """
+    kept = {
+        name: value for name, value in environment.items() if value and (name in PASSED_ON or name.startswith("LC_"))
+    }
+    return {**USUAL, **kept, MARK: id}
 
 
 def living(ids: Iterable[str], group: int | None = None) -> list[psutil.Process]:

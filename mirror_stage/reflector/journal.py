@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mirror_stage.core.instants import Instant
 from mirror_stage.reflector.lines import to_line, to_records
+from mirror_stage.reflector.spool import wall_clock
 
 SETTLED_KEPT = 10_000  # ids that are remembered although all is done: EGO's database may come back from a backup
 COMPACT_FROM_BYTES = 8 * 2**20
@@ -39,6 +41,7 @@ class Entries:
     instance: str
     begun: dict[str, None] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
+    ended_at: dict[str, Instant] = field(default_factory=dict)  # of those results, by this machine's clock
     settled: dict[str, None] = field(default_factory=dict)
 
     def apply(self, record: dict[str, Any]) -> None:
@@ -49,9 +52,11 @@ class Entries:
         elif record["event"] == "ended":
             self.begun.pop(id, None)
             self.results[id] = record["result"]
+            self.ended_at[id] = record.get("at", wall_clock())  # journals did not always say
         else:
             self.begun.pop(id, None)
             self.results.pop(id, None)
+            self.ended_at.pop(id, None)
             self.settled[id] = None
             while len(self.settled) > SETTLED_KEPT:
                 del self.settled[next(iter(self.settled))]
@@ -61,7 +66,10 @@ class Entries:
         return [
             {"instance": self.instance},
             *({"event": "settled", "id": id} for id in self.settled),
-            *({"event": "ended", "id": id, "result": result} for id, result in self.results.items()),
+            *(
+                {"event": "ended", "id": id, "at": self.ended_at[id], "result": result}
+                for id, result in self.results.items()
+            ),
             *({"event": "begun", "id": id} for id in self.begun),
         ]
 
@@ -92,7 +100,7 @@ class Journal:
 
     def end(self, id: str, result: Result) -> None:
         """Note how a command ended, or that it never ran; on the disk when this returns. Raises JournalFull."""
-        self._append([{"event": "ended", "id": id, "result": result}])
+        self._append([{"event": "ended", "id": id, "at": wall_clock(), "result": result}])
 
     def settle(self, id: str) -> None:
         """Note that EGO has the result. If that is lost in a power cut, the result is sent once more."""
@@ -107,6 +115,11 @@ class Journal:
         """The results that EGO has not acknowledged, oldest first."""
         with self._lock:
             return dict(self._entries.results)
+
+    def ended_at(self, id: str) -> Instant:
+        """When the command ended whose result is undelivered."""
+        with self._lock:
+            return self._entries.ended_at[id]
 
     def close(self) -> None:
         """Nothing more is written."""

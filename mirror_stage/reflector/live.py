@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from mirror_stage.core.outputs import NOTE_BYTES_MAX, note, without_first_part
 from mirror_stage.reflector.backoff import Backoff
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path
 
 CHUNK_BYTES_MAX = 16 * 1024
 CHUNK_EVERY_SECONDS = 0.25
 HEARTBEAT_SECONDS = 2.0  # how late a cancel of a silent command is noticed
-_NOTE_BYTES = 64  # room for the note of what is left out
 
 
 class Unsent:
@@ -33,24 +33,24 @@ class Unsent:
     def add(self, part: bytes) -> None:
         """Take more output; a character may come in two parts."""
         self._text += self._decoder.decode(part).encode()
-        over = len(self._text) - (CHUNK_BYTES_MAX - _NOTE_BYTES)
+        over = len(self._text) - (CHUNK_BYTES_MAX - NOTE_BYTES_MAX)
         if over > 0:
-            cut = self._text[over:].decode(errors="ignore").encode()
-            self._left_out += len(self._text) - len(cut)
-            self._text = cut
+            newest = without_first_part(self._text[over:])
+            self._left_out += len(self._text) - len(newest)
+            self._text = newest
 
     def take(self) -> str:
         """What there is, at most 16 KiB, and no more of it afterwards."""
-        note = f"\n[{self._left_out} bytes are not shown live]\n" if self._left_out else ""
-        text, self._text, self._left_out = self._text.decode(), b"", 0
-        return note + text
+        before = b"\n" + note(self._left_out) if self._left_out else b""
+        text, self._text, self._left_out = self._text, b"", 0
+        return (before + text).decode()
 
 
 class LiveReport:
     """Tells EGO about one running command, at most four times a second, until it has ended."""
 
     def __init__(self, id: str, uplink: Uplink, cancel: Callable[[], None]) -> None:
-        self._path = f"/api/commands/{id}"
+        self._path = f"/api/commands/{in_path(id)}"
         self._uplink, self._cancel = uplink, cancel
         self.announced = threading.Event()  # EGO was told that it has started, or could not be
         self._news = threading.Condition()

@@ -1,17 +1,24 @@
-"""What the tables of an operating system say: loads, temperatures, routes. Pure functions of what was read."""
+"""What the tables of an operating system say: loads, temperatures, disks, memory. Pure functions of what was read."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-CPU_CHIPS = (
-    "coretemp", "k10temp", "k8temp", "zenpower", "via_cputemp", "x86_pkg_temp", "cpu_thermal", "cpu-thermal",
-    "soc_thermal",
-)  # fmt: skip
-CPU_CHIPS_AT_LAST = ("acpitz",)  # somewhere on the board, mostly near the CPU
-GPU_CHIPS = ("amdgpu", "radeon", "nouveau", "nvidia", "i915", "xe")
+# By the name of the chip, the tiers from best to worst: the first that has a sensor counts.
+CPU_TIERS = tuple(re.compile(pattern) for pattern in (
+    r"coretemp|k10temp|k8temp|zenpower|via_cputemp|(ap_)?cpu(?!.*(fan|vrm))[\d_a-z]*"
+    r"|(big|little|mid|prime)_?(core|cpu)\d*(_thermal)?|(big|little|core|cluster|atlas|apollo|mpu)\d*_?thermal",
+    r"x86_pkg_temp|(package|pkg|soc|ap|tj|imx|main|rockchip)\d*_?therm(al)?(_zone)?|thermal_fan_est|scpi_sensors",
+))  # fmt: skip
+CPU_BY_LABEL = re.compile(r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt))(.*\bcpu\b.*|tctl|tdie|peci.*|tc0[pdeh])")
+LAPTOPS = ("dell_smm", "thinkpad", "macsmc_hwmon", "applesmc")  # their first sensor is the CPU's where no label says so
+OTHER_LABELS = re.compile(
+    r"gpu|battery|nand|ssd|nvme|hdd|wifi|wlan|dimm|ddr|memory|ambient|charge|case|palm|other|pch|airport|trackpad"
+)
+CPU_AT_LAST = re.compile(r"acpitz")  # somewhere on the board, mostly near the CPU
+GPU_CHIPS = re.compile(r"amdgpu|radeon|nouveau|nvidia|i915|xe|panfrost|v3d|g3d_?thermal|gpu[\d_a-z]*_?therm(al)?")
 COLDEST, HOTTEST = (
     -60.0,
     150.0,
@@ -24,7 +31,8 @@ PLACEHOLDERS = frozenset(
      "system manufacturer", "system product name", "system version"}
 )  # fmt: skip
 
-_ROUTE_UP, _ROUTE_REJECT = 0x0001, 0x0200  # linux/route.h
+
+T = TypeVar("T")
 
 
 class Reading(Protocol):
@@ -47,16 +55,24 @@ class Partition(Protocol):
     def fstype(self) -> str: ...
 
 
-def busy_percent(before: Any, after: Any) -> float | None:
+def busy_percent(before: Any, after: Any, expected_seconds: float | None = None) -> float | None:
     """How busy a CPU was between two `psutil.cpu_times()`, 0–100; None if no time passed between them.
 
     Busy is all but idle and iowait; on Linux user time contains guest time, which counts once. As psutil.cpu_percent.
+    `expected_seconds` is what should have passed, elapsed time x CPUs. Where less than half of it is accounted for, the
+    counter of idle time stands still: then busy time is measured by the clock. None where the counters began anew (a
+    virtual machine that has moved), or more than twice of it was busy.
     """
     passed: dict[str, float] = {name: max(0.0, getattr(after, name) - getattr(before, name)) for name in after._fields}
     total = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
+    busy = total - passed["idle"] - passed.get("iowait", 0.0)
+    if expected_seconds is not None:
+        if sum(after) < sum(before) or busy > 2 * expected_seconds:
+            return None
+        if total < expected_seconds / 2:
+            total = expected_seconds
     if total <= 0:
         return None
-    busy = total - passed["idle"] - passed.get("iowait", 0.0)
     return round(min(100.0, max(0.0, 100 * busy / total)), 1)
 
 
@@ -74,30 +90,63 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
     return celsius_by_name
 
 
+def is_cpu_chip(chip: str) -> bool:
+    """Whether a chip, or a thermal zone, is a CPU's by its name."""
+    return any(tier.fullmatch(_plain(chip)) for tier in CPU_TIERS)
+
+
 def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
-    """The hottest CPU sensor, °C; a board sensor only where no CPU has one."""
-    cpu = _hottest(readings_by_chip, CPU_CHIPS)
-    return cpu if cpu is not None else _hottest(readings_by_chip, CPU_CHIPS_AT_LAST)
+    """The hottest CPU sensor, °C: of a CPU, else of the chip that it is in, else what is labelled so, else the board's."""
+    for tier in CPU_TIERS:
+        celsius = _hottest(
+            _without_offset(own) for chip, own in readings_by_chip.items() if tier.fullmatch(_plain(chip))
+        )
+        if celsius is not None:
+            return celsius
+    labelled = _hottest(
+        [one for one in own if CPU_BY_LABEL.fullmatch(one.label.lower())] for own in readings_by_chip.values()
+    )
+    if labelled is not None:
+        return labelled
+    laptop = _hottest(_unlabelled(own) for chip, own in readings_by_chip.items() if chip in LAPTOPS)
+    if laptop is not None:
+        return laptop
+    return _hottest(own for chip, own in readings_by_chip.items() if CPU_AT_LAST.fullmatch(_plain(chip)))
 
 
 def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
-    """The hottest GPU sensor, °C."""
-    return _hottest(readings_by_chip, GPU_CHIPS)
+    """The hottest GPU, °C. Of amdgpu its edge: junction and memory are hotter by nature, 88 °C is normal there."""
+    own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if GPU_CHIPS.fullmatch(_plain(chip)))
+    if own is not None:
+        return own
+    return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
 
 
-def _hottest(readings_by_chip: Mapping[str, Sequence[Reading]], chips: Iterable[str]) -> float | None:
-    celsius: list[float] = []
-    for chip in chips:
-        readings = readings_by_chip.get(chip, ())
-        has_tdie = any(reading.label == "Tdie" for reading in readings)  # then Tctl may be off by 27 °C (k10temp)
-        celsius += [
-            reading.current
-            for reading in readings
-            if reading.current is not None
-            and is_plausible(reading.current)
-            and not (has_tdie and reading.label == "Tctl")
-        ]
-    return max(celsius, default=None)
+def _plain(chip: str) -> str:
+    return chip.lower().replace("-", "_")
+
+
+def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:
+    celsius = [one.current for group in groups for one in group if is_plausible(one.current)]
+    return max((one for one in celsius if one is not None), default=None)
+
+
+def _without_offset(readings: Sequence[Reading]) -> Sequence[Reading]:
+    """Where there is a Tdie, Tctl may be off by 27 °C (k10temp)."""
+    has_tdie = any(reading.label == "Tdie" for reading in readings)
+    return [reading for reading in readings if not (has_tdie and reading.label == "Tctl")]
+
+
+def _edges(readings: Sequence[Reading]) -> Sequence[Reading]:
+    """Of a card with several sensors the edge; the junction of one that has no edge (MI300A)."""
+    by_label = {reading.label: reading for reading in readings}
+    return next(([by_label[label]] for label in ("edge", "junction") if label in by_label), readings)
+
+
+def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
+    """The sensors of a laptop that may be the CPU's: the first one, or those that are not labelled as something else."""
+    named = [reading for reading in readings if reading.label and not OTHER_LABELS.search(reading.label.lower())]
+    return named or [reading for reading in readings[:1] if not reading.label]
 
 
 def is_plausible(celsius: float | None) -> bool:
@@ -105,48 +154,31 @@ def is_plausible(celsius: float | None) -> bool:
     return celsius is not None and COLDEST <= celsius <= HOTTEST
 
 
-def default_interface(ipv4_routes: str, ipv6_routes: str = "") -> str | None:
-    """The interface of the default route with the lowest metric, IPv4 before IPv6, never loopback.
+def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
+    """The partitions that are disks, those of one device together, nearest to the root first.
 
-    Takes the texts of Linux's /proc/net/route and /proc/net/ipv6_route.
+    A bind mount is no second disk; an image is none at all. What is mounted on a file shows only when it is looked at.
     """
-    return _lowest_metric(_ipv4_defaults(ipv4_routes)) or _lowest_metric(_ipv6_defaults(ipv6_routes))
-
-
-def _lowest_metric(routes: Iterable[tuple[int, int, str]]) -> str | None:
-    """The interface of the best of (metric, flags, interface), the first of equals."""
-    usable = [
-        (metric, interface)
-        for metric, flags, interface in routes
-        if flags & _ROUTE_UP and not flags & _ROUTE_REJECT and interface != "lo"
-    ]
-    return min(usable, key=lambda route: route[0])[1] if usable else None
-
-
-def _ipv4_defaults(text: str) -> Iterable[tuple[int, int, str]]:
-    for line in text.splitlines()[1:]:  # Iface Destination Gateway Flags RefCnt Use Metric Mask …
-        columns = line.split()
-        if len(columns) >= 8 and int(columns[1], 16) == 0 and int(columns[7], 16) == 0:
-            yield int(columns[6]), int(columns[3], 16), columns[0]
-
-
-def _ipv6_defaults(text: str) -> Iterable[tuple[int, int, str]]:
-    for line in text.splitlines():  # destination prefix source prefix gateway metric refcount use flags interface
-        columns = line.split()
-        if len(columns) >= 10 and int(columns[0], 16) == 0 and int(columns[1], 16) == 0:
-            yield int(columns[5], 16), int(columns[8], 16), columns[9]
-
-
-def physical_disks(partitions: Iterable[Partition]) -> list[Partition]:
-    """One partition a device, mounted nearest to the root: a bind mount is no second disk, an image none at all."""
-    nearest: dict[str, Partition] = {}
+    devices: dict[str, list[Partition]] = {}
     for partition in partitions:
-        if not partition.fstype or partition.fstype in DISK_IMAGES:
-            continue
-        known = nearest.get(partition.device)
-        if known is None or len(partition.mountpoint) < len(known.mountpoint):
-            nearest[partition.device] = partition
-    return list(nearest.values())
+        if partition.fstype and partition.fstype not in DISK_IMAGES:
+            devices.setdefault(partition.device, []).append(partition)
+    return [sorted(mounts, key=lambda mount: len(mount.mountpoint)) for mounts in devices.values()]
+
+
+def in_groups(disks: Sequence[T], most: int) -> list[list[T]]:
+    """The same in at most so many groups: each disk alone as long as there are not more."""
+    return [list(disks[start::most]) for start in range(min(most, len(disks)))]
+
+
+def arc_bytes_to_be_had(arcstats: str) -> int:
+    """What ZFS's cache would give back to programs: its size above its least, from /proc/spl/kstat/zfs/arcstats."""
+    found: dict[str, int] = {}
+    for line in arcstats.splitlines():  # name type data
+        columns = line.split()
+        if len(columns) == 3 and columns[0] in {"size", "c_min"} and columns[2].isdigit():
+            found[columns[0]] = int(columns[2])
+    return max(0, found.get("size", 0) - found.get("c_min", 0)) if "c_min" in found else 0
 
 
 def cpu_model(cpuinfo: str) -> str | None:
@@ -162,18 +194,3 @@ def meaningful(text: str | None) -> str | None:
     """The text, at most 160 characters; None where a vendor left a placeholder."""
     stripped = (text or "").strip().strip("\0")
     return None if stripped.lower() in PLACEHOLDERS else stripped[:160]
-
-
-def for_the_wire(value: Any) -> Any:
-    """The same value as JSON can carry it: None and what is not finite left out, text as UTF-8 without NUL."""
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "")
-    if isinstance(value, Mapping):
-        return {for_the_wire(key): for_the_wire(member) for key, member in value.items() if _is_known(member)}
-    if isinstance(value, list | tuple):
-        return [for_the_wire(member) for member in value if _is_known(member)]
-    return value
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))

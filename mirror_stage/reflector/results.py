@@ -5,13 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from mirror_stage.core.instants import DAY, Instant
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.journal import Journal, JournalFull
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+from mirror_stage.reflector.spool import wall_clock
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path
+
+KEPT_FOR: Final[Instant] = 3 * DAY  # what nobody took by then nobody will, and too many of them hold up all commands
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One result on its way, and the instant of its command's end."""
+
+    id: str
+    result: dict[str, Any]
+    ended_at: Instant
 
 
 class Results:
@@ -22,7 +36,7 @@ class Results:
         self._backoff = Backoff()
         self._complaint: str | None = None
         self._news = threading.Condition()
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -30,13 +44,14 @@ class Results:
 
     def start(self) -> None:
         """Begin with what an earlier run has left."""
-        self._waiting.extend(self._journal.undelivered().items())
+        for id, result in self._journal.undelivered().items():
+            self._waiting.append(Waiting(id, result, self._journal.ended_at(id)))
         threading.Thread(target=self._deliver, name="results", daemon=True).start()
 
     def offer(self, id: str, result: dict[str, Any]) -> None:
         """Deliver one more."""
         with self._news:
-            self._waiting.append((id, result))
+            self._waiting.append(Waiting(id, result, wall_clock()))
             self._news.notify_all()
 
     def stop(self, within_seconds: float) -> None:
@@ -52,19 +67,24 @@ class Results:
                 self._news.wait_for(lambda: self._waiting or self._is_stopping)
                 if self._is_stopping:
                     return
-                id, result = self._waiting[0]
+                first = self._waiting[0]
             try:
-                answer = self._uplink.post(f"/api/commands/{id}/result", result)
+                answer = self._uplink.post(f"/api/commands/{in_path(first.id)}/result", first.result)
             except Exception:  # the thread must live: all other results depend on it
-                logger.exception("the result of %s could not be sent", id)
+                logger.exception("the result of %s could not be sent", first.id)
                 answer = Answer(Meaning.UNKNOWN, None, detail="an error of the agent's own")
-            self._settle(id, answer)
+            self._settle(first, answer)
 
-    def _settle(self, id: str, answer: Answer) -> None:
-        is_done = answer.meaning in {Meaning.TAKEN, Meaning.REFUSED}
+    def _settle(self, first: Waiting, answer: Answer) -> None:
+        id = first.id
+        is_refused = answer.meaning is Meaning.REFUSED
+        is_too_old = first.ended_at < wall_clock() - KEPT_FOR
+        is_done = answer.is_taken or is_refused or is_too_old
         if is_done:
-            if not answer.is_taken:
+            if is_refused:
                 logger.warning("EGO does not take the result of %s, so it is not sent again: %s", id, answer.detail)
+            elif not answer.is_taken:
+                logger.warning("the result of %s is given up after %d days: %s", id, KEPT_FOR // DAY, answer.detail)
             try:
                 self._journal.settle(id)
             except JournalFull as error:

@@ -37,6 +37,7 @@ class Settings:
     ego: str | None = None
     ca_file: Path | None = None
     hostname: str = field(default_factory=socket.gethostname)
+    is_named: bool = False  # whether `hostname` was set; if not, it is the machine's own, which may change
     ip: str | None = None
     rack: str | None = None
     position: Mapping[str, float] | None = None
@@ -78,12 +79,16 @@ def _url(value: Any) -> str:
         raise _Bad(f"must be like http://10.0.0.100:3000, not {text!r}")
     if parts.username or parts.password:
         raise _Bad("must not hold a name or a password")
+    try:
+        parts.port  # noqa: B018  # it is read when it is asked for
+    except ValueError as error:
+        raise _Bad(f"has no port from 0 to 65535: {text!r}") from error
     return text.rstrip("/")
 
 
 def _hostname(value: Any) -> str:
     try:
-        return normalise_hostname(_text(value))
+        return normalise_hostname(_text(value).rstrip("."))
     except BadField as error:
         raise _Bad(error.message) from error
 
@@ -296,9 +301,10 @@ def _checked(values: dict[str, Any]) -> Settings:
             shlex.split(pattern)
         except ValueError as error:
             raise BadSetting(f"command_allow: {pattern!r} cannot be split into words: {error}") from error
+    values["is_named"] = "hostname" in values
     if "hostname" not in values:
         try:
-            values["hostname"] = normalise_hostname(socket.gethostname())
+            values["hostname"] = normalise_hostname(socket.gethostname().rstrip("."))
         except BadField as error:
             raise BadSetting(f"hostname: this machine's own name cannot be used ({error.message}); set one") from error
     return Settings(**values)

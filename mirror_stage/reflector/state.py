@@ -33,6 +33,7 @@ class StateFolder:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(path)
             self._lock = (path / "lock").open("a")
         except OSError as error:
             raise BadSetting(f"state_dir: cannot use {path}: {error.strerror or error}") from error
@@ -55,6 +56,20 @@ class StateFolder:
     def release(self) -> None:
         """Let another agent have it."""
         self._lock.close()
+
+
+def _make_private(path: Path) -> None:
+    """Nobody else reads a journal, and nobody else decides where it lies. Raises BadSetting, and OSError."""
+    if path.is_symlink() and path.lstat().st_uid != 0:  # systemd makes one for a unit with a user of its own, as root
+        raise BadSetting(f"state_dir: {path} is a symbolic link; name the folder that it leads to")
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise BadSetting(
+            f"state_dir: {path} belongs to user {found.st_uid}, and the agent runs as {os.geteuid()}; "
+            "choose another --state-dir, or give it to the agent with chown"
+        )
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
 
 
 def is_in_use(path: Path) -> bool:

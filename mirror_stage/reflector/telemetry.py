@@ -17,7 +17,7 @@ from typing import Any
 
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.spool import Backlog, Spool
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, shown
 
 LIVE_MAX = 100  # samples that wait in memory while one request is under way
 PAUSE_SECONDS = 2.0  # between two batches of the backlog: a fleet that returns at once must not drown EGO
@@ -44,8 +44,8 @@ def without_refused(samples: Sequence[bytes], answer: Answer) -> tuple[list[byte
     reasons: dict[int, str] = {}
     for error in errors if isinstance(errors, list) else []:
         index = error.get("index") if isinstance(error, dict) else None
-        if isinstance(index, int) and 0 <= index < len(samples):
-            reasons.setdefault(index, f"{error.get('field')}: {error.get('message')}")
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(samples):
+            reasons.setdefault(index, shown(f"{error.get('field')}: {error.get('message')}"))
     if not reasons:
         return None
     kept = [sample for index, sample in enumerate(samples) if index not in reasons]

@@ -1,32 +1,29 @@
-"""The way to EGO: one session whose connections stay open, and what each of EGO's answers means."""
+"""The way to EGO: what is asked, and what each of EGO's answers means. Nothing that comes back is trusted."""
 
 from __future__ import annotations
 
 import email.utils
 import gzip
 import json
-import re
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import requests
-from requests.adapters import HTTPAdapter
+from mirror_stage.core.version import VERSION
+from mirror_stage.reflector.exchange import Broken, Exchange
 
-from mirror_stage import __version__
-
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
-CONNECTIONS_MAX = 16
+ANSWER_SECONDS = 10.0  # from the first byte sent to the last byte read
 PACK_FROM_BYTES = 8 * 1024
 UNPACKED_RATIO_MAX = 18  # EGO unpacks up to 20:1; what packs better is sent as it is
 PROBLEM: Final = "application/problem+json"
-_ERRNO = re.compile(r"\[Errno -?\d+\] ")
+OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{VERSION}", "Accept": "application/json"}
+SHOWN_MAX = 300  # characters of what EGO says that stand in a message
+NUMBER_DIGITS_MAX = 40
 
 
 class Meaning(Enum):
@@ -77,25 +74,15 @@ class Answer:
 
 
 class Uplink:
-    """Speaks to the EGO at a URL, which may have a path of its own. For several threads.
-
-    Proxies and other settings of the environment are not looked at: it is a private network, and it costs time.
-    """
+    """Speaks to the EGO at a URL, which may have a path of its own. For several threads. Raises BadSetting."""
 
     def __init__(self, ego: str, ca_file: Path | None = None) -> None:
-        self._base = ego.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = str(ca_file) if ca_file is not None else True
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers["User-Agent"] = f"mirror-stage-reflector/{__version__}"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS_MAX))
+        self._exchange = Exchange(ego, ca_file)
 
     def post_samples(self, samples: Sequence[bytes]) -> Answer:
         """EGO's answer to a batch of encoded samples. One that counts fewer than were sent is none of EGO's."""
         body, headers = packed(b'{"samples":[' + b",".join(samples) + b"]}")
-        answer = self._ask("POST", "/api/metrics/batch", body=body, headers=headers)
+        answer = self._ask("POST", "/api/metrics/batch", body, headers)
         if answer.is_taken and not _counts(answer.body, len(samples)):
             return _misdirected(answer.status, "an answer that does not count the samples")
         return answer
@@ -103,7 +90,7 @@ class Uplink:
     def post(self, path: str, content: Mapping[str, Any]) -> Answer:
         """EGO's answer to a JSON object; a large one is packed."""
         body, headers = packed(json.dumps(content).encode())
-        return self._ask("POST", path, body=body, headers=headers)
+        return self._ask("POST", path, body, headers)
 
     def get(
         self,
@@ -114,47 +101,21 @@ class Uplink:
         wait_seconds: float = 0.0,
     ) -> Answer:
         """EGO's answer; `wait_seconds` is how long it may hold the request back."""
-        return self._ask("GET", path, query=query, headers=headers, wait_seconds=wait_seconds)
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._ask("GET", target, None, headers or {}, wait_seconds)
 
     def close(self) -> None:
         """Let the connections go."""
-        self._session.close()
+        self._exchange.close()
 
     def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        wait_seconds: float = 0.0,
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], wait_seconds: float = 0.0
     ) -> Answer:
-        def ask() -> Answer:
-            response = self._session.request(
-                method,
-                self._base + path,
-                data=body,
-                params=query,
-                headers=headers,
-                timeout=(CONNECT_SECONDS, ANSWER_SECONDS + wait_seconds),
-                allow_redirects=False,
-            )
-            return understood(response.status_code, response.headers, response.content)
-
         try:
-            try:
-                return ask()
-            except requests.Timeout:
-                raise
-            except requests.ConnectionError as error:
-                # A kept connection that EGO has closed meanwhile is noticed only when it is used; whatever is asked
-                # for may be asked for twice: samples, results and polls are recognised.
-                if _was_refused(error):
-                    raise
-                return ask()
-        except requests.RequestException as error:
-            return Answer(MEANINGS[None], None, detail=_in_words(error))
+            reply = self._exchange.ask(method, target, body, {**OURS, **headers}, ANSWER_SECONDS + wait_seconds)
+        except Broken as error:
+            return Answer(MEANINGS[None], None, detail=shown(error))
+        return understood(reply.status, reply.headers, reply.content)
 
 
 def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -174,11 +135,11 @@ def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answe
     body = None
     if kind in {"application/json", PROBLEM}:
         try:
-            body = json.loads(content)
-        except ValueError:
-            return _misdirected(status, "something that calls itself JSON and is none")
+            body = strict_json(content)
+        except ValueError as error:
+            return _misdirected(status, f"something that calls itself JSON and is none ({shown(error)})")
     if meaning is Meaning.TAKEN and body is None:
-        return _misdirected(status, f"{kind or 'nothing'} instead of JSON")
+        return _misdirected(status, f"{shown(kind) or 'nothing'} instead of JSON")
     if meaning is Meaning.REFUSED and kind != PROBLEM:
         return _misdirected(status, "a refusal that is none of EGO's")
     detail = "" if meaning is Meaning.TAKEN else f"{status} {_detail(body)}".strip()
@@ -187,9 +148,30 @@ def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answe
     )
 
 
-def host_path(hostname: str) -> str:
-    """A hostname as it stands in a URL."""
-    return quote(hostname, safe="")
+def strict_json(content: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, and for what two readers would read differently."""
+    try:
+        return json.loads(
+            content.decode(),
+            object_pairs_hook=_without_repeats,
+            parse_int=_short_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def in_path(word: str) -> str:
+    """A hostname or an id as one word of a URL's path."""
+    return quote(word, safe="")
+
+
+def shown(what: object) -> str:
+    """What comes from the other side, as it may stand in a message: one line, nothing that moves a cursor, not long."""
+    text = " ".join(str(what).split())
+    text = "".join(char if char.isprintable() else "\ufffd" for char in text[: SHOWN_MAX + 1])
+    return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "…"
 
 
 def _misdirected(status: int | None, what: str) -> Answer:
@@ -201,7 +183,27 @@ def _counts(body: Any, count: int) -> bool:
 
 
 def _detail(body: Any) -> str:
-    return " ".join(str(body.get("detail", "")).split()) if isinstance(body, dict) else ""
+    return shown(body.get("detail", "")) if isinstance(body, dict) else ""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return members
+
+
+def _short_whole(text: str) -> int:
+    if len(text) > NUMBER_DIGITS_MAX:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{shown(text)} is no number")
+    return number
 
 
 def _retry_after(text: str | None, now: float) -> float | None:
@@ -209,27 +211,10 @@ def _retry_after(text: str | None, now: float) -> float | None:
     if text is None:
         return None
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
-        return None
-
-
-def _was_refused(error: requests.ConnectionError) -> bool:
-    """Whether no connection came about at all: asking again at once is of no use."""
-    return "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error)
-
-
-def _in_words(error: requests.RequestException) -> str:
-    """The innermost reason, without the layers around it."""
-    cause: BaseException = error
-    while True:
-        inner = getattr(cause, "reason", None) or next((a for a in cause.args if isinstance(a, BaseException)), None)
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    text = " ".join(str(cause).split())
-    return _ERRNO.split(text)[-1] or type(error).__name__
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirror_stage import __version__
 from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="EGO's settings come from the environment, then from .env: config/ego.env.example has them all. "
         "The agent's are in config/reflector.toml.",
     )
-    parser.add_argument("--version", action="version", version=f"mirror-stage {__version__}")
+    parser.add_argument("--version", action="version", version=f"mirror-stage {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
     serve = commands.add_parser("serve", help="bring the schema up to date, then serve")

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mirror_stage.access.domain import job
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
@@ -67,7 +68,7 @@ def save(ego: Services) -> None:
 
 def watch_over_commands(ego: Services) -> None:
     """What was not fetched in time expires, and what is past its lease is lost."""
-    ego[CommandService].watch_over(ego[Clock].now())
+    ego[CommandService].watch_over(ego[Clock].now(), job("watch_over_commands"))
 
 
 def look_for_pending_commands(ego: Services) -> None:

@@ -9,6 +9,7 @@ import sys
 import gevent
 from flask import Flask
 
+from mirror_stage.access.gate import Gate
 from mirror_stage.app import open_storage
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.bad_setting import BadSetting
@@ -33,6 +34,8 @@ def start(app: Flask) -> None:
     gc.freeze()  # what is imported stays: no collection has to look at it again
     gc.set_threshold(50_000, 20, 20)  # samples die young and without cycles; 700 would collect at every batch
     sys.setswitchinterval(0.0005)  # SQLite's thread needs the interpreter after each statement: 5 ms each are too long
+    for note in app.extensions["mirror_stage"][Gate].notes():
+        log.warning("%s", note)
     app.extensions["mirror_stage_scheduler"] = Scheduler(app.extensions["mirror_stage"])
     gevent.spawn(_start, app).join(timeout=START_SECONDS)
 

@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mirror_stage import __version__
 from mirror_stage.core.instants import to_text
+from mirror_stage.core.version import VERSION
 from mirror_stage.simulator.behaviour import BYTES_PER_PACKET, Behaviour, Vitals
 from mirror_stage.simulator.fleet import GIB, Machine
 from mirror_stage.simulator.signals import Moment
 
-AGENT_VERSION = f"{__version__}+simulated"
+AGENT_VERSION = f"{VERSION}+simulated"
 PROCESS_WEIGHTS = (0.42, 0.21, 0.11, 0.03, 0.002)  # of what the whole CPU does
 PROCESS_MEMORY_WEIGHTS = (0.31, 0.17, 0.09, 0.02, 0.004)  # of what is used
 

@@ -31,6 +31,7 @@ class Client:
 
     sid: str
     wants_delta: bool = False
+    wants_diagnostics: bool = False
     revision: int = -1
     sent_at: Instant = 0
     unseen: list[int] = field(default_factory=list)
@@ -42,10 +43,14 @@ class Client:
 class Audience:
     """Sends each client what it can take of the frames."""
 
-    def __init__(self, frames: Frames, twin: Twin, realtime: Realtime):
+    def __init__(self, frames: Frames, twin: Twin, realtime: Realtime, *, with_diagnostics: bool = False):
+        """`with_diagnostics` is what a client gets in the full stream that says nothing about it."""
         self._frames, self._twin, self._realtime = frames, twin, realtime
+        self._with_diagnostics = with_diagnostics
         self._clients: dict[str, Client] = {}
-        self._packets: dict[tuple[str, int], Packet] = {}  # of the newest frame, by event and the revision it follows
+        self._packets: dict[
+            tuple[str, int, bool], Packet
+        ] = {}  # of the newest frame, by event and the revision it follows
         self._packed_revision = -1
         self._details_sent_at: Instant = 0
 
@@ -58,9 +63,11 @@ class Audience:
             self._details_sent_at = now
             self._send_details(idle)
 
-    def join(self, sid: str, now: Instant, *, wants_delta: bool) -> None:
+    def join(self, sid: str, now: Instant, *, wants_delta: bool, wants_diagnostics: bool | None = None) -> None:
         """A client connected: it is shown this frame at once."""
-        client = self._clients[sid] = Client(sid, wants_delta)
+        if wants_diagnostics is None:
+            wants_diagnostics = self._with_diagnostics
+        client = self._clients[sid] = Client(sid, wants_delta, wants_diagnostics)
         self._send_snapshot(client, now)
 
     def leave(self, sid: str) -> None:
@@ -72,6 +79,13 @@ class Audience:
         client = self._clients.get(sid)
         if client is not None and not client.wants_delta:
             client.wants_delta = True
+            self._send_snapshot(client, now)
+
+    def subscribe_to_full(self, sid: str, now: Instant, *, wants_diagnostics: bool) -> None:
+        """From now on this client takes the full stream, with diagnostics or without."""
+        client = self._clients.get(sid)
+        if client is not None and (client.wants_delta or client.wants_diagnostics != wants_diagnostics):
+            client.wants_delta, client.wants_diagnostics = False, wants_diagnostics
             self._send_snapshot(client, now)
 
     def seen(self, sid: str, revision: int) -> None:
@@ -129,7 +143,11 @@ class Audience:
     def _send_snapshot(self, client: Client, now: Instant) -> None:
         event = TWIN_SNAPSHOT if client.wants_delta else TWIN_STATE
         client.unseen.clear()
-        self._deliver(client, event, lambda: self._frames.body(with_slots=client.wants_delta), now)
+        self._deliver(client, event, lambda: self._body_for(client), now)
+
+    def _body_for(self, client: Client) -> bytes:
+        with_diagnostics = client.wants_diagnostics and not client.wants_delta
+        return self._frames.body(with_slots=client.wants_delta, with_diagnostics=with_diagnostics)
 
     def _send_delta(self, client: Client, now: Instant) -> None:
         if len(client.unseen) > FRAMES_AHEAD or client.busy_since is not None:
@@ -148,11 +166,11 @@ class Audience:
         if self._packed_revision != revision:
             self._packets.clear()
             self._packed_revision = revision
-        key = (event, client.revision if event == TWIN_DELTA else revision)
+        key = (event, client.revision if event == TWIN_DELTA else revision, client.wants_diagnostics)
         packet = self._packets.get(key)
         if packet is None:
             packet = encode_event(NAMESPACE, event, body())
-            if key != (TWIN_DELTA, revision):  # an empty delta, which says when it was sent
+            if key[:2] != (TWIN_DELTA, revision):  # an empty delta, which says when it was sent
                 self._packets[key] = packet
         client.revision, client.sent_at = revision, now
         if client.wants_delta:

@@ -9,12 +9,14 @@ from enum import StrEnum
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
-from mirror_stage.twin.throughput import Rates, rates_of, utilization_ratio
+from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
 
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
 IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # of a host that are saved: so many at once, then one in so long
+HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one is shown after so long a silence
+RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 Gauges = tuple[float | None, ...]
@@ -49,6 +51,17 @@ class LateRun:
     received_at: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another machine that reports under a host's name: its newest sample.
+
+    `since` is when it became clear that both go on reporting; None while the name may just have moved to a new machine.
+    """
+
+    sample: Sample
+    since: Instant | None = None
+
+
 @dataclass(slots=True)
 class Host:
     """A host as the twin shows it. A value: a change makes a new one, so that a frame keeps what it was made of.
@@ -72,6 +85,7 @@ class Host:
     severity: str | None = None
     uplink: str | None = None
     late: LateRun | None = None
+    rival: Rival | None = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -177,18 +191,71 @@ class Arrival(StrEnum):
     LATE = "late: history has it, the twin never moves back"
     REPLAYED = "replayed: history from long ago, no sign of life"
     REPEATED = "repeated"
+    FOREIGN = "foreign: another machine reports under this name; history has it, the twin does not show it"
 
 
-def arrival(newest: Sample | None, late: LateRun | None, sample: Sample) -> tuple[Arrival, LateRun | None]:
-    """How `sample` stands to its host's newest one, and the run of late samples after it. The one rule for "newer".
+@dataclass(slots=True)
+class Newest:
+    """A host's newest sample, the late ones since then, and another machine under its name. A value.
+
+    `after` is the one rule for "newer": the edge asks it for rates, the owner for the twin.
+    """
+
+    sample: Sample | None = None
+    late: LateRun | None = None
+    rival: Rival | None = None
+
+    def after(self, sample: Sample) -> tuple[Newest, Arrival]:
+        """The newest after one more sample, and what that sample was."""
+        newest = self.sample
+        if newest is None:
+            return Newest(sample), Arrival.FRESH
+        if not is_same_machine(newest, sample):
+            return self._after_another(newest, sample)
+        rival = self.rival
+        if rival is not None and sample.received_at - rival.sample.received_at > RIVAL_REMEMBERED:
+            rival = None
+        kind, late = arrival(newest, self.late, sample)
+        if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
+            return Newest(sample, None, rival), kind
+        return Newest(newest, late, rival), kind
+
+    def _after_another(self, newest: Sample, sample: Sample) -> tuple[Newest, Arrival]:
+        """Another machine speaks: a new one takes the name over, but of two that alternate the first one keeps it."""
+        rival = self.rival
+        if rival is None or (rival.since is None and not is_same_machine(rival.sample, sample)):
+            return Newest(sample, None, Rival(newest)), Arrival.FRESH
+        if rival.since is None:
+            return Newest(sample, None, Rival(newest, sample.received_at)), Arrival.FRESH
+        if sample.received_at - newest.received_at > HOLDER_SILENT:
+            return Newest(sample, None, Rival(newest, rival.since)), Arrival.FRESH
+        return Newest(newest, self.late, Rival(sample, rival.since)), Arrival.FOREIGN
+
+
+def is_same_machine(one: Sample, other: Sample) -> bool:
+    """Whether two samples of one name can come from one machine.
+
+    Its uptime moves with the clock, or it began anew in between; a clone has another one. Agents that say who they are
+    are believed.
+    """
+    if one.agent_instance and other.agent_instance and one.agent_instance != other.agent_instance:
+        return False
+    if uptime_fits(one, other):
+        return True
+    before, after = (one, other) if one.at <= other.at else (other, one)
+    apart = max(after.at - before.at, after.received_at - before.received_at) / 1000
+    assert after.uptime_seconds is not None  # else it would fit
+    return after.uptime_seconds <= apart + UPTIME_SLACK_SECONDS
+
+
+def arrival(newest: Sample, late: LateRun | None, sample: Sample) -> tuple[Arrival, LateRun | None]:
+    """How `sample` stands to the newest one of the same machine, and the run of late samples after it.
 
     What was stored before is never newer than the newest, though a fast clock's samples are ordered by their arrival. A
     late sample counts towards re-anchoring if it was not stored before, is the newest of its host in its request, and
     its clock gained at most REANCHOR_LEAD on EGO's: otherwise an agent that sends something again, or its backlog, would
     move the twin back in time.
     """
-    if newest is None:
-        return Arrival.FRESH, None
     if sample.at > newest.at and sample.received_at >= newest.received_at and not sample.is_repeated:
         return Arrival.FRESH, None  # what a live agent sends: the order need not be worked out
     if sample.at == newest.at:
@@ -215,7 +282,7 @@ def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
 
 def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
     """The host after one more sample, and what the sample meant to it. The sample brings its rates."""
-    kind, late = arrival(host.sample, host.late, sample)
+    newest, kind = Newest(host.sample, host.late, host.rival).after(sample)
     if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
         rates = rates_of(sample) if kind is Arrival.FRESH else None
         utilization = utilization_ratio(rates, sample.net_capacity_gbps)
@@ -236,27 +303,34 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 status=host.status,
                 severity=host.severity,
                 uplink=host.uplink,
+                rival=newest.rival,
             ),
             kind,
         )
     if kind is Arrival.REPEATED:
         return host, kind
+    if kind is Arrival.FOREIGN:
+        return replace(host, rival=newest.rival), kind
     seen = host.last_seen_at if kind is Arrival.REPLAYED else max(host.last_seen_at or 0, sample.received_at)
-    return replace(host, late=late, last_seen_at=seen), kind
+    return replace(host, late=newest.late, rival=newest.rival, last_seen_at=seen), kind
 
 
 def gauges(sample: Sample, rates: Rates | None, utilization: float | None) -> Gauges:
     """The columns of the delta stream: one decimal, Gbps and ratio three."""
     return (
-        round(sample.cpu_load, 1),
-        round(sample.memory_used_percent, 1),
-        round(sample.load_average, 1),
-        None if sample.cpu_temperature is None else round(sample.cpu_temperature, 1),
-        None if sample.gpu_temperature is None else round(sample.gpu_temperature, 1),
+        _rounded(sample.cpu_load),
+        _rounded(sample.memory_used_percent),
+        _rounded(sample.load_average),
+        _rounded(sample.cpu_temperature),
+        _rounded(sample.gpu_temperature),
         None if rates is None else round(rates.rx_gbps, 3),
         None if rates is None else round(rates.tx_gbps, 3),
         None if utilization is None else round(clamped(utilization), 3),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def without_rates(host: Host, status: Status) -> Host:

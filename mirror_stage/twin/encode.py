@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -70,6 +70,14 @@ def _metrics(host: Host) -> dict[str, Any]:
     }
 
 
+def full_entry(host: Host) -> dict[str, Any]:
+    """A host as the snapshot shows it to clients that ask for diagnostics: with hardware, and the load of each core."""
+    detail = host_detail(host)
+    entry = {name: detail[name] for name in (*host_entry(host), "hardware", "diagnostics")}
+    entry["metrics"] = entry["metrics"] | {"cpuPerCore": detail["diagnostics"]["cpuPerCore"]}
+    return entry
+
+
 def link_entry(host: Host) -> dict[str, Any]:
     """The link from a host's uplink to it. Old clients expect numbers, so an unmeasured link shows 0 and says so."""
     rates, capacity = host.rates, (host.sample.net_capacity_gbps if host.sample is not None else None)
@@ -133,9 +141,10 @@ def _rows(told: Any, member: str, columns: Sequence[tuple[str, str]]) -> list[di
 
 
 class Fragments:
-    """Each host's and link's JSON, encoded again only when the host changed."""
+    """Each host's and link's JSON, encoded again only when the host changed. `entry` makes the host's."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry: Callable[[Host], dict[str, Any]] = host_entry) -> None:
+        self._entry = entry
         self._by_slot: dict[int, tuple[Host, bytes, bytes]] = {}
 
     def of(self, host: Host) -> tuple[bytes, bytes]:
@@ -143,7 +152,7 @@ class Fragments:
         known = self._by_slot.get(host.id)
         if known is None or known[0] is not host:
             link = orjson.dumps(link_entry(host)) if host.role != Role.HUB else b""
-            known = self._by_slot[host.id] = (host, orjson.dumps(host_entry(host)), link)
+            known = self._by_slot[host.id] = (host, orjson.dumps(self._entry(host)), link)
         return known[1], known[2]
 
     def drop(self, slot: int) -> None:

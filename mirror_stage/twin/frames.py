@@ -36,8 +36,9 @@ class Frames:
         self.generated_at: Instant = 0
         self._hosts: dict[int, Host] = {}
         self._fragments = encode.Fragments()
+        self._full_fragments = encode.Fragments(encode.full_entry)
         self._log: OrderedDict[int, Slots] = OrderedDict()  # by the revision that they led to
-        self._bodies: dict[bool, bytes] = {}
+        self._bodies: dict[tuple[bool, bool], bytes] = {}
         self._deltas: dict[int, bytes | None] = {}
 
     @property
@@ -48,16 +49,16 @@ class Frames:
         """The hosts of this frame, the hub first."""
         return sorted(self._hosts.values(), key=lambda host: (host.role != Role.HUB, host.id))
 
-    def body(self, *, with_slots: bool = False) -> bytes:
+    def body(self, *, with_slots: bool = False, with_diagnostics: bool = False) -> bytes:
         """The snapshot of this frame, encoded at most once."""
-        known = self._bodies.get(with_slots)
+        key = (with_slots, with_diagnostics)
+        known = self._bodies.get(key)
         if known is None:
             head = {"type": "twin-state", "twinId": self.twin_id} | encode.head_of(
                 self.epoch, self.revision, self.generated_at
             )
-            known = self._bodies[with_slots] = encode.snapshot(
-                head, self.hosts(), self._fragments, with_slots=with_slots
-            )
+            fragments = self._full_fragments if with_diagnostics else self._fragments
+            known = self._bodies[key] = encode.snapshot(head, self.hosts(), fragments, with_slots=with_slots)
         return known
 
     def refresh(self, now: Instant) -> None:
@@ -76,6 +77,7 @@ class Frames:
         for slot in changes.removed:
             self._hosts.pop(slot, None)
             self._fragments.drop(slot)
+            self._full_fragments.drop(slot)
         self._hosts |= changes.touched
         self.revision += 1
         self.generated_at = now

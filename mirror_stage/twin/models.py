@@ -25,6 +25,8 @@ class HostMetrics(Base):
     agent_version: Mapped[str | None] = mapped_column(Text)
     platform: Mapped[str | None] = mapped_column(Text)
     command_policy: Mapped[str | None] = mapped_column(Text)
+    agent_instance: Mapped[str | None] = mapped_column(Text)
+    primary_interface: Mapped[str | None] = mapped_column(Text)
     ip: Mapped[str | None] = mapped_column(Text)
     rack: Mapped[str | None] = mapped_column(Text)
     tags: Mapped[str | None] = mapped_column(Text)  # JSON

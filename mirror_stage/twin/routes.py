@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, request
 
+from mirror_stage.access.gate import actor
 from mirror_stage.core.instants import Instant
 from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, MomentQuery, SnapshotSchema
 from mirror_stage.twin.service import TwinService
@@ -68,5 +69,5 @@ def get_host(hostname: str) -> Response:
 @hosts_blp.response(204)
 def delete_host(hostname: str) -> Any:
     """Let a host leave the twin; its history stays until retention."""
-    service(TwinService).forget(hostname_in_path(hostname))
+    service(TwinService).forget(hostname_in_path(hostname), actor())
     return Response(status=204)

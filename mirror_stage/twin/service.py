@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import Instant
 from mirror_stage.core.problems import NotFound
@@ -17,8 +18,8 @@ from mirror_stage.twin.state import Twin
 class TwinService:
     """The twin as REST shows it.
 
-    `forget` lets a host leave: the owner of the twin does that. `body_at` is the snapshot of a moment of the past, and
-    `is_settled` says whether nothing can change any more what is known of it.
+    `forget` lets a host leave, for the actor who asks it: the owner of the twin does that. `body_at` is the snapshot of
+    a moment of the past, and `is_settled` says whether nothing can change any more what is known of it.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class TwinService:
         frames: Frames,
         clock: Clock,
         *,
-        forget: Callable[[str], None],
+        forget: Callable[[str, Actor], None],
         body_at: Callable[[Instant], bytes],
         is_settled: Callable[[Instant], bool],
     ):

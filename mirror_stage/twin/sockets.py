@@ -8,7 +8,6 @@ import gevent
 from flask import request
 from flask_socketio import SocketIO
 
-from mirror_stage.access.permissions import admit_client
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.twin.audience import NAMESPACE, Audience
@@ -38,13 +37,17 @@ def _member(message: Any, name: str) -> Any:
 
 
 def _connect(auth: Any = None) -> None:
-    admit_client(NAMESPACE)
-    gevent.spawn(_join, services(), _sid(), _member(auth, "stream") == "delta")  # after Socket.IO's own greeting
+    diagnostics = _member(auth, "diagnostics")
+    wants_diagnostics = diagnostics if isinstance(diagnostics, bool) else None
+    wants_delta = _member(auth, "stream") == "delta"
+    gevent.spawn(_join, services(), _sid(), wants_delta, wants_diagnostics)  # after Socket.IO's own greeting
 
 
-def _join(services: Services, sid: str, wants_delta: bool) -> None:
+def _join(services: Services, sid: str, wants_delta: bool, wants_diagnostics: bool | None) -> None:
     if sid in services[Realtime].clients(NAMESPACE):  # it may be gone already
-        services[Audience].join(sid, services[Clock].now(), wants_delta=wants_delta)
+        services[Audience].join(
+            sid, services[Clock].now(), wants_delta=wants_delta, wants_diagnostics=wants_diagnostics
+        )
 
 
 def _disconnect(*_reason: Any) -> None:
@@ -52,9 +55,13 @@ def _disconnect(*_reason: Any) -> None:
 
 
 def _subscribe(message: Any = None, *_rest: Any) -> Ack:
-    if _member(message, "stream") != "delta":
-        return _refused('the only stream is {"stream": "delta"}')
-    service(Audience).subscribe(_sid(), service(Clock).now())
+    stream, diagnostics = _member(message, "stream"), _member(message, "diagnostics")
+    if stream == "full" and isinstance(diagnostics, bool | None):
+        service(Audience).subscribe_to_full(_sid(), service(Clock).now(), wants_diagnostics=bool(diagnostics))
+    elif stream == "delta":
+        service(Audience).subscribe(_sid(), service(Clock).now())
+    else:
+        return _refused('the streams are {"stream": "delta"} and {"stream": "full", "diagnostics": true or false}')
     return {"ok": True}
 
 

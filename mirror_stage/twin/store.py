@@ -24,7 +24,8 @@ _HOSTS: Table = HostMetrics.__table__  # type: ignore[assignment]
 _DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
 _IDENTITIES: Table = HostIdentity.__table__  # type: ignore[assignment]
 _FROM_SAMPLE = (
-    "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "rack", "cpu_load", "memory_used_percent",
+    "reported_at", "received_at", "at", "agent_version", "platform", "command_policy", "agent_instance",
+    "primary_interface", "rack", "cpu_load", "memory_used_percent",
     "swap_used_percent", "load_average", "uptime_seconds", "cpu_temperature", "gpu_temperature", "memory_total_bytes",
     "memory_available_bytes", "net_bytes_tx", "net_bytes_rx", "net_capacity_gbps", "fullest_disk_percent",
 )  # fmt: skip

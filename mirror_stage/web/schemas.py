@@ -102,7 +102,7 @@ class InstantText(fields.Field[instants.Instant]):
 
 
 class InstantQuery(fields.Field[instants.Instant]):
-    """An instant in a question: ISO 8601, no zone is UTC, years 2000 to 2100."""
+    """An instant in a question: ISO 8601, no zone is UTC, years 1970 to 2100."""
 
     def _deserialize(
         self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any
@@ -112,7 +112,7 @@ class InstantQuery(fields.Field[instants.Instant]):
         except (ValueError, OverflowError) as error:
             raise ValidationError("must be an ISO 8601 date and time; in a URL a + is written %2B") from error
         if not EARLIEST <= instant <= LATEST:
-            raise ValidationError("the year must be 2000 to 2100")
+            raise ValidationError("the year must be 1970 to 2100")
         return instant
 
 

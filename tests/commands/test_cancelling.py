@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from mirror_stage.access.domain import EGO, Actor
 from mirror_stage.commands import store
-from mirror_stage.commands.domain import EGO, Caller
 from mirror_stage.core.problems import Conflict, NotFound
 from tests.commands.world import OPERATOR, UNKNOWN, World
 
 
 def test_what_waits_is_cancelled_at_once(world: World) -> None:
-    command = world.commands.cancel(world.create().id, Caller("somebody", "10.0.0.3"))
+    command = world.commands.cancel(world.create().id, Actor("user", "somebody", "10.0.0.3"))
     assert (command.status, command.reason) == ("failed", "cancelled")
     assert command.completed_at == world.clock.now()
     event = world.commands.events_of(command.id, OPERATOR)[-1]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirror_stage.commands.domain import Caller, NewCommand
+from mirror_stage.access.domain import Actor
+from mirror_stage.commands.domain import NewCommand
 from mirror_stage.core.instants import DAY, HOUR
 from mirror_stage.core.problems import Invalid, KeyReused, Refused
 from tests.commands.world import OPERATOR, UNKNOWN, World
@@ -48,7 +49,7 @@ def test_the_same_key_with_another_body_is_refused(world: World) -> None:
 
 def test_somebody_elses_key_is_another_one(world: World) -> None:
     world.commands.create(NewCommand("titan-01", "uptime"), OPERATOR, "key-1")
-    _, is_new = world.commands.create(NewCommand("titan-01", "reboot"), Caller("another"), "key-1")
+    _, is_new = world.commands.create(NewCommand("titan-01", "reboot"), Actor("user", "another"), "key-1")
     assert is_new
 
 

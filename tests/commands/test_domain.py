@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -107,6 +108,9 @@ def test_a_status_takes_only_its_own_reasons(status: str, reason: str) -> None:
         outcome_of({"status": status, "reason": reason})
 
 
+CUT = f"\n[{8_000_000 - 64 * KIB} bytes are left out here]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "reported_bytes", "length", "size_bytes", "truncated"),
     [
@@ -114,10 +118,11 @@ def test_a_status_takes_only_its_own_reasons(status: str, reason: str) -> None:
         (None, 7, None, 7, True),
         ("", None, 0, 0, False),
         ("a" * 64 * KIB, None, 64 * KIB, 64 * KIB, False),
-        ("a" * (64 * KIB + 1), None, 64 * KIB, 64 * KIB + 1, True),
+        ("a" * (64 * KIB + 64), None, 64 * KIB + 64, 64 * KIB + 64, False),  # as our agent cuts
+        ("a" * (64 * KIB + 65), None, 64 * KIB + len("\n[65 bytes are left out here]\n"), 64 * KIB + 65, True),
         ("a" * 100, 5000, 100, 5000, True),
-        ("a" * 8_000_000, None, 64 * KIB, 8_000_000, True),
-        ("a" * 8_000_000, 9_000_000, 64 * KIB, 9_000_000, True),
+        ("a" * 8_000_000, None, 64 * KIB + len(CUT), 8_000_000, True),
+        ("a" * 8_000_000, 9_000_000, 64 * KIB + len(CUT), 9_000_000, True),
     ],
 )
 def test_how_much_of_a_stream_is_kept(
@@ -130,14 +135,16 @@ def test_how_much_of_a_stream_is_kept(
 
 def test_the_first_16_and_the_last_48_kib_are_kept() -> None:
     stream = kept("h" * 16 * KIB + "m" * 1_000_000 + "t" * 48 * KIB, None)
-    assert stream.text == "h" * 16 * KIB + "t" * 48 * KIB
+    assert stream.text == "h" * 16 * KIB + "\n[1000000 bytes are left out here]\n" + "t" * 48 * KIB
 
 
 def test_no_character_is_cut_in_two() -> None:
     stream = kept("x" + "나" * 100_000 + "yy", None)
     assert stream.text is not None
-    assert set(stream.text) == {"x", "나", "y"}
-    assert 64 * KIB - 6 <= len(stream.text.encode()) <= 64 * KIB
+    head, note, tail = re.split("\n(.*)\n", stream.text)
+    assert set(head + tail) == {"x", "나", "y"}
+    assert note == f"[{300_003 - len((head + tail).encode())} bytes are left out here]"
+    assert 64 * KIB - 6 <= len((head + tail).encode()) <= 64 * KIB
     assert stream.size_bytes == 300_003
 
 

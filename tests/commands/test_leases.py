@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mirror_stage.access.domain import job
 from mirror_stage.commands.domain import Chunk
+from mirror_stage.commands.schemas import event_on_wire
 from mirror_stage.core.instants import MINUTE, SECOND
 from mirror_stage.core.problems import Conflict
 from tests.commands.world import OPERATOR, World
@@ -21,6 +23,15 @@ def test_a_command_past_its_lease_is_lost(world: World) -> None:
     event = world.commands.events_of(command.id, OPERATOR)[-1]
     assert (event.name, event.actor) == ("lost", "ego")
     assert world.updates(command)[-1]["reason"] == "lost"
+
+
+def test_a_job_is_recorded_by_its_name_and_shown_as_ego(world: World) -> None:
+    command = world.create(expires_in_seconds=1)
+    world.clock.advance(2)
+    world.commands.watch_over(world.clock.now(), job("watch_over_commands"))
+    event = world.commands.events_of(command.id, OPERATOR)[-1]
+    assert (event.name, event.actor) == ("expired", "job:watch_over_commands")
+    assert event_on_wire(event)["actor"] == "ego"
 
 
 def test_a_heartbeat_extends_the_lease_and_never_shortens_it(world: World) -> None:
@@ -103,15 +114,15 @@ def test_what_has_been_over_for_30_days_is_removed(world: World) -> None:
     world.commands.append_output(world.running(host="titan-03").id, Chunk(0, "stdout", "x"), OPERATOR)
     world.clock.advance(30 * 86_400 - 100)
     world.commands.prune(world.clock.now())
-    assert world.commands.page({}, 1, 20)[1] == 4
+    assert world.commands.page({}, 1, 20, OPERATOR)[1] == 4
     world.clock.advance(99)
     world.commands.prune(world.clock.now())
-    left, total = world.commands.page({}, 1, 20)
+    left, total = world.commands.page({}, 1, 20, OPERATOR)
     assert total == 3
     assert {command.id for command in left} >= {waiting.id, lost.id}
     world.clock.advance(100)
     world.commands.prune(world.clock.now())
-    left, total = world.commands.page({}, 1, 20)
+    left, total = world.commands.page({}, 1, 20, OPERATOR)
     assert {command.status for command in left} == {"pending", "running"}
     assert world.sql("SELECT count(*) FROM command_events") == [(3,)]
     assert world.sql("SELECT count(*) FROM command_outputs") == [(1,)]

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from mirror_stage.access.domain import EGO, Actor
 from mirror_stage.commands import store
-from mirror_stage.commands.domain import EGO, Chunk, NewCommand
+from mirror_stage.commands.domain import Chunk, NewCommand
 from tests.commands.world import AGENT, INSTANCE, OPERATOR, World
 
 
 def found(world: World, **filters: str) -> list[str]:
-    commands, total = world.commands.page(filters, 1, 100)
+    commands, total = world.commands.page(filters, 1, 100, OPERATOR)
     assert total == len(commands)
     return [command.command for command in commands]
 
@@ -21,8 +22,8 @@ def found(world: World, **filters: str) -> list[str]:
 def test_the_newest_comes_first_and_pages_do_not_overlap(world: World) -> None:
     for n in range(25):
         world.create(command=f"echo {n}")
-    first, total = world.commands.page({}, 1, 20)
-    second, _ = world.commands.page({}, 2, 20)
+    first, total = world.commands.page({}, 1, 20, OPERATOR)
+    second, _ = world.commands.page({}, 2, 20, OPERATOR)
     assert total == 25
     assert [command.command for command in first + second] == [f"echo {n}" for n in reversed(range(25))]
 
@@ -65,10 +66,18 @@ def test_every_transition_is_listed_with_who_and_why(world: World) -> None:
     events = world.commands.events_of(command.id, OPERATOR)
     assert [(e.version, e.name, e.status, e.reason, e.actor, e.peer) for e in events] == [
         (1, "created", "pending", None, "operator", "10.0.0.2"),
-        (2, "claimed", "running", None, None, "10.0.0.10"),
-        (3, "reported", "failed", "rejected", None, "10.0.0.10"),
+        (2, "claimed", "running", None, "local", "10.0.0.10"),
+        (3, "reported", "failed", "rejected", "local", "10.0.0.10"),
     ]
     assert events[2].at == events[1].at + 3_000
+
+
+def test_an_actor_that_is_bound_to_a_host_sees_the_commands_of_that_one_only(world: World) -> None:
+    for hostname in ("titan-01", "titan-02"):
+        world.create(hostname)
+    bound = Actor("agent", "titan-02", hostname="titan-02")
+    commands, total = world.commands.page({}, 1, 20, bound)
+    assert ([command.hostname for command in commands], total) == (["titan-02"], 1)
 
 
 def test_no_question_reads_the_whole_table(world: World) -> None:
@@ -87,7 +96,7 @@ def test_no_question_reads_the_whole_table(world: World) -> None:
     world.lost()
     world.storage.read(lambda tx: store.hosts_with_pending(tx, 0))
     for filters in ({"hostname": "titan-01"}, {"status": "failed"}, {"hostname": "titan-01", "status": "failed"}):
-        world.commands.page(filters, 1, 20)
+        world.commands.page(filters, 1, 20, OPERATOR)
     assert len(asked) > 50
     for statement, parameters in dict(asked).items():
         if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):

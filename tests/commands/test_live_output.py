@@ -43,6 +43,18 @@ def test_a_chunk_that_comes_again_is_stored_once(world: World) -> None:
     assert heard(world) == [0, 1, 5]
 
 
+def test_a_watcher_whose_right_is_gone_hears_no_further_chunk(world: World) -> None:
+    command = world.running()
+    may_hear = [True]
+    world.commands.watch("browser", command.id, -1, OPERATOR, lambda: may_hear[0])
+    say(world, command, 0)
+    may_hear[0] = False
+    say(world, command, 1)
+    may_hear[0] = True
+    say(world, command, 2)
+    assert heard(world) == [0]
+
+
 def test_a_watcher_gets_what_is_stored_then_what_comes(world: World) -> None:
     command = world.running()
     for seq in range(4):

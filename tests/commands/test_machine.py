@@ -331,7 +331,7 @@ class CommandQueue(RuleBasedStateMachine):
     def service_and_model_agree(self) -> None:
         if not hasattr(self, "world"):
             return
-        commands, total = self.world.commands.page({}, 1, 100)
+        commands, total = self.world.commands.page({}, 1, 100, OPERATOR)
         assert total == len(self.models)  # I8
         for command in commands:
             model = self.models[command.id]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirror_stage.commands.domain import OUTCOMES, Caller, Command
+from mirror_stage.access.domain import Actor
+from mirror_stage.commands.domain import OUTCOMES, Command
 from mirror_stage.core.problems import Conflict, NotFound
 from tests.commands.world import AGENT, OPERATOR, UNKNOWN, World, outcome
 
@@ -55,7 +56,7 @@ def test_an_unknown_command_takes_no_result(world: World) -> None:
 
 def test_another_hosts_agent_finds_nothing(world: World) -> None:
     command = world.running()
-    foreign = Caller("agent", "10.0.0.11", hostname="titan-02")
+    foreign = Actor("agent", "titan-02", "10.0.0.11", hostname="titan-02")
     for act in (
         lambda: world.commands.report(command.id, outcome(), foreign),
         lambda: world.commands.heartbeat(command.id, foreign),
@@ -65,7 +66,7 @@ def test_another_hosts_agent_finds_nothing(world: World) -> None:
         with pytest.raises(NotFound):
             act()
     assert world.get(command) == command
-    own = Caller("agent", "10.0.0.10", hostname="titan-01")
+    own = Actor("agent", "titan-01", "10.0.0.10", hostname="titan-01")
     assert world.commands.report(command.id, outcome(), own)[1]
 
 

@@ -160,7 +160,9 @@ def test_a_result_of_8_mib_is_read_and_cut(client: FlaskClient, host: str) -> No
     url = f"/api/commands/{command['id']}/result"
     done = client.post(url, json={"status": "failed", "stdout": "x" * 8_000_000, "stderr": "", "exitCode": 2})
     assert done.status_code == 201
-    assert (len(done.json["stdout"]), done.json["stdoutBytes"], done.json["truncated"]) == (65_536, 8_000_000, True)
+    head, note, tail = done.json["stdout"].split("\n")
+    assert (len(head + tail), done.json["stdoutBytes"], done.json["truncated"]) == (65_536, 8_000_000, True)
+    assert note == "[7934464 bytes are left out here]"
     assert client.post(url, json={"status": "failed", "stdout": "x" * 8_400_000}).status_code == 413
 
 

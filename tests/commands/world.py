@@ -10,14 +10,15 @@ from sqlalchemy.pool import StaticPool
 
 import mirror_stage.commands.models
 import mirror_stage.twin.models  # noqa: F401  # ego_state
-from mirror_stage.commands.domain import Caller, Command, NewCommand, Outcome, outcome_of
+from mirror_stage.access.domain import LOCAL, Actor
+from mirror_stage.commands.domain import Command, NewCommand, Outcome, outcome_of
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import SetClock
 
-OPERATOR = Caller("operator", "10.0.0.2")
-AGENT = Caller(None, "10.0.0.10")
+OPERATOR = Actor("user", "operator", "10.0.0.2")
+AGENT = Actor(LOCAL, peer="10.0.0.10")
 INSTANCE = "6a1f0f8e-6f0e-4a58-9b52-0c9f0f7a3c11"
 OTHER_INSTANCE = "0c0a1c58-5f26-4f5a-8a0e-4f2b1a6f2d02"
 UNKNOWN = "11111111-1111-4111-8111-111111111111"

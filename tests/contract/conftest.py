@@ -27,7 +27,10 @@ def postgresql_ego(postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def ego(request: pytest.FixtureRequest) -> EgoServer:
-    """One real EGO on each kind of database, with the contract's defaults."""
+    """One real EGO on each kind of database, with the contract's defaults.
+
+    A case that is refused before storage is reached takes `sqlite_ego` instead: it runs once.
+    """
     server: EgoServer = request.getfixturevalue(f"{request.param}_ego")
     return server
 

@@ -33,11 +33,12 @@ NESTED = 100_000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_traceback(ego: EgoServer) -> Iterator[None]:
+def no_traceback(sqlite_ego: EgoServer, postgresql_ego: EgoServer) -> Iterator[None]:
     """Whatever this module sends, EGO's log has no error of its own afterwards."""
     yield
-    assert "Traceback" not in ego.log
-    assert "unexpected error" not in ego.log
+    for ego in (sqlite_ego, postgresql_ego):
+        assert "Traceback" not in ego.log
+        assert "unexpected error" not in ego.log
 
 
 # ------------------------------------------------------------------ bodies that are none
@@ -95,23 +96,23 @@ def routes_with_a_body(ego: EgoServer) -> dict[str, str]:
 
 @pytest.mark.parametrize(("body", "headers", "status"), BODIES.values(), ids=BODIES.keys())
 def test_a_body_that_is_none_is_refused_everywhere_at_once_and_changes_nothing(
-    ego: EgoServer, body: bytes, headers: dict[str, str], status: int
+    sqlite_ego: EgoServer, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    routes = routes_with_a_body(ego)
-    total = ego.get("/api/commands").json()["total"]
+    routes = routes_with_a_body(sqlite_ego)
+    total = sqlite_ego.get("/api/commands").json()["total"]
     for name, path in routes.items():
-        answer, seconds = elapsed(lambda path=path: ego.post(path, data=body, headers=headers))
+        answer, seconds = elapsed(lambda path=path: sqlite_ego.post(path, data=body, headers=headers))
         too_long = answer.status_code == 413 and len(body) > 64 * 1024  # most routes read no more
         assert_problem(answer, 413 if too_long else status)
         assert seconds < 2, name
-    assert ego.get("/api/commands").json()["total"] == total
+    assert sqlite_ego.get("/api/commands").json()["total"] == total
     running = routes["result"].split("/")[3]
-    assert (command(ego, running)["status"], len(events(ego, running))) == ("running", 2)
+    assert (command(sqlite_ego, running)["status"], len(events(sqlite_ego, running))) == ("running", 2)
 
 
-def test_an_endless_body_is_cut_at_the_limit(ego: EgoServer) -> None:
+def test_an_endless_body_is_cut_at_the_limit(sqlite_ego: EgoServer) -> None:
     for path, most in (("/api/commands", 64 * 1024), ("/api/metrics/batch", 4 * 2**20)):
-        sent, answer = send_for_ever(ego, path)
+        sent, answer = send_for_ever(sqlite_ego, path)
         assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
         assert b"application/problem+json" in answer
         assert sent < most + 20 * 2**20  # what the kernels on the way hold
@@ -159,10 +160,10 @@ def answer_to(ego: EgoServer, framing: str, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("length", ["x", "-1", str(10**20), f"{len(BODY)}, {len(BODY)}"])
-def test_a_length_that_cannot_be_harms_nobody(ego: EgoServer, length: str) -> None:
-    answer = answer_to(ego, f"Content-Length: {length}", BODY)
+def test_a_length_that_cannot_be_harms_nobody(sqlite_ego: EgoServer, length: str) -> None:
+    answer = answer_to(sqlite_ego, f"Content-Length: {length}", BODY)
     assert answer.split()[1] in {b"400", b"413"}, answer[:200]
-    assert ego.get("/api/health").text == "ok"
+    assert sqlite_ego.get("/api/health").text == "ok"
 
 
 def test_a_body_that_ends_early_may_be_sent_again(ego: EgoServer) -> None:
@@ -223,26 +224,26 @@ def post_as_text(ego: EgoServer, members: dict[str, str]) -> requests.Response:
 
 
 @pytest.mark.parametrize("field", SAMPLE_FIELDS)
-def test_a_field_of_a_sample_takes_only_its_own_type(ego: EgoServer, field: str) -> None:
+def test_a_field_of_a_sample_takes_only_its_own_type(sqlite_ego: EgoServer, field: str) -> None:
     for text in WRONG_TYPES[SAMPLE_FIELDS[field]]:
-        problem = assert_problem(post_as_text(ego, {field: text}), 400)
+        problem = assert_problem(post_as_text(sqlite_ego, {field: text}), 400)
         assert [(row["index"], row["field"]) for row in problem["errors"]] == [(0, field)], text
 
 
 @pytest.mark.parametrize("table", NESTED_FIELDS)
-def test_a_member_of_a_row_takes_only_its_own_type(ego: EgoServer, table: str) -> None:
+def test_a_member_of_a_row_takes_only_its_own_type(sqlite_ego: EgoServer, table: str) -> None:
     for member, kind in NESTED_FIELDS[table].items():
         for text in WRONG_TYPES[kind]:
             row = {NAMING[table]: '"x"'} | {member: text}
             rows = "[{%s}]" % ", ".join(f'"{name}": {value}' for name, value in row.items())
-            problem = assert_problem(post_as_text(ego, {table: rows}), 400)
+            problem = assert_problem(post_as_text(sqlite_ego, {table: rows}), 400)
             assert [row["field"] for row in problem["errors"]] == [f"{table}.0.{member}"], text
 
 
 @pytest.mark.parametrize("field", ["tags", "temperatures"])
-def test_the_values_of_a_mapping_take_only_their_own_type(ego: EgoServer, field: str) -> None:
+def test_the_values_of_a_mapping_take_only_their_own_type(sqlite_ego: EgoServer, field: str) -> None:
     for text in WRONG_TYPES["text" if field == "tags" else "number"]:
-        problem = assert_problem(post_as_text(ego, {field: '{"k": %s}' % text}), 400)
+        problem = assert_problem(post_as_text(sqlite_ego, {field: '{"k": %s}' % text}), 400)
         assert all(row["field"].startswith(field) for row in problem["errors"]), text
 
 
@@ -253,39 +254,39 @@ RESULT_FIELDS = {"status": "text", "exitCode": "whole", "stdout": "text", "stder
 
 
 @pytest.mark.parametrize("field", COMMAND_FIELDS)
-def test_a_field_of_a_command_takes_only_its_own_type(ego: EgoServer, field: str) -> None:
+def test_a_field_of_a_command_takes_only_its_own_type(sqlite_ego: EgoServer, field: str) -> None:
     hostname = unique_hostname()
     for text in WRONG_TYPES[COMMAND_FIELDS[field]]:
         members = {"hostname": json.dumps(hostname), "command": '"w"'} | {field: text}
         body = "{%s}" % ", ".join(f'"{name}": {value}' for name, value in members.items())
-        answer = ego.post("/api/commands", data=body.encode(), headers=JSON)
+        answer = sqlite_ego.post("/api/commands", data=body.encode(), headers=JSON)
         assert_problem(answer, 400, naming=None if "e400" in text else field)
-    assert claim(ego, hostname) == []
+    assert claim(sqlite_ego, hostname) == []
 
 
 @pytest.mark.parametrize("field", RESULT_FIELDS)
-def test_a_field_of_a_result_takes_only_its_own_type(ego: EgoServer, field: str) -> None:
-    command_id = running_command(ego)
+def test_a_field_of_a_result_takes_only_its_own_type(sqlite_ego: EgoServer, field: str) -> None:
+    command_id = running_command(sqlite_ego)
     for text in WRONG_TYPES[RESULT_FIELDS[field]]:
         if (field in {"stdout", "stderr"} and "\\u" in text) or (field == "exitCode" and text == "-1"):
             continue  # output is kept whatever it is, and an exit code may be negative
         body = '{"status": "failed", "%s": %s}' % (field, text)
-        answer = ego.post(f"/api/commands/{command_id}/result", data=body.encode(), headers=JSON)
+        answer = sqlite_ego.post(f"/api/commands/{command_id}/result", data=body.encode(), headers=JSON)
         assert_problem(answer, 400, naming=None if "e400" in text else field)
-    assert command(ego, command_id)["status"] == "running"
+    assert command(sqlite_ego, command_id)["status"] == "running"
 
 
 @pytest.mark.parametrize(
     "body", ["{}", '{"samples": {}}', '{"samples": "x"}', '{"samples": null}', '{"samples": []}', '{"sample": []}']
 )
-def test_a_batch_without_samples_is_refused_by_name(ego: EgoServer, body: str) -> None:
-    assert_problem(ego.post("/api/metrics/batch", data=body, headers=JSON), 400, naming="samples")
+def test_a_batch_without_samples_is_refused_by_name(sqlite_ego: EgoServer, body: str) -> None:
+    assert_problem(sqlite_ego.post("/api/metrics/batch", data=body, headers=JSON), 400, naming="samples")
 
 
 @pytest.mark.parametrize("sample", ["null", "1", '"x"', "[]", "true", "[{}]"])
-def test_a_sample_that_is_no_object_is_refused_by_its_index(ego: EgoServer, sample: str) -> None:
+def test_a_sample_that_is_no_object_is_refused_by_its_index(sqlite_ego: EgoServer, sample: str) -> None:
     body = '{"samples": [%s, %s]}' % (json.dumps(make_sample(unique_hostname())), sample)
-    problem = assert_problem(ego.post("/api/metrics/batch", data=body, headers=JSON), 400)
+    problem = assert_problem(sqlite_ego.post("/api/metrics/batch", data=body, headers=JSON), 400)
     assert {row["index"] for row in problem["errors"]} == {1}
 
 
@@ -308,22 +309,22 @@ BOMBS: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize(("unpacked", "status"), BOMBS.values(), ids=BOMBS.keys())
 def test_a_body_that_swells_too_much_is_refused_without_being_unpacked(
-    ego: EgoServer, unpacked: bytes, status: int
+    sqlite_ego: EgoServer, unpacked: bytes, status: int
 ) -> None:
-    answer, seconds = elapsed(lambda: ego.post("/api/metrics/batch", data=gzip.compress(unpacked), headers=GZIP))
+    answer, seconds = elapsed(lambda: sqlite_ego.post("/api/metrics/batch", data=gzip.compress(unpacked), headers=GZIP))
     assert_problem(answer, status)
     assert seconds < 1
 
 
-def test_a_bomb_costs_no_memory(ego: EgoServer) -> None:
+def test_a_bomb_costs_no_memory(sqlite_ego: EgoServer) -> None:
     machine = zlib.compressobj(1, wbits=31)
     bomb = b"".join(machine.compress(bytes(2**20)) for _ in range(256)) + machine.flush()
     assert len(bomb) < 4 * 2**20
-    assert ego.post("/api/metrics/batch", data=bomb, headers=GZIP).status_code == 413
-    before = ego.rss_bytes()
+    assert sqlite_ego.post("/api/metrics/batch", data=bomb, headers=GZIP).status_code == 413
+    before = sqlite_ego.rss_bytes()
     for _ in range(5):
-        assert_problem(ego.post("/api/metrics/batch", data=bomb, headers=GZIP), 413)
-    assert ego.rss_bytes() - before < 20 * 2**20
+        assert_problem(sqlite_ego.post("/api/metrics/batch", data=bomb, headers=GZIP), 413)
+    assert sqlite_ego.rss_bytes() - before < 20 * 2**20
 
 
 # ------------------------------------------------------------------ methods and paths
@@ -359,10 +360,10 @@ def test_head_and_options_are_answered_everywhere_and_change_nothing(ego: EgoSer
     assert command(ego, waiting_before["id"]) == waiting_before
 
 
-def test_a_method_that_a_path_does_not_have_is_refused_and_the_others_are_named(ego: EgoServer) -> None:
-    for path, methods in every_path(ego).items():
+def test_a_method_that_a_path_does_not_have_is_refused_and_the_others_are_named(sqlite_ego: EgoServer) -> None:
+    for path, methods in every_path(sqlite_ego).items():
         for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"} - methods:
-            answer = requests.request(method, ego.url + path, json={}, timeout=10)
+            answer = requests.request(method, sqlite_ego.url + path, json={}, timeout=10)
             if method == "GET" and answer.status_code == 404:
                 continue  # /commands/result/<id> reads as the command `result`
             assert_problem(answer, 405)
@@ -375,9 +376,9 @@ def test_a_method_that_a_path_does_not_have_is_refused_and_the_others_are_named(
      "/api/hosts/a%2Fb/c", "/api/commands/pending/a%2Fb", "/api/twin", "/api/hosts/", "/api/../etc/passwd", "/api//health",
      "/api/health/", "/api/%00", "/api/%FF", "/api/commands/" + UNKNOWN_ID + "/nothing"],
 )  # fmt: skip
-def test_a_path_that_does_not_exist_is_a_problem_and_never_html(ego: EgoServer, path: str) -> None:
-    prepared = requests.Request("GET", ego.url).prepare()
-    prepared.url = ego.url + path  # as it is
+def test_a_path_that_does_not_exist_is_a_problem_and_never_html(sqlite_ego: EgoServer, path: str) -> None:
+    prepared = requests.Request("GET", sqlite_ego.url).prepare()
+    prepared.url = sqlite_ego.url + path  # as it is
     with requests.Session() as session:
         assert_problem(session.send(prepared, timeout=10, allow_redirects=False), 404)
 
@@ -388,8 +389,8 @@ def test_a_path_that_does_not_exist_is_a_problem_and_never_html(ego: EgoServer, 
     ["page=0", "page=-1", "page=1.5", "page=x", "page=", "page=1000000000", "page=10001", f"page={10**40}",
      "pageSize=0", "pageSize=-1", "pageSize=101", "pageSize=1e2", "pageSize=x", "page=101&pageSize=100", "page=501"],
 )  # fmt: skip
-def test_an_enormous_page_or_none_is_refused(ego: EgoServer, route: str, query: str) -> None:
-    assert_problem(ego.get(f"{route}?{query}"), 400, naming=query.partition("=")[0])
+def test_an_enormous_page_or_none_is_refused(sqlite_ego: EgoServer, route: str, query: str) -> None:
+    assert_problem(sqlite_ego.get(f"{route}?{query}"), 400, naming=query.partition("=")[0])
 
 
 @pytest.mark.parametrize("route", ["/api/commands", "/api/alerts", "/api/hosts"])
@@ -425,7 +426,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
-def test_odd_headers_never_break_an_answer(ego: EgoServer, headers: dict[str, Any]) -> None:
+def test_odd_headers_never_break_an_answer(sqlite_ego: EgoServer, headers: dict[str, Any]) -> None:
     for path in ("/api/twin/state", "/api/hosts", "/api/commands/pending/nobody", "/api/health", "/"):
         raw = {name: value.encode("latin-1") for name, value in headers.items()}
-        assert ego.get(path, headers=raw).status_code < 500, path
+        assert sqlite_ego.get(path, headers=raw).status_code < 500, path

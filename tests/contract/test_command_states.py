@@ -205,7 +205,7 @@ def test_a_running_command_that_is_cancelled_waits_for_its_agent(ego: EgoServer)
     answer = act(ego, command_id, "cancel")
     assert answer.status_code == 202
     assert (answer.json()["status"], answer.json()["cancelRequested"]) == ("running", True)
-    assert act(ego, command_id, "cancel").status_code in {202, 409}  # asking twice changes nothing
+    assert act(ego, command_id, "cancel").status_code == 202  # asking twice changes nothing
     ended = act(ego, command_id, "result", {"status": "failed", "reason": "cancelled"})
     assert (ended.status_code, ended.json()["status"], ended.json()["reason"]) == (201, "failed", "cancelled")
 
@@ -219,9 +219,7 @@ def test_a_result_that_races_with_a_cancel_wins(ego: EgoServer) -> None:
 
 def test_a_cancel_needs_no_body(ego: EgoServer) -> None:
     command_id = pending_command(ego)
-    assert requests.post(f"{ego.url}/api/commands/{command_id}/cancel", timeout=10).status_code in {200, 415}
-    as_json = requests.post(f"{ego.url}/api/commands/{command_id}/cancel", json={}, timeout=10)
-    assert as_json.status_code in {200, 409}
+    assert requests.post(f"{ego.url}/api/commands/{command_id}/cancel", timeout=10).status_code == 200
     assert standing(ego, command_id) == ("failed", "cancelled")
 
 

@@ -6,6 +6,7 @@ Tests of nothing but a cadence run on SQLite alone: no database has a part in it
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -146,8 +147,8 @@ def test_a_client_may_ask_for_deltas_at_connect(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize("wanted", [{"stream": "everything"}, {}, None, "delta", 7, ["delta"], {"stream": ["delta"]}])
-def test_a_stream_that_does_not_exist_is_refused_in_the_acknowledgement(ego: EgoServer, wanted: Any) -> None:
-    with listening(ego, NAMESPACE) as listener:
+def test_a_stream_that_does_not_exist_is_refused_in_the_acknowledgement(sqlite_ego: EgoServer, wanted: Any) -> None:
+    with listening(sqlite_ego, NAMESPACE) as listener:
         answer = listener.ask("subscribe", wanted)
         assert answer["ok"] is False
         assert answer["error"]
@@ -440,8 +441,8 @@ def test_four_hosts_can_be_watched_and_a_fifth_cannot(sqlite_ego: EgoServer) -> 
     "wanted",
     [{"hostname": "nobody"}, {"hostname": "a/b"}, {"hostname": 7}, {}, None, "titan-01", [], {"hostname": None}],
 )
-def test_a_host_that_is_none_cannot_be_watched(ego: EgoServer, wanted: Any) -> None:
-    with listening(ego, NAMESPACE) as listener:
+def test_a_host_that_is_none_cannot_be_watched(sqlite_ego: EgoServer, wanted: Any) -> None:
+    with listening(sqlite_ego, NAMESPACE) as listener:
         answer = listener.ask("watch-host", wanted)
         assert answer["ok"] is False
         assert answer["error"]
@@ -479,3 +480,37 @@ def test_many_clients_hear_the_same(ego: EgoServer) -> None:
     finally:
         for listener in listeners:
             listener.close()
+
+
+def test_the_full_stream_carries_diagnostics_for_those_who_ask(ego: EgoServer) -> None:
+    hostname = unique_hostname()
+    post(ego, make_sample(hostname, cpu_per_core=[1, 2.5], cpu_model="Xeon"))
+
+    def entry(frame: dict[str, Any]) -> dict[str, Any] | None:
+        return next((host for host in frame["hosts"] if host["hostname"] == hostname), None)
+
+    with listening(ego, NAMESPACE, auth={"stream": "full", "diagnostics": True}) as asked:
+        full = entry(asked.wait_for("twin-state", lambda frame: entry(frame) is not None))
+    assert full is not None
+    assert full["metrics"]["cpuPerCore"] == full["diagnostics"]["cpuPerCore"] == [1, 2.5]
+    assert full["hardware"]["cpuModel"] == "Xeon"
+    with listening(ego, NAMESPACE) as plain:
+        usual = entry(plain.wait_for("twin-state", lambda frame: entry(frame) is not None))
+        assert usual is not None
+        assert not usual.keys() & {"hardware", "diagnostics"}
+        assert plain.ask("subscribe", {"stream": "full", "diagnostics": True}) == {"ok": True}
+        plain.wait_for("twin-state", lambda frame: "diagnostics" in (entry(frame) or {}))
+
+
+def test_a_hub_with_the_name_of_egos_own_machine_works(start_ego: Callable[..., EgoServer]) -> None:
+    settings = {
+        "MIRROR_STAGE_HUB_HOSTNAME": "ego-hub",
+        "EGO_HOSTNAME": "ego-hub",
+        "MIRROR_STAGE_TWIN_DIAGNOSTICS": "true",
+    }
+    server = start_ego(settings)
+    with listening(server, NAMESPACE) as older:
+        hub = older.wait_for("twin-state", lambda frame: not frame["hosts"][0]["isSynthetic"], seconds=15)["hosts"][0]
+    assert (hub["hostname"], hub["role"]) == ("ego-hub", "hub")
+    assert hub["metrics"]["cpuLoad"] is not None
+    assert "diagnostics" in hub

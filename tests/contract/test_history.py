@@ -188,7 +188,7 @@ BAD = {
     "a range of nothing": ({"from": "2025-11-01T02:00:00Z", "to": "2025-11-01T02:00:00Z"}, "from", "before"),
     "the future": ({"from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z"}, "from", "future"),
     "no instant": ({"from": "yesterday"}, "from", "ISO 8601"),
-    "a year out of reach": ({"to": "9999-12-31T23:59:59-12:00"}, "to", "2000 to 2100"),
+    "a year out of reach": ({"to": "9999-12-31T23:59:59-12:00"}, "to", "1970 to 2100"),
     "no step": ({"stepSeconds": "0"}, "stepSeconds", ""),
     "a step in words": ({"stepSeconds": "often"}, "stepSeconds", ""),
     "a format that does not exist": ({"format": "xml"}, "format", ""),
@@ -201,11 +201,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_question_is_answered_with_what_is_wrong(ego: EgoServer, name: str) -> None:
+def test_a_bad_question_is_answered_with_what_is_wrong(sqlite_ego: EgoServer, name: str) -> None:
     query, field, words = BAD[name]
     host = unique_hostname()
-    posted(ego, host, {now(): 1.0})
-    problem = assert_problem(ego.get(f"/api/hosts/{host}/history", params=query), 400)
+    posted(sqlite_ego, host, {now(): 1.0})
+    problem = assert_problem(sqlite_ego.get(f"/api/hosts/{host}/history", params=query), 400)
     assert [error["field"] for error in problem["errors"]] == [field]
     assert words in problem["errors"][0]["message"]
 

@@ -115,9 +115,13 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD.keys())
-def test_a_path_with_a_name_that_no_host_can_have_is_refused(ego: EgoServer, name: str) -> None:
+def test_a_path_with_a_name_that_no_host_can_have_is_refused(sqlite_ego: EgoServer, name: str) -> None:
     path = quote(name, safe="")
-    for answer in (ego.get(f"/api/hosts/{path}"), remove(ego, path), ego.get(f"/api/commands/pending/{path}")):
+    for answer in (
+        sqlite_ego.get(f"/api/hosts/{path}"),
+        remove(sqlite_ego, path),
+        sqlite_ego.get(f"/api/commands/pending/{path}"),
+    ):
         assert_problem(answer, 400, naming="hostname")
 
 

@@ -15,7 +15,7 @@ import requests
 
 from tests.builders import unique_hostname
 from tests.contract.wire import act, claim, command, create, elapsed
-from tests.servers import EgoServer, wait_until
+from tests.servers import EgoServer
 
 
 class Poll(threading.Thread):
@@ -50,8 +50,23 @@ def waiting_socket(ego: EgoServer, hostname: str, wait: int = 20) -> Iterator[so
     with socket.create_connection(("127.0.0.1", ego.port)) as wire:
         request = f"GET /api/commands/pending/{hostname}?wait={wait} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         wire.sendall(request.encode())
-        time.sleep(0.2)  # nothing on the wire tells that it waits
+        all_wait(ego)
         yield wire
+
+
+def all_wait(ego: EgoServer) -> None:
+    """Return when whoever asked before has looked and waits: polls that came later have their answers."""
+    for _ in range(3):
+        assert claim(ego, unique_hostname()) == []
+
+
+def all_have_looked(ego: EgoServer) -> None:
+    """Return when whoever was woken before has looked: a waiter that is woken later has its command."""
+    hostname = unique_hostname()
+    poll = Poll(ego, hostname, wait=20)
+    all_wait(ego)
+    command_id = create(ego, hostname)["id"]
+    assert poll.ids() == [command_id]
 
 
 def test_a_poll_without_wait_is_answered_at_once(ego: EgoServer) -> None:
@@ -78,7 +93,7 @@ def test_what_waits_already_is_answered_at_once(ego: EgoServer) -> None:
 def test_a_poll_that_waits_is_answered_as_soon_as_there_is_a_command(ego: EgoServer) -> None:
     hostname = unique_hostname()
     poll = Poll(ego, hostname, wait=20)
-    time.sleep(0.5)
+    all_wait(ego)
     assert poll.items is None
     started = time.monotonic()
     command_id = create(ego, hostname)["id"]
@@ -92,7 +107,7 @@ def test_a_waiter_whose_connection_is_gone_claims_nothing(ego: EgoServer) -> Non
     with waiting_socket(ego, hostname):
         pass
     command_id = create(ego, hostname)["id"]
-    time.sleep(0.5)
+    all_have_looked(ego)
     assert command(ego, command_id)["status"] == "pending"
     assert [item["id"] for item in claim(ego, hostname)] == [command_id]
 
@@ -102,7 +117,7 @@ def test_a_waiter_whose_connection_was_reset_claims_nothing(ego: EgoServer) -> N
     with waiting_socket(ego, hostname) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close() sends RST
     command_id = create(ego, hostname)["id"]
-    time.sleep(0.3)
+    all_have_looked(ego)
     assert command(ego, command_id)["status"] == "pending"
 
 
@@ -123,7 +138,7 @@ def test_a_waiter_that_is_still_there_is_answered_on_its_raw_connection(ego: Ego
 def test_of_two_waiters_of_one_host_one_gets_the_command(ego: EgoServer) -> None:
     hostname = unique_hostname()
     polls = [Poll(ego, hostname, wait=3) for _ in range(2)]
-    time.sleep(0.5)
+    all_wait(ego)
     command_id = create(ego, hostname)["id"]
     assert sorted(poll.ids() for poll in polls) == [[], [command_id]]
 
@@ -131,7 +146,7 @@ def test_of_two_waiters_of_one_host_one_gets_the_command(ego: EgoServer) -> None
 def test_forty_hosts_wait_at_once_and_each_gets_its_own(ego: EgoServer) -> None:
     hostnames = [unique_hostname() for _ in range(40)]
     polls = {hostname: Poll(ego, hostname, wait=25) for hostname in hostnames}
-    time.sleep(0.5)
+    all_wait(ego)
     assert elapsed(lambda: ego.get("/api/health"))[1] < 2  # nobody else is held up
     with requests.Session() as session:
         created = {}
@@ -144,7 +159,7 @@ def test_forty_hosts_wait_at_once_and_each_gets_its_own(ego: EgoServer) -> None:
 def test_a_command_for_another_host_wakes_nobody(ego: EgoServer) -> None:
     hostname = unique_hostname()
     poll = Poll(ego, hostname, wait=1)
-    time.sleep(0.2)
+    all_wait(ego)
     create(ego, unique_hostname())
     assert poll.ids() == []
     assert poll.seconds > 0.9
@@ -172,7 +187,7 @@ def test_a_waiter_that_is_still_there_gets_what_one_that_left_did_not(ego: EgoSe
     with waiting_socket(ego, hostname):
         pass
     poll = Poll(ego, hostname, wait=20)
-    time.sleep(0.3)
+    all_wait(ego)
     command_id = create(ego, hostname)["id"]
     assert poll.ids() == [command_id]
-    wait_until(lambda: command(ego, command_id)["status"] == "running")
+    assert command(ego, command_id)["status"] == "running"

@@ -73,8 +73,8 @@ def test_before_everything_there_is_a_hub_and_nothing_else(ego: EgoServer) -> No
 @pytest.mark.parametrize(
     "at", ["", "yesterday", "2025-11-01", "1e9", "9999-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]
 )
-def test_a_moment_that_is_none_is_refused(ego: EgoServer, at: str) -> None:
-    assert_problem(ego.get("/api/twin/state", params={"at": at}), 400, naming="at")
+def test_a_moment_that_is_none_is_refused(sqlite_ego: EgoServer, at: str) -> None:
+    assert_problem(sqlite_ego.get("/api/twin/state", params={"at": at}), 400, naming="at")
 
 
 def test_the_future_is_refused(ego: EgoServer) -> None:

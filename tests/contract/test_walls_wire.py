@@ -52,9 +52,9 @@ def test_a_request_that_names_another_machine_is_misdirected(ego: EgoServer, hos
 
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
-def test_an_address_and_the_machines_own_names_pass(ego: EgoServer, host: str) -> None:
+def test_an_address_and_the_machines_own_names_pass(sqlite_ego: EgoServer, host: str) -> None:
     for path in ("/api/health", "/api/twin/state", OPEN):
-        assert get(ego, path, Host=host).status_code == 200
+        assert get(sqlite_ego, path, Host=host).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["", "a b", "127.0.0.1:99999", "127.0.0.1, attacker.example", "[::1"])
@@ -131,8 +131,8 @@ def upgrade(ego: EgoServer, **headers: str) -> bytes:
         ({"Sec-Fetch-Site": "cross-site"}, b"403"),
     ],
 )
-def test_a_websocket_meets_the_same_wall(ego: EgoServer, headers: dict[str, str], status: bytes) -> None:
-    assert upgrade(ego, **headers) == status
+def test_a_websocket_meets_the_same_wall(sqlite_ego: EgoServer, headers: dict[str, str], status: bytes) -> None:
+    assert upgrade(sqlite_ego, **headers) == status
 
 
 def test_a_websocket_of_the_own_page_opens(ego: EgoServer) -> None:

@@ -110,3 +110,37 @@ def test_parts_that_hang_for_ever_hold_up_neither_others_nor_the_end_of_the_proc
 
 def test_without_patches_the_parts_run_in_plain_threads():
     assert native_start() is InThread
+
+
+PROGRAMS = """
+from gevent import monkey; monkey.patch_all()
+import json, subprocess, time
+import gevent
+from gevent.threadpool import ThreadPool
+from mirror_stage.ego_monitor.native import NativeMachine, _outcome
+
+ticks = []
+
+def tick():
+    while True:
+        gevent.sleep(0.01)
+        ticks.append(time.monotonic())
+
+gevent.spawn(tick)
+pool = ThreadPool(4)
+ask = lambda *words, within=5: pool.spawn(_outcome, lambda: NativeMachine().output_of(words, within))
+slow = ask("/bin/sh", "-c", "sleep 0.5; echo 61")
+failing, hanging = ask("/bin/false"), ask("/bin/sleep", "30", within=0.3)
+answers = [one.get() for one in (slow, failing, hanging)]
+print(json.dumps({
+    "answers": [value if error is None else type(error).__name__ for value, error in answers],
+    "ticks": len(ticks),
+}))
+"""
+
+
+def test_a_program_is_asked_from_a_native_thread_and_the_event_loop_goes_on():
+    answer = subprocess.run([sys.executable, "-c", PROGRAMS], capture_output=True, text=True, timeout=20, check=True)
+    found = json.loads(answer.stdout)
+    assert found["answers"] == ["61\n", "CalledProcessError", "TimeoutExpired"]
+    assert found["ticks"] > 10

@@ -8,9 +8,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from mirror_stage import __version__
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import Instant
+from mirror_stage.core.version import VERSION
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.runtime import jobs
@@ -52,7 +52,7 @@ def submitted() -> Submitted:
 def test_the_first_sample_is_there_at_once_and_stamped(submitted: Submitted):
     make_monitor(submitted).observe()
     [[sample]] = submitted
-    assert (sample.hostname, sample.agent_version, sample.received_at) == ("ego-01", f"ego-{__version__}", NOW)
+    assert (sample.hostname, sample.agent_version, sample.received_at) == ("ego-01", f"ego-{VERSION}", NOW)
     assert sample.memory_total_bytes == psutil.virtual_memory().total
     assert sample.is_newest_of_request
 
@@ -67,9 +67,7 @@ def test_it_shows_itself_as_the_settings_say(submitted: Submitted):
 
 
 def test_the_speed_of_the_primary_interface_is_its_capacity(submitted: Submitted, monkeypatch: pytest.MonkeyPatch):
-    stats = {name: stat._replace(speed=25_000) for name, stat in psutil.net_if_stats().items()}
-    monkeypatch.setattr(psutil, "net_if_stats", lambda: stats)
-    monkeypatch.setattr("mirror_stage.reflector.readings.default_interface", lambda _ipv4, _ipv6: next(iter(stats)))
+    monkeypatch.setattr("mirror_stage.reflector.links.capacity_mbps", lambda _name, _links: 25_000)
     make_monitor(submitted).observe()
     [[sample]] = submitted
     assert sample.tags is not None
@@ -115,13 +113,18 @@ def test_a_failure_is_one_line_once_and_the_next_sample_is_tried(
     assert len(submitted) == 1
 
 
-def test_what_the_schema_refuses_is_said_field_by_field(submitted: Submitted, caplog: pytest.LogCaptureFixture):
+def test_a_setting_that_no_sample_can_have_costs_itself_and_is_said(
+    submitted: Submitted, caplog: pytest.LogCaptureFixture
+):
     with caplog.at_level(logging.WARNING):
         make_monitor(submitted, replace(CONFIG, ego_primary_ip="fe80::1", ego_rack="R" * 65)).observe()
-    assert submitted == []
-    [record] = caplog.records
-    assert "ip: must be an IPv4 address" in record.getMessage()
-    assert "rack: " in record.getMessage()
+    [[sample]] = submitted
+    assert (sample.ip, sample.rack) == (None, "R" * 64)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "a sample's ip is no IPv4 address: 'fe80::1'",
+        f"a sample's rack is longer than 64 characters and cut: {repr('R' * 65)[:80]}",
+    ]
 
 
 def test_the_job_observes(submitted: Submitted):

@@ -62,6 +62,14 @@ def lend_packages(environment: Path) -> None:
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
+def locked_versions(folder: Path) -> Path:
+    """The versions of the lock as constraints for pip: a wheel that was just built has no hash in it."""
+    pins = re.findall(r"^[\w-]+==[^ ]+", (ROOT / "requirements/run.txt").read_text(), re.MULTILINE)
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(pins))
+    return constraints
+
+
 @contextmanager
 def served(program: Path, folder: Path) -> Iterator[str]:
     """The address of `mirror-stage serve`, run in a folder with nothing set but the port."""
@@ -169,16 +177,18 @@ def test_it_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
-    subprocess.run([programs / "pip", "install", "--quiet", str(wheel)], check=True)
+    pinned = ["--constraint", str(locked_versions(tmp_path))]
+    subprocess.run([programs / "pip", "install", "--quiet", *pinned, str(wheel)], check=True)
     subprocess.run([programs / "pip", "check"], check=True)
     examine_installed(programs / "mirror-stage", tmp_path / "empty")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_the_agent_alone_needs_psutil_and_requests(wheel: Path, tmp_path: Path) -> None:
+def test_the_agent_alone_needs_psutil(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
-    subprocess.run([programs / "pip", "install", "--quiet", "psutil", "requests"], check=True)
+    pinned = ["--constraint", str(locked_versions(tmp_path))]
+    subprocess.run([programs / "pip", "install", "--quiet", *pinned, "psutil"], check=True)
     subprocess.run([programs / "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
     once = [programs / "mirror-stage", "reflector", "run", "--once"]
     ran = subprocess.run(once, cwd=tmp_path, env=bare_environment(), capture_output=True, text=True, check=True)

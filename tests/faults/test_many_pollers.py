@@ -15,8 +15,9 @@ import pytest
 import requests
 import sqlalchemy
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.commands import store
-from mirror_stage.commands.domain import EGO, NewCommand
+from mirror_stage.commands.domain import NewCommand
 from tests.builders import unique_hostname
 from tests.faults import print_figures, short_and_full
 from tests.faults.agents import create

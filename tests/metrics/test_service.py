@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.metrics.domain import OLDEST_TIER, Receipt
 from mirror_stage.metrics.service import Ingest
 from tests.builders import SetClock, make_sample
@@ -36,7 +37,7 @@ def test_a_large_body_does_not_wait_for_the_commit_of_another() -> None:
     writer: Any = SlowWriter()
     clock: Any = SetClock()
     ingest = Ingest(writer, clock, kept=OLDEST_TIER)
-    posts = [gevent.spawn(ingest.take, body, None, lenient=False) for _ in range(3)]
+    posts = [gevent.spawn(ingest.take, body, EGO, lenient=False) for _ in range(3)]
     with gevent.Timeout(10):
         while writer.waiting < 3:
             gevent.sleep(0.01)

@@ -45,8 +45,11 @@ SETTINGS = {
     "EGO_RACK": Setting("ego_rack", None, "R1", "R1", None),
     "MIRROR_STAGE_HUB_HOSTNAME": Setting("hub_hostname", "core-switch", "spine", "spine", "100%"),
     "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
+    "MIRROR_STAGE_TWIN_DIAGNOSTICS": Setting("twin_diagnostics", False, "true", True, "perhaps"),
     "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), None),
     "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
+    "MIRROR_STAGE_LOCAL_USERS": Setting("local_users", (), "alice, 1000", ("alice", "1000"), "a b"),
+    "MIRROR_STAGE_LOCAL_AGENTS": Setting("local_agents", ("mirror-stage-reflector",), "agent", ("agent",), "a/b"),
     "MIRROR_STAGE_ALLOWED_HOSTS": Setting("allowed_hosts", (), "ego.lan, ego", ("ego.lan", "ego"), "a b"),
     "MIRROR_STAGE_ALLOWED_ORIGINS": Setting("allowed_origins", (), "https://a:1", ("https://a:1",), "https://a/x"),
     "MIRROR_STAGE_TRUSTED_PROXIES": Setting("trusted_proxies", (), "10.0.0.0/8", ("10.0.0.0/8",), "nginx"),
@@ -96,7 +99,6 @@ def test_a_bad_value_is_one_line_that_names_it(variable: str, monkeypatch: pytes
     ("variable", "text", "said"),
     [
         ("MIRROR_STAGE_BIND", "127.0.0.1:3119", "the port goes into PORT"),
-        ("EGO_HOSTNAME", "core-switch", "the hub's name"),
         ("PORT", "0", "PORT: Must be greater than or equal to 1"),
     ],
 )

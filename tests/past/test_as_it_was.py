@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.keeping import Keeper
@@ -128,7 +129,7 @@ def run(world: World, given_steps: list[tuple[str, str, Any]]) -> None:
             clock.advance(value)
             world.keeper.keep()  # now and then what was over is rolled up, as it is every few seconds
         elif what == "forget" and host in twin.hosts_by_name:
-            world.bench.owner.forget(host)
+            world.bench.owner.forget(host, EGO)
         elif what == "restart":
             world.bench = world.bench.again()
         world.show()

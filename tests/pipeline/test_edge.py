@@ -8,7 +8,8 @@ import gevent
 import pytest
 from sqlalchemy import text
 
-from mirror_stage.core.problems import Invalid, Unavailable
+from mirror_stage.core.problems import BadRow, Invalid, Unavailable
+from mirror_stage.history import store as history
 from mirror_stage.metrics.domain import Receipt
 from mirror_stage.pipeline import edge as edge_module
 from tests.builders import decoded, make_sample
@@ -111,8 +112,19 @@ def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
     bench.clock.advance(5)
     now = bench.clock.now()
     bad = decoded(sent(bench, 3, 20), received_at=now)
-    bad[0].load_average = None  # type: ignore[assignment]  # nothing that the decoder lets through
     good = decoded(sent(bench, 0, 50), received_at=now)
+    append = history.append
+
+    def refuse_the_bad(tx: Any, samples: Any, ids: Any) -> Receipt:
+        if samples is bad:
+            raise BadRow("out of range")
+        return append(tx, samples, ids)
+
+    def refuse_together(*_args: Any) -> Any:
+        raise BadRow("out of range")
+
+    monkeypatch.setattr(history, "append_together", refuse_together)
+    monkeypatch.setattr(history, "append", refuse_the_bad)
     answers = bench.edge.admit([bad, good])
     assert [type(answer) for answer in answers] == [Invalid, Receipt]
     assert mbps(bench) == 10.0

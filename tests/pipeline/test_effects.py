@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.alerts.domain import RULES
 from mirror_stage.core.problems import Conflict, NotFound, Refused, Unavailable
 from mirror_stage.metrics.domain import Receipt
@@ -91,7 +92,7 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
 def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
     place = bench.twin.hosts_by_name["a"].place
-    bench.owner.forget("a")
+    bench.owner.forget("a", EGO)
     assert "a" not in bench.twin.hosts_by_name
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
@@ -106,7 +107,7 @@ def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now()))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
-            bench.owner.forget(name)
+            bench.owner.forget(name, EGO)
 
 
 def test_a_new_host_never_moves_another(bench: Bench) -> None:
@@ -287,7 +288,7 @@ def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
 def test_a_removed_host_that_sends_again_what_is_stored_is_there_again(bench: Bench) -> None:
     sample = make_sample("a", at=bench.clock.now())
     bench.post(sample)
-    bench.owner.forget("a")
+    bench.owner.forget("a", EGO)
     assert bench.post(sample).duplicates == 1
     assert bench.twin.hosts_by_name["a"].sample is not None
 
@@ -314,7 +315,7 @@ def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
         return write(work)
 
     monkeypatch.setattr(bench.storage, "write", overtaken)
-    bench.owner.forget("a")
+    bench.owner.forget("a", EGO)
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.open_alerts.all() == []
     assert bench.again().open_alerts.all() == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.core.instants import HOUR, SECOND, Instant
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.twin import store as twin_store
@@ -46,7 +47,7 @@ def test_only_a_change_is_a_row(bench: Bench) -> None:
 def test_a_host_that_was_removed_is_gone_until_it_returns(bench: Bench) -> None:
     came = post(bench, rack="R1")
     bench.clock.advance(1)
-    bench.owner.forget("a")
+    bench.owner.forget("a", EGO)
     left = bench.clock.now()
     returned = post(bench, rack="R1")
     assert sinces(bench) == [(came, True), (left, False), (returned, True)]

@@ -25,6 +25,7 @@ class AgentProcess:
     flags: tuple[str, ...] = ()
     hostname: str = field(default_factory=lambda: unique_hostname("agent"))
     environment: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # a command to run it under, such as unshare
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,7 +38,16 @@ class AgentProcess:
 
     def start(self) -> AgentProcess:
         """Start it, or start it again on the same state."""
-        command = [sys.executable, "-m", "mirror_stage.runtime.cli", "reflector", "run", "--ego", self.ego]
+        command = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "mirror_stage.runtime.cli",
+            "reflector",
+            "run",
+            "--ego",
+            self.ego,
+        ]
         command += ["--hostname", self.hostname, "--state-dir", str(self.state), *self.flags]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("REFLECTOR_")}
         with (self.folder / f"{self.hostname}.log").open("ab") as log:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.contract.clients import listening
 from tests.faults import percentile, print_figures, short_and_full
 from tests.faults.agents import command, create
 from tests.reflector.processes import AgentProcess, running_agent
+from tests.reflector.scripted_ego import ScriptedEgo
 from tests.servers import EgoServer, running_ego, wait_until
 
 
@@ -22,6 +25,23 @@ from tests.servers import EgoServer, running_ego, wait_until
 def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     with running_ego(tmp_path_factory.mktemp("ego")) as server:
         yield server
+
+
+NAMESPACE = ("unshare", "-Urpf", "--mount-proc", "--kill-child")
+
+
+def can_unshare() -> bool:
+    return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+
+
+def zombies_of(parent: psutil.Process) -> list[psutil.Process]:
+    """The children that have ended and were not waited for; one may go while it is looked at."""
+    found = []
+    for child in parent.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found
 
 
 def host(ego: EgoServer, hostname: str) -> dict[str, Any] | None:
@@ -51,6 +71,16 @@ def test_a_host_appears_with_all_that_was_set_and_measured(own_ego: EgoServer, t
         wait_until(lambda: len(history(own_ego, agent.hostname)) >= 3)
         assert agent.stop() < 2.0
     assert list((agent.state / "spool").iterdir()) == []
+
+
+def test_samples_and_polls_are_of_one_agent(scripted: ScriptedEgo, tmp_path: Path) -> None:
+    with running_agent(tmp_path, scripted.url, "--interval-seconds", "1.5") as agent:
+        scripted.wait_for("/batch", 2)
+        [poll, *_] = scripted.wait_for("/pending/")
+        agent.stop()
+    for [sample, *_] in scripted.batches():
+        assert sample["agent_instance"] == poll.headers["X-Reflector-Instance"]
+        assert (sample["hostname"], sample["interval_seconds"]) == (agent.hostname, 1.5)
 
 
 @pytest.mark.parametrize("seconds_away", short_and_full(2, 120))
@@ -163,7 +193,32 @@ def test_a_timeout_and_a_flood_are_told_as_they_were(own_ego: EgoServer, runner:
     script = "sh -c 'head -c 300000 /dev/zero | tr \"\\0\" y; sleep 60'"
     done = ended(own_ego, create(own_ego, runner.hostname, command=script, timeoutSeconds=1))
     assert (done["status"], done["reason"]) == ("timeout", "exec_timeout")
-    assert (done["stdoutBytes"], done["truncated"], len(done["stdout"])) == (300_000, True, 64 * 1024)
+    head, note, tail = done["stdout"].split("\n")
+    assert (done["stdoutBytes"], done["truncated"], len(head + tail)) == (300_000, True, 64 * 1024)
+    assert note == f"[{300_000 - 64 * 1024} bytes are left out here]"
+
+
+def test_a_signal_that_has_killed_is_taken_by_an_ego_that_does_not_know_the_word(
+    own_ego: EgoServer, runner: AgentProcess
+) -> None:
+    id = create(own_ego, runner.hostname, command="sh -c 'kill -9 $$'")
+    done = ended(own_ego, id)
+    assert (done["status"], done["reason"], done["exitCode"]) == ("failed", None, -9)
+    assert f"command {id} ended: failed SIGKILL" in runner.log
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this machine lets nobody make a pid namespace: unshare -Urpf true")
+def test_the_first_process_of_a_container_leaves_no_zombie(own_ego: EgoServer, tmp_path: Path) -> None:
+    with running_agent(tmp_path, own_ego.url, "--allow-commands", prefix=NAMESPACE) as agent:
+        script = "sh -c '(sleep 0.1 >/dev/null 2>&1 &); (setsid sleep 0.1 >/dev/null 2>&1 &)'"
+        for _ in range(8):
+            assert ended(own_ego, create(own_ego, agent.hostname, command=script))["status"] == "succeeded"
+        assert agent.process is not None
+        (first,) = psutil.Process(agent.process.pid).children()
+        pid_inside = Path(f"/proc/{first.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0].split()[-1]
+        assert pid_inside == "1", "it is the one that orphans come to"
+        wait_until(lambda: not zombies_of(first), what="they are reaped")
+        assert "succeeded" in ended(own_ego, create(own_ego, agent.hostname, command="true"))["status"]
 
 
 def test_an_agent_without_permission_answers_and_ego_cannot_widen_it(own_ego: EgoServer, tmp_path: Path) -> None:

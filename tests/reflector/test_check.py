@@ -119,3 +119,11 @@ def test_a_running_agent_and_its_backlog_are_seen(tmp_path: Path) -> None:
 def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert check.state(Settings(state_dir=tmp_path / "file" / "state")).level == "problem"
+
+
+def test_patterns_that_allow_more_than_they_seem_to_are_warned_of() -> None:
+    allow = ("uptime", "sudo *", "cat /var/log/*", "bash -c *")
+    found = check.risky(Settings(command_policy="allow_list", command_allow=allow))
+    assert [(row.level, row.seen.split("'")[1]) for row in found] == [("warning", "sudo *"), ("warning", "bash -c *")]
+    assert check.risky(Settings(command_policy="allow_list", command_allow=allow, command_shell=True)) == []
+    assert check.risky(Settings(command_policy="all", command_allow=allow)) == []

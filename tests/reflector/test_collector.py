@@ -11,15 +11,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
 import psutil
 import pytest
 
+from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.decoder import decode_fast, decode_slow
 from mirror_stage.reflector import collector as module
-from mirror_stage.reflector.collector import Collector, Network, TopProcesses
+from mirror_stage.reflector.collector import Collector, OwnName, TopProcesses, instant_of
+from mirror_stage.reflector.container import Container
+from mirror_stage.reflector.machine import Machine
+from mirror_stage.reflector.network import Network, WayToEgo
 from mirror_stage.reflector.parts import Parts
 
 REQUIRED = {
@@ -44,7 +50,7 @@ def sample() -> dict[str, Any]:
 
 def test_a_sample_passes_the_schema_by_both_decoders(sample: dict[str, Any]):
     raw = memoryview(orjson.dumps(sample))
-    slow, errors = decode_slow(raw)
+    slow, errors, _ = decode_slow(raw)
     assert errors == []
     assert slow == decode_fast(raw)
 
@@ -130,6 +136,11 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
     assert collector.sample()["cpu_temperature"] == 61.0
 
 
+class Folders(Machine):
+    def is_folder(self, mountpoint: str) -> bool:
+        return True
+
+
 def test_a_dead_mount_costs_its_own_row(monkeypatch: pytest.MonkeyPatch):
     gate = threading.Event()
     usage = psutil.disk_usage("/")
@@ -142,7 +153,7 @@ def test_a_dead_mount_costs_its_own_row(monkeypatch: pytest.MonkeyPatch):
     mounted = [Mounted("/dev/a", "/", "ext4"), Mounted("/dev/b", "/dead", "ext4"), Mounted("/dev/c", "/home", "ext4")]
     monkeypatch.setattr(psutil, "disk_usage", disk_usage)
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounted)
-    collector = Collector(parts=quick())
+    collector = Collector(parts=quick(), machine=Folders())
     assert [disk["mountpoint"] for disk in collector.sample()["disks"]] == ["/", "/home"]
     assert [disk["mountpoint"] for disk in collector.sample()["disks"]] == ["/", "/home"]
     gate.set()
@@ -157,15 +168,23 @@ def test_a_dead_mount_costs_its_own_row(monkeypatch: pytest.MonkeyPatch):
         ("swap_memory", {"swap_used_percent"}),
         ("disk_partitions", {"disks"}),
         ("pids", {"top_processes"}),
-        ("net_if_stats", {"primary_interface_speed_mbps"}),
-        ("net_if_addrs", {"ip"}),
+        ("net_if_stats", set()),
+        ("net_if_addrs", set()),
         (
             "net_io_counters",
-            {"interfaces", "net_bytes_tx", "net_bytes_rx", "ip", "tags", "primary_interface_speed_mbps"},
+            {
+                "interfaces",
+                "net_bytes_tx",
+                "net_bytes_rx",
+                "ip",
+                "tags",
+                "primary_interface",
+                "primary_interface_speed_mbps",
+            },
         ),
     ],
 )
-@pytest.mark.parametrize("error", [NotImplementedError, AttributeError, OSError])
+@pytest.mark.parametrize("error", [NotImplementedError, AttributeError, OSError, ValueError, KeyError])
 def test_what_a_platform_does_not_offer_costs_its_own_field(
     broken: str, lost: set[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch, sample: dict[str, Any]
 ):
@@ -175,7 +194,7 @@ def test_what_a_platform_does_not_offer_costs_its_own_field(
     monkeypatch.setattr(psutil, broken, fails, raising=False)
     monkeypatch.setattr(module, "BASELINE_SECONDS", 0.02)
     without = Collector(parts=quick()).sample()
-    volatile = {"rack", "position", "tags", "cpu_temperature", "gpu_temperature", "temperatures"}
+    volatile = {"rack", "position", "tags", "cpu_temperature", "gpu_temperature", "temperatures", "ip"}
     assert sample.keys() - volatile - lost <= without.keys()
     assert not lost & without.keys() - {"tags"}
 
@@ -198,7 +217,7 @@ def test_a_machine_without_swap_has_no_swap_percent(monkeypatch: pytest.MonkeyPa
 def test_the_hardware_is_read_rarely_and_stands_in_every_sample(monkeypatch: pytest.MonkeyPatch):
     reads = []
 
-    def hardware() -> dict[str, Any]:
+    def hardware(_machine: Machine) -> dict[str, Any]:
         reads.append(1)
         return {"cpu_model": "EPYC"}
 
@@ -211,7 +230,7 @@ def test_the_hardware_is_read_rarely_and_stands_in_every_sample(monkeypatch: pyt
 def test_an_unreadable_hardware_is_asked_for_again(monkeypatch: pytest.MonkeyPatch):
     answers = iter([OSError("busy"), {"cpu_model": "EPYC"}])
 
-    def hardware() -> dict[str, Any]:
+    def hardware(_machine: Machine) -> dict[str, Any]:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
@@ -222,66 +241,227 @@ def test_an_unreadable_hardware_is_asked_for_again(monkeypatch: pytest.MonkeyPat
     assert ["cpu_model" in collector.sample() for _ in range(3)] == [False, True, True]
 
 
-def test_a_tag_of_the_hosts_owner_outbids_what_was_measured(monkeypatch: pytest.MonkeyPatch):
-    machine = Machine(monkeypatch, eth0=100)
+def test_a_tag_of_the_hosts_owner_outbids_what_was_measured(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100)
     machine.speeds["eth0"] = 1000
-    sample = Collector(tags={"primary_interface_speed_mbps": "10000"}, parts=quick()).sample()
+    sample = Collector(tags={"primary_interface_speed_mbps": "10000"}, parts=quick(), machine=machine).sample()
     assert sample["tags"] == {"primary_interface": "eth0", "primary_interface_speed_mbps": "10000"}
     assert sample["primary_interface_speed_mbps"] == 1000
 
 
-def test_an_unknown_speed_is_left_out_everywhere(monkeypatch: pytest.MonkeyPatch):
-    Machine(monkeypatch, eth0=100)
-    sample = Collector(parts=quick()).sample()
+def test_an_unknown_speed_is_left_out_everywhere(tmp_path: Path):
+    sample = Collector(parts=quick(), machine=Interfaces(tmp_path, eth0=100)).sample()
     assert "primary_interface_speed_mbps" not in sample
     assert sample["tags"] == {"primary_interface": "eth0"}
     assert all("speed_mbps" not in row for row in sample["interfaces"])
 
 
-def test_the_address_is_the_primary_interfaces_unless_one_is_given(monkeypatch: pytest.MonkeyPatch):
-    Machine(monkeypatch, docker0=1, eth0=100)
-    assert Network().read()["ip"] == "10.0.0.2"
-    assert Network("10.9.9.9").read()["ip"] == "10.9.9.9"
+def test_a_primary_interface_of_unknown_speed_does_not_borrow_that_of_another(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=1)
+    machine.speeds["eth1"] = 10_000
+    assert Network(machine=machine).read()["primary_interface_speed_mbps"] == 0
 
 
-def test_counters_of_another_primary_interface_never_meet_those_of_the_former(monkeypatch: pytest.MonkeyPatch):
-    machine = Machine(monkeypatch, eth0=100, wlan0=9_000)
-    network = Network()
-    assert network.read()["net_bytes_tx"] == 100
+def test_the_address_is_the_primary_interfaces_unless_one_is_given(tmp_path: Path):
+    machine = Interfaces(tmp_path, docker0=1, eth0=100)
+    assert Network(machine=machine).read()["ip"] == "10.0.0.2"
+    assert Network("10.9.9.9", machine).read()["ip"] == "10.9.9.9"
+
+
+def test_the_name_of_the_primary_interface_changes_with_its_counters(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, wlan0=9_000)
+    network = Network(machine=machine)
+    first = network.read()
+    assert (first["primary_interface"], first["net_bytes_tx"]) == ("eth0", 100)
     machine.default = "wlan0"
-    assert "net_bytes_tx" not in network.read()
-    assert network.read()["net_bytes_tx"] == 9_000
+    moved = network.read()
+    assert moved["primary_interface"] == "wlan0"
+    assert "net_bytes_tx" not in moved, "an EGO that does not look at the name would make a rate of it"
+    later = network.read()
+    assert (later["primary_interface"], later["net_bytes_tx"]) == ("wlan0", 9_000)
 
 
-def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(monkeypatch: pytest.MonkeyPatch):
-    machine = Machine(monkeypatch, eth0=100, usb0=7)
-    network = Network()
+def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, usb0=7)
+    network = Network(machine=machine)
     assert [row["name"] for row in network.read()["interfaces"]] == ["eth0", "usb0"]
     del machine.sent["eth0"]
     gone = network.read()
     assert [row["name"] for row in gone["interfaces"]] == ["usb0"]
     assert "net_bytes_tx" not in gone
     machine.sent["eth0"] = 3
+    network.read()
     assert network.read()["net_bytes_tx"] == 3
 
 
-def test_without_a_default_route_it_is_the_one_that_owns_the_given_address_or_the_only_one(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    machine = Machine(monkeypatch, eth0=100, eth1=200)
+def test_the_way_to_ego_comes_before_the_default_route(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=200, tun0=300)
+    machine.routes = {"10.0.0.100": "10.0.0.2", "fd00::1": "fe80::2"}
+    for ego in ("http://10.0.0.100:3000", "http://[fd00::1]:3000/ego"):
+        way = WayToEgo(ego, machine)
+        assert way.resolve() == {}
+        fields = Network(None, machine, way).read()
+        assert (fields["primary_interface"], fields["ip"]) == ("eth1", "10.0.0.2"), ego
+
+
+def test_an_ego_on_this_machine_or_out_of_reach_does_not_say_which_interface_leads_out(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=200)
+    machine.routes = {"127.0.0.1": "127.0.0.1"}
+    for ego in ("http://127.0.0.1:3000", "http://10.99.0.1:3000", None):
+        way = WayToEgo(ego, machine)
+        way.resolve()
+        assert Network(None, machine, way).read()["primary_interface"] == "eth0", ego
+
+
+def test_a_default_route_in_another_table_is_found(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=50)
     machine.default = None
-    assert "tags" not in Network().read()
-    assert Network("10.0.0.2").read()["tags"] == {"primary_interface": "eth1"}
-    machine.down.add("eth0")
-    assert Network().read()["tags"] == {"primary_interface": "eth1"}
+    machine.routes = {"198.51.100.1": "10.0.0.2"}
+    assert Network(machine=machine).read()["primary_interface"] == "eth1"
 
 
-def test_of_too_many_interfaces_the_busiest_are_listed(monkeypatch: pytest.MonkeyPatch):
-    Machine(monkeypatch, **{f"veth{n}": n for n in range(200)}, eth0=10_000)
-    names = [row["name"] for row in Network().read()["interfaces"]]
+def test_without_a_route_it_is_the_one_that_owns_the_given_address_else_the_busiest(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=200, docker0=1000)
+    machine.default = None
+    fields = Network(machine=machine).read()
+    assert (fields["primary_interface"], fields["ip"], fields["net_bytes_tx"]) == ("eth1", "10.0.0.2", 200)
+    assert Network("10.0.0.1", machine).read()["primary_interface"] == "eth0"
+    machine.down.add("eth1")
+    assert Network(machine=machine).read()["primary_interface"] == "eth0"
+
+
+def test_no_way_out_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    machine = Interfaces(tmp_path, lo=100)
+    machine.default = None
+    network = Network(machine=machine)
+    for _ in range(3):
+        assert "primary_interface" not in network.read()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no interface leads anywhere: no address and no counters until one does"
+    ]
+
+
+def test_of_too_many_interfaces_the_primary_one_is_listed_though_others_are_busier(tmp_path: Path):
+    machine = Interfaces(tmp_path, **{f"veth{n}": 10**6 + n for n in range(200)}, eth0=10)
+    names = [row["name"] for row in Network(machine=machine).read()["interfaces"]]
     assert len(names) == 64
     assert "eth0" in names
     assert "veth3" not in names
+
+
+def test_one_interface_that_fails_costs_no_other_its_state(tmp_path: Path):
+    machine = Interfaces(tmp_path, eth0=100, eth1=5)
+    machine.write("sys/class/net/eth0/operstate", "up")
+    machine.write("sys/class/net/eth0/speed", "1000")
+    machine.write("sys/class/net/eth1/operstate", "down")
+
+    def fails() -> Any:
+        raise OSError(22, "Invalid argument")
+
+    machine.psutil.net_if_stats = fails
+    rows = {row["name"]: row for row in Network(machine=machine).read()["interfaces"]}
+    assert (rows["eth0"]["is_up"], rows["eth0"]["speed_mbps"], rows["eth1"]["is_up"]) == (True, 1000, False)
+
+
+def test_the_address_of_a_label_is_the_interfaces(tmp_path: Path):
+    machine = Interfaces(tmp_path, venet0=7)
+    machine.default = "venet0"
+    labelled = {"venet0:0": [SimpleNamespace(family=socket.AF_INET, address="10.4.4.4")]}
+    machine.psutil.net_if_addrs = lambda: labelled
+    assert Network(machine=machine).read()["ip"] == "10.4.4.4"
+
+
+def test_an_interface_whose_files_cannot_be_read_costs_nothing_else(tmp_path: Path):
+    machine = Interfaces(tmp_path, **{"eth0": 100, "ibr10:30": 0, "cali7b9c": 3})
+    (tmp_path / "sys/class/net/cali7b9c/uevent").unlink()
+    (tmp_path / "sys/class/net/cali7b9c/uevent").mkdir()
+    names = [row["name"] for row in Network(machine=machine).read()["interfaces"]]
+    assert names == ["eth0", "ibr10:30", "cali7b9c"]
+
+
+def test_the_cache_of_zfs_is_the_machines_not_a_guests(tmp_path: Path):
+    machine = Interfaces(tmp_path)
+    machine.write("proc/spl/kstat/zfs/arcstats", f"size 4 {2**34}\nc_min 4 0\n")
+    machine.psutil.virtual_memory = lambda: SimpleNamespace(total=2**35, available=2**30, percent=96.9)
+    assert module.memory(machine, Container(machine))["memory_available_bytes"] == 2**30 + 2**34
+    machine.write("proc/self/mounts", "lxcfs /proc/meminfo fuse.lxcfs rw,nosuid 0 0\n")
+    assert module.memory(machine, Container(machine))["memory_available_bytes"] == 2**30
+
+
+def test_a_counter_beyond_what_json_holds_goes_round(tmp_path: Path):
+    assert Network(machine=Interfaces(tmp_path, eth0=2**53 + 5)).read()["net_bytes_tx"] == 5
+
+
+@pytest.mark.parametrize(
+    ("wall", "instant"),
+    [
+        (12.5, "1970-01-01T00:00:12.500Z"),
+        (-3600.0, "1970-01-01T00:01:40.000Z"),
+        (1772366400.0, "2026-03-01T12:00:00.000Z"),
+        (6e9, "2100-01-01T00:01:40.000Z"),
+    ],
+)
+def test_a_clock_beyond_the_wire_stands_at_its_nearest_end_and_goes_on(wall: float, instant: str):
+    assert to_text(instant_of(wall, since_boot=100.0)) == instant
+
+
+def test_the_name_of_the_machine_is_asked_again_and_a_bad_one_does_not_replace_a_good_one():
+    class Renamed(Machine):
+        names = iter(["localhost", "titan-01.", "(none)/", "", "타이탄.lan"])
+
+        def hostname(self) -> str:
+            return next(self.names)
+
+    name = OwnName(Renamed())
+    assert [name.now() for _ in range(5)] == ["localhost", "titan-01", "titan-01", "titan-01", "타이탄.lan"]
+    assert Collector(hostname="set", machine=Renamed(), parts=quick()).sample()["hostname"] == "set"
+
+
+def test_every_sample_says_how_often_and_from_which_agent():
+    sample = Collector(interval_seconds=30, agent_instance="0d1f", parts=quick()).sample()
+    assert (sample["interval_seconds"], sample["agent_instance"]) == (30, "0d1f")
+
+
+@pytest.mark.parametrize(
+    ("broken", "unknown"),
+    [
+        ("cpu_times", "cpu_load"),
+        ("virtual_memory", "memory_used_percent"),
+        ("getloadavg", "load_average"),
+    ],
+)
+def test_a_required_value_that_cannot_be_read_is_unknown_and_the_sample_goes_out(
+    broken: str, unknown: str, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_args: object, **_options: object) -> object:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(psutil, broken, fails)
+    sample = Collector(parts=quick()).sample()
+    assert sample["unknown"] == [unknown]
+    assert unknown not in sample
+
+
+def test_what_the_last_check_changes_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(psutil, "swap_memory", lambda: Swap(524288, -1.6))
+    collector = Collector(parts=quick())
+    for _ in range(3):
+        assert "swap_used_percent" not in collector.sample()
+    said = [record.getMessage() for record in caplog.records if "swap" in record.getMessage()]
+    assert said == ["a sample's swap_used_percent is not within 0 to 100: -1.6"]
+
+
+def test_a_hanging_name_service_costs_no_value(monkeypatch: pytest.MonkeyPatch):
+    gate = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: gate.wait(30))
+    collector = Collector(ego="http://ego.lan:3000", parts=quick())
+    try:
+        assert collector.sample().keys() >= REQUIRED
+        began = time.monotonic()
+        collector.sample()
+        assert time.monotonic() - began < QUICK_SECONDS, "it is not waited for again"
+    finally:
+        gate.set()
 
 
 def test_looking_through_many_processes_costs_a_bounded_share(monkeypatch: pytest.MonkeyPatch):
@@ -371,52 +551,58 @@ class Swap(NamedTuple):
     percent: float
 
 
-class Counted(NamedTuple):
-    bytes_sent: int
-    bytes_recv: int
-    packets_sent: int = 0
-    packets_recv: int = 0
-    errin: int = 0
-    errout: int = 0
-    dropin: int = 0
-    dropout: int = 0
+class Interfaces(Machine):
+    """Interfaces by the bytes they have sent; the default route goes over eth0, the nth has the address 10.0.0.n.
 
+    Those named docker, veth or tun are bridges without members and tunnels.
+    """
 
-class Stats(NamedTuple):
-    isup: bool
-    speed: int
-
-
-class Address(NamedTuple):
-    family: int
-    address: str
-
-
-class Machine:
-    """Interfaces by the bytes they have sent; the default route goes over eth0, the nth has the address 10.0.0.n."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **sent: int) -> None:
-        self.sent, self.speeds, self.default, self.down = sent, dict.fromkeys(sent, 0), "eth0", set[str]()
-        monkeypatch.setattr(psutil, "net_io_counters", self.counters)
-        monkeypatch.setattr(
-            psutil, "net_if_stats", lambda: {n: Stats(n not in self.down, self.speeds[n]) for n in self.sent}
+    def __init__(self, root: Path, **sent: int) -> None:
+        super().__init__(root)
+        self.sent, self.speeds, self.down = sent, dict.fromkeys(sent, 0), set[str]()
+        self.default: str | None = "eth0"
+        self.routes: dict[str, str] = {}
+        self.psutil = SimpleNamespace(
+            **{name: getattr(psutil, name) for name in dir(psutil) if not name.startswith("_")}
+            | {"net_io_counters": self.counters, "net_if_stats": self.stats, "net_if_addrs": self.addresses}
         )
-        monkeypatch.setattr(psutil, "net_if_addrs", self.addresses)
-        monkeypatch.setattr(module, "outgoing_address", lambda: None)
-        monkeypatch.setattr(module.readings, "default_interface", lambda _ipv4, _ipv6: self.default)
+        for name in sent:
+            kind = "bridge/stp_state" if name.startswith("docker") else "tun_flags" if name.startswith("tun") else ""
+            self.write(f"sys/class/net/{name}/{kind or 'uevent'}", "")
+            if name.startswith(("eth", "wlan", "usb")):
+                self.write(f"sys/class/net/{name}/device/uevent", "")
 
-    default: str | None
+    def write(self, path: str, text: str) -> None:
+        file = Path(self._root) / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
-    def counters(self, pernic: bool, nowrap: bool) -> dict[str, Counted]:
+    def text(self, path: str) -> str:
+        if path == "/proc/net/route":
+            return f"Iface\n{self.default}\t00000000\t0\t0003\t0\t0\t0\t00000000\n" if self.default else ""
+        return super().text(path)
+
+    def local_address(self, remote: tuple[Any, ...]) -> str | None:
+        return self.routes.get(remote[0])
+
+    def counters(self, pernic: bool, nowrap: bool) -> dict[str, Any]:
         assert pernic
         assert not nowrap, "psutil's own correction would hide a reset, and takes a lock"
-        return {name: Counted(sent, sent) for name, sent in self.sent.items()}
+        zeros = dict.fromkeys(("packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout"), 0)
+        return {name: SimpleNamespace(bytes_sent=sent, bytes_recv=sent, **zeros) for name, sent in self.sent.items()}
 
-    def addresses(self) -> dict[str, list[Address]]:
-        of_link = [Address(socket.AF_PACKET, "02:00:00:00:00:01")]
-        loopback = {"lo": [Address(socket.AF_INET, "127.0.0.1")]}
-        return loopback | {
-            n: [*of_link, Address(socket.AF_INET, f"10.0.0.{i}")] for i, n in enumerate(self.sent, start=1)
+    def stats(self) -> dict[str, Any]:
+        return {n: SimpleNamespace(isup=n not in self.down, speed=self.speeds[n]) for n in self.sent}
+
+    def addresses(self) -> dict[str, list[Any]]:
+        of_link = SimpleNamespace(family=socket.AF_PACKET, address="02:00:00:00:00:01")
+        return {"lo": [SimpleNamespace(family=socket.AF_INET, address="127.0.0.1")]} | {
+            n: [
+                of_link,
+                SimpleNamespace(family=socket.AF_INET, address=f"10.0.0.{i}"),
+                SimpleNamespace(family=socket.AF_INET6, address=f"fe80::{i}%{n}"),
+            ]
+            for i, n in enumerate(self.sent, start=1)
         }
 
 

@@ -17,7 +17,7 @@ from tests.servers import ROOT, free_port, wait_until
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder
-NEEDED = {"mirror_stage", "psutil", "requests", "urllib3", "idna", "certifi", "charset_normalizer", "chardet"}
+NEEDED = {"mirror_stage", "psutil"}
 class Alone(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in NEEDED | sys.stdlib_module_names:

@@ -123,6 +123,8 @@ def test_a_command_is_claimed_started_and_reported(scripted: ScriptedEgo, queue:
         ("allow_list", "touch {marker}", "not on the allow-list"),
         ("allow_list", "uptime; touch {marker}", "not on the allow-list"),
         ("all", "touch '{marker}", "cannot be split into words"),
+        ("all", "echo hi > {marker}", "holds > outside of quotes"),
+        ("all", "echo one\ntouch {marker}", "holds a line break outside of quotes"),
     ],
 )
 def test_what_the_owner_has_not_allowed_is_answered_and_does_not_run(
@@ -264,6 +266,13 @@ def test_output_is_live_in_rising_order_and_at_most_four_times_a_second(
     assert {asked.content["stream"] for asked in chunks} == {"stdout", "stderr"}
 
 
+def test_a_machine_that_gets_another_name_fetches_for_that(scripted: ScriptedEgo, start: Start) -> None:
+    commands = start()
+    wait_until(lambda: scripted.of("/pending/titan-01?"))
+    commands.serve("타이탄")
+    wait_until(lambda: scripted.of("/pending/%ED%83%80%EC%9D%B4%ED%83%84?"), what="a poll for the new name")
+
+
 def test_an_ego_that_answers_at_once_is_not_hammered(scripted: ScriptedEgo, start: Start) -> None:
     start()
     time.sleep(1.5)
@@ -307,3 +316,22 @@ def test_nonsense_instead_of_commands_is_survived(
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.1)
     start()
     assert result(scripted, queue.add("true"))["status"] == "succeeded"
+
+
+def test_of_what_a_dead_agent_left_the_output_is_unknown_and_not_empty(
+    scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    Journal(tmp_path / "journal").begin(["begun-by-the-former"])
+    start()
+    reported = result(scripted, "begun-by-the-former")
+    assert (reported["status"], reported["reason"]) == ("failed", "agent_restarted")
+    assert (reported["stdout"], reported["stdoutBytes"]) == (None, None)
+    assert "the agent died while this ran" in reported["stderr"]
+
+
+def test_what_no_shell_has_replaced_is_noted_on_stderr(scripted: ScriptedEgo, queue: Queue, start: Start) -> None:
+    start()
+    reported = result(scripted, queue.add("echo $HOME *"))
+    assert (reported["status"], reported["stdout"]) == ("succeeded", "$HOME *\n")
+    said = "mirror-stage reflector: no shell runs this, so $HOME * was passed on as written"
+    assert reported["stderr"].startswith(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.commands.domain import outcome_of
+from mirror_stage.core.outputs import HEAD_BYTES, KEPT_BYTES, TAIL_BYTES
+from mirror_stage.reflector import adopted, family, leftovers
 from mirror_stage.reflector import execution as module
-from mirror_stage.reflector import family
-from mirror_stage.reflector.execution import HEAD_BYTES, TAIL_BYTES, Ending, Execution, Kept
+from mirror_stage.reflector.execution import Ending, Execution, Kept
 from mirror_stage.reflector.live import CHUNK_BYTES_MAX, Unsent
 from tests.builders import unique_hostname
 from tests.servers import wait_until
@@ -138,8 +140,8 @@ def test_an_end_that_came_before_the_cancel_is_the_commands_own() -> None:
 
 
 def test_what_a_dead_agent_has_left_is_found_by_its_mark() -> None:
-    left = subprocess.Popen(["sleep", "63"], env=family.marked("orphan"), start_new_session=True)
-    other = subprocess.Popen(["sleep", "63"], env=family.marked("another"), start_new_session=True)
+    left = subprocess.Popen(["sleep", "63"], env=family.environment_for("orphan"), start_new_session=True)
+    other = subprocess.Popen(["sleep", "63"], env=family.environment_for("another"), start_new_session=True)
     try:
         family.end(["orphan"], grace_seconds=2)
         assert left.wait(5) == -15
@@ -152,7 +154,8 @@ def test_what_a_dead_agent_has_left_is_found_by_its_mark() -> None:
 def test_a_flood_is_counted_whole_and_kept_in_part() -> None:
     ending = run("/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo end")
     assert ending.stdout.size_bytes == 3_000_004
-    assert len(ending.stdout.text()) == HEAD_BYTES + TAIL_BYTES
+    note = f"\n[{3_000_004 - HEAD_BYTES - TAIL_BYTES} bytes are left out here]\n"
+    assert ending.stdout.text()[HEAD_BYTES:-TAIL_BYTES] == note
     assert ending.stdout.text().endswith("xend\n")
     outcome = outcome_of(ending.to_result())
     assert (outcome.stdout.size_bytes, outcome.stdout.truncated) == (3_000_004, True)
@@ -165,8 +168,11 @@ def test_of_any_output_both_ends_are_kept(parts: list[bytes]) -> None:
     for part in parts:
         kept.add(part)
     assert kept.size_bytes == len(whole)
-    if len(whole) <= HEAD_BYTES + TAIL_BYTES:
-        assert kept.text() == whole.decode(errors="replace")
+    text = kept.text()
+    assert len(text.encode()) <= KEPT_BYTES, "EGO does not cut it again"
+    decoded = whole.decode(errors="replace")
+    if len(whole) <= HEAD_BYTES + TAIL_BYTES and len(decoded.encode()) <= KEPT_BYTES:
+        assert text == decoded
 
 
 @settings(max_examples=40, deadline=None)
@@ -178,7 +184,30 @@ def test_a_cut_never_makes_a_broken_character(text: str, size: int) -> None:
     shown = kept.text()
     assert "\ufffd" not in shown
     if len(whole) > HEAD_BYTES + TAIL_BYTES:
-        assert HEAD_BYTES + TAIL_BYTES - 6 <= len(shown.encode()) <= HEAD_BYTES + TAIL_BYTES
+        head, note, tail = re.split("\n(.*)\n", shown)
+        assert HEAD_BYTES + TAIL_BYTES - 6 <= len((head + tail).encode()) <= HEAD_BYTES + TAIL_BYTES
+        assert note == f"[{len(whole) - len((head + tail).encode())} bytes are left out here]"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.integers(1000, 40_000))
+def test_a_cut_lies_between_whole_lines_and_says_what_is_missing(width: int, count: int) -> None:
+    lines = [f"{number} {'한' * (number % width)}\n" for number in range(count)]
+    kept, whole = Kept(), "".join(lines).encode()
+    kept.add(whole)
+    shown = kept.text().splitlines(keepends=True)
+    if len(whole) <= HEAD_BYTES + TAIL_BYTES:
+        assert shown == lines
+        return
+    (place,) = [place for place, line in enumerate(shown) if line.startswith("[")]
+    head, tail = shown[:place], shown[place + 1 :]
+    assert head == lines[: len(head)]
+    assert tail == lines[-len(tail) :]
+    missing = len("".join(lines[len(head) : -len(tail)]).encode())
+    assert shown[place] == f"[{missing} bytes are left out here]\n"
+    assert (
+        outcome_of({"status": "succeeded", "stdout": kept.text(), "stdoutBytes": len(whole)}).stdout.text == kept.text()
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -191,8 +220,120 @@ def test_a_live_chunk_is_never_too_large_and_ends_as_the_output_does(parts: list
     assert len(text.encode()) <= CHUNK_BYTES_MAX
     assert not unsent
     whole = b"".join(parts).decode(errors="replace")
-    assert whole.rstrip("\ufffd")[-50:].endswith(text.rstrip("\ufffd")[-50:]) or "not shown live" in text
+    assert whole.rstrip("\ufffd")[-50:].endswith(text.rstrip("\ufffd")[-50:]) or "left out here" in text
 
 
-def test_the_environment_of_the_agent_is_the_commands() -> None:
-    assert run("/bin/sh", "-c", "echo $PATH").stdout.text().strip() == os.environ["PATH"]
+def test_a_command_knows_where_it_is_and_nothing_of_its_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["REFLECTOR_EGO", "MIRROR_STAGE_DB_URL", "PYTHONPATH", "http_proxy"]
+    units = ["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDS", "MAINPID", "WATCHDOG_USEC"]
+    credentials = ["CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD"]
+    secrets = [*settings, *units, *credentials]
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("LANG", "ko_KR.UTF-8")
+    monkeypatch.setenv("LC_TIME", "C")
+    monkeypatch.delenv("HOME", raising=False)
+    shown = dict(line.split("=", 1) for line in run("env").stdout.text().splitlines())
+    assert {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "ko_KR.UTF-8", "LC_TIME": "C"}.items() <= shown.items()
+    assert shown[family.MARK].startswith("id")
+    assert not set(secrets) & set(shown)
+
+
+def test_a_command_keeps_the_umask_of_the_owner() -> None:
+    execution = Execution("umask", ["/bin/sh", "-c", "umask"], 20, lambda *_: None, umask=0o027)
+    assert execution.run().stdout.text().strip() == "0027"
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "name"),
+    [
+        ("kill -9 $$", -9, "SIGKILL"),
+        ("kill -15 $$", -15, "SIGTERM"),
+        ("kill -36 $$", -36, "SIGRTMIN+2"),
+        ("exit 137", 137, None),
+        ("true", 0, None),
+    ],
+)
+def test_the_signal_that_has_killed_it_is_named(script: str, exit_code: int, name: str | None) -> None:
+    result = run("/bin/sh", "-c", script).to_result()
+    assert (result["exitCode"], result["signal"]) == (exit_code, name)
+
+
+# ---------------------------------------------------------------- who is left behind
+
+
+def test_who_is_left_behind_is_not_killed_by_what_he_prints(tmp_path: Path) -> None:
+    loop = f"for i in $(seq 80); do echo $i; echo $i >&2; sleep 0.02; done; echo done >{tmp_path}/end"
+    ending = run("/bin/sh", "-c", f"({loop}) & echo started")
+    assert (ending.status, ending.stdout.text().splitlines()[0]) == ("succeeded", "started")
+    assert "a process was left behind" in ending.stderr.text()
+    assert "for at most 24 hours" in ending.stderr.text()
+    wait_until((tmp_path / "end").exists, what="it was let finish")
+    wait_until(lambda: not any(thread.name == "leftover" for thread in threading.enumerate()), what="it is let go")
+
+
+def test_who_is_left_behind_without_our_output_is_not_spoken_of() -> None:
+    ending = run("/bin/sh", "-c", "sleep 0.2 >/dev/null 2>&1 & echo started")
+    assert (ending.status, ending.stderr.text()) == ("succeeded", "")
+
+
+def test_the_limit_of_who_is_left_behind_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(leftovers, "HOURS_MAX", 0.5 / 3600)
+    script = f"trap 'echo told >{tmp_path}/end; exit' PIPE; while :; do echo x || exit; sleep 0.05; done"
+    run("/bin/sh", "-c", f"({script}) & echo started")
+    wait_until((tmp_path / "end").exists, what="its output was closed")
+
+
+def test_no_more_are_read_from_than_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "_places", threading.BoundedSemaphore(1))
+    first = run("/bin/sh", "-c", "sleep 20 & echo $!")
+    second = run("/bin/sh", "-c", "sleep 20 & echo $!")
+    for ending in (first, second):
+        os.kill(int(ending.stdout.text()), 9)
+    assert "is thrown away" in first.stderr.text()
+    assert "its output is closed" in second.stderr.text()
+
+
+# ---------------------------------------------------------------- orphans
+
+ORPHANS = """
+import sys, time
+from ctypes import CDLL
+from mirror_stage.reflector import adopted
+from mirror_stage.reflector.execution import Execution
+import subprocess, psutil
+CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to this process, as to the first of a container
+own = subprocess.Popen(["sh", "-c", "exit 5"])  # as the collector might
+for n in range(8):
+    script = "(sleep 0.1 >/dev/null 2>&1 &) ; (setsid sleep 0.1 >/dev/null 2>&1 &) ; exit 3"
+    ending = Execution(str(n), ["sh", "-c", script], 5, lambda *_: None).run()
+    assert ending.exit_code == 3, ending
+until = time.monotonic() + 5
+zombies = lambda: [p for p in psutil.Process().children() if p.status() == "zombie" and p.pid != own.pid]
+while len(zombies()) < 16 and time.monotonic() < until:
+    time.sleep(0.05)
+before = len(zombies())
+assert own.wait() == 5  # it ended first, and was left alone so far
+print(before, adopted.reap(), len(zombies()))
+"""
+
+
+def test_orphans_are_reaped_and_nobody_elses_children() -> None:
+    ran = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=30, check=False)
+    assert ran.stdout.split() == ["16", "16", "0"], ran.stderr
+
+
+def test_an_end_is_not_stolen_while_orphans_are_reaped() -> None:
+    is_over = threading.Event()
+
+    def reap() -> None:
+        while not is_over.is_set():
+            adopted.reap()
+
+    reaper = threading.Thread(target=reap)
+    reaper.start()
+    try:
+        assert [run("/bin/sh", "-c", "exit 7").exit_code for _ in range(50)] == [7] * 50
+    finally:
+        is_over.set()
+        reaper.join()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.reflector.policy import Allowed, Denied, judge
+from mirror_stage.reflector.risks import risk_of
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=10)
 
@@ -29,7 +30,37 @@ WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
         ("systemctl status *", "systemctl status --root=/elsewhere", False),
         ("systemctl status *", "systemctl status nginx; reboot", False),
         ("df -*", "df -h", True),
-        ("journalctl -u nginx ...", "journalctl -u nginx -n 5 --no-pager", True),
+        ("journalctl -u nginx ...", "journalctl -u nginx _PID=1 _UID=0", True),
+        ("journalctl -u nginx ...", "journalctl -u nginx -n 5", False),
+        ("journalctl -u nginx ...", "journalctl -u nginx --vacuum-time=1s", False),
+        ("journalctl -u nginx ...", "journalctl -u nginx x --cursor-file=/etc/cron.d/x", False),
+        ("journalctl -u nginx -n *", "journalctl -u nginx -n 5", True),
+        ("journalctl -u nginx -n *", "journalctl -u nginx -n -5", False),
+        ("journalctl -u nginx --since=*", "journalctl -u nginx --since=today", True),
+        ("journalctl -u nginx --since=*", "journalctl -u nginx --vacuum-time=1s", False),
+        ("cat /var/log/*", "cat /var/log/syslog", True),
+        ("cat /var/log/*", "cat /var/log/nginx/access.log", True),
+        ("cat /var/log/*", "cat /var/log/../../etc/shadow", False),
+        ("cat /var/log/*", "cat /var/log/x/..", False),
+        ("cat /var/log/*", "cat /var/log/./../../etc/shadow", False),
+        ("cat /var/log/*", "cat '/var/log/a b'", True),
+        ("cat /var/log/*", "cat /var/logs", False),
+        ("cat /var/log/*", "cat /var/log/a /etc/shadow", False),
+        ("cat /var/log/*", "cat //var/log/a..b", True),
+        ("cat /var/log/[!s]*", "cat /var/log/./secure", False),
+        ("cat /var/log/[!s]*", "cat /var/log//secure", False),
+        ("cat /var/log/[!s]*", "cat /var/log/messages", True),
+        ("cat /var/log/ ...", "cat /var/log/ ../etc/shadow", False),
+        ("tool --file=/srv/*", "tool --file=/srv/../etc/shadow", False),
+        ("cat ../notes", "cat ../notes", True),
+        ("*", "../../bin/sh", False),
+        ("/opt/tools/*", "/opt/tools/../../bin/sh", False),
+        ("echo *", "echo -n", False),
+        ("echo *", "echo --", False),
+        ("echo -*", "echo -n", True),
+        ("...", "reboot", False),
+        ("curl http://intern/*", "curl http://intern/a/b", True),
+        ("curl http://intern/*", "curl http://extern/a", False),
         ("journalctl -u nginx ...", "journalctl -u nginx", True),
         ("journalctl -u nginx ...", "journalctl -u ssh", False),
         ("journalctl -u nginx ...", "journalctl -u", False),
@@ -94,3 +125,44 @@ def test_a_pattern_without_wildcards_allows_itself_and_nothing_longer(words: lis
     assert isinstance(judge(pattern, "allow_list", [pattern]), Allowed)
     if more:
         assert isinstance(judge(shlex.join(words + more), "allow_list", [pattern]), Denied)
+
+
+RISKY = (
+    "sh", "/bin/bash", "bash -c *", "sh ...", "sudo *", "sudo ...", "env *", "find *", "find /var ...", "* status",
+    "*", "/usr/bin/*", "python3.11 *", "df -*", "ls --*", "cat *", "tail ...", "rm *", "systemctl *",
+    "systemctl ...", "...", "xargs *", "awk * /etc/hosts", "docker run *", "git ...", "/usr/bin/env X=*",
+)  # fmt: skip
+PLAIN = (
+    "uptime", "df -h", "systemctl status *", "journalctl -u nginx ...", "journalctl -u nginx -n *",
+    "cat /var/log/*", "sh -c 'df -h | head'", "sudo systemctl restart nginx", "find /var/log -name x", "env",
+    "tail -n 50 /var/log/*",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", RISKY)
+def test_a_pattern_that_lets_through_more_than_it_seems_to_is_told(pattern: str) -> None:
+    assert risk_of(pattern)
+
+
+@pytest.mark.parametrize("pattern", PLAIN)
+def test_a_pattern_that_says_what_it_allows_is_not(pattern: str) -> None:
+    assert risk_of(pattern) is None
+
+
+@pytest.mark.parametrize("policy", ["all", "allow_list"])
+def test_what_only_a_shell_can_do_is_refused_with_the_way_out(policy: str) -> None:
+    decision = judge("echo hi > file", policy, ["echo ..."])
+    assert isinstance(decision, Denied)
+    assert "holds > outside of quotes" in decision.reason
+    assert "send sh -c '...'" in decision.reason
+
+
+def test_with_a_shell_its_operators_are_its_own() -> None:
+    assert judge("echo a\necho b | cat", "all", shell=True) == Allowed(("/bin/sh", "-c", "echo a\necho b | cat"))
+
+
+def test_what_a_shell_would_replace_is_passed_on_with_a_note() -> None:
+    decision = judge("ls *.log $HOME ~", "all")
+    assert isinstance(decision, Allowed)
+    assert decision.argv == ("ls", "*.log", "$HOME", "~")
+    assert decision.note == "no shell runs this, so * $HOME ~ was passed on as written; sh -c '...' would replace it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 import pytest
@@ -55,6 +54,30 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
     assert readings.busy_percent(before, after) == percent, name
 
 
+@pytest.mark.parametrize(
+    ("name", "after", "percent"),
+    [
+        ("idle time stands still at 8e18, 1 % is used", Times(user=0.05), 1.0),
+        ("a CPU that does not tick is idle", Times(), 0.0),
+        ("time is accounted for, but for a tick", Times(user=1, idle=3.98), 20.1),
+        ("more than the clock says", Times(user=5, idle=15), 25.0),
+    ],
+)
+def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent: float):
+    assert readings.busy_percent(Times(), after, expected_seconds=5) == percent, name
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("a virtual machine has moved, its counters began anew", Times(user=900, idle=9000), Times(user=1, idle=40)),
+        ("a counter of stolen time jumps", Times(user=1, idle=9), Times(user=10**9, idle=9)),
+    ],
+)
+def test_counters_that_cannot_be_say_nothing(name: str, before: Times, after: Times):
+    assert readings.busy_percent(before, after, expected_seconds=5) is None, name
+
+
 DESKTOP = {
     "acpitz": [Temp("", 27.8)],
     "nvme": [Temp("Composite", 88.0)],
@@ -66,7 +89,7 @@ DESKTOP = {
 @pytest.mark.parametrize(
     ("name", "chips", "cpu", "gpu"),
     [
-        ("a desktop: neither the disk nor an offset scale", DESKTOP, 65.5, 58.0),
+        ("a desktop: neither the disk nor an offset scale", DESKTOP, 65.5, 51.0),
         ("two sockets", {"coretemp": [Temp("Core 0", 41.0), Temp("Core 0", 55.0)]}, 55.0, None),
         ("k10temp without Tdie", {"k10temp": [Temp("Tctl", 61.0)]}, 61.0, None),
         ("zenpower", {"zenpower": [Temp("Tdie", 48.0), Temp("SVI2_P_Core", 12.0)]}, 48.0, None),
@@ -76,6 +99,20 @@ DESKTOP = {
         ("sensors that are not connected", {"coretemp": [Temp("a", 65261.85), Temp("b", None)]}, None, None),
         ("GPUs of two makers", {"nouveau": [Temp("", 60.0)], "radeon": [Temp("", 70.0)]}, None, 70.0),
         ("none", {}, None, None),
+        ("big and little cores", {"bigcore0-thermal": [Temp("", 64.0)], "littlecore": [Temp("", 60.0)], "npu_thermal": [Temp("", 99.0)]}, 64.0, None),
+        ("a board's CPU before its package", {"package_thermal": [Temp("", 70.0)], "cpu0_thermal": [Temp("", 60.0)]}, 60.0, None),
+        ("a board's package where no CPU tells", {"package_thermal": [Temp("", 70.0)], "gpu0-thermal": [Temp("", 60.0)]}, 70.0, 60.0),
+        ("Tegra", {"CPU-therm": [Temp("", 41.0)], "GPU-therm": [Temp("", 42.0)], "PMIC-Die": [Temp("", 99.0)]}, 41.0, 42.0),
+        ("Qualcomm", {"cpu0_silver_usr": [Temp("", 44.0)], "pm8998_tz": [Temp("", 99.0)]}, 44.0, None),
+        ("a Dell", {"dell_smm": [Temp("CPU", 61.0), Temp("SODIMM", 80.0), Temp("GPU", 66.0)]}, 61.0, 66.0),
+        ("an old Dell", {"dell_smm": [Temp("", 61.0), Temp("", 80.0)]}, 61.0, None),
+        ("a ThinkPad without labels", {"thinkpad": [Temp("", 58.0), Temp("", 77.0)], "acpitz": [Temp("", 90.0)]}, 58.0, None),
+        ("a Mac", {"macsmc_hwmon": [Temp("CPU P-Core 1", 66.0), Temp("NAND Flash Temperature", 80.0)]}, 66.0, None),
+        ("a Mac that names no CPU", {"macsmc_hwmon": [Temp("Heatpipe 1", 50.0), Temp("Battery Hotspot", 80.0)]}, 50.0, None),
+        ("a fan of the CPU is no CPU", {"asusec": [Temp("CPU VRM", 90.0), Temp("CPU", 60.0)]}, 60.0, None),
+        ("a card with a junction only", {"amdgpu": [Temp("junction", 66.0), Temp("mem", 80.0)]}, None, 66.0),
+        ("sensors without a meaning", {"k10temp": [Temp("Tctl", 37.9)], "nct6798": [Temp("TSI2_TEMP", 4e6)], "amdgpu": [Temp("edge", 511.0)]}, 37.9, None),
+        ("a card without labels", {"amdgpu": [Temp("", 66.0)]}, None, 66.0),
     ],
 )  # fmt: skip
 def test_cpu_and_gpu_are_told_apart(name: str, chips: dict[str, list[Temp]], cpu: float | None, gpu: float | None):
@@ -99,39 +136,7 @@ def test_temperatures_are_named_by_chip_and_label():
     }
 
 
-IPV4_HEADER = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-
-
-def ipv4(interface: str, *, to: str = "00000000", mask: str = "00000000", flags: str = "0003", metric: int = 0) -> str:
-    return f"{interface}\t{to}\t0100A8C0\t{flags}\t0\t0\t{metric}\t{mask}\t0\t0\t0   \n"
-
-
-def ipv6(interface: str, *, to: str = "0" * 32, prefix: str = "00", flags: str = "00000003", metric: int = 1024) -> str:
-    return f"{to} {prefix} {'0' * 32} 00 {'f' * 32} {metric:08x} 00000001 00000000 {flags} {interface:>8}\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "ipv4_routes", "ipv6_routes", "interface"),
-    [
-        ("one", ipv4("eth0") + ipv4("eth0", to="0000A8C0", mask="00FFFFFF", flags="0001"), "", "eth0"),
-        ("the lowest metric", ipv4("wlan0", metric=600) + ipv4("eth0", metric=100), "", "eth0"),
-        ("the first of equals", ipv4("eth1") + ipv4("eth0"), "", "eth1"),
-        ("a network is no default", ipv4("docker0", to="000011AC", mask="0000FFFF"), "", None),
-        ("half of the world is no default", ipv4("tun0", mask="00000080") + ipv4("eth0", metric=50), "", "eth0"),
-        ("one that is down", ipv4("eth0", flags="0002") + ipv4("eth1", metric=9), "", "eth1"),
-        ("one that refuses", ipv4("eth0", flags="0201"), "", None),
-        ("never loopback", ipv4("lo"), ipv6("lo"), None),
-        ("IPv6 where there is no other", "", ipv6("eth0", to="fe80" + "0" * 28, prefix="40") + ipv6("eth2"), "eth2"),
-        ("IPv6 that refuses", "", ipv6("lo", flags="00200200") + ipv6("eth0", flags="00000200"), None),
-        ("IPv4 before IPv6", ipv4("eth0", metric=900), ipv6("eth1", metric=1), "eth0"),
-        ("no table", "", "", None),
-    ],
-)  # fmt: skip
-def test_the_interface_of_the_default_route(name: str, ipv4_routes: str, ipv6_routes: str, interface: str | None):
-    assert readings.default_interface(IPV4_HEADER + ipv4_routes, ipv6_routes) == interface, name
-
-
-def test_a_device_is_one_disk_and_an_image_is_none():
+def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_image_is_none():
     mounted = [
         Part("/dev/sda2", "/etc/hosts", "ext4"),
         Part("/dev/sda2", "/", "ext4"),
@@ -140,7 +145,31 @@ def test_a_device_is_one_disk_and_an_image_is_none():
         Part("D:\\", "D:\\", ""),
         Part("/dev/sdb1", "/srv", "xfs"),
     ]
-    assert [disk.mountpoint for disk in readings.physical_disks(mounted)] == ["/", "/srv"]
+    assert [[mount.mountpoint for mount in disk] for disk in readings.by_device(mounted)] == [
+        ["/", "/etc/hosts"],
+        ["/srv"],
+    ]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [1, 1, 1]), (5, [2, 2, 1])])
+def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: list[int]):
+    groups = readings.in_groups(range(count), 3)
+    assert [len(group) for group in groups] == sizes
+    assert sorted(disk for group in groups for disk in group) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("arcstats", "to_be_had"),
+    [
+        ("9 1 0x01\nname type data\nsize 4 100\nc_min 4 30\n", 70),
+        ("size 4 20\nc_min 4 30\n", 0),
+        ("size 4 20\n", 0),
+        ("size 4 x\nc_min 4 30\n", 0),
+        ("", 0),
+    ],
+)
+def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_be_had: int):
+    assert readings.arc_bytes_to_be_had(arcstats) == to_be_had
 
 
 @pytest.mark.parametrize(
@@ -169,19 +198,3 @@ def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
 )
 def test_a_placeholder_means_nothing(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning
-
-
-def test_only_what_json_can_carry_goes_to_the_wire():
-    name = b"caf\xc3".decode(errors="surrogateescape")
-    clean = readings.for_the_wire(
-        {
-            "a": None,
-            "b": float("nan"),
-            "c": name,
-            "d": [{"e": "x\0y", "f": None}, float("inf"), 1.5],
-            name: 0,
-            "g": "한글 😀",
-        }
-    )
-    assert clean == {"c": "caf\ufffd", "d": [{"e": "xy"}, 1.5], "caf\ufffd": 0, "g": "한글 😀"}
-    json.dumps(clean, allow_nan=False).encode()

@@ -89,6 +89,8 @@ def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
     [
         ("ego", "10.0.0.100:3000", "must be like http://10.0.0.100:3000"),
         ("ego", "http://user:secret@ego", "must not hold a name or a password"),
+        ("ego", "http://ego:99999", "has no port from 0 to 65535"),
+        ("ego", "http://ego:x", "has no port from 0 to 65535"),
         ("hostname", "a/b", "/"),
         ("ip", "10.0.0", "must be an IPv4 address"),
         ("ip", "::1", "must be an IPv4 address"),
@@ -164,3 +166,13 @@ def test_the_state_lies_at_home_where_the_systems_folder_is_not_ours(
     monkeypatch.setattr("os.access", lambda _path, _mode: False)
     assert default_state_dir({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "mirror-stage-reflector"
     assert default_state_dir({}).parts[-3:] == (".local", "state", "mirror-stage-reflector")
+
+
+def test_a_name_loses_its_last_dot_and_one_that_was_not_set_is_the_machines_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = settings_from({"hostname": "titan-01."}, {})
+    assert (named.hostname, named.is_named) == ("titan-01", True)
+    monkeypatch.setattr("socket.gethostname", lambda: "vm-7.lan.")
+    own = settings_from({}, {})
+    assert (own.hostname, own.is_named) == ("vm-7.lan", False)

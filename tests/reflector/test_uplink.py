@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage.reflector.uplink import Meaning, Uplink, host_path, packed, understood
+from mirror_stage.reflector.uplink import Meaning, Uplink, in_path, packed, understood
 from tests.reflector.scripted_ego import ScriptedEgo
 
 PROBLEM = "application/problem+json"
@@ -104,7 +104,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing() -> None:
 
 
 def test_a_hostname_stands_in_a_path_as_one_word() -> None:
-    assert host_path("호스트 a?b#c") == "%ED%98%B8%EC%8A%A4%ED%8A%B8%20a%3Fb%23c"
+    assert in_path("호스트 a?b#c") == "%ED%98%B8%EC%8A%A4%ED%8A%B8%20a%3Fb%23c"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,30 @@ def test_every_event_is_documented() -> None:
         "alert-update",
     }:
         assert event in CONTRACT, event
+
+
+def test_every_file_that_contributing_names_exists() -> None:
+    named = re.findall(r"`([\w./-]+\.(?:py|ts|svelte|md|toml|example))`", (ROOT / "CONTRIBUTING.md").read_text())
+    roots = [ROOT, ROOT / "mirror_stage", ROOT / "tests", ROOT / "mirror_stage/hud/web/src"]
+    of_each_domain = {"routes.py", "schemas.py", "service.py", "store.py", "events.py", "sockets.py"}
+    assert len(named) > 50
+    for name in set(named) - of_each_domain:
+        assert any((root / name).exists() for root in roots), f"CONTRIBUTING.md names {name}, which does not exist"
+
+
+def test_every_page_that_the_index_names_exists() -> None:
+    for page in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/README.md").read_text()):
+        assert (ROOT / "docs" / page).exists(), page
+
+
+def test_no_document_installs_us_from_a_public_index() -> None:
+    """No public index has this project: whoever registers its name there would own the machines of our users."""
+    documents = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *(path for path in ROOT.glob("config/**/*") if path.is_file()),
+    ]
+    assert len(documents) > 8
+    for path in documents:
+        by_name = re.findall(r"pip install (?:[^\n`]* )?mirror[-_]stage(?:\s|$)", path.read_text())
+        assert not by_name, f"{path.name}: {by_name}"

@@ -1,0 +1,44 @@
+"""How much of a command's output is kept, and what stands where something was left out. Agent and EGO cut alike. Pure."""
+
+from __future__ import annotations
+
+HEAD_BYTES = 16 * 1024
+TAIL_BYTES = 48 * 1024
+NOTE_BYTES_MAX = 64
+KEPT_BYTES = HEAD_BYTES + TAIL_BYTES + NOTE_BYTES_MAX
+
+
+def note(left_out: int) -> bytes:
+    """The line that stands where so many bytes were left out."""
+    return b"[%d bytes are left out here]\n" % left_out
+
+
+def cut(first: bytes, last: bytes, size_bytes: int) -> bytes:
+    """Both ends of a stream of which `first` and `last` are known, at most 16 and 48 KiB, and a line between.
+
+    The cut lies between whole lines; where a line is too long for that, between whole UTF-8 characters.
+    """
+    head = _without_last_part(first[:HEAD_BYTES])
+    tail = without_first_part(last[-TAIL_BYTES:])
+    line_break = b"" if head.endswith(b"\n") or not head else b"\n"
+    return head + line_break + note(size_bytes - len(head) - len(tail)) + tail
+
+
+def without_first_part(text: bytes) -> bytes:
+    """The end of a stream from its first whole line on; of a very long line from its first whole character on."""
+    begins = text.find(b"\n") + 1
+    if 0 < begins <= len(text) // 2:
+        return text[begins:]
+    return text[next((place for place, byte in enumerate(text[:4]) if byte & 0xC0 != 0x80), 0) :]
+
+
+def _without_last_part(text: bytes) -> bytes:
+    ends = text.rfind(b"\n") + 1
+    if ends > len(text) // 2:
+        return text[:ends]
+    for back in range(1, min(4, len(text)) + 1):
+        byte = text[-back]
+        if byte & 0xC0 != 0x80:  # where the last character begins
+            length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return text if length <= back else text[:-back]
+    return text

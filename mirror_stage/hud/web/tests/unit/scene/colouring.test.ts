@@ -1,0 +1,33 @@
+import { describe, expect, test } from 'vitest';
+import { legendOf, BARS, trafficOf } from '../../../src/scene/colouring';
+import { PALETTE_GLSL, rgb } from '../../../src/scene/palette';
+import { COLOURS } from '../../../src/store/status';
+import { twinOf } from './fleets';
+
+describe('metrics', () => {
+  test('are a part of a bar and a number, and unknown where unknown', () => {
+    const { columns } = twinOf(1);
+    columns.cpuTemperature[0] = 60;
+    columns.memoryUsedPercent[0] = NaN;
+    expect(BARS.cpu.fraction(columns, 0)).toBeCloseTo(0.1);
+    expect(BARS.temperature.fraction(columns, 0)).toBeCloseTo(0.5);
+    expect(BARS.temperature.figure(columns, 0)).toBe(60);
+    expect(BARS.memory.fraction(columns, 0)).toBeNaN();
+  });
+
+  test('show where the rule of EGO fires, and nothing where there is none', () => {
+    expect(BARS.temperature.fireAt({ cpuTemperature: 80 })).toBeCloseTo(0.75);
+    for (const metric of Object.values(BARS)) expect(metric.fireAt({})).toBeGreaterThan(1);
+    expect(legendOf('temperature', { cpuTemperature: 80 }, 'rack').hosts).toMatchObject({ kind: 'ramp', unit: '°C', fireAt: 80 });
+    expect(legendOf('status', {}, 'host').hosts).toMatchObject({ kind: 'states' });
+  });
+
+  test('tell traffic by its logarithm', () => {
+    expect([0, NaN, 0.01, 1, 100, 5_000].map(trafficOf)).toEqual([0, 0, 0, 0.5, 1, 1]);
+  });
+});
+
+test('the shaders get their colours from the states', () => {
+  expect(rgb('#ff8000')).toEqual([1, 128 / 255, 0]);
+  for (const colour of Object.values(COLOURS)) expect(PALETTE_GLSL).toContain(rgb(colour).map((part) => part.toFixed(4)).join(', '));
+});

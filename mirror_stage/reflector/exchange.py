@@ -1,0 +1,224 @@
+"""One HTTP request and its answer, bounded: in bytes, and in time from the first byte sent to the last byte read.
+
+Who answers may be hostile, or somebody in between. So nothing is followed, unpacked, kept or waited for beyond that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from mirror_stage.core.bad_setting import BadSetting
+
+CONNECT_SECONDS = 5.0
+CONNECTIONS_MAX = 16  # that are kept open while nothing is asked
+ANSWER_BYTES_MAX = 2**20  # the largest answer of EGO is a command with both of its outputs
+FRAMING_BYTES_MAX = 256 * 1024  # head and chunk sizes, beside the answer itself
+_PART = 64 * 1024
+
+
+class Broken(Exception):
+    """No whole answer came. Its text says why, in the words of the innermost reason."""
+
+
+class NotReached(Broken):
+    """There was no connection at all."""
+
+
+class _Gone(Broken):
+    """A kept connection was closed by the other side meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came, at most 1 MiB; its headers by their names as in Content-Type."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class _Incoming(io.RawIOBase):
+    """What comes over a socket until a deadline, and not more than so many bytes."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline, self._left = sock, deadline, ANSWER_BYTES_MAX + FRAMING_BYTES_MAX
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._sock.settimeout(_seconds_until(self._deadline))
+        count = self._sock.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise Broken(f"the answer is longer than {ANSWER_BYTES_MAX // 2**20} MiB")
+        return count
+
+
+class _Connection:
+    """One connection; for one request at a time. http.client uses it as it would use a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.deadline = 0.0
+        self.was_used = False
+
+    def sendall(self, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            self._sock.settimeout(_seconds_until(self.deadline))
+            view = view[self._sock.send(view[:_PART]) :]
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self._sock, self.deadline))
+
+    def close(self) -> None:
+        """http.client says that it wants no more of it; whether it is kept is decided by who asked."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing came since its last answer: neither the end, nor what nobody has asked for."""
+        with selectors.DefaultSelector() as looking:
+            looking.register(self._sock, selectors.EVENT_READ)
+            return not looking.select(0)
+
+    def hang_up(self) -> None:
+        self._sock.close()
+
+
+class Exchange:
+    """Asks the server of one URL, over connections that stay open. For several threads.
+
+    Proxies and other settings of the environment are not looked at: it is a private network. Raises BadSetting.
+    """
+
+    def __init__(self, url: str, ca_file: Path | None = None) -> None:
+        parts = urlsplit(url)
+        self._host, self._prefix = parts.hostname or "", quote(parts.path.rstrip("/"), safe="/%")
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = _tls(ca_file) if parts.scheme == "https" else None
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+
+    def ask(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], within_seconds: float
+    ) -> Reply:
+        """The answer to one request. Raises Broken, and NotReached where there was nobody to ask."""
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return self._ask(kept, method, target, body, headers, time.monotonic() + within_seconds)
+            except _Gone:
+                # Noticed only when it was used. Whatever is asked for may be asked for twice: samples, results and
+                # polls are recognised.
+                pass
+        return self._ask(self._connect(), method, target, body, headers, time.monotonic() + within_seconds)
+
+    def close(self) -> None:
+        """Let the idle connections go."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.hang_up()
+
+    def _kept(self) -> _Connection | None:
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.is_quiet:
+                    return connection
+                connection.hang_up()
+        return None
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.was_used = True
+        with self._lock:
+            if len(self._idle) < CONNECTIONS_MAX:
+                self._idle.append(connection)
+                return
+        connection.hang_up()
+
+    def _connect(self) -> _Connection:
+        try:
+            sock = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
+        except (OSError, UnicodeError) as error:  # a label of the name that is empty or too long
+            raise NotReached(_in_words(error)) from error
+        return _Connection(sock)
+
+    def _ask(
+        self,
+        connection: _Connection,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> Reply:
+        connection.deadline = deadline
+        talk = http.client.HTTPConnection(self._host, self._port)
+        talk.sock = connection  # type: ignore[assignment]
+        is_reusable = False
+        try:
+            with contextlib.suppress(BrokenPipeError):  # an answer may come before all is sent
+                talk.request(method, self._prefix + target, body, dict(headers))
+            with talk.getresponse() as response:
+                named = {name.title(): value for name, value in response.headers.items()}
+                reply = Reply(response.status, named, _whole(response))
+                is_reusable = not response.will_close and response.status >= 200
+            return reply
+        except ConnectionError as error:
+            raise (_Gone if connection.was_used else Broken)(_in_words(error)) from error
+        except TimeoutError as error:
+            raise Broken("no whole answer came in time") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Broken(_in_words(error)) from error
+        finally:
+            if is_reusable:
+                self._keep(connection)
+            else:
+                connection.hang_up()
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    """What an answer holds. Raises Broken where it is cut short, too long or packed."""
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise Broken("the answer is packed, which nobody has asked for")
+    content = response.read(ANSWER_BYTES_MAX + 1)
+    if len(content) > ANSWER_BYTES_MAX:
+        raise Broken(f"the answer is longer than {ANSWER_BYTES_MAX // 2**20} MiB")
+    if response.length:
+        raise Broken("the answer ended early")
+    return content
+
+
+def _seconds_until(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:
+        raise BadSetting(f"ca_file: {ca_file} holds no certificates that can be read: {error}") from error
+
+
+def _in_words(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return text or type(error).__name__

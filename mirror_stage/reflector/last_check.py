@@ -1,0 +1,356 @@
+"""The last check of a sample before it leaves: whatever was read, EGO takes it. Pure.
+
+EGO refuses a whole sample for one value that the contract does not allow. Here such a value becomes unknown, a text too
+long is cut, a list too long keeps what matters most. The table is `docs/contract.md` section 1, Metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mirror_stage.core.names import HOSTNAME_MAX, BadField, normalise_hostname
+from mirror_stage.reflector.readings import is_cpu_chip
+
+REQUIRED = ("cpu_load", "memory_used_percent", "load_average", "uptime_seconds")  # what `unknown` may name
+SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less the tag that is added on the way: spool_dropped_samples
+TAGS_MAX = 63  # the contract's 64, less the same
+TEXT_MAX = 1024  # of the texts for which the contract names no length
+WHOLE_MAX = 2**53 - 1  # what every JSON reader can hold
+NAMELESS = "nameless-host"
+TAGS_READ_BY_EGO = frozenset(
+    {"uplink", "room", "tier", "display_name", "primary_interface", "primary_interface_speed_mbps",
+     "interface_speed_mbps", "link_speed_mbps"}
+)  # fmt: skip
+
+# C0, C1, bidi marks and line separators; halves of surrogate pairs are replaced on the way to UTF-8
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+Fields = dict[str, Any]
+
+
+class Unfit(ValueError):
+    """Why a value cannot go to the wire; without the value, so that it is the same for all of its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What was done to a field, and why. `field` is a path without positions: `disks.used_percent`."""
+
+    field: str
+    why: str
+    value: str
+
+
+Tell = Callable[[str, str, Any], None]
+Check = Callable[[Any, str, Tell], Any]  # the value as it may go; raises Unfit where it becomes unknown
+
+
+def fit(sample: Mapping[str, Any]) -> tuple[Fields, list[Complaint]]:
+    """The sample as EGO takes it, and what had to be changed for it.
+
+    A required value that is not there is named in `unknown`.
+    """
+    complaints: dict[tuple[str, str], Complaint] = {}
+
+    def tell(field: str, why: str, value: Any) -> None:
+        complaints.setdefault((field, why), Complaint(field, why, repr(value)[:80]))
+
+    fitted = _members(sample, TABLE, "", tell)
+    fitted["hostname"] = fitted.get("hostname", NAMELESS)
+    unknown = [name for name in REQUIRED if name not in fitted]
+    if unknown:
+        fitted["unknown"] = unknown
+    return _small_enough(fitted, tell), list(complaints.values())
+
+
+def _members(values: Mapping[str, Any], table: Mapping[str, Check], path: str, tell: Tell) -> Fields:
+    """What of an object may go, member by member; what the table does not know is left out."""
+    fitted: Fields = {}
+    for name, check in table.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        try:
+            fitted[name] = check(value, path + name, tell)
+        except Unfit as why:
+            tell(path + name, str(why), value)
+    return fitted
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _number(least: float = -math.inf, most: float = math.inf) -> Check:
+    def check(value: Any, _path: str, _tell: Tell) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Unfit("is no number")
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:
+            finite = False
+        if not finite or not least <= value <= most:
+            raise Unfit(f"is not within {least:g} to {most:g}" if finite else "is not finite")
+        return value
+
+    return check
+
+
+def _positive(value: Any, path: str, tell: Tell) -> float:
+    number: float = _number(0)(value, path, tell)
+    if number == 0:
+        raise Unfit("is not above 0")
+    return number
+
+
+def _whole(value: Any, path: str, tell: Tell) -> int:
+    number = _number(0, WHOLE_MAX)(value, path, tell)
+    if number != int(number):
+        raise Unfit("is no whole number")
+    return int(number)
+
+
+def _truth(value: Any, _path: str, _tell: Tell) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("is neither true nor false")
+    return value
+
+
+def _text(most: int = TEXT_MAX, least: int = 0) -> Check:
+    def check(value: Any, path: str, tell: Tell) -> str:
+        if not isinstance(value, str):
+            raise Unfit("is no text")
+        text = clean(value)
+        if len(text) < least:
+            raise Unfit("is empty")
+        if len(text) > most:
+            tell(path, f"is longer than {most} characters and cut", value)
+        return text[:most]
+
+    return check
+
+
+def clean(text: str) -> str:
+    """A text that can be stored and shown: valid Unicode, without control characters and marks of direction."""
+    return _CONTROLS.sub("", text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+
+
+def _or(stand_in: str, check: Check) -> Check:
+    """What must be there: if it cannot be as it is, something else stands for it."""
+
+    def with_stand_in(value: Any, path: str, tell: Tell) -> Any:
+        try:
+            return check(value, path, tell)
+        except Unfit as why:
+            tell(path, str(why), value)
+            return stand_in
+
+    return with_stand_in
+
+
+def _hostname(value: Any, path: str, tell: Tell) -> str:
+    text: str = _text()(value, path, tell)
+    try:
+        return normalise_hostname(text)
+    except BadField as error:
+        tell(path, error.message, value)
+    try:
+        return normalise_hostname(re.sub(r"[/\\%]|[^\x20-\x7e]", "", text)[:HOSTNAME_MAX])
+    except BadField as error:
+        raise Unfit(error.message) from error
+
+
+def _ipv4(value: Any, _path: str, _tell: Tell) -> str:
+    try:
+        return socket.inet_ntoa(socket.inet_pton(socket.AF_INET, value))
+    except (OSError, TypeError, ValueError) as error:
+        raise Unfit("is no IPv4 address") from error
+
+
+def _one_of(*choices: str) -> Check:
+    def check(value: Any, _path: str, _tell: Tell) -> str:
+        if value not in choices:
+            raise Unfit(f"is none of {', '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+def _object(table: Mapping[str, Check]) -> Check:
+    def check(value: Any, path: str, tell: Tell) -> Fields:
+        if not isinstance(value, Mapping):
+            raise Unfit("is no object")
+        return _members(value, table, path + ".", tell)
+
+    return check
+
+
+def _rows(most: int, naming: str | None, table: Mapping[str, Check], rank: Callable[[Fields], Any]) -> Check:
+    """A list of objects; those without the naming member are left out, of too many those with the highest rank stay."""
+    row = _object(table)
+
+    def check(value: Any, path: str, tell: Tell) -> list[Fields]:
+        rows = _each(value, path, tell, row)
+        named = [one for one in rows if naming is None or naming in one]
+        if len(named) < len(rows):
+            tell(path, f"has entries without {naming}, which are left out", "")
+        return _first(named, most, path, tell, rank)
+
+    return check
+
+
+def _list(most: int, of: Check) -> Check:
+    def check(value: Any, path: str, tell: Tell) -> list[Any]:
+        return _first(_each(value, path, tell, of), most, path, tell)
+
+    return check
+
+
+def _by_name(most: int, of: Check, rank: Callable[[tuple[str, Any]], Any]) -> Check:
+    def check(value: Any, path: str, tell: Tell) -> Fields:
+        if not isinstance(value, Mapping):
+            raise Unfit("is no object")
+        pairs = _each(value.items(), path, tell, lambda pair, path, tell: tuple(
+            part(one, path, tell) for part, one in zip((_text(), of), pair, strict=True)
+        ))  # fmt: skip
+        return dict(_first(list(dict(pairs).items()), most, path, tell, rank))
+
+    return check
+
+
+def _each(values: Any, path: str, tell: Tell, check: Check) -> list[Any]:
+    """The entries that may go."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise Unfit("is no list")
+    fitted = []
+    for value in values:
+        try:
+            fitted.append(check(value, path, tell))
+        except Unfit as why:
+            tell(path, f"has an entry that {why} and is left out", value)
+    return fitted
+
+
+def _first(entries: list[Any], most: int, path: str, tell: Tell, rank: Callable[[Any], Any] | None = None) -> list[Any]:
+    """At most so many entries, those with the highest rank, in their own order."""
+    if len(entries) <= most:
+        return entries
+    tell(path, f"has more than {most} entries; the most important ones are kept", len(entries))
+    if rank is None:
+        return entries[:most]
+    places = sorted(range(len(entries)), key=lambda place: rank(entries[place]), reverse=True)[:most]
+    return [entries[place] for place in sorted(places)]
+
+
+# ---------------------------------------------------------------- what matters most
+
+
+def _of_disks(row: Fields) -> Any:
+    return row["mountpoint"] == "/", row.get("used_percent", 0)
+
+
+def _of_interfaces(row: Fields) -> Any:
+    """The collector has cut its list already, knowing which is the primary one."""
+    return bool(row.get("is_up")), row.get("bytes_sent", 0) + row.get("bytes_recv", 0)
+
+
+def _of_temperatures(pair: tuple[str, float]) -> Any:
+    return is_cpu_chip(pair[0].partition(":")[0]), pair[1]
+
+
+def _of_processes(row: Fields) -> Any:
+    return row.get("cpu_percent", 0), row.get("memory_percent", 0)
+
+
+def _of_tags(pair: tuple[str, str]) -> Any:
+    return pair[0] in TAGS_READ_BY_EGO
+
+
+# ---------------------------------------------------------------- the table
+
+_PERCENT = _number(0, 100)
+_COUNTERS = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
+_HARDWARE = ("system_manufacturer", "system_model", "bios_version", "cpu_model", "os_distro", "os_release", "os_kernel")
+
+TABLE: Mapping[str, Check] = {
+    "hostname": _hostname,
+    "timestamp": _text(),
+    "cpu_load": _number(0),
+    "memory_used_percent": _PERCENT,
+    "load_average": _number(0),
+    "uptime_seconds": _number(0),
+    "agent_version": _or("unknown", _text(200, 1)),
+    "platform": _or("unknown", _text(200, 1)),
+    "cpu_temperature": _number(),
+    "gpu_temperature": _number(),
+    "net_bytes_tx": _whole,
+    "net_bytes_rx": _whole,
+    "ip": _ipv4,
+    "rack": _text(64),
+    "position": _object(dict.fromkeys("xyz", _number())),
+    "memory_total_bytes": _whole,
+    "memory_available_bytes": _whole,
+    **dict.fromkeys(_HARDWARE, _text(160)),
+    "cpu_physical_cores": _whole,
+    "cpu_logical_cores": _whole,
+    "primary_interface_speed_mbps": _number(0),
+    "tags": _by_name(TAGS_MAX, _text(), _of_tags),
+    "cpu_per_core": _list(1024, _number(0)),
+    "swap_used_percent": _PERCENT,
+    "disks": _rows(
+        64,
+        "mountpoint",
+        {
+            "device": _text(), "mountpoint": _text(least=1), "fstype": _text(),
+            "total_bytes": _whole, "used_bytes": _whole, "used_percent": _PERCENT,
+        },
+        _of_disks,
+    ),
+    "interfaces": _rows(
+        64,
+        "name",
+        {"name": _text(least=1), **dict.fromkeys(_COUNTERS, _whole), "speed_mbps": _number(0), "is_up": _truth},
+        _of_interfaces,
+    ),
+    "temperatures": _by_name(256, _number(), _of_temperatures),
+    "top_processes": _rows(
+        50,
+        "name",
+        {
+            "pid": _whole, "name": _text(), "username": _text(),
+            "cpu_percent": _number(0), "memory_percent": _number(0),
+        },
+        _of_processes,
+    ),
+    "command_policy": _one_of("off", "allow_list", "all"),
+    "interval_seconds": _positive,
+    "agent_instance": _text(64, 1),
+    "primary_interface": _text(64, 1),
+}  # fmt: skip
+
+_RANKS: Mapping[str, Callable[[Any], Any] | None] = {
+    "top_processes": _of_processes, "temperatures": _of_temperatures, "interfaces": _of_interfaces,
+    "disks": _of_disks, "tags": _of_tags, "cpu_per_core": None,
+}  # fmt: skip
+
+
+def _small_enough(sample: Fields, tell: Tell) -> Fields:
+    """The sample in at most 64 KiB: the longest of its lists is halved until it is."""
+    while _size(sample) > SAMPLE_BYTES_MAX:
+        longest = max((name for name in _RANKS if sample.get(name)), key=lambda name: _size(sample[name]))
+        entries, tell_nothing = sample[longest], lambda *_: None
+        pairs = list(entries.items()) if isinstance(entries, dict) else entries
+        kept = _first(pairs, len(pairs) // 2, longest, tell_nothing, _RANKS[longest])
+        sample[longest] = dict(kept) if isinstance(entries, dict) else kept
+        tell(longest, "makes the sample larger than 64 KiB and is cut", len(entries))
+    return sample
+
+
+def _size(value: Any) -> int:
+    """Bytes on the wire."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())

@@ -1,0 +1,181 @@
+"""Interfaces, what is under them, and what follows: their capacity, and which of them is the primary one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from mirror_stage.metrics.domain import is_virtual
+
+LOOPBACK = "lo"
+SPEEDS_MBPS = range(1, 10_000_000)
+SPEED_UNKNOWN = 65_535  # what drivers of before 2010 say for it
+ACTIVE_BACKUP, BROADCAST = "active-backup", "broadcast"  # bonding modes whose members do not add up
+
+_ROUTE_UP, _ROUTE_REJECT = 0x0001, 0x0200  # linux/route.h
+_WHOLE, _HALF = 0x00000000, 0x00000080  # masks as they stand in /proc/net/route: 0.0.0.0, 128.0.0.0
+_HALVES = {0x00000000, 0x00000080}  # 0.0.0.0/1 and 128.0.0.0/1: what OpenVPN sets instead of a default route
+
+
+class Kind(Enum):
+    """What an interface is, as the system tells it."""
+
+    WIRED = auto()  # a device of its own: a card, a radio, a virtual machine's card
+    BOND = auto()
+    STACKED = auto()  # as fast as the fastest under it: a bridge, a VLAN, a team, a macvlan
+    PARENTS = auto()  # a VLAN or macvlan whose parent is out of sight: the speed it reports is the parent's
+    BARE = auto()  # neither a wire nor anything under it: a tunnel, veth, dummy; its speed is an invention
+    UNTOLD = auto()  # no system that says it: judged by name
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One interface. `speed_mbps` is what its driver reports; None is unknown."""
+
+    name: str
+    kind: Kind = Kind.UNTOLD
+    is_up: bool | None = None
+    speed_mbps: float | None = None
+    under: tuple[str, ...] = ()
+    bond_mode: str = ""
+    active: str = ""  # the member that an active-backup bond uses
+
+
+def capacity_mbps(name: str, links: Mapping[str, Link], above: tuple[str, ...] = ()) -> float | None:
+    """The speed of the wires that an interface uses; None where there are none, or they do not tell."""
+    link = links.get(name)
+    if link is None or name in above or link.kind is Kind.BARE:
+        return None
+    if link.kind in {Kind.BOND, Kind.STACKED}:
+        under = [member for member in link.under if member in links and links[member].is_up is not False]
+        if link.bond_mode == ACTIVE_BACKUP:
+            under = [link.active]
+        return _together(link, [capacity_mbps(member, links, (*above, name)) for member in under])
+    if link.kind is Kind.UNTOLD and is_virtual(name):
+        return None
+    return link.speed_mbps if link.speed_mbps in SPEEDS_MBPS and link.speed_mbps != SPEED_UNKNOWN else None
+
+
+def _together(link: Link, speeds: Collection[float | None]) -> float | None:
+    """The speed of a bond or a stack whose members have these speeds."""
+    known = [speed for speed in speeds if speed is not None]
+    if not known or link.kind is Kind.STACKED:
+        return max(known, default=None)
+    if link.bond_mode == BROADCAST:
+        return min(known)
+    return sum(known) if len(known) == len(speeds) else None
+
+
+def is_wired(name: str, links: Mapping[str, Link], above: tuple[str, ...] = ()) -> bool:
+    """Whether an interface is a wire, or has one under it."""
+    link = links.get(name)
+    if link is None or name in above:
+        return False
+    if link.kind is Kind.UNTOLD:
+        return not is_virtual(name)
+    return link.kind in {Kind.WIRED, Kind.PARENTS} or any(
+        is_wired(member, links, (*above, name)) for member in link.under
+    )
+
+
+def all_under(name: str, links: Mapping[str, Link]) -> set[str]:
+    """The interfaces under one: members of a bridge or bond, and theirs."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        link = links.get(waiting.pop())
+        fresh = set(link.under) - found if link is not None else set()
+        found |= fresh
+        waiting += fresh
+    return found - {name}
+
+
+def busiest(
+    links: Mapping[str, Link], traffic: Mapping[str, int], addressed: Collection[str], former: str | None
+) -> str | None:
+    """The interface with most traffic of those that lead somewhere; None if there is none.
+
+    A wire comes before what is none, an interface with an address before one without; the former one stays as long as
+    another has no more than traffic ahead of it. The members of a bridge or bond are part of that.
+    """
+    parts = {member for link in links.values() for member in link.under if link.kind in {Kind.BOND, Kind.STACKED}}
+    parts -= set(addressed)  # the parent of a VLAN is an interface in its own right
+
+    def rank(name: str) -> tuple[bool, bool, bool, int]:
+        return is_wired(name, links), name in addressed, name == former, traffic[name]
+
+    leading = [
+        name
+        for name, link in links.items()
+        if name in traffic
+        and name not in parts
+        and name != LOOPBACK
+        and link.is_up is not False
+        and (is_wired(name, links) or not is_virtual(name))  # eth0 of a container has no wire that one could see
+    ]
+    return max(leading, key=rank, default=None)
+
+
+def most_important(links: Mapping[str, Link], traffic: Mapping[str, int], primary: str | None, most: int) -> set[str]:
+    """The interfaces to be listed where there are too many: the primary one, what is under it, then up, then traffic."""
+    needed = all_under(primary, links) if primary is not None else set()
+
+    def rank(name: str) -> tuple[bool, bool, bool, int]:
+        return name == primary, name in needed, name in links and bool(links[name].is_up), traffic[name]
+
+    return set(sorted(traffic, key=rank, reverse=True)[:most])
+
+
+def default_interface(ipv4_routes: str, ipv6_routes: str = "") -> str | None:
+    """The interface of the default route with the lowest metric, never loopback.
+
+    IPv4 first; two halves of the world over one interface are as good; then IPv6. Takes the texts of Linux's
+    /proc/net/route and /proc/net/ipv6_route; a line that cannot be read is left out.
+    """
+    ipv4 = list(_ipv4_routes(ipv4_routes))
+    return (
+        _lowest_metric((metric, name) for metric, name, to, mask in ipv4 if to == 0 and mask == _WHOLE)
+        or _lowest_metric(_halves(ipv4))
+        or _lowest_metric(_ipv6_defaults(ipv6_routes))
+    )
+
+
+def _lowest_metric(routes: Iterable[tuple[int, str]]) -> str | None:
+    best = min(routes, key=lambda route: route[0], default=None)  # the first of equals
+    return best[1] if best is not None else None
+
+
+def _halves(routes: Collection[tuple[int, str, int, int]]) -> Iterable[tuple[int, str]]:
+    """The interfaces that both halves of the world go over."""
+    for metric, name, _, mask in routes:
+        if mask == _HALF and {to for _, other, to, half in routes if (other, half) == (name, _HALF)} == _HALVES:
+            yield metric, name
+
+
+def _ipv4_routes(text: str) -> Iterable[tuple[int, str, int, int]]:
+    """(metric, interface, destination, mask) of the routes that can be used."""
+    for line in text.splitlines()[1:]:  # Iface Destination Gateway Flags RefCnt Use Metric Mask …
+        columns = line.split()
+        try:
+            flags, route = int(columns[3], 16), (int(columns[6]), columns[0], int(columns[1], 16), int(columns[7], 16))
+        except (ValueError, IndexError):
+            continue
+        if _is_usable(flags, columns[0]):
+            yield route
+
+
+def _ipv6_defaults(text: str) -> Iterable[tuple[int, str]]:
+    for line in text.splitlines():  # destination prefix source prefix gateway metric refcount use flags interface
+        columns = line.split()
+        try:
+            is_default = int(columns[0], 16) == 0 and int(columns[1], 16) == 0
+            metric, flags, name = int(columns[5], 16), int(columns[8], 16), columns[9]
+        except (ValueError, IndexError):
+            continue
+        if is_default and _is_usable(flags, name):
+            yield metric, name
+
+
+def _is_usable(flags: int, interface: str) -> bool:
+    return bool(flags & _ROUTE_UP) and not flags & _ROUTE_REJECT and interface != LOOPBACK

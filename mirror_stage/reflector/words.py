@@ -1,0 +1,146 @@
+"""A command as a shell would read it, for an agent that runs it without one: its words, and what only a shell can do.
+
+Pure. Quotes and backslashes mean what they mean in POSIX sh.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BLANKS = " \t"
+_NAME = re.compile(r"\$(?:\w+|\{[^}]*\}|[@*#?$!-])")
+_BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
+
+# What ends a word, joins two commands or redirects one. The longest that fits counts.
+OPERATORS = (
+    "&&", "||", "|&", "&>", ">>", "<<", ">&", "<&", "|", "&", ";", "<", ">", "(", ")",
+)  # fmt: skip
+
+
+class Unreadable(ValueError):
+    """A quote that is not closed, a backslash at the end, or nothing to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a command. `operator` is the first thing that only a shell does; `as_written` what it would replace."""
+
+    argv: tuple[str, ...]
+    operator: str | None = None
+    as_written: tuple[str, ...] = ()
+
+
+def words_of(command: str) -> Words:
+    """What a command says. Raises Unreadable."""
+    if "\0" in command:
+        raise Unreadable("it holds a NUL character")
+    reader = _Reader(command.strip(" \t\r\n"))
+    reader.read()
+    if not reader.words or not reader.words[0]:
+        raise Unreadable("it names no program")
+    return Words(tuple(reader.words), reader.operator, tuple(dict.fromkeys(reader.as_written)))
+
+
+class _Reader:
+    """Goes through a text once, character by character."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.words: list[str] = []
+        self.operator: str | None = None
+        self.as_written: list[str] = []
+        self._word: str | None = None  # the one that is being read; None between two
+        self._bare = ""  # its unquoted characters, for what a shell would make of them
+
+    def read(self) -> None:
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            if char in _BLANKS:
+                self._end_word()
+                self.at += 1
+            elif char == "'":
+                self._add(self._until_quote())
+            elif char == '"':
+                self._read_double_quotes()
+            elif char == "\\":
+                self._read_escape()
+            else:
+                self._read_bare(char)
+        self._end_word()
+
+    def _read_bare(self, char: str) -> None:
+        rest = self.text[self.at :]
+        if char in "\r\n":
+            self._found("a line break")
+            self._end_word()
+            self.at += 1
+            return
+        if char == "#" and self._word is None:
+            self._found("a comment: #")
+        operator = next((text for text in OPERATORS if rest.startswith(text)), None)
+        if operator is not None:
+            self._found(operator)
+        self._look_at_expansion(rest)
+        if char == "~" and self._word is None:
+            self.as_written.append("~")
+        self._bare += char
+        self._add(char)
+        self.at += 1
+
+    def _read_double_quotes(self) -> None:
+        self.at += 1
+        self._add("")
+        while True:
+            rest = self.text[self.at :]
+            if not rest:
+                raise Unreadable("No closing quotation")
+            if rest[0] == '"':
+                self.at += 1
+                return
+            if rest[0] == "\\" and rest[1:2] in set('$`"\\\n'):
+                self._add(rest[1].replace("\n", ""))
+                self.at += 2
+                continue
+            self._look_at_expansion(rest)
+            self._add(rest[0])
+            self.at += 1
+
+    def _read_escape(self) -> None:
+        if self.at + 1 >= len(self.text):
+            raise Unreadable("No escaped character")
+        escaped = self.text[self.at + 1]
+        if escaped != "\n":  # else the line goes on
+            self._add(escaped)
+        self.at += 2
+
+    def _until_quote(self) -> str:
+        end = self.text.find("'", self.at + 1)
+        if end < 0:
+            raise Unreadable("No closing quotation")
+        quoted, self.at = self.text[self.at + 1 : end], end + 1
+        return quoted
+
+    def _look_at_expansion(self, rest: str) -> None:
+        """What a shell replaces, in double quotes too."""
+        if rest[0] == "`":
+            self._found("a command in backticks")
+        elif rest.startswith("$("):
+            self._found("$( )")
+        elif (name := _NAME.match(rest)) is not None:
+            self.as_written.append(name[0])
+
+    def _add(self, text: str) -> None:
+        self._word = (self._word or "") + text
+
+    def _found(self, operator: str) -> None:
+        self.operator = self.operator or operator
+
+    def _end_word(self) -> None:
+        if self._word is not None:
+            self.words.append(self._word)
+            if "://" not in self._word:  # a ? in a URL is one for everybody
+                self.as_written += [char for char in "*?[" if char in self._bare]
+            self.as_written += _BRACES.findall(self._bare)
+        self._word, self._bare = None, ""

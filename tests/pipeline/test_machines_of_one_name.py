@@ -1,0 +1,109 @@
+"""A rate is a difference of one counter, and of two machines under one name the twin shows one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mirror_stage.twin.domain import Host
+from tests.builders import make_sample
+from tests.pipeline.conftest import Bench
+
+GIGABYTE = 10**9
+
+
+def host_of(bench: Bench) -> Host:
+    return bench.twin.hosts_by_name["localhost"]
+
+
+def sent(bench: Bench, uptime: int, gigabytes: float, **fields: Any) -> dict[str, Any]:
+    counters = {"net_bytes_tx": int(gigabytes * GIGABYTE), "net_bytes_rx": 0, "uptime_seconds": uptime}
+    return make_sample("localhost", at=bench.clock.now(), **counters | fields)
+
+
+def test_two_machines_that_alternate_give_no_rate_and_do_not_flicker(bench: Bench) -> None:
+    shown, rates = [], []
+    for n in range(20):
+        bench.clock.advance(2.5)
+        first = n % 2 == 0
+        sample = sent(bench, (86_400 if first else 777_600) + n * 5 // 2, (1 if first else 14_000) + n / 1000)
+        bench.post(sample | {"ip": "10.0.0.5" if first else "10.0.0.6"})
+        shown.append(host_of(bench).ip)
+        rates.append(host_of(bench).rates)
+    assert shown[:3] == [
+        "10.0.0.5",
+        "10.0.0.6",
+        "10.0.0.5",
+    ]  # a name may move; when the first speaks again there are two
+    assert set(shown[2:]) == {"10.0.0.5"}
+    assert all(rate is None or rate.tx_gbps < 0.01 for rate in rates)
+    assert rates[-1] is not None  # the one that is shown has its own
+    rival = host_of(bench).rival
+    assert rival is not None
+    assert (rival.sample.ip, rival.since is not None) == ("10.0.0.6", True)
+
+
+def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_it_is_gone(bench: Bench) -> None:
+    for n in range(4):
+        bench.clock.advance(5)
+        bench.post(sent(bench, 86_400 + n * 5 if n % 2 == 0 else 777_600 + n * 5, 1))
+    assert host_of(bench).sample.uptime_seconds < 100_000  # type: ignore[union-attr,operator]
+    bench.clock.advance(70)
+    bench.post(sent(bench, 777_600 + 85, 2))
+    assert host_of(bench).sample.uptime_seconds > 700_000  # type: ignore[union-attr,operator]
+    for n in range(70):
+        bench.clock.advance(5)
+        bench.post(sent(bench, 777_685 + (n + 1) * 5, 2))
+    assert host_of(bench).rival is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"primary_interface": "bond0"},
+        {"agent_instance": "another"},
+        {"agent_version": "9.9.9"},
+        {"uptime_seconds": 86_405 + 3_600},
+    ],
+    ids=["interface", "instance", "version", "uptime"],
+)
+def test_another_source_is_no_rate_once(bench: Bench, change: dict[str, Any]) -> None:
+    same = {"primary_interface": "eth0", "agent_instance": "one"}
+    bench.post(sent(bench, 86_400, 1, **same))
+    bench.clock.advance(5)
+    bench.post(sent(bench, 86_405, 1.1, **same | change))
+    assert host_of(bench).rates is None
+    bench.clock.advance(5)
+    change = change if "uptime_seconds" not in change else {"uptime_seconds": 86_410 + 3_600}
+    bench.post(sent(bench, 86_410, 1.2, **same | change))
+    assert host_of(bench).rates is not None
+
+
+def test_a_rate_beyond_twice_the_capacity_is_not_believed(bench: Bench) -> None:
+    speed = {"primary_interface_speed_mbps": 1000}
+    bench.post(sent(bench, 86_400, 1, **speed))
+    bench.clock.advance(5)
+    bench.post(sent(bench, 86_405, 3, **speed))  # 3.2 Gbit/s
+    assert host_of(bench).rates is None
+    bench.clock.advance(5)
+    bench.post(sent(bench, 86_410, 4, **speed))  # 1.6 Gbit/s: the speed may be told wrongly, a little
+    assert host_of(bench).rates is not None
+
+
+def test_a_reboot_is_the_same_machine(bench: Bench) -> None:
+    bench.post(sent(bench, 86_400, 5))
+    bench.clock.advance(120)
+    bench.post(sent(bench, 90, 0.1))
+    assert host_of(bench).rival is None
+    bench.clock.advance(5)
+    bench.post(sent(bench, 95, 0.2))
+    assert host_of(bench).rates is not None
+
+
+def test_a_backlog_from_before_a_reboot_is_the_same_machine(bench: Bench) -> None:
+    bench.post(sent(bench, 30, 5))
+    old = sent(bench, 86_400, 1) | {"timestamp": "2025-11-01T12:20:00Z"}
+    bench.post(old)
+    assert host_of(bench).rival is None
+    assert host_of(bench).sample.uptime_seconds == 30  # type: ignore[union-attr]

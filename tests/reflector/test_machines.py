@@ -1,0 +1,73 @@
+"""The collector on recorded machines: the next odd one is one more folder. `recorded.py` says what stands in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from mirror_stage.core.instants import EARLIEST, from_text
+from mirror_stage.metrics.decoder import decode_fast, decode_slow
+from mirror_stage.reflector import collector as module
+from mirror_stage.reflector.collector import Collector
+from tests.reflector.recorded import MACHINES, RecordedMachine, names
+
+REQUIRED = ("cpu_load", "memory_used_percent", "load_average", "uptime_seconds")
+
+
+def collector_of(name: str, **options: Any) -> Collector:
+    machine = RecordedMachine(MACHINES / name)
+    return Collector(machine=machine, ego=machine.answers.get("ego"), interval_seconds=5, **options)
+
+
+def summary(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sample, and what an `expected.json` may say of its lists."""
+    interfaces, disks = sample.get("interfaces", []), sample.get("disks", [])
+    return sample | {
+        "speeds": {row["name"]: row["speed_mbps"] for row in interfaces if "speed_mbps" in row},
+        "disks": {row["mountpoint"]: row["used_percent"] for row in disks},
+        "core_7": dict(enumerate(sample.get("cpu_per_core", []))).get(7),
+        "number_of_cores": len(sample.get("cpu_per_core", [])),
+        "number_of_interfaces": len(interfaces),
+        "number_of_disks": len(disks),
+        "listed_interfaces": [row["name"] for row in interfaces],
+        "listed_disks": [row["mountpoint"] for row in disks],
+    }
+
+
+def as_known_to_every_ego(sample: dict[str, Any]) -> dict[str, Any]:
+    """The sample for an EGO that wants each required value, and no clock before its time."""
+    known = dict.fromkeys(REQUIRED, 0) | {name: value for name, value in sample.items() if name != "unknown"}
+    if from_text(sample["timestamp"]) < EARLIEST:
+        known["timestamp"] = "2026-03-01T12:00:00.000Z"
+    return known
+
+
+def assert_taken(sample: dict[str, Any]) -> None:
+    """EGO's own decoders take it, and what is missing is named."""
+    assert [name for name in REQUIRED if name not in sample] == sample.get("unknown", [])
+    raw = memoryview(orjson.dumps(as_known_to_every_ego(sample)))
+    slow, errors, _ = decode_slow(raw)
+    assert errors == []
+    assert slow == decode_fast(raw)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BASELINE_SECONDS", 0)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_sample_says_what_the_machine_is(name: str) -> None:
+    expected = json.loads((MACHINES / name / "expected.json").read_text())
+    collector = collector_of(name)
+    for sample in (collector.sample(), collector.sample()):
+        found = summary(sample)
+        for field, value in expected.items():
+            if field.startswith("listed_"):
+                assert set(value) <= set(found[field]), field
+            else:
+                assert found.get(field) == value, field
+        assert_taken(sample)

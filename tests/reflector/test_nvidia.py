@@ -1,0 +1,106 @@
+"""Cards with NVIDIA's own driver: asked rarely, never waited for, never woken."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mirror_stage.reflector import nvidia
+from mirror_stage.reflector.collector import Collector
+from mirror_stage.reflector.machine import Machine
+from mirror_stage.reflector.nvidia import NvidiaCards
+from mirror_stage.reflector.parts import Parts
+from tests.servers import wait_until
+
+
+def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Path:
+    """A folder in PATH with a `nvidia-smi` of its own; each call leaves a line in `calls`."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder / "calls"
+
+
+class Answers(Machine):
+    """A machine whose `nvidia-smi` answers at once."""
+
+    def __init__(self, root: Path, answer: str) -> None:
+        super().__init__(root)
+        self.answer, self.asked = answer, 0
+
+    def program(self, name: str) -> str | None:
+        return name
+
+    def output_of(self, words: Sequence[str], within_seconds: float) -> str:
+        self.asked += 1
+        if not self.answer:
+            raise subprocess.CalledProcessError(9, list(words))
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "celsius"),
+    [
+        ("NVIDIA T4, 41\n", {"nvidia:NVIDIA T4": 41.0}),
+        ("A, 41\nA, 42\nA, 43\n", {"nvidia:A": 41.0, "nvidia:A #2": 42.0, "nvidia:A #3": 43.0}),
+        ("A, [N/A]\nB, [Unknown Error]\n", {}),
+        ("No devices were found\n", {}),
+        ("", {}),
+    ],
+)
+def test_a_card_that_does_not_tell_is_left_out(answer: str, celsius: dict[str, float]) -> None:
+    assert nvidia.temperatures(answer) == celsius
+
+
+def test_a_program_that_answers_is_in_the_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with_program(monkeypatch, tmp_path, 'echo "NVIDIA A100, 149"')
+    sample = Collector(parts=Parts(deadline_seconds=5)).sample()
+    assert sample["gpu_temperature"] == 149.0
+    assert sample["temperatures"]["nvidia:NVIDIA A100"] == 149.0
+
+
+def test_a_program_that_hangs_does_not_hold_up_the_beat_and_is_not_called_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(nvidia, "WITHIN_SECONDS", 3.0)
+    calls = with_program(monkeypatch, tmp_path, "exec sleep 30")
+    collector = Collector(parts=Parts(deadline_seconds=0.8))
+    collector.sample()
+    wait_until(calls.exists)
+    began = time.monotonic()
+    sample = collector.sample()
+    assert time.monotonic() - began < 0.8, "it is not waited for again"
+    assert "cpu_load" in sample
+    assert calls.read_text().split() == ["called"]
+
+
+def test_it_is_asked_now_and_then_and_its_answer_holds_meanwhile(tmp_path: Path) -> None:
+    machine = Answers(tmp_path, "A, 41\n")
+    cards = NvidiaCards(machine)
+    assert [cards.read() for _ in range(3)] == [{"nvidia:A": 41.0}] * 3
+    assert machine.asked == 1
+
+
+def test_a_program_without_a_driver_is_left_alone_for_long(tmp_path: Path) -> None:
+    machine = Answers(tmp_path, "")
+    cards = NvidiaCards(machine)
+    with pytest.raises(subprocess.CalledProcessError):
+        cards.read()
+    assert [cards.read() for _ in range(3)] == [{}] * 3
+    assert machine.asked == 1
+
+
+@pytest.mark.parametrize(("state", "asked"), [("suspended", 0), ("active", 1)])
+def test_a_card_that_sleeps_is_not_woken(tmp_path: Path, state: str, asked: int) -> None:
+    card = "0000:01:00.0"
+    (tmp_path / f"proc/driver/nvidia/gpus/{card}").mkdir(parents=True)
+    (tmp_path / f"sys/bus/pci/devices/{card}/power").mkdir(parents=True)
+    (tmp_path / f"sys/bus/pci/devices/{card}/power/runtime_status").write_text(state + "\n")
+    machine = Answers(tmp_path, "A, 41\n")
+    NvidiaCards(machine).read()
+    assert machine.asked == asked

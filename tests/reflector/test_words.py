@@ -1,0 +1,144 @@
+"""A command without a shell is what its words say, or it is refused: nothing that a shell would do is left out in silence."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirror_stage.reflector.words import Unreadable, Words, words_of
+
+BREAK = "a line break"
+TICKS = "a command in backticks"
+
+
+@pytest.mark.parametrize(
+    ("command", "operator"),
+    [
+        ("echo one\necho two", BREAK),
+        ("rm -r /a\nls /b", BREAK),
+        ("rm -r /a\r\nls /b", BREAK),
+        ("rm -r /a\rls /b", BREAK),
+        ("echo hi > file", ">"),
+        ("echo hi >file", ">"),
+        ("echo hi>>file", ">>"),
+        ("ls 2>&1", ">&"),
+        ("ls 2>/dev/null", ">"),
+        ("ls &>all", "&>"),
+        ("cat < file", "<"),
+        ("cat <<EOF\na\nEOF", "<<"),
+        ("cat <<< word", "<<"),
+        ("df | head", "|"),
+        ("df|head", "|"),
+        ("make |& cat", "|&"),
+        ("a && b", "&&"),
+        ("a || b", "||"),
+        ("a; b", ";"),
+        ("a;", ";"),
+        ("find . -exec x {} ;", ";"),
+        ("sleep 9 &", "&"),
+        ("curl http://h/?a=1&b=2", "&"),
+        ("(cd /; ls)", "("),
+        ("find . ( -name a )", "("),
+        ("echo $(date)", "$( )"),
+        ('echo "$(date)"', "$( )"),
+        ("echo $((1+1))", "$( )"),
+        ("echo `date`", TICKS),
+        ('echo "`date`"', TICKS),
+        ("rm -r /a # /b", "a comment: #"),
+        ("# nothing", "a comment: #"),
+        ("echo a; b | c", ";"),
+        ("echo 'a'; b", ";"),
+        ("echo \\\\; b", ";"),
+        ("f() { :; }", "("),
+    ],
+)
+def test_what_only_a_shell_can_do_is_found(command: str, operator: str) -> None:
+    assert words_of(command).operator == operator
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("uptime", ["uptime"]),
+        ("  uptime \t", ["uptime"]),
+        ("uptime\n", ["uptime"]),
+        ("uptime\r\n", ["uptime"]),
+        ("\n\nuptime\n\n", ["uptime"]),
+        (r"a\;b", ["a;b"]),
+        (r"find . -exec x {} \;", ["find", ".", "-exec", "x", "{}", ";"]),
+        (r"find . \( -name a \)", ["find", ".", "(", "-name", "a", ")"]),
+        ("echo 'a > b | c && d; e $(f) `g` # h'", ["echo", "a > b | c && d; e $(f) `g` # h"]),
+        ('echo "a > b | c && d; e # h"', ["echo", "a > b | c && d; e # h"]),
+        ("echo 'one\ntwo'", ["echo", "one\ntwo"]),
+        ("sh -c 'a; b'", ["sh", "-c", "a; b"]),
+        (r"echo \$\(date\) \`date\`", ["echo", "$(date)", "`date`"]),
+        (r'echo "\$(date) \`x\` \" \\ \n"', ["echo", '$(date) `x` " \\ \\n']),
+        ("echo a#b", ["echo", "a#b"]),
+        ("curl 'http://h/?a=1&b=2#c'", ["curl", "http://h/?a=1&b=2#c"]),
+        ("curl http://h/?a=1", ["curl", "http://h/?a=1"]),
+        ("echo a\\\nb", ["echo", "ab"]),
+        ("echo '' \"\"", ["echo", "", ""]),
+        ("echo a'b'\"c\"", ["echo", "abc"]),
+        ("echo {} {a} a=b %x ^y !z", ["echo", "{}", "{a}", "a=b", "%x", "^y", "!z"]),
+        ("echo 5$ $", ["echo", "5$", "$"]),
+        ("에코 한글", ["에코", "한글"]),
+        ("echo a\u00a0b", ["echo", "a\u00a0b"]),
+    ],
+)
+def test_what_is_no_operator_runs_as_its_words(command: str, words: list[str]) -> None:
+    assert words_of(command) == Words(tuple(words))
+
+
+@pytest.mark.parametrize(
+    ("command", "as_written"),
+    [
+        ("ls *", ("*",)),
+        ("ls a?c", ("?",)),
+        ("ls [ab]", ("[",)),
+        ("ls ~", ("~",)),
+        ("ls ~/x a~b", ("~",)),
+        ("echo $HOME", ("$HOME",)),
+        ('echo "$HOME"', ("$HOME",)),
+        ("echo ${x} ${y:-z}", ("${x}", "${y:-z}")),
+        ("echo $1 $! $$", ("$1", "$!", "$$")),
+        ("echo {a,b} {1..3}", ("{a,b}", "{1..3}")),
+        ("ls * *", ("*",)),
+        ("ls '*' \\* \"*\" '~' '$HOME' \\$HOME", ()),
+    ],
+)
+def test_what_a_shell_would_replace_is_named(command: str, as_written: tuple[str, ...]) -> None:
+    found = words_of(command)
+    assert (found.operator, found.as_written) == (None, as_written)
+
+
+@pytest.mark.parametrize("command", ["", "  ", "\n", "''", "echo 'open", 'echo "open', "echo \\", "echo \0"])
+def test_what_cannot_be_read_is_said(command: str) -> None:
+    with pytest.raises(Unreadable):
+        words_of(command)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")), min_size=1).filter(
+        lambda w: w[0]
+    )
+)
+def test_whatever_is_quoted_comes_back(words: list[str]) -> None:
+    assert words_of(shlex.join(words)) == Words(tuple(words))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab '\"\\\t", max_size=12))
+def test_quotes_and_backslashes_mean_what_they_mean_to_a_shell(text: str) -> None:
+    """Without operators and replacements a shell makes the same words of it."""
+    try:
+        words = words_of(f"x {text}")
+    except Unreadable:
+        return
+    script = 'x() { for word do printf "%s\\0" "$word"; done; }\nx ' + text.strip(" \t")
+    shown = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert tuple(shown.stdout.split("\0")[:-1]) == words.argv[1:]

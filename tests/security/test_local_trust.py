@@ -1,0 +1,227 @@
+"""Local trust is by account: real programs of other accounts, and a real nginx, at the door of a real EGO."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.accounts import ANOTHER, OTHER, as_account, ask, needs_root
+from tests.builders import make_sample
+from tests.servers import EgoServer, free_port, running_ego, wait_until
+
+COMMAND = {"hostname": "titan-01", "command": "w"}
+SAMPLES = {"samples": [make_sample("titan-01")]}
+POLL = "/socket.io/?EIO=4&transport=polling"
+pytestmark = needs_root
+
+
+@pytest.fixture(scope="module")
+def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """An EGO as it comes."""
+    with running_ego(tmp_path_factory.mktemp("ego")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def naming_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """An EGO that trusts a user and an agent of this machine."""
+    named = {"MIRROR_STAGE_LOCAL_USERS": "nobody", "MIRROR_STAGE_LOCAL_AGENTS": str(ANOTHER)}
+    with running_ego(tmp_path_factory.mktemp("ego"), named) as server:
+        yield server
+
+
+def queued(ego: EgoServer) -> int:
+    return int(ego.rows("SELECT count(*) FROM commands")[0][0])
+
+
+@contextlib.contextmanager
+def nginx(port: int, account: str, *lines: str) -> Iterator[int]:
+    """The port of a proxy that passes everything on to `port`, as this account; `lines` go into its location."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(program).exists():
+        pytest.skip("there is no nginx: apt install nginx-light")
+    folder, own = Path(tempfile.mkdtemp(prefix="mirror-stage-nginx-")), free_port()
+    folder.chmod(0o755)
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"user {account}; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;"
+        f"events {{}} http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{own};"
+        f"location / {{ proxy_pass http://127.0.0.1:{port}; {' '.join(lines)} }} }} }}"
+    )
+    process = subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")])
+    try:
+        wait_until(lambda: answers(own), what="nginx listens")
+        yield own
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        shutil.rmtree(folder)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def connect_error(url: str) -> str:
+    """Why `/commands` refuses a client that asks by polling."""
+    opened = json.loads(requests.get(url + POLL, timeout=10).text[1:])
+    session = f"{url}{POLL}&sid={opened['sid']}"
+    assert requests.post(session, data="40/commands,", timeout=10).text == "OK"
+    packet = requests.get(session, timeout=10).text
+    assert packet.startswith("44/commands,"), packet
+    return str(json.loads(packet.removeprefix("44/commands,"))["message"])
+
+
+def test_another_account_of_this_machine_may_nothing_and_is_told_what_to_do(ego: EgoServer) -> None:
+    for method, path, body in (
+        ("POST", "/api/commands", COMMAND),
+        ("GET", "/api/commands/pending/titan-01", None),
+        ("POST", "/api/metrics/batch", SAMPLES),
+        ("GET", "/api/twin/state", None),
+        ("DELETE", "/api/hosts/titan-01", None),
+    ):
+        reply = ask(OTHER, ego.port, method, path, body)
+        assert reply.status == 403
+        assert f"uid {OTHER}" in reply.detail
+        assert "MIRROR_STAGE_LOCAL_USERS" in reply.detail
+    assert ask(OTHER, ego.port, "GET", "/api/health").status == 200
+    assert queued(ego) == 0
+    assert ego.get("/api/twin/state").status_code == 200
+
+
+def test_an_account_that_is_named_as_user_may_everything(naming_ego: EgoServer) -> None:
+    reply = ask(OTHER, naming_ego.port, "POST", "/api/commands", COMMAND)
+    assert reply.status == 201
+    assert json.loads(reply.text)["requestedBy"] is None
+    assert ask(OTHER, naming_ego.port, "GET", "/api/twin/state").status == 200
+    through_a_proxy = {"X-Forwarded-For": "10.0.0.7"}
+    assert ask(OTHER, naming_ego.port, "POST", "/api/commands", COMMAND, through_a_proxy).status == 403
+
+
+def test_an_account_that_is_named_as_agent_reports_and_fetches_and_no_more(naming_ego: EgoServer) -> None:
+    queued_id = naming_ego.post("/api/commands", json={"hostname": "agent-01", "command": "w"}).json()["id"]
+    assert ask(ANOTHER, naming_ego.port, "POST", "/api/metrics/batch", SAMPLES).status == 202
+    fetched = ask(ANOTHER, naming_ego.port, "GET", "/api/commands/pending/agent-01")
+    assert [item["id"] for item in json.loads(fetched.text)] == [queued_id]
+    result = ask(ANOTHER, naming_ego.port, "POST", f"/api/commands/{queued_id}/result", {"status": "succeeded"})
+    assert result.status == 201
+    for method, path, body in (
+        ("POST", "/api/commands", COMMAND),
+        ("GET", "/api/commands", None),
+        ("GET", "/api/twin/state", None),
+        ("DELETE", "/api/hosts/titan-01", None),
+    ):
+        reply = ask(ANOTHER, naming_ego.port, method, path, body)
+        assert reply.status == 403
+        assert f"uid {ANOTHER}" in reply.detail
+    events = naming_ego.get(f"/api/commands/{queued_id}/events").json()["items"]
+    assert [event["actor"] for event in events] == [None, None, None]
+    recorded = naming_ego.rows(
+        "SELECT e.actor FROM command_events e JOIN commands c ON c.seq = e.command_seq WHERE c.id = ? ORDER BY e.version",
+        queued_id,
+    )
+    assert recorded == [("local",), ("local",), ("local",)]
+
+
+def test_a_plain_proxy_of_another_account_lends_nobody_our_trust(ego: EgoServer) -> None:
+    """As `proxy_pass` alone does it: no header says that a proxy was there."""
+    with nginx(ego.port, "nobody nogroup") as port:
+        url, host = f"http://127.0.0.1:{port}", {"Host": "127.0.0.1"}
+        assert requests.get(f"{url}/api/health", headers=host, timeout=10).text == "ok"
+        for _ in range(3):
+            answer = requests.post(f"{url}/api/commands", json=COMMAND, headers=host, timeout=10)
+            assert answer.status_code == 403
+            assert "proxy" in answer.json()["detail"]
+        assert requests.get(f"{url}/api/twin/state", headers=host, timeout=10).status_code == 403
+        assert "MIRROR_STAGE_LOCAL_USERS" in connect_error(url)
+    assert queued(ego) == 0
+
+
+def test_a_proxy_of_our_own_account_is_known_by_its_headers(ego: EgoServer) -> None:
+    with nginx(ego.port, "root root", "proxy_set_header X-Forwarded-For $remote_addr;") as port:
+        url = f"http://127.0.0.1:{port}"
+        answer = requests.post(f"{url}/api/commands", json=COMMAND, timeout=10)
+        assert answer.status_code == 403
+        assert "came through a proxy" in answer.json()["detail"]
+        assert "came through a proxy" in connect_error(url)
+    assert queued(ego) == 0
+
+
+@pytest.mark.parametrize(("security", "taken"), [("auto", False), ("open", True)])
+def test_a_client_that_closes_before_ego_looks_is_not_taken_for_root(
+    start_ego: type[EgoServer], security: str, taken: bool
+) -> None:
+    """A proxy does that when its own client goes away. The kernel says uid 0 of a socket that nobody holds."""
+    ego = start_ego({"MIRROR_STAGE_SECURITY": security})
+    port, worker = ego.port, ego.worker_pid()
+    body = json.dumps(COMMAND)
+
+    def send_and_leave() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("POST", "/api/commands", body, {"Content-Type": "application/json"})
+        assert connection.sock is not None
+        own = int(connection.sock.getsockname()[1])
+        connection.close()
+        return own
+
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        left = as_account(OTHER, send_and_leave)
+        row = next(
+            line.split() for line in Path("/proc/net/tcp").read_text().splitlines() if f":{left:04X} " in line[:20]
+        )
+        assert row[9] == "0", "the client's end still has an owner"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    if taken:
+        wait_until(lambda: queued(ego) == 1, what="the command of the client that left")
+    else:
+        assert ego.get("/api/twin/state").status_code == 200
+        wait_until(lambda: not is_open(ego, left), what="EGO is done with the client that left")
+        assert queued(ego) == 0
+
+
+def is_open(ego: EgoServer, client_port: int) -> bool:
+    """Whether EGO still holds its end of a client's connection."""
+    ends = f":{ego.port:04X} 0100007F:{client_port:04X} "
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line]
+    return any(row[9] != "0" for row in rows)
+
+
+def test_a_unix_socket_knows_its_clients_too(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="mirror-stage-unix-"))
+    folder.chmod(0o755)
+    path = str(folder / "ego.sock")
+    server = EgoServer(tmp_path, {"MIRROR_STAGE_BIND": f"unix:{path}"})
+
+    def status(of: str = "/api/twin/state") -> int:
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(path)
+        connection.request("GET", of)
+        return connection.getresponse().status
+
+    try:
+        server.start(wait=False)
+        wait_until(lambda: Path(path).exists() and status("/api/health/ready") == 200, 40, what="EGO is ready")
+        os.chmod(path, 0o777)
+        assert status() == 200
+        assert as_account(OTHER, status) == 403
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
