@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
         "hud", "health", "pipeline",
     },
     "runtime": {
-        "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
+        "alerts", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
         "pipeline", "app",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
