@@ -52,6 +52,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
+from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
@@ -144,19 +145,20 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         polled=lambda hostname, at: port.send(Message(polls={hostname: at})),
         waiters_max=WAITING_POLLS_MAX,
     )
-    edge = Edge(storage, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+    edge = Edge(storage.samples, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
 
     def tell(transition: Transition) -> None:
         realtime.publish(alert_events.NAMESPACE, alert_events.ALERT_UPDATE, alert_events.alert_update(transition))
 
     outbox = Outbox(tell)
     saver = Saver(
-        storage,
+        storage.own,
         twin,
         outbox,
         clock,
         is_degraded=lambda: edge.trouble is not None,
         recovered=edge.recovered,
+        arrived_until=lambda: writer.oldest_arrival or clock.now(),
     )
     owner = Owner(
         storage=storage,
@@ -177,7 +179,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     port.listen(owner.hear)
     writer = Writer(edge.admit, then=owner.follow)
     clock_watch = ClockWatch(storage, clock)
-    keeper = Keeper(storage, clock, config.kept_by_resolution)
+    lived = Lived(storage.own, clock, ego_hostname(config))
+    keeper = Keeper(storage.own, clock, config.kept_by_resolution, lived.until)
     past = Past(
         storage,
         clock,
@@ -198,14 +201,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         audience,
         owner,
         saver,
-        Restorer(storage, owner, known, frames, readiness, clock),
+        Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
         Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, open_alerts, saver.until_recorded),
+        AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
+        lived,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
         clock_watch,
@@ -215,6 +219,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
+            history=lambda: _history_check(keeper, lived),
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
             clock=clock_watch.check,
@@ -227,6 +232,12 @@ def _scheduler_check(app: Flask) -> dict[str, Any]:
     """Whether the jobs run. Without gevent nobody starts a scheduler."""
     scheduler = app.extensions.get("mirror_stage_scheduler")
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
+
+
+def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
+    """How far the history is rolled up, and why nothing old is removed if that is so."""
+    found = keeper.check()
+    return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
 
 
 def _refuse_until_ready() -> None:
@@ -251,5 +262,6 @@ def open_storage(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
+        ego[Lived].check()
         ego[Keeper].begin()
         ego[Restorer].restore()

@@ -42,6 +42,7 @@ class AlertRow(Base):
         Index("alerts_newest_first", "created_at", "id"),
         Index("alerts_of_host", "hostname", "created_at"),
         Index("alerts_by_end", "resolved_at"),
+        Index("alerts_of_rule", "hostname", "metric", "subject", "created_at"),
     )  # fmt: skip
 
 

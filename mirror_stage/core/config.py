@@ -74,6 +74,7 @@ class Config:
     retention_raw_hours: float = 24
     retention_1m_days: float = 30
     retention_15m_days: float = 730
+    retention_alerts_days: float = 90
     testing: bool = False
 
     @property
@@ -96,6 +97,11 @@ class Config:
     def oldest_tier(self) -> Instant:
         """How long the history keeps anything at all."""
         return max(self.kept_by_resolution.values())
+
+    @property
+    def alerts_kept(self) -> Instant:
+        """How long an alert that ended is kept."""
+        return int(self.retention_alerts_days * DAY)
 
     @cached_property
     def is_loopback(self) -> bool:
@@ -267,6 +273,7 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", _between(0.01, 8_760)),
     ("retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", _between(0.001, 3_650)),
     ("retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", _between(0.001, 36_500)),
+    ("retention_alerts_days", "MIRROR_STAGE_RETENTION_ALERTS_DAYS", _between(0.001, 36_500)),
 )
 
 VARIABLES: tuple[str, ...] = tuple(variable for _, variable, _ in _VARIABLES)

@@ -9,3 +9,7 @@ class Readiness:
     def __init__(self) -> None:
         self.is_ready = False
         self.why_not = "EGO is starting"
+
+    def tell(self, share: float) -> None:
+        """Say how much of the past is back, 0 to 1."""
+        self.why_not = f"restoring, {share:.0%}".replace("%", " %")

@@ -23,7 +23,7 @@ Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 class HealthService:
     """Whether each part of EGO works.
 
-    `writer`, `scheduler`, `clock` and `refused` answer for their part; `describe` says what EGO is.
+    `writer`, `history`, `scheduler`, `clock` and `refused` answer for their part; `describe` says what EGO is.
     """
 
     def __init__(
@@ -34,13 +34,14 @@ class HealthService:
         *,
         history_engine: Callable[[], str],
         writer: Callable[[], Check],
+        history: Callable[[], Check],
         scheduler: Callable[[], Check],
         clock: Callable[[], Check],
         refused: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
         self._config, self._storage, self._readiness = config, storage, readiness
-        self._history_engine, self._writer, self._scheduler = history_engine, writer, scheduler
+        self._history_engine, self._writer, self._history, self._scheduler = history_engine, writer, history, scheduler
         self._clock, self._refused, self._describe = clock, refused, describe
         self._asking_redis = BoundedSemaphore(1)
         self._redis_asked_at: float | None = None
@@ -55,6 +56,7 @@ class HealthService:
             "writer": self._writer(),
             "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
             "scheduler": self._scheduler(),
+            "history": self._history(),
             "clock": self._clock(),
             "refused": self._refused(),
         }

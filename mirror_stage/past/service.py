@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import gevent
@@ -48,7 +49,7 @@ SEEKS_MAX = 3  # buckets of a silent host that are looked into for a sample that
 RECORDED_AFTER: Instant = 5 * SECOND  # a moment younger than this may not be in the tables yet
 DEFAULT_STRETCH: Instant = DAY
 YIELD_EVERY = 200
-PRUNED_AT_ONCE = 1_000
+PRUNED_AT_ONCE = 500
 
 Thing = TypeVar("Thing")
 _alert_schema = AlertSchema()
@@ -158,11 +159,12 @@ class Past:
             "hosts": {"online": [round(max(0.0, mean), 3) for mean in online]},
         }
 
-    def prune(self) -> None:
-        """Forget what hosts were before the oldest tier, in small steps."""
-        edge = self._clock.now() - max(self._kept.values())
-        while self._storage.write(lambda tx: twin_store.prune_identities(tx, edge, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
-            gevent.sleep(0)
+    def prune(self, now: Instant) -> None:
+        """Forget what hosts were before the oldest tier, and hosts that left before it, in small steps."""
+        edge = now - max(self._kept.values())
+        for prune in (twin_store.prune_identities, twin_store.prune_hosts):
+            while self._storage.own.write(partial(prune, edge=edge, most=PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+                gevent.sleep(0)
 
     def _must_be_over(self, at: Instant, name: str) -> None:
         now = self._clock.now()

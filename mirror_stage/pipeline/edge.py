@@ -19,7 +19,7 @@ from mirror_stage.metrics.domain import Receipt, Sample
 from mirror_stage.pipeline.known_hosts import KnownHosts, Measured, set_rates
 from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.writer import Answer
-from mirror_stage.storage.db import Storage, Tx, attempt
+from mirror_stage.storage.db import Lane, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.throughput import rates_between
@@ -36,7 +36,7 @@ Newcomers = dict[str, tuple[int, Place]]
 class Edge:
     """The way of samples into the history. It knows the hosts by what the port tells it."""
 
-    def __init__(self, storage: Storage, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
+    def __init__(self, storage: Lane, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
         self._storage, self._known, self._port, self._clock = storage, known, port, clock
         self._hub, self._max_hosts = hub, max_hosts
         self.trouble: str | None = None  # why the last commit failed

@@ -20,7 +20,7 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Problem
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.storage import notes
-from mirror_stage.storage.db import Storage, Tx, attempt
+from mirror_stage.storage.db import Lane, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Host, Identity
 from mirror_stage.twin.state import Twin
@@ -47,7 +47,7 @@ class Batch:
     identities: Sequence[Identity] = ()
     hosts: Sequence[Host] = ()
     details: Sequence[Host] = ()
-    saved_at: Instant | None = None
+    saved_until: Instant | None = None
 
     def write(self, tx: Tx, now: Instant) -> None:
         twin_store.save(tx, self.hosts)
@@ -55,8 +55,8 @@ class Batch:
         details = {host.id: msgspec.json.encode(host.sample.details).decode() for host in self.details if host.sample}
         twin_store.save_details(tx, details, now)
         alert_store.record(tx, self.transitions)
-        if self.saved_at is not None:
-            notes.write(tx, notes.SAVED_AT, str(self.saved_at))
+        if self.saved_until is not None:
+            notes.write(tx, notes.SAVED_AT, str(self.saved_until))
 
     def parts(self) -> list[tuple[str, Batch]]:
         """Each row alone, with what to call it."""
@@ -64,27 +64,30 @@ class Batch:
         found += [(f"identity of host {one.host_id}", Batch(identities=[one])) for one in self.identities]
         found += [(host.hostname, Batch(details=[host])) for host in self.details]
         found += [(one.alert.message, Batch(transitions=[one])) for one in self.transitions]
-        return [*found, ("the time of saving", Batch(saved_at=self.saved_at))]
+        return [*found, ("the time of saving", Batch(saved_until=self.saved_until))]
 
 
 class Saver:
     """Writes alerts with their transitions, identities, hosts, and now and then details.
 
     `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save goes through.
+    `arrived_until` says before which instant everything that arrived is in the twin: a start replays what came later.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Lane,
         twin: Twin,
         outbox: Outbox,
         clock: Clock,
         *,
         is_degraded: Callable[[], bool],
         recovered: Callable[[], None],
+        arrived_until: Callable[[], Instant] | None = None,
     ):
         self._storage, self._twin, self._outbox, self._clock = storage, twin, outbox, clock
         self._is_degraded, self._recovered = is_degraded, recovered
+        self._arrived_until = arrived_until or clock.now
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
         self._begun = self._ended = 0  # how many times something was written, or tried to be
@@ -101,14 +104,21 @@ class Saver:
         with self._saving:
             self._write([], None)
 
-    def save(self) -> None:
-        """The same, with every host that changed since the last save. What fails stays dirty."""
+    def save(self, *, is_last: bool = False) -> bool:
+        """The same, with every host that changed since the last save; whether that went well. What fails stays dirty."""
         with self._saving:  # a job and a removal may come at once; an older save must not end last
-            now, hosts = self._clock.now(), self._twin.take_dirty()
-            if not hosts and not self._outbox and not self._twin.has_new_identities and not self._is_degraded():
-                return
-            if self._write(hosts, now):
-                self._recovered()  # even if nobody sends: who waits for readiness must not wait for ever
+            saved_until, hosts = self._arrived_until(), self._twin.take_dirty()
+            if not hosts and not self._has_something(is_last=is_last) and not self._is_degraded():
+                return True
+            if not self._write(hosts, saved_until, is_last=is_last):
+                return False
+            self._recovered()  # even if nobody sends: who waits for readiness must not wait for ever
+            return True
+
+    def finish(self, *, is_whole: bool) -> None:
+        """The last save of a clean stop. If all that was stored is in the twin, the next start need not replay it."""
+        if self.save(is_last=True) and is_whole:
+            self._storage.write(lambda tx: notes.write(tx, notes.SAVED_WHOLE, "yes"))
 
     def until_recorded(self) -> None:
         """Return when what happened before is in the database, after a second at most. Writes nothing itself."""
@@ -118,19 +128,20 @@ class Saver:
         while self._has_something() and self._ended < wanted and not self._failed and elapsed_seconds() < deadline:
             gevent.sleep(0.01)
 
-    def _has_something(self) -> bool:
-        return self._begun > self._ended or bool(self._outbox) or self._twin.has_new_identities
+    def _has_something(self, *, is_last: bool = False) -> bool:
+        has_identities = self._twin.has_new_identities(self._clock.now(), is_last=is_last)
+        return self._begun > self._ended or bool(self._outbox) or has_identities
 
-    def _write(self, hosts: list[Host], saved_at: Instant | None) -> bool:
+    def _write(self, hosts: list[Host], saved_until: Instant | None, *, is_last: bool = False) -> bool:
         """Whether these hosts are written, and all that happened."""
         self._begun += 1
         now = self._clock.now()
-        transitions, identities = self._outbox.transitions(), self._twin.take_identities()
+        transitions, identities = self._outbox.transitions(), self._twin.take_identities(now, is_last=is_last)
         judged = {one.alert.hostname for one in transitions} - {host.hostname for host in hosts}
         hosts = hosts + [self._twin.hosts_by_name[name] for name in judged if name in self._twin.hosts_by_name]
-        due = [host for host in hosts if saved_at is not None and self._details_are_due(host, now)]
+        due = [host for host in hosts if saved_until is not None and self._details_are_due(host, now)]
         try:
-            self._commit(Batch(transitions, identities, hosts, due, saved_at), now)
+            self._commit(Batch(transitions, identities, hosts, due, saved_until), now)
         except (Problem, BadRow) as why:
             self._twin.mark_dirty(hosts)
             self._twin.mark_identities(identities)

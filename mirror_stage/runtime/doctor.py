@@ -105,11 +105,14 @@ def database(settings: Config) -> Finding:
     """Whether the database answers, and whether its schema is this version's."""
     if not settings.is_postgresql and not settings.sqlite_path.exists():
         return Finding("database", "ok", "none yet: the first start makes it")
-    from mirror_stage.storage import migrate
+    from mirror_stage.storage import foreign, migrate
 
     try:
-        with _connected(settings) as connection:
-            revision = migrate.revision_of(connection)
+        trouble = None if settings.is_postgresql else foreign.trouble_of_file(settings.sqlite_path)
+        if trouble is None:
+            with _connected(settings) as connection:
+                trouble = foreign.trouble_of_server(connection) if settings.is_postgresql else None
+                revision = migrate.revision_of(connection)
     except Exception as error:
         advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
         if not settings.is_postgresql:
@@ -117,6 +120,9 @@ def database(settings: Config) -> Finding:
             if "unable to open" in str(error):
                 advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
+    if trouble is not None:
+        seen, advice = trouble.split(": ", 1)
+        return Finding("database", "problem", seen, advice)
     kind = "PostgreSQL" if settings.is_postgresql else f"SQLite, {settings.sqlite_path}"
     head = migrate.head()
     if revision == head:

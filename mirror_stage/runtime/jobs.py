@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import gevent
 
 from mirror_stage.access.domain import job
+from mirror_stage.alerts.service import AlertService
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
@@ -22,6 +23,7 @@ from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
+from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.web.port import Services
 
@@ -90,18 +92,24 @@ def look_for_pending_commands(ego: Services) -> None:
 
 def prune_commands(ego: Services) -> None:
     """Commands that have been over for 30 days are removed."""
-    ego[CommandService].prune(ego[Clock].now())
+    ego[CommandService].prune(ego[Lived].until())
 
 
 def keep_history(ego: Services) -> None:
     """Roll up what is over, mend what came late, prune what is old."""
     if ego[Readiness].is_ready:
+        ego[Lived].check()
         ego[Keeper].keep()
 
 
+def prune_alerts(ego: Services) -> None:
+    """Alerts that were resolved long ago, or are too many, are removed."""
+    ego[AlertService].prune(ego[Lived].until())
+
+
 def prune_past(ego: Services) -> None:
-    """What hosts were before the oldest tier is removed."""
-    ego[Past].prune()
+    """What hosts were before the oldest tier is removed, and hosts of which nothing is left."""
+    ego[Past].prune(ego[Lived].until())
 
 
 def observe_ego(ego: Services) -> None:
@@ -128,6 +136,7 @@ JOBS: tuple[Job, ...] = (
     Job(look_for_pending_commands, every(2)),
     Job(prune_commands, every(3600)),
     Job(keep_history, every(5)),
+    Job(prune_alerts, every(600)),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10)),
     Job(observe_ego, lambda config: config.ego_monitor_interval_ms / 1000, lambda config: config.ego_monitor_enabled),

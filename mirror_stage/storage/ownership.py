@@ -76,6 +76,7 @@ def migrating(engine: Engine, config: Config) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
             connection.execute(text("SET LOCAL statement_timeout = 0"))  # the other one's migration takes its time
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             yield
     else:

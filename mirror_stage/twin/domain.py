@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.geometry import ORIGIN, Place
@@ -16,6 +16,7 @@ OWN_VERSIONS = "ego-"  # how the agent_version of EGO's own monitor begins
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # of a host that are saved: so many at once, then one in so long
 HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one is shown after so long a silence
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
 STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # so many intervals of silence, for a host that reports seldom
@@ -143,6 +144,19 @@ class Identity:
     memory_total_bytes: int | None = None
     net_capacity_gbps: float | None = None
     interval: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many identities of a host may still be saved: IDENTITIES_MAX at once, then one every IDENTITY_EVERY."""
+
+    at: Instant
+    left: float = float(IDENTITIES_MAX)
+
+    def spent(self, now: Instant) -> tuple[Allowance, bool]:
+        """What is left after one more, and whether that one is allowed."""
+        left = min(float(IDENTITIES_MAX), self.left + (now - self.at) / IDENTITY_EVERY)
+        return (Allowance(now, left - 1), True) if left >= 1 else (Allowance(now, left), False)
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:

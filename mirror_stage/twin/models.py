@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Index, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.storage.db import Base
@@ -89,4 +89,4 @@ class HostIdentity(Base):
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
     interval_ms: Mapped[int | None] = mapped_column(BigInteger)
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index("host_identities_by_time", "since"), {"sqlite_with_rowid": False})

@@ -8,6 +8,7 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     STATUS_CODES,
+    Allowance,
     Arrival,
     Host,
     Identity,
@@ -54,6 +55,7 @@ class Twin:
         self._dirty: set[str] = set()
         self._identities: dict[int, Identity] = {}  # in force, by host id
         self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
+        self._allowances: dict[int, Allowance] = {}  # by host id: how many more may be saved
         self._links_are_stale = False
 
     def role_of(self, hostname: str) -> Role:
@@ -116,6 +118,7 @@ class Twin:
             self._dirty.discard(hostname)
             self._identities.pop(host.id, None)
             self._new_identities.pop(host.id, None)
+            self._allowances.pop(host.id, None)
             self._changes.touched.pop(host.id, None)
             self._changes.upserted.discard(host.id)
             self._changes.removed.append(host.id)
@@ -165,14 +168,28 @@ class Twin:
         """They could not be saved: try again."""
         self._dirty.update(host.hostname for host in hosts)
 
-    @property
-    def has_new_identities(self) -> bool:
-        return bool(self._new_identities)
+    def has_new_identities(self, now: Instant, *, is_last: bool = False) -> bool:
+        """Whether `take_identities` would return something."""
+        return any(is_last or self._allowance(host_id, now).spent(now)[1] for host_id in self._new_identities)
 
-    def take_identities(self) -> list[Identity]:
-        """The identities that changed since the last call; of several of one host the newest."""
-        identities, self._new_identities = list(self._new_identities.values()), {}
-        return identities
+    def take_identities(self, now: Instant, *, is_last: bool = False) -> list[Identity]:
+        """The identities that changed since the last call; of several of one host the newest.
+
+        What changes all the time is no identity: of a host that used up its allowance only the newest is saved, later,
+        or when EGO stops (`is_last`).
+        """
+        taken = [one for one in self._new_identities.values() if is_last or self._is_allowed(one.host_id, now)]
+        for identity in taken:
+            del self._new_identities[identity.host_id]
+        return taken
+
+    def _is_allowed(self, host_id: int, now: Instant) -> bool:
+        allowance, is_allowed = self._allowance(host_id, now).spent(now)
+        self._allowances[host_id] = allowance
+        return is_allowed
+
+    def _allowance(self, host_id: int, now: Instant) -> Allowance:
+        return self._allowances.get(host_id, Allowance(at=now))
 
     def mark_identities(self, identities: list[Identity]) -> None:
         """They could not be saved: try again, unless they changed since or the host left."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.core.instants import Instant
@@ -232,6 +232,20 @@ def prune_identities(tx: Connection, edge: Instant, most: int) -> int:
     key = (_IDENTITIES.c.host_id, _IDENTITIES.c.since)
     over = select(*key).where(_IDENTITIES.c.since < edge, followed).limit(most)
     return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
+
+
+def prune_hosts(tx: Connection, edge: Instant, most: int) -> int:
+    """How many hosts were removed for good: they left the twin before `edge`, and no rollup of them is left."""
+    gone_before = _HOSTS.c.removed_at < edge
+    unheard_of = (text(f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.host_id = host_metrics.id)") for table in _ROLLUPS)
+    wanted = select(_HOSTS.c.id).where(gone_before, *unheard_of).limit(most)
+    ids = list(tx.execute(wanted).scalars())
+    for table, key in ((_IDENTITIES, _IDENTITIES.c.host_id), (_DETAILS, _DETAILS.c.host_id), (_HOSTS, _HOSTS.c.id)):
+        tx.execute(delete(table).where(key.in_(ids)))
+    return len(ids)
+
+
+_ROLLUPS = ("host_metrics_1m", "host_metrics_15m")
 
 
 def twin_id(tx: Connection) -> str:

@@ -59,6 +59,7 @@ SETTINGS = {
     "MIRROR_STAGE_RETENTION_RAW_HOURS": Setting("retention_raw_hours", 24, "0.5", 0.5, "0"),
     "MIRROR_STAGE_RETENTION_1M_DAYS": Setting("retention_1m_days", 30, "1.5", 1.5, "0.5"),
     "MIRROR_STAGE_RETENTION_15M_DAYS": Setting("retention_15m_days", 730, "365", 365, "29"),
+    "MIRROR_STAGE_RETENTION_ALERTS_DAYS": Setting("retention_alerts_days", 90, "7.5", 7.5, "0"),
 }
 
 

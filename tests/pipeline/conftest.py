@@ -49,6 +49,7 @@ class Bench:
     rules: tuple[Rule, ...] = RULES
     is_listening: bool = True
     elapsed_seconds: float = 0.0  # what the pauses of EGO are measured by
+    oldest_arrival: int | None = None  # of what waits for its commit
 
     def __post_init__(self) -> None:
         self.open_alerts = OpenAlerts()
@@ -68,6 +69,7 @@ class Bench:
             clock,
             is_degraded=lambda: self.edge.trouble is not None,
             recovered=self.edge.recovered,
+            arrived_until=lambda: self.oldest_arrival or self.clock.now(),
         )
         self.owner = Owner(
             storage=self.storage,

@@ -270,6 +270,7 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     waiting = decoded(make_sample("a", at=bench.clock.now(), cpu_percent=95), received_at=bench.clock.now())
     bench.clock.advance(1)
     bench.post(make_sample("b", at=bench.clock.now()))
+    bench.oldest_arrival = waiting[0].received_at
     bench.saver.save()  # while that sample waits for its commit
     bench.edge.admit([waiting])
     again = bench.again()

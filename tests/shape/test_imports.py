@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
         "hud", "health", "pipeline",
     },
     "runtime": {
-        "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
+        "alerts", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
         "pipeline", "app",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
@@ -56,7 +56,7 @@ MAY_FLASK = {
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
 MAY_SQL = {
-    "storage.db", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
+    "storage.db", "storage.foreign", "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
     "storage.timescale", "history.tiers", "history.series", "runtime.doctor",
 }  # fmt: skip
 MAY_SQL_FILES = {"models", "store"}
