@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
 
 from mirror_stage.alerts import store
-from mirror_stage.alerts.domain import Alert
+from mirror_stage.alerts.domain import Alert, Transition
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.storage.db import Base, Storage, engine_options
@@ -19,7 +19,7 @@ from tests.builders import SetClock
 
 NOW = SetClock().now()
 ALERT = Alert(
-    id="0", hostname="titan", metric="cpu_load_high", severity="critical", threshold=95.0, current_value=99.0,
+    id="0", hostname="titan", metric="cpu_load_high", measure="cpuLoad", severity="critical", threshold=95.0, current_value=99.0,
     status="resolved", created_at=NOW, updated_at=NOW, version=2, told_value=99.0, told_at=NOW,
 )  # fmt: skip
 
@@ -47,18 +47,18 @@ def stored(storage: Storage, *lives: tuple[str, str, Instant, Instant | None]) -
             created_at=start,
             status="active" if end is None else "resolved",
             resolved_at=end,
-            severities_before=((start + 1, "warning"),),
         )
         for id, host, start, end in lives
     ]
-    storage.write(lambda tx: store.save(tx, alerts))
+    transitions = [Transition("resolved" if one.resolved_at else "fired", one) for one in alerts]
+    storage.write(lambda tx: store.record(tx, transitions))
 
 
 def left(storage: Storage) -> set[str]:
     return set(storage.read(lambda tx: tx.execute(text("SELECT id FROM alerts")).scalars().all()))
 
 
-def test_what_ended_before_the_edge_leaves_with_its_severities_in_small_steps(storage: Storage) -> None:
+def test_what_ended_before_the_edge_leaves_with_its_events_in_small_steps(storage: Storage) -> None:
     stored(
         storage,
         ("old", "a", NOW - 100 * DAY, NOW - 99 * DAY),
@@ -69,8 +69,8 @@ def test_what_ended_before_the_edge_leaves_with_its_severities_in_small_steps(st
     steps = [storage.write(lambda tx: store.prune(tx, NOW - 90 * DAY, 100, 1)) for _ in range(3)]
     assert steps == [1, 1, 0]
     assert left(storage) == {"active", "new"}
-    severities = storage.read(lambda tx: tx.execute(text("SELECT alert_id FROM alert_severities")).scalars().all())
-    assert set(severities) == {"active", "new"}
+    events = storage.read(lambda tx: tx.execute(text("SELECT alert_id FROM alert_events")).scalars().all())
+    assert set(events) == {"active", "new"}
 
 
 def test_of_too_many_the_oldest_leave(storage: Storage) -> None:
