@@ -1,4 +1,4 @@
-"""The log: JSON lines on stderr, one event one line, whatever a hostname or a header carries."""
+"""The log: JSON on stderr. Each event is exactly one line, even when a hostname or a header holds line breaks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mirror_stage.core.instants import to_text
 
 
 def to_line(event: dict[str, str]) -> str:
-    """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
+    """One line of JSON that is safe to show on a terminal: every character that is not printable is escaped.
 
-    That is C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates; Korean stays readable.
+    These are C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates. Korean stays readable.
     """
     line = json.dumps(event, ensure_ascii=False)
     if line.isprintable():
@@ -21,7 +21,7 @@ def to_line(event: dict[str, str]) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """`{"at", "level", "logger", "message"}` and, when something was raised, `"error"` with its traceback."""
+    """`{"at", "level", "logger", "message"}` and, for an exception, `"error"` with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str = "info") -> None:
-    """Send everything that is logged in this process to stderr as JSON lines; calling it again changes the level."""
+    """Send all log messages of this process to stderr as JSON lines. Calling it again changes the level."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
