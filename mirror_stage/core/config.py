@@ -1,4 +1,4 @@
-"""Everything that can be set, read once from the environment (then `.env`); a bad value stops the start."""
+"""All settings of EGO. They are read once, from the environment and then from `.env`; a bad value stops the start."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class Config:
 
     @cached_property
     def kept_by_resolution(self) -> dict[str, Instant]:
-        """How long each tier of the history is kept, by its name."""
+        """The retention of each tier of the history, in ms, by the tier's name."""
         return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
 
     @property
     def oldest_tier(self) -> Instant:
-        """How long the history keeps anything at all."""
+        """The longest retention of all tiers, in ms: older history does not exist."""
         return max(self.kept_by_resolution.values())
 
     @property
@@ -105,12 +105,12 @@ class Config:
 
     @cached_property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach the listener."""
+        """Whether only this machine can reach EGO's port."""
         return is_loopback(self.bind)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a listen address is reached from this machine only; a Unix socket is."""
+    """Whether only this machine can reach a listen address. True for a Unix socket."""
     if address.startswith("unix:") or address in LOOPBACK_NAMES:
         return True
     try:
@@ -144,8 +144,8 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
     for finer, coarser in pairwise(_RETENTIONS):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
             raise BadSetting(
-                f"{coarser.variable}: {getattr(config, coarser.field):g} is less than what it is made of is kept for: "
-                f"{finer.variable} is {getattr(config, finer.field):g}"
+                f"{coarser.variable}: {getattr(config, coarser.field):g} is too short: it must last at least as long as "
+                f"{finer.variable} ({getattr(config, finer.field):g})"
             )
     return config
 

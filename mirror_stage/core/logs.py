@@ -1,4 +1,4 @@
-"""The log: JSON lines on stderr, one event one line, whatever a hostname or a header carries."""
+"""The log: JSON on stderr. Each event is exactly one line, even when a hostname or a header holds line breaks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mirror_stage.core.names import INVISIBLE
 
 
 def to_line(event: dict[str, str]) -> str:
-    """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
+    """One line of JSON that is safe to show on a terminal: every character that is not printable is escaped.
 
-    That is C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters; Korean stays
+    These are C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters. Korean stays
     readable.
     """
     line = INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(event, ensure_ascii=False))
@@ -24,7 +24,7 @@ def to_line(event: dict[str, str]) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """`{"at", "level", "logger", "message"}` and, when something was raised, `"error"` with its traceback."""
+    """`{"at", "level", "logger", "message"}` and, for an exception, `"error"` with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -59,7 +59,7 @@ _MESSAGE_MAX = 300
 
 
 def configure(level: str = "info") -> None:
-    """Send everything that is logged in this process to stderr as JSON lines; calling it again changes the level."""
+    """Send all log messages of this process to stderr as JSON lines. Calling it again changes the level."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -1,4 +1,4 @@
-"""The one form of a host's name."""
+"""Hostnames: the one form in which EGO and the agent write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INVISIBLE = re.compile(
 
 
 class BadField(ValueError):
-    """A field with a value that it cannot have: its dotted path and what is wrong."""
+    """A field with a value that is not allowed: `field` is its dotted path, `message` says what is wrong."""
 
     def __init__(self, field: str, message: str):
         super().__init__(f"{field}: {message}")
@@ -23,8 +23,8 @@ class BadField(ValueError):
 
 
 def normalise_hostname(text: str) -> str:
-    """The one form of a host's name: trimmed, NFC. Raises BadField with the reason if it cannot be a name."""
-    name = text.strip().rstrip(".") or text.strip()  # a name that ends at the root is the same name
+    """The hostname, trimmed and in Unicode form NFC. Raises BadField with the reason if it is not a valid hostname."""
+    name = text.strip().rstrip(".") or text.strip()  # `a.example.` (with the DNS root) is `a.example`
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
         if INVISIBLE.search(name):

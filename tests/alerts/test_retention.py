@@ -50,7 +50,9 @@ def stored(storage: Storage, *lives: tuple[str, str, Instant, Instant | None]) -
         )
         for id, host, start, end in lives
     ]
-    transitions = [Transition("resolved" if one.resolved_at else "fired", one) for one in alerts]
+    transitions = [
+        Transition(kind, one, event=kind) for one in alerts for kind in ["resolved" if one.resolved_at else "fired"]
+    ]
     storage.write(lambda tx: store.record(tx, transitions))
 
 
