@@ -15,6 +15,7 @@ SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
 SILENCE = "silenceSeconds"
 DISK_USED = "diskUsedPercent"
+MACHINES = "machinesOfName"
 NO_DATA = "no-data"
 _ALERT_IDS = uuid.UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
 
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     Rule("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning"),
     Rule("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", critical_at=1.0, critical_below=0.95),
     Rule("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info"),
+    Rule("identity_conflict", MACHINES, "machines", 2, 1, "warning"),
     Rule(HOST_OFFLINE, SILENCE, "s", 60, None, "critical"),
 )
 
@@ -78,7 +80,17 @@ class Several:
     by_subject: Callable[[Host], Mapping[str, float]]
 
 
+def _machines(host: Host) -> Mapping[str, float]:
+    """Two, under the addresses of both, while two machines report under the host's name."""
+    rival = host.rival
+    if rival is None or rival.since is None:
+        return {}
+    addresses = {sample.ip or "an unknown address" for sample in (host.sample, rival.sample) if sample is not None}
+    return {" and ".join(sorted(addresses)): 2.0}
+
+
 VALUES_BY_SUBJECT: Mapping[str, Several] = {
+    MACHINES: Several(lambda host: 2.0 if host.rival is not None and host.rival.since is not None else None, _machines),
     DISK_USED: Several(
         lambda host: host.sample.fullest_disk_percent if host.sample else None,
         lambda host: host.sample.disks_used_percent if host.sample else {},
@@ -94,6 +106,7 @@ MESSAGES: Mapping[str, str] = {
     "gpuTemperature": "GPU temperature is {value} °C",
     "utilization": "the link carries {value} of its capacity",
     "clockOffsetSeconds": "the clock is {value} s away from EGO's",
+    MACHINES: "{value} machines report under this name: {subject}",
     SILENCE: "no sample for {value} s",
 }
 
