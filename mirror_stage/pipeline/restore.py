@@ -85,6 +85,8 @@ class Restorer:
     def _replay(self, saved_at: Instant, now: Instant) -> None:
         """Fold what arrived after the last save, piece by piece. What is older costs nothing, however much it is."""
         hosts = self._owner.twin.hosts_by_name
+        firsts = (host.sample.received_at for host in hosts.values() if host.sample is not None)
+        saved_at = max(saved_at, min(firsts, default=now))  # before the first save each host has its first sample
         for host in list(hosts.values()):
             if host.sample is not None and host.first_seen_at == host.sample.received_at >= saved_at:
                 self._owner.judge_first(host)
@@ -140,7 +142,7 @@ class Restorer:
 
 
 def _unsaved_since(tx: Tx) -> Instant | None:
-    """What arrived from then on is not in the saved twin; None if EGO stopped after everything was."""
+    """What arrived from then on is not in the saved twin; 0 if nothing was saved yet, None if EGO stopped after all was."""
     is_whole, saved_at = notes.read(tx, notes.SAVED_WHOLE), notes.read(tx, notes.SAVED_AT)
     notes.forget(tx, notes.SAVED_WHOLE)
-    return None if is_whole is not None or saved_at is None else int(saved_at)
+    return None if is_whole is not None else int(saved_at or 0)
