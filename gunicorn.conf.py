@@ -9,6 +9,7 @@ _settings = serving.settings_or_exit()
 logs.configure(_settings.log_level)
 
 bind = serving.listen_address(_settings)
+umask = 0o777 & ~_settings.socket_mode  # of a Unix socket; every other file is made under 077
 worker_class = "gevent"
 workers = 1  # the twin lives in one process
 worker_connections = 10_000  # long polls and idle websockets count
@@ -20,7 +21,12 @@ timeout = 60  # seconds in which a worker that hangs is replaced
 keepalive = 75  # seconds; longer than the 60 that proxies keep a connection
 graceful_timeout = 20  # seconds for answers under way; sockets, polls and idle connections are closed at once
 
-forwarded_allow_ips = ""  # whose X-Forwarded-* headers count is decided in walls.py alone
+forwarded_allow_ips = ""  # whose X-Forwarded-* headers count is decided in walls.py alone,
+forwarder_headers, secure_scheme_headers = (
+    "",
+    {},
+)  # and nobody names the path or the scheme: gunicorn trusts Unix sockets
+limit_request_fields = 64  # of 8 kB each at most; browsers send about twenty
 loglevel = _settings.log_level
 logger_class = serving.JsonLogger
 accesslog = None

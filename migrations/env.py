@@ -30,4 +30,5 @@ with migrate.db.engine.connect() as connection:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large history takes its time
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         context.run_migrations()

@@ -12,7 +12,9 @@ from gevent import monkey
 
 from mirror_stage.access import gate
 from mirror_stage.access.gate import Arrivals, Gate, Sockets
+from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
+from mirror_stage.alerts.domain import Transition
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
@@ -27,6 +29,7 @@ from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
+from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.health.service import HealthService
 from mirror_stage.history.keeping import Keeper
@@ -41,6 +44,7 @@ from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.edge import Edge
 from mirror_stage.pipeline.known_hosts import KnownHosts
+from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.restore import Restorer
@@ -48,6 +52,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
+from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
@@ -60,6 +65,7 @@ from mirror_stage.web import answers, http
 from mirror_stage.web.openapi import init_api
 from mirror_stage.web.port import Services, services
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
+from mirror_stage.web.refusals import Refusals
 from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)
@@ -108,8 +114,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest), ego[Gate])
-    app.wsgi_app = Walls(arrivals, config)  # type: ignore[method-assign]
+    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
+    app.wsgi_app = Walls(arrivals, config, ego[Refusals])  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -118,6 +124,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """Every service, each told what it needs."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
+    refusals = Refusals()
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -138,14 +145,20 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         polled=lambda hostname, at: port.send(Message(polls={hostname: at})),
         waiters_max=WAITING_POLLS_MAX,
     )
-    edge = Edge(storage, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+    edge = Edge(storage.samples, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
+
+    def tell(transition: Transition) -> None:
+        realtime.publish(alert_events.NAMESPACE, alert_events.ALERT_UPDATE, alert_events.alert_update(transition))
+
+    outbox = Outbox(tell)
     saver = Saver(
-        storage,
+        storage.own,
         twin,
-        open_alerts,
+        outbox,
         clock,
         is_degraded=lambda: edge.trouble is not None,
         recovered=edge.recovered,
+        arrived_until=lambda: writer.oldest_arrival or clock.now(),
     )
     owner = Owner(
         storage=storage,
@@ -154,23 +167,26 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         rules=rules,
         frames=frames,
         audience=audience,
+        outbox=outbox,
         saver=saver,
         port=port,
-        realtime=realtime,
         readiness=readiness,
         clock=clock,
         tell_cancelled=commands.publish_all,
+        is_listening=lambda: not (edge.is_stuck or writer.is_full),
     )
     port.listen(known.hear)
     port.listen(owner.hear)
-    writer = Writer(edge.admit, then=owner.tick)
-    keeper = Keeper(storage, clock, config.kept_by_resolution)
+    writer = Writer(edge.admit, then=owner.follow)
+    clock_watch = ClockWatch(storage, clock)
+    lived = Lived(storage.own, clock, ego_hostname(config))
+    keeper = Keeper(storage.own, clock, config.kept_by_resolution, lived.until)
     past = Past(
         storage,
         clock,
         Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
-        save=saver.save,
+        until_recorded=saver.until_recorded,
         twin_id=lambda: frames.twin_id,
     )
     return Services(
@@ -180,28 +196,33 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         storage,
         readiness,
         realtime,
+        refusals,
         Ownership(config),
         audience,
         owner,
         saver,
-        Restorer(storage, owner, known, frames, readiness, clock),
+        Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
-        Ingest(writer, clock, config.oldest_tier),
+        Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, rules, open_alerts, saver.save),
+        AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
+        lived,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
+        clock_watch,
         HealthService(
             config,
-            clock,
             storage,
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
+            history=lambda: _history_check(keeper, lived),
             scheduler=lambda: _scheduler_check(app),
+            refused=refusals.check,
+            clock=clock_watch.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )
@@ -211,6 +232,12 @@ def _scheduler_check(app: Flask) -> dict[str, Any]:
     """Whether the jobs run. Without gevent nobody starts a scheduler."""
     scheduler = app.extensions.get("mirror_stage_scheduler")
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
+
+
+def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
+    """How far the history is rolled up, and why nothing old is removed if that is so."""
+    found = keeper.check()
+    return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
 
 
 def _refuse_until_ready() -> None:
@@ -235,5 +262,6 @@ def open_storage(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
+        ego[Lived].check()
         ego[Keeper].begin()
         ego[Restorer].restore()

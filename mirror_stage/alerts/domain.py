@@ -10,20 +10,29 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
 
 TOLD_EVERY: Instant = 10 * SECOND  # an `updated` at most so often per alert
-SEVERITIES_KEPT = 20  # changes of one alert that wait for a database which is away
+MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # so many samples without its value, over so long, end an alert
 SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
+SILENCE = "silenceSeconds"
+DISK_USED = "diskUsedPercent"
+MACHINES = "machinesOfName"
+NO_DATA = "no-data"
 _ALERT_IDS = uuid.UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
+
+Key = tuple[str, str | None]  # of an alert among those of its host: the rule's name and the subject
+OFFLINE: Key = (HOST_OFFLINE, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Fires at or above `fire_at`, resolves at or below `resolve_at`; in between nothing happens.
 
-    Where `critical_at` is set the alert is critical from there until its value is below `critical_below`.
+    `measure` says which value it judges. Where `critical_at` is set the alert is critical from there until its value is
+    below `critical_below`.
     """
 
     name: str
+    measure: str
     unit: str
     fire_at: float
     resolve_at: float | None
@@ -33,51 +42,87 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("cpu_load_high", "%", 80, 70, "warning"),
-    Rule("memory_high", "%", 90, 80, "warning"),
-    Rule("cpu_temperature_high", "°C", 85, 75, "warning"),
-    Rule("gpu_temperature_high", "°C", 80, 70, "warning"),
-    Rule("link_congestion", "ratio", 0.9, 0.7, "warning", critical_at=1.0, critical_below=0.95),
-    Rule("clock_skew", "s", 300, 240, "info"),
-    Rule(HOST_OFFLINE, "s", 60, None, "critical"),
+    Rule("cpu_load_high", "cpuLoad", "%", 80, 70, "warning"),
+    Rule("memory_high", "memoryUsedPercent", "%", 90, 80, "warning"),
+    Rule("swap_full", "swapUsedPercent", "%", 90, 85, "warning", critical_at=97, critical_below=95),
+    Rule("disk_full", DISK_USED, "%", 90, 85, "warning", critical_at=97, critical_below=95),
+    Rule("cpu_temperature_high", "cpuTemperature", "°C", 85, 75, "warning"),
+    Rule("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning"),
+    Rule("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", critical_at=1.0, critical_below=0.95),
+    Rule("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info"),
+    Rule("identity_conflict", MACHINES, "machines", 2, 1, "warning"),
+    Rule(HOST_OFFLINE, SILENCE, "s", 60, None, "critical"),
 )
 
 
-def _clock_skew(host: Host) -> float | None:
+def _clock_offset(host: Host) -> float | None:
     sample = host.sample
     return abs(sample.clock_offset_seconds) if sample is not None and sample.is_newest_of_request else None
 
 
+# What a host has one of, by measure.
 VALUES: Mapping[str, Callable[[Host], float | None]] = {
-    "cpu_load_high": lambda host: host.sample.cpu_load if host.sample else None,
-    "memory_high": lambda host: host.sample.memory_used_percent if host.sample else None,
-    "cpu_temperature_high": lambda host: host.sample.cpu_temperature if host.sample else None,
-    "gpu_temperature_high": lambda host: host.sample.gpu_temperature if host.sample else None,
-    "link_congestion": lambda host: host.utilization,
-    "clock_skew": _clock_skew,
+    "cpuLoad": lambda host: host.sample.cpu_load if host.sample else None,
+    "memoryUsedPercent": lambda host: host.sample.memory_used_percent if host.sample else None,
+    "swapUsedPercent": lambda host: host.sample.swap_used_percent if host.sample else None,
+    "cpuTemperature": lambda host: host.sample.cpu_temperature if host.sample else None,
+    "gpuTemperature": lambda host: host.sample.gpu_temperature if host.sample else None,
+    "utilization": lambda host: host.utilization,
+    "clockOffsetSeconds": _clock_offset,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What a host may have several of: the highest value, known at once, and that of each subject."""
+
+    highest: Callable[[Host], float | None]
+    by_subject: Callable[[Host], Mapping[str, float]]
+
+
+def _machines(host: Host) -> Mapping[str, float]:
+    """Two, under the addresses of both, while two machines report under the host's name."""
+    rival = host.rival
+    if rival is None or rival.since is None:
+        return {}
+    addresses = {sample.ip or "an unknown address" for sample in (host.sample, rival.sample) if sample is not None}
+    return {" and ".join(sorted(addresses)): 2.0}
+
+
+VALUES_BY_SUBJECT: Mapping[str, Several] = {
+    MACHINES: Several(lambda host: 2.0 if host.rival is not None and host.rival.since is not None else None, _machines),
+    DISK_USED: Several(
+        lambda host: host.sample.fullest_disk_percent if host.sample else None,
+        lambda host: host.sample.disks_used_percent if host.sample else {},
+    ),
 }
 
 MESSAGES: Mapping[str, str] = {
-    "cpu_load_high": "CPU load is {value} %",
-    "memory_high": "memory is {value} % used",
-    "cpu_temperature_high": "CPU temperature is {value} °C",
-    "gpu_temperature_high": "GPU temperature is {value} °C",
-    "link_congestion": "the link carries {value} of its capacity",
-    "clock_skew": "the clock is {value} s away from EGO's",
-    HOST_OFFLINE: "no sample for {value} s",
+    "cpuLoad": "CPU load is {value} %",
+    "memoryUsedPercent": "memory is {value} % used",
+    "swapUsedPercent": "swap is {value} % used",
+    DISK_USED: "disk {subject} is {value} % used",
+    "cpuTemperature": "CPU temperature is {value} °C",
+    "gpuTemperature": "GPU temperature is {value} °C",
+    "utilization": "the link carries {value} of its capacity",
+    "clockOffsetSeconds": "the clock is {value} s away from EGO's",
+    MACHINES: "{value} machines report under this name: {subject}",
+    SILENCE: "no sample for {value} s",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing that is or was wrong. `told_*` is what clients heard last; `version` counts what they heard.
+    """One thing that is or was wrong. Its key is (hostname, metric, subject); `metric` is the name of its rule.
 
-    `severities_before` are those that it had in this process, each with the instant that ended it.
+    `told_*` is what clients heard last; `version` counts what they heard. `missing` samples in a row, since
+    `missing_since`, did not have its value: only this process counts them.
     """
 
     id: str
     hostname: str
     metric: str
+    measure: str
     severity: str
     threshold: float
     current_value: float
@@ -90,83 +135,138 @@ class Alert:
     version: int = 1
     told_value: float = 0.0
     told_at: Instant = 0
-    severities_before: tuple[tuple[Instant, str], ...] = ()
+    missing: int = 0
+    missing_since: Instant = 0
+
+    @property
+    def key(self) -> Key:
+        return self.metric, self.subject
 
     @property
     def message(self) -> str:
         value = f"{self.current_value:,.0f}" if abs(self.current_value) >= 1_000 else f"{self.current_value:.4g}"
-        return f"{self.hostname}: {MESSAGES[self.metric].format(value=value)}"
+        return f"{self.hostname}: {MESSAGES[self.measure].format(value=value, subject=self.subject)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What happened to an alert: `fired`, `updated`, `resolved`, or `moved` (its value, which nobody is told)."""
+    """What happened to an alert: `fired`, `updated`, `resolved`, or `moved` (its value, which nobody is told).
+
+    `event` is what is recorded of it for good: `fired`, `severity`, `resolved`, or nothing.
+    """
 
     kind: str
     alert: Alert
+    event: str | None = None
 
 
-def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[str, Alert], now: Instant) -> list[Transition]:
-    """What the host's newest values do to its open alerts (by rule name). A missing value does nothing."""
+def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[Key, Alert], now: Instant) -> list[Transition]:
+    """What the host's newest values do to its open alerts. A value that stays missing ends its alert."""
     found: list[Transition] = []
     for rule in rules:
-        value_of = VALUES.get(rule.name)
-        value = value_of(host) if value_of is not None else None
-        if value is None:
+        value_of = VALUES.get(rule.measure)
+        if value_of is None:
+            several = VALUES_BY_SUBJECT.get(rule.measure)
+            if several is not None:
+                highest = several.highest(host)
+                if open_alerts or (highest is not None and highest >= rule.fire_at):
+                    found += _judge_subjects(rule, host, several.by_subject(host), open_alerts, now)
             continue
-        alert = open_alerts.get(rule.name)
-        if alert is None:
-            if value >= rule.fire_at:
-                found.append(fire(rule, host.hostname, value, now, host.sample.at if host.sample is not None else now))
-        elif rule.resolve_at is not None and value <= rule.resolve_at:
-            found.append(resolve(alert, now, "value", value))
-        elif value != alert.current_value or round(value, 1) != alert.told_value:
-            found.append(move(rule, alert, value, now))
+        value = value_of(host)
+        if open_alerts:
+            found += _judge(rule, host, None, value, open_alerts.get((rule.name, None)), now)
+        elif value is not None and value >= rule.fire_at:
+            found += _judge(rule, host, None, value, None, now)
     return found
 
 
+def _judge_subjects(
+    rule: Rule, host: Host, values: Mapping[str, float], open_alerts: Mapping[Key, Alert], now: Instant
+) -> list[Transition]:
+    """The same for each subject that the host has, and those that it had."""
+    if host.sample is not None and not host.sample.is_whole:
+        return []
+    found: list[Transition] = []
+    for subject, value in values.items():
+        found += _judge(rule, host, subject, value, open_alerts.get((rule.name, subject)), now)
+    gone = [alert for (name, subject), alert in open_alerts.items() if name == rule.name and subject not in values]
+    return found + [miss(alert, now) for alert in gone]
+
+
+def _judge(
+    rule: Rule, host: Host, subject: str | None, value: float | None, alert: Alert | None, now: Instant
+) -> list[Transition]:
+    """What one value does to its alert, or that it makes one."""
+    if value is None:
+        return [miss(alert, now)] if alert is not None else []
+    if alert is None:
+        if value < rule.fire_at:
+            return []
+        return [fire(rule, host.hostname, subject, value, now, host.sample.at if host.sample is not None else now)]
+    if rule.resolve_at is not None and value <= rule.resolve_at:
+        return [resolve(alert, now, "value", value)]
+    if value != alert.current_value or alert.missing or round(value, 1) != alert.told_value:
+        return [move(rule, alert, value, now)]
+    return []
+
+
 def evaluate_silence(
-    rule: Rule, hostname: str, silence: Instant, open_alerts: Mapping[str, Alert], now: Instant
+    rule: Rule, hostname: str, silence: Instant, open_alerts: Mapping[Key, Alert], now: Instant
 ) -> list[Transition]:
     """What `silence` ms without a sample do; when a host goes offline its other alerts end with it."""
-    alert, seconds = open_alerts.get(HOST_OFFLINE), silence / SECOND
+    alert, seconds = open_alerts.get((rule.name, None)), silence / SECOND
     if alert is not None:
         return [Transition("moved", replace(alert, current_value=seconds, updated_at=now))]
     if seconds < rule.fire_at:
         return []
     others = [resolve(other, now, "host-offline") for other in open_alerts.values()]
-    return [fire(rule, hostname, seconds, now, now), *others]
+    return [fire(rule, hostname, None, seconds, now, now - silence), *others]
 
 
-def fire(rule: Rule, hostname: str, value: float, now: Instant, cause: Instant) -> Transition:
-    """A new alert. Its id follows from the sample that fired it, so that folding the history again gives the same one."""
-    identity = uuid.uuid5(_ALERT_IDS, f"{hostname}\n{rule.name}\n{cause}")
-    alert = Alert(str(identity), hostname, rule.name, severity_of(rule, value, None), rule.fire_at, value, now, now)
-    return Transition("fired", replace(alert, told_value=round(value, 1), told_at=now))
+def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Instant, cause: Instant) -> Transition:
+    """A new alert. Its id follows from its key and its cause, so that folding the history again gives the same one.
+
+    The cause of a value is its sample's instant; that of a silence is when the host was last seen.
+    """
+    told = (hostname, rule.name, str(cause)) if subject is None else (hostname, rule.name, subject, str(cause))
+    alert = Alert(
+        id=str(uuid.uuid5(_ALERT_IDS, "\n".join(told))),
+        hostname=hostname,
+        metric=rule.name,
+        measure=rule.measure,
+        severity=severity_of(rule, value, None),
+        threshold=rule.fire_at,
+        current_value=value,
+        created_at=now,
+        updated_at=now,
+        subject=subject,
+        told_value=round(value, 1),
+        told_at=now,
+    )
+    return Transition("fired", alert, "fired")
 
 
 def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     """The alert with its new value; worth telling if its severity changed, or its rounded value did and 10 s passed."""
     severity = severity_of(rule, value, alert.severity)
-    moved = replace(alert, current_value=value, severity=severity, updated_at=now)
+    moved = replace(alert, current_value=value, severity=severity, updated_at=now, missing=0)
     rounded = round(value, 1)
-    if severity != alert.severity:
-        moved = replace(moved, severities_before=_ended(alert, now))
-    elif rounded == alert.told_value or now - alert.told_at < TOLD_EVERY:
+    if severity == alert.severity and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
         return Transition("moved", moved)
-    return Transition("updated", replace(moved, told_value=rounded, told_at=now, version=alert.version + 1))
+    told = replace(moved, told_value=rounded, told_at=now, version=alert.version + 1)
+    return Transition("updated", told, "severity" if severity != alert.severity else None)
 
 
-def _ended(alert: Alert, now: Instant) -> tuple[tuple[Instant, str], ...]:
-    """The severities before, and today's that ends; of several in one instant the first is what had been."""
-    before = alert.severities_before
-    if before and before[-1][0] == now:
-        return before
-    return (*before, (now, alert.severity))[-SEVERITIES_KEPT:]
+def miss(alert: Alert, now: Instant) -> Transition:
+    """The alert after one more sample without its value; over, if that has lasted."""
+    since = alert.missing_since if alert.missing else now
+    if alert.missing + 1 >= MISSING_SAMPLES and now - since >= MISSING_FOR:
+        return resolve(alert, now, NO_DATA)
+    return Transition("moved", replace(alert, missing=alert.missing + 1, missing_since=since))
 
 
 def silent_since(offline: Alert) -> Instant:
-    """When the host of a `host_offline` alert, open or over, had been seen last: its value says how long before it was
+    """When the host of an alert of silence, open or over, had been seen last: its value says how long before it was
     written, and its threshold how long before it fired at least.
     """
     told = offline.updated_at - round(offline.current_value * SECOND)
@@ -174,21 +274,20 @@ def silent_since(offline: Alert) -> Instant:
 
 
 def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None) -> Transition:
-    """The alert, over."""
-    if alert.metric == HOST_OFFLINE:
+    """The alert, over; never before it began, though what ended it may have waited longer than what began it."""
+    if alert.measure == SILENCE:
         value = max(0, now - silent_since(alert)) / SECOND  # EGO's clock may have been set back while it was down
-    return Transition(
-        "resolved",
-        replace(
-            alert,
-            status="resolved",
-            resolved_at=now,
-            updated_at=now,
-            resolved_reason=reason,
-            current_value=alert.current_value if value is None else value,
-            version=alert.version + 1,
-        ),
+    now = max(now, alert.created_at)
+    over = replace(
+        alert,
+        status="resolved",
+        resolved_at=now,
+        updated_at=now,
+        resolved_reason=reason,
+        current_value=alert.current_value if value is None else value,
+        version=alert.version + 1,
     )
+    return Transition("resolved", over, "resolved")
 
 
 def severity_of(rule: Rule, value: float, current: str | None) -> str:

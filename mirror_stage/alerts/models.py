@@ -1,4 +1,4 @@
-"""The alerts' table."""
+"""The alerts' tables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from mirror_stage.storage.db import Base
 
 
 class AlertRow(Base):
-    """One alert, active or resolved. `subject` is empty where the rule has none. Instants in ms since 1970 UTC."""
+    """One alert, active or resolved. `metric` is the name of its rule, `subject` is empty where that has none.
+
+    Instants in ms since 1970 UTC.
+    """
 
     __tablename__ = "alerts"
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     hostname: Mapped[str] = mapped_column(Text)
     metric: Mapped[str] = mapped_column(Text)
+    measure: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)
     threshold: Mapped[float] = mapped_column(Double)
@@ -38,16 +42,24 @@ class AlertRow(Base):
         Index("alerts_newest_first", "created_at", "id"),
         Index("alerts_of_host", "hostname", "created_at"),
         Index("alerts_by_end", "resolved_at"),
+        Index("alerts_of_rule", "hostname", "metric", "subject", "created_at"),
     )  # fmt: skip
 
 
-class AlertSeverity(Base):
-    """A severity that an alert had until an instant. What it has now, or had at its end, stands in its own row."""
+class AlertEvent(Base):
+    """One transition of an alert: `fired`, `severity` or `resolved`, committed with the alert before anybody is told.
 
-    __tablename__ = "alert_severities"
+    `value` is that of then, None where it was not recorded.
+    """
+
+    __tablename__ = "alert_events"
 
     alert_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    until: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    transition: Mapped[str] = mapped_column(Text)
+    at: Mapped[int] = mapped_column(BigInteger)
     severity: Mapped[str] = mapped_column(Text)
+    value: Mapped[float | None] = mapped_column(Double)
+    reason: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = ({"sqlite_with_rowid": False},)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Iterable
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, SEVERITIES, Rule
+from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, SEVERITIES, SILENCE, Rule
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 
 _VARIABLE = "MIRROR_STAGE_ALERT_RULES"
 _NUMBERS = ("fire_at", "resolve_at", "critical_at", "critical_below")
-_KEYS = {field.name for field in fields(Rule)} - {"name"} | {"enabled"}
+_KEYS = sorted({field.name for field in fields(Rule)} - {"name", "measure"} | {"enabled"})
 
 
 def load(config: Config) -> tuple[Rule, ...]:
@@ -33,30 +36,50 @@ def load(config: Config) -> tuple[Rule, ...]:
 def parse(document: dict[str, Any], built_in: tuple[Rule, ...], path: Path) -> tuple[Rule, ...]:
     """`built_in` with the tables of a TOML document laid over it; a rule with `enabled = false` is left out."""
     known = {rule.name: rule for rule in built_in}
+    names = list(known)
     for name, table in document.items():
         where = f"{_VARIABLE}: {path}: [{name}]"
         if name not in known:
-            raise BadSetting(f"{where}: there is no such rule; there are {', '.join(known)}")
+            raise BadSetting(f"{where}: there is no such rule; there are {', '.join(names)}{_nearest(name, names)}")
         if not isinstance(table, dict):
             raise BadSetting(f"{where}: must be a table")
-        if not table.get("enabled", True):
+        changed = _changed(known[name], table, where)
+        if table.get("enabled", True):
+            known[name] = changed
+        else:
             del known[name]
-            continue
-        known[name] = _changed(known[name], table, where)
     return tuple(known.values())
 
 
 def _changed(rule: Rule, table: dict[str, Any], where: str) -> Rule:
     for key, value in table.items():
-        if key not in _KEYS:
-            raise BadSetting(f"{where}: {key} is not one of {', '.join(sorted(_KEYS))}")
-        if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise BadSetting(f"{where}: {key} must be a number, not {value!r}")
+        _check(key, value, where)
     changed = replace(rule, **{key: value for key, value in table.items() if key != "enabled"})
     if changed.severity not in SEVERITIES:
         raise BadSetting(f"{where}: severity must be one of {', '.join(SEVERITIES)}, not {changed.severity!r}")
-    if changed.resolve_at is not None and changed.resolve_at > changed.fire_at:
-        raise BadSetting(
-            f"{where}: resolve_at ({changed.resolve_at:g}) must not be above fire_at ({changed.fire_at:g})"
-        )
+    if rule.measure == SILENCE and (changed.resolve_at is not None or changed.fire_at <= 0):
+        raise BadSetting(f"{where}: fire_at must be above 0, and there is no resolve_at: a sample ends a silence")
+    if (changed.critical_at is None) != (changed.critical_below is None):
+        raise BadSetting(f"{where}: critical_at and critical_below go together")
+    for lower, upper in (("resolve_at", "fire_at"), ("critical_below", "critical_at"), ("fire_at", "critical_at")):
+        low, high = getattr(changed, lower), getattr(changed, upper)
+        if low is not None and high is not None and low > high:
+            raise BadSetting(f"{where}: {lower} ({low:g}) must not be above {upper} ({high:g})")
     return changed
+
+
+def _check(key: str, value: Any, where: str) -> None:
+    if key not in _KEYS:
+        raise BadSetting(f"{where}: {key} is not one of {', '.join(_KEYS)}{_nearest(key, _KEYS)}")
+    if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise BadSetting(f"{where}: {key} must be a number, not {value!r}")
+    if key == "enabled" and not isinstance(value, bool):
+        raise BadSetting(f"{where}: enabled must be true or false, not {value!r}")
+    if key == "unit" and not isinstance(value, str):
+        raise BadSetting(f"{where}: unit must be a text, not {value!r}")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    """`; did you mean fire_at?`, empty where no word is near."""
+    near = get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -5,24 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Table, cast, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    column,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+)
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, Alert
-from mirror_stage.alerts.models import AlertRow, AlertSeverity
+from mirror_stage.alerts.domain import SILENCE, Alert, Transition
+from mirror_stage.alerts.models import AlertEvent, AlertRow
 from mirror_stage.core.instants import Instant
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
-_SEVERITIES: Table = AlertSeverity.__table__  # type: ignore[assignment]
+_EVENTS: Table = AlertEvent.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(column.name for column in _TABLE.columns)
+_EVENT = tuple(column.name for column in _EVENTS.columns)
 
 
-def save(tx: Connection, alerts: Sequence[Alert]) -> None:
-    """Write alerts as they are now; the resolved ones first, so that never two are active for one host and rule."""
-    in_order = sorted(alerts, key=lambda alert: alert.status == "active")
+def record(tx: Connection, transitions: Sequence[Transition]) -> None:
+    """Write alerts as they are after these transitions, and each transition that is an event.
+
+    The resolved ones first, so that never two are active for one key. An event that is stored already stays as it is.
+    """
+    newest = {transition.alert.id: transition.alert for transition in transitions}
+    in_order = sorted(newest.values(), key=lambda alert: alert.status == "active")
     insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
-    before = [(alert.id, until, severity) for alert in alerts for until, severity in alert.severities_before]
-    insert_rows(tx, _SEVERITIES, ("alert_id", "until", "severity"), before, KEEP_FIRST)
+    events = [_event(each.event, each.alert) for each in transitions if each.event is not None]
+    insert_rows(tx, _EVENTS, _EVENT, events, KEEP_FIRST)
+
+
+def _event(event: str, alert: Alert) -> tuple[Any, ...]:
+    value, reason = float(alert.current_value), alert.resolved_reason
+    return alert.id, alert.version, event, alert.updated_at, alert.severity, value, reason
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -40,28 +65,80 @@ def load_active(tx: Connection) -> list[Alert]:
     return [_alert(row) for row in tx.execute(select(_TABLE).where(_TABLE.c.status == "active")).mappings()]
 
 
+def prune(tx: Connection, edge: Instant, most_kept: int, most: int) -> int:
+    """How many alerts were removed: of those that ended before `edge` or are not among the `most_kept` that ended last,
+    the oldest. Active ones stay."""
+    ended = _TABLE.c.resolved_at
+    newest_first = select(ended).where(ended.is_not(None)).order_by(ended.desc())
+    overfull = tx.execute(newest_first.offset(most_kept).limit(1)).scalar()
+    if overfull is not None:
+        edge = max(edge, overfull + 1)
+    over = select(_TABLE.c.id).where(ended < edge).order_by(ended).limit(most)
+    ids = list(tx.execute(over).scalars())
+    tx.execute(delete(_EVENTS).where(_EVENTS.c.alert_id.in_(ids)))
+    tx.execute(delete(_TABLE).where(_TABLE.c.id.in_(ids)))
+    return len(ids)
+
+
 def active_at(tx: Connection, at: Instant) -> list[Alert]:
-    """Every alert that was active at an instant, newest first; with the severity of then, else as it is stored today."""
-    of_then = select(_SEVERITIES.c.severity).where(_SEVERITIES.c.alert_id == _TABLE.c.id, _SEVERITIES.c.until > at)
-    severity = func.coalesce(of_then.order_by(_SEVERITIES.c.until).limit(1).scalar_subquery(), _TABLE.c.severity)
-    others = (column for column in _TABLE.c if column.name != "severity")
-    wanted = select(*others, severity.label("severity")).where(*_was_active(at))
+    """Every alert that was active at an instant, newest first; with the severity of then."""
+    of_then = select(_EVENTS.c.severity).where(_EVENTS.c.alert_id == _TABLE.c.id, _EVENTS.c.at <= at)
+    newest = of_then.order_by(_EVENTS.c.version.desc()).limit(1).scalar_subquery()
+    severity = func.coalesce(newest, _TABLE.c.severity)
+    others = (one for one in _TABLE.c if one.name != "severity")
+    wanted = _was_active(select(*others, severity.label("severity")), at)
     newest_first = wanted.order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
     return [_alert(row) for row in tx.execute(newest_first).mappings()]
 
 
-def _was_active(at: Instant) -> tuple[ColumnElement[bool], ...]:
-    return _TABLE.c.created_at <= at, or_(_TABLE.c.resolved_at.is_(None), _TABLE.c.resolved_at > at)
+def _was_active(wanted: Select[Any], at: Instant) -> Select[Any]:
+    """The same, of the alerts that were active at an instant.
 
+    Of one host, rule and subject at most one is active at a time: the newest that had begun by then. So each of those is
+    looked up once, however many alerts there have been.
+    """
+    rules = _RULES.columns(*(column(name, Text) for name in _KEY)).cte("rules")
+    began = _TABLE.alias("began")
+    newest = (
+        select(func.max(began.c.created_at))
+        .where(
+            began.c.hostname == rules.c.hostname,
+            began.c.metric == rules.c.metric,
+            began.c.subject == rules.c.subject,
+            began.c.created_at <= at,
+        )
+        .correlate(rules)
+        .scalar_subquery()
+    )
+    is_it = and_(
+        _TABLE.c.hostname == rules.c.hostname,
+        _TABLE.c.metric == rules.c.metric,
+        _TABLE.c.subject == rules.c.subject,
+        _TABLE.c.created_at == newest,
+    )
+    return wanted.join_from(rules, _TABLE, is_it).where(or_(_TABLE.c.resolved_at.is_(None), _TABLE.c.resolved_at > at))
+
+
+_KEY = ("hostname", "metric", "subject")
+_FOLLOWING = ", ".join(
+    f"(SELECT a.{name} FROM alerts a WHERE (a.hostname, a.metric, a.subject) > (r.hostname, r.metric, r.subject)"
+    " ORDER BY a.hostname, a.metric, a.subject LIMIT 1)"
+    for name in _KEY
+)
+_RULES = text(  # each host, rule and subject that ever had an alert: one seek of the index after the other
+    "WITH RECURSIVE r(hostname, metric, subject) AS (SELECT * FROM (SELECT hostname, metric, subject FROM alerts"
+    f" ORDER BY hostname, metric, subject LIMIT 1) AS first UNION ALL SELECT {_FOLLOWING} FROM r"
+    " WHERE r.hostname IS NOT NULL) SELECT hostname, metric, subject FROM r WHERE hostname IS NOT NULL"
+)
 
 Counts = list[tuple[bool, str, int, int, int]]
 
 
 def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> dict[str, Counts]:
-    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it host_offline, severity,
+    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it silence, severity,
     bucket, how many, sum of their ms since `start`), counted in the database.
     """
-    is_offline = (_TABLE.c.metric == HOST_OFFLINE).label("is_offline")
+    is_offline = (_TABLE.c.measure == SILENCE).label("is_offline")
     found: dict[str, Counts] = {}
     for name, instant in (("fired", _TABLE.c.created_at), ("resolved", _TABLE.c.resolved_at)):
         since = instant - start
@@ -69,7 +146,7 @@ def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -
         wanted = select(is_offline, _TABLE.c.severity, bucket, func.count(), cast(func.sum(since), BigInteger))
         wanted = wanted.where(instant >= start, instant < end).group_by(is_offline, _TABLE.c.severity, bucket)
         found[name] = [tuple(row) for row in tx.execute(wanted)]  # type: ignore[misc]
-    was_open = select(is_offline, _TABLE.c.severity, func.count()).where(*_was_active(start - 1))
+    was_open = _was_active(select(is_offline, _TABLE.c.severity, func.count()), start - 1)
     rows = tx.execute(was_open.group_by(is_offline, _TABLE.c.severity))
     found["open"] = [(offline, severity, 0, count, 0) for offline, severity, count in rows]
     return found

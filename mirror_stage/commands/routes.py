@@ -30,9 +30,10 @@ from mirror_stage.commands.schemas import (
 )
 from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.waiters import is_connected
-from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.core.problems import Forbidden, Invalid, NotFound
 from mirror_stage.web.http import Blueprint, bounded_page, hostname_in_path, json_response
 from mirror_stage.web.port import service
+from mirror_stage.web.walls import browser_mark
 
 KEY_MAX = 255
 
@@ -140,6 +141,9 @@ def field_result(outcome: Outcome, id: str) -> Response:
 
 
 def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
+    mark = browser_mark(request.environ)
+    if mark is not None:
+        raise Forbidden(f"only an agent may claim commands, and this came from a browser ({mark})")
     name = hostname_in_path(hostname)
     if request.method == "HEAD":
         return []

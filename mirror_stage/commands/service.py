@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import gevent
+
 from mirror_stage.access.domain import EGO, Actor
 from mirror_stage.commands import domain, events, store
 from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
@@ -15,11 +17,11 @@ from mirror_stage.commands.waiters import Waiters
 from mirror_stage.commands.watchers import Watch, Watchers
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import Instant
-from mirror_stage.storage.db import Storage, Work
+from mirror_stage.storage.db import Lane, Storage, Work
 from mirror_stage.web.realtime import Realtime
 
 REAP_AT_ONCE = 500
-PRUNE_AT_ONCE = 500
+PRUNE_AT_ONCE = 100
 
 Answer = TypeVar("Answer")
 
@@ -125,19 +127,20 @@ class CommandService:
 
     def watch_over(self, now: Instant, actor: Actor = EGO) -> None:
         """Stamp the database; then what ran out is lost or expired. For one process, each second."""
-        self._storage.write(lambda tx: store.stamp(tx, now))
-        while len(self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), list)) >= REAP_AT_ONCE:
+        own = self._storage.own
+        own.write(lambda tx: store.stamp(tx, now))
+        while len(self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), list, own)) >= REAP_AT_ONCE:
             pass
 
     def prune(self, now: Instant) -> None:
-        """Remove the commands that have been over for 30 days."""
-        while self._storage.write(lambda tx: store.prune(tx, now, PRUNE_AT_ONCE)):
-            pass
+        """Remove the commands that have been over for 30 days, in small steps."""
+        while self._storage.own.write(lambda tx: store.prune(tx, now, PRUNE_AT_ONCE)):
+            gevent.sleep(0)
 
     def look_for_pending(self) -> None:
         """Wake every agent that waits although there is something for it: another process may have queued it."""
         if len(self._waiters):
-            self._waiters.look_again(self._storage.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
+            self._waiters.look_again(self._storage.own.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
 
     def watch(
         self, client: str, id: str, after_seq: int, actor: Actor, may_hear: Callable[[], bool] = lambda: True
@@ -180,10 +183,12 @@ class CommandService:
         """Whether a host's agent fetches commands, as far as is known: it has polled, and its policy is not off."""
         return self._last_poll_of(hostname) is not None and self._policy_of(hostname) != "off"
 
-    def _write(self, work: Work[Answer], changed: Callable[[Answer], Sequence[Command]]) -> Answer:
+    def _write(
+        self, work: Work[Answer], changed: Callable[[Answer], Sequence[Command]], lane: Lane | None = None
+    ) -> Answer:
         """What `work` returns; the commands that `changed` finds in it have made a transition, and all are told."""
         with self._in_order.writing():
-            answer = self._storage.write(work)
+            answer = (lane or self._storage).write(work)
             self._in_order.offer(changed(answer))
         return answer
 

@@ -1,1 +1,1 @@
-"""What every room needs and what needs no room: instants, the clock, names, problems, settings, logs."""
+"""Modules that every other package may import, and that import no other package: instants, clock, names, settings, logs …"""

@@ -1,7 +1,7 @@
-"""What stops the start of EGO and of the agent alike. Its own module, because neither imports the other's libraries."""
+"""The error of a bad setting. EGO and the agent share it; it has a module of its own, so that neither needs the other's libraries."""
 
 from __future__ import annotations
 
 
 class BadSetting(Exception):
-    """A setting that nothing can start with; the text is one line that names it."""
+    """A bad setting, which stops the start. The text is one line that names the setting."""

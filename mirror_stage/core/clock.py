@@ -1,4 +1,4 @@
-"""EGO's clock, the only place that asks for the time."""
+"""EGO's clock. No other module of EGO reads the time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mirror_stage.core.instants import Instant
 
 
 def elapsed_seconds() -> float:
-    """Seconds that no step of the wall clock touches; where the system offers it, time asleep counts too."""
+    """Seconds since a fixed moment. Setting the wall clock does not change them; where the system offers it, they include time asleep."""
     return time.clock_gettime(_ELAPSED) if _ELAPSED is not None else time.monotonic()
 
 
@@ -16,7 +16,7 @@ _ELAPSED: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock:
-    """Wall time at start plus elapsed time: stepping the machine's clock moves no lease, no status and no alert."""
+    """Wall time at the start plus elapsed time, so that setting the machine's clock changes no lease, status or alert."""
 
     def __init__(self) -> None:
         self._started = time.time() - elapsed_seconds()
@@ -26,5 +26,5 @@ class Clock:
         return int((self._started + elapsed_seconds()) * 1000)
 
     def wall_offset_seconds(self) -> float:
-        """How far the machine's wall clock has been stepped away from EGO's since the start."""
+        """How many seconds the machine's wall clock is ahead of EGO's clock because somebody has set it since the start."""
         return time.time() - elapsed_seconds() - self._started

@@ -1,4 +1,4 @@
-"""Everything that can be set, read once from the environment (then `.env`); a bad value stops the start."""
+"""All settings of EGO. They are read once, from the environment and then from `.env`; a bad value stops the start."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Config:
 
     port: int = 3000
     bind: str = "127.0.0.1"
+    socket_mode: int = 0o600
     db_url: str | None = None
     db_ssl: bool = False
     sqlite_path: Path = Path("mirror_stage.db")
@@ -73,6 +74,7 @@ class Config:
     retention_raw_hours: float = 24
     retention_1m_days: float = 30
     retention_15m_days: float = 730
+    retention_alerts_days: float = 90
     testing: bool = False
 
     @property
@@ -88,22 +90,27 @@ class Config:
 
     @cached_property
     def kept_by_resolution(self) -> dict[str, Instant]:
-        """How long each tier of the history is kept, by its name."""
+        """The retention of each tier of the history, in ms, by the tier's name."""
         return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
 
     @property
     def oldest_tier(self) -> Instant:
-        """How long the history keeps anything at all."""
+        """The longest retention of all tiers, in ms: older history does not exist."""
         return max(self.kept_by_resolution.values())
+
+    @property
+    def alerts_kept(self) -> Instant:
+        """How long an alert that ended is kept."""
+        return int(self.retention_alerts_days * DAY)
 
     @cached_property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach the listener."""
+        """Whether only this machine can reach EGO's port."""
         return is_loopback(self.bind)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a listen address is reached from this machine only; a Unix socket is."""
+    """Whether only this machine can reach a listen address. True for a Unix socket."""
     if address.startswith("unix:") or address in LOOPBACK_NAMES:
         return True
     try:
@@ -137,8 +144,8 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
     for finer, coarser in pairwise(_RETENTIONS):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
             raise BadSetting(
-                f"{coarser.variable}: {getattr(config, coarser.field):g} is less than what it is made of is kept for: "
-                f"{finer.variable} is {getattr(config, finer.field):g}"
+                f"{coarser.variable}: {getattr(config, coarser.field):g} is too short: it must last at least as long as "
+                f"{finer.variable} ({getattr(config, finer.field):g})"
             )
     return config
 
@@ -215,6 +222,15 @@ def _one_of(*choices: str) -> Reader:
     return lambda env, variable: env.str(variable, None, validate=validate.OneOf(choices))
 
 
+def _socket_mode(env: Env, variable: str) -> int | None:
+    text = _text(env, variable)
+    if text is None:
+        return None
+    if text not in {"0600", "0660", "0666"}:
+        raise EnvError(f"must be 0600 (EGO's user), 0660 (and its group) or 0666 (everybody here), not {text!r}")
+    return int(text, 8)
+
+
 def _url(*schemes: str) -> Reader:
     def read(env: Env, variable: str) -> str | None:
         text = _text(env, variable)
@@ -228,6 +244,7 @@ def _url(*schemes: str) -> Reader:
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
+    ("socket_mode", "MIRROR_STAGE_SOCKET_MODE", _socket_mode),
     ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
     ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
     ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),
@@ -256,6 +273,7 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("retention_raw_hours", "MIRROR_STAGE_RETENTION_RAW_HOURS", _between(0.01, 8_760)),
     ("retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", _between(0.001, 3_650)),
     ("retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", _between(0.001, 36_500)),
+    ("retention_alerts_days", "MIRROR_STAGE_RETENTION_ALERTS_DAYS", _between(0.001, 36_500)),
 )
 
 VARIABLES: tuple[str, ...] = tuple(variable for _, variable, _ in _VARIABLES)

@@ -1,4 +1,4 @@
-"""What a check has found and how it is shown: `mirror-stage doctor` for EGO, `reflector check` for the agent."""
+"""The findings of `mirror-stage doctor` (EGO) and `reflector check` (agent), and how they are printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLOURS = {"ok": "32", "warning": "33", "problem": "31"}
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw. `level` is ok, warning (it works, but) or problem (it does not); `advice` is what to do."""
+    """The result of one check. `level` is ok, warning (works, but needs attention) or problem (does not work); `advice` is what to do."""
 
     check: str
     level: str
@@ -21,7 +21,7 @@ class Finding:
 
 
 def to_text(findings: list[Finding], *, colour: bool) -> str:
-    """The findings as aligned lines, each problem with what to do below it."""
+    """The findings as aligned lines; advice stands on a line of its own below its finding."""
     lines = []
     for finding in findings:
         level = finding.level.ljust(8)
@@ -39,12 +39,12 @@ def to_json(findings: list[Finding]) -> str:
 
 
 def is_fine(findings: list[Finding]) -> bool:
-    """Whether nothing stands in the way."""
+    """Whether no finding is a problem."""
     return all(finding.level != "problem" for finding in findings)
 
 
 def show(findings: list[Finding], *, as_json: bool) -> int:
-    """Print the findings, in colours on a terminal that wants them; the exit status: 0 fine, 1 not."""
+    """Print the findings, on a terminal in colours unless NO_COLOR is set. Returns the exit status: 1 if there is a problem, else 0."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     print(to_json(findings) if as_json else to_text(findings, colour=colour))
     return 0 if is_fine(findings) else 1

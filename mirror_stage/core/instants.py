@@ -21,22 +21,22 @@ def to_text(instant: Instant) -> str:
 
 
 def to_optional_text(instant: Instant | None) -> str | None:
-    """The text of an instant, None for an unknown one."""
+    """The text of an instant; None stays None."""
     return None if instant is None else to_text(instant)
 
 
 def from_text(text: str) -> Instant:
-    """The instant of an ISO 8601 date and time; no zone is UTC, digits beyond milliseconds are cut.
+    """The instant of an ISO 8601 date and time. A text without a zone is UTC; digits beyond milliseconds are cut.
 
-    Raises ValueError for anything else. Offsets may carry the result past year 1 or 9999, so callers bound it.
+    Raises ValueError for anything else. An offset may move the result before year 1 or after 9999, so callers check its range.
     """
     if not 16 <= len(text) <= 64:  # shorter than 2025-11-01T02:15: a bare date is not an instant
         raise ValueError("not a date and a time")
-    moment = datetime.fromisoformat(text.upper())  # RFC 3339 takes a small t and z, too
+    moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows a lower-case t and z
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MILLISECOND
 
 
-EARLIEST: Instant = 0  # what a sample or a question may name: a clock that was never set begins at 1970
+EARLIEST: Instant = 0  # of a sample or a query: a clock that was never set begins at 1970
 LATEST: Instant = from_text("2100-12-31T23:59:59.999Z")

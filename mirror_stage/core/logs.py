@@ -1,4 +1,4 @@
-"""The log: JSON lines on stderr, one event one line, whatever a hostname or a header carries."""
+"""The log: JSON on stderr. Each event is exactly one line, even when a hostname or a header holds line breaks."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import json
 import logging
 import sys
 
+from mirror_stage.core.budget import Budget
 from mirror_stage.core.instants import to_text
+from mirror_stage.core.names import INVISIBLE
 
 
 def to_line(event: dict[str, str]) -> str:
-    """One line of JSON that no terminal can be tricked with: every character that does not print is escaped.
+    """One line of JSON that is safe to show on a terminal: every character that is not printable is escaped.
 
-    That is C0 and C1 controls, ESC, line separators, bidi marks and lone surrogates; Korean stays readable.
+    These are C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters. Korean stays
+    readable.
     """
-    line = json.dumps(event, ensure_ascii=False)
+    line = INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(event, ensure_ascii=False))
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 class JsonLines(logging.Formatter):
-    """`{"at", "level", "logger", "message"}` and, when something was raised, `"error"` with its traceback."""
+    """`{"at", "level", "logger", "message"}` and, for an exception, `"error"` with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -35,11 +38,34 @@ class JsonLines(logging.Formatter):
         return to_line(event)
 
 
+class Sparing(logging.Filter):
+    """Lets a few short lines through: what a library says of every packet, any client could fill a disk with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._budget, self._left_out = Budget(per_second=0.1, burst=10), 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not self._budget.take(record.created):
+            self._left_out += 1
+            return False
+        left_out, self._left_out = self._left_out, 0
+        more = f" ({left_out} lines before this one were left out)" if left_out else ""
+        record.msg, record.args = record.getMessage()[:_MESSAGE_MAX] + more, ()
+        return True
+
+
+_MESSAGE_MAX = 300
+
+
 def configure(level: str = "info") -> None:
-    """Send everything that is logged in this process to stderr as JSON lines; calling it again changes the level."""
+    """Send all log messages of this process to stderr as JSON lines. Calling it again changes the level."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
     for chatty in ("alembic", "apscheduler", "engineio", "socketio", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for told_by_clients in ("engineio", "socketio"):
+        logger = logging.getLogger(told_by_clients)
+        logger.filters = [Sparing()]

@@ -1,14 +1,21 @@
-"""The one form of a host's name."""
+"""Hostnames: the one form in which EGO and the agent write them."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from functools import lru_cache
 
 HOSTNAME_MAX = 120
+# Letters and marks that are drawn as nothing: two names that differ in them look alike. (Formats, as of bidi, and odd
+# spaces do not print for Python either; these do.)
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class BadField(ValueError):
-    """A field with a value that it cannot have: its dotted path and what is wrong."""
+    """A field with a value that is not allowed: `field` is its dotted path, `message` says what is wrong."""
 
     def __init__(self, field: str, message: str):
         super().__init__(f"{field}: {message}")
@@ -16,16 +23,23 @@ class BadField(ValueError):
 
 
 def normalise_hostname(text: str) -> str:
-    """The one form of a host's name: trimmed, NFC. Raises BadField with the reason if it cannot be a name."""
-    name = text.strip().rstrip(".") or text.strip()  # a name that ends at the root is the same name
+    """The hostname, trimmed and in Unicode form NFC. Raises BadField with the reason if it is not a valid hostname."""
+    name = text.strip().rstrip(".") or text.strip()  # `a.example.` (with the DNS root) is `a.example`
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
-        if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):
-            raise BadField("hostname", "has a control or bidi character")
-    elif not name.isprintable():
-        raise BadField("hostname", "has a control character")
+        if INVISIBLE.search(name):
+            raise BadField("hostname", "has an invisible letter")
+    if name and not name.isprintable():
+        raise BadField("hostname", "has a control or bidi character, or a space that is none")
     if not 1 <= len(name) <= HOSTNAME_MAX:
         raise BadField("hostname", f"must have 1 to {HOSTNAME_MAX} characters")
     if name in {".", ".."} or "/" in name or "\\" in name or "%" in name:
         raise BadField("hostname", "must not be . or .. nor contain / \\ %")
     return name
+
+
+@lru_cache(maxsize=16_384)
+def seen_as(name: str) -> str:
+    """What a person takes a name for: without what is invisible, in small letters."""
+    shown = "".join(c for c in INVISIBLE.sub("", unicodedata.normalize("NFKC", name)) if c.isprintable())
+    return " ".join(shown.split()).casefold()

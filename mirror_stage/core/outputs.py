@@ -1,4 +1,4 @@
-"""How much of a command's output is kept, and what stands where something was left out. Agent and EGO cut alike. Pure."""
+"""How much of a command's output is kept, and the line that replaces the part left out. Agent and EGO use the same rules. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ KEPT_BYTES = HEAD_BYTES + TAIL_BYTES + NOTE_BYTES_MAX
 
 
 def note(left_out: int) -> bytes:
-    """The line that stands where so many bytes were left out."""
+    """The line that replaces `left_out` bytes."""
     return b"[%d bytes are left out here]\n" % left_out
 
 
 def cut(first: bytes, last: bytes, size_bytes: int) -> bytes:
-    """Both ends of a stream of which `first` and `last` are known, at most 16 and 48 KiB, and a line between.
+    """The beginning of a stream (at most 16 KiB of `first`), the line of `note`, and its end (at most 48 KiB of `last`).
 
     The cut lies between whole lines; where a line is too long for that, between whole UTF-8 characters.
     """
@@ -25,7 +25,7 @@ def cut(first: bytes, last: bytes, size_bytes: int) -> bytes:
 
 
 def without_first_part(text: bytes) -> bytes:
-    """The end of a stream from its first whole line on; of a very long line from its first whole character on."""
+    """`text` from its first whole line on; if its first half has no line break, from its first whole UTF-8 character on."""
     begins = text.find(b"\n") + 1
     if 0 < begins <= len(text) // 2:
         return text[begins:]

@@ -1,4 +1,4 @@
-"""Why a request is refused: one exception for each kind, with the HTTP status it is answered with."""
+"""Why a request is refused: one exception for each reason, each with its HTTP status."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Problem(Exception):
 
 
 class Invalid(Problem):
-    """The request is not of the contract's form."""
+    """The request does not have the form that docs/contract.md requires."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
 class Forbidden(Problem):
-    """The caller may not do this, or the page that asks is of another origin."""
+    """The caller may not do this, or the request comes from a page of another origin."""
 
     status = HTTPStatus.FORBIDDEN
 
@@ -34,7 +34,7 @@ class NotFound(Problem):
 
 
 class IncompleteBody(Problem):
-    """The body did not arrive whole, or not in time. Whole it may be good."""
+    """The body did not arrive completely, or not in time. Sending the same request again may succeed."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
 
@@ -52,13 +52,13 @@ class NotJson(Problem):
 
 
 class KeyReused(Problem):
-    """An Idempotency-Key came back with another body."""
+    """The same Idempotency-Key was sent before, with another body."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class Refused(Problem):
-    """More than is allowed; later it may be."""
+    """A limit is reached; the same request may succeed later."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 
@@ -67,21 +67,21 @@ class Refused(Problem):
 
 
 class Unavailable(Problem):
-    """Nothing was stored; send it again later."""
+    """EGO stored nothing; the sender should try again later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, detail: str):
         super().__init__(
             detail, retry_after=random.randint(1, 5)
-        )  # jittered, so that refused senders do not return together
+        )  # jitter: refused senders should not all return at the same second
 
 
 class OutcomeUnknown(Problem):
-    """The connection to the database broke during COMMIT: it may or may not be stored. Sending again is harmless."""
+    """The connection to the database broke during COMMIT: the data may or may not be stored. Sending it again is harmless."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class BadRow(Exception):
-    """The database refuses a value, not the whole work: a row of this transaction is at fault."""
+    """The database works, but refuses a value: at least one row of this transaction is bad."""

@@ -1,4 +1,4 @@
-"""Where the files are that belong to EGO but are no Python package: in the checkout, or in the wheel."""
+"""Finds the files of EGO that are not Python modules, in a checkout or in an installed wheel."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _PLACES = (_PACKAGE / "_shipped", _PACKAGE.parent)  # an installed wheel has the
 
 
 def path_of(name: str) -> Path:
-    """The path of `gunicorn.conf.py`, `wsgi.py`, `migrations` or something in `config/`. Raises FileNotFoundError."""
+    """The path of `gunicorn.conf.py`, `wsgi.py`, `migrations` or a file in `config/`. Raises FileNotFoundError."""
     for place in _PLACES:
         if (place / name).exists():
             return place / name
-    raise FileNotFoundError(f"{name} did not come with this installation; looked in {_PLACES[0]} and {_PLACES[1]}")
+    raise FileNotFoundError(f"{name} is missing from this installation; looked in {_PLACES[0]} and {_PLACES[1]}")

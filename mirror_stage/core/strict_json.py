@@ -1,4 +1,4 @@
-"""JSON as it is meant: UTF-8, no NaN, not nested without end. What is larger than any float is infinite to a schema."""
+"""Strict JSON: UTF-8, no NaN, limited nesting. A number beyond the range of a float loads as infinity."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import accumulate
 from typing import Any
 
 DEPTH_MAX = 32
-_DIGITS_MAX = 400  # more than any float has before its point
+_DIGITS_MAX = 400  # a longer whole number is beyond the range of a float (309 digits)
 
 
 def load(body: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, whose text follows on "the body"."""
+    """The value of a JSON text. Raises ValueError; its text completes the sentence "the body …"."""
     if is_too_deep(body):
         raise ValueError(f"nests deeper than {DEPTH_MAX}")
     try:
@@ -23,11 +23,11 @@ def load(body: bytes) -> Any:
 
 
 def is_too_deep(content: bytes) -> bool:
-    """Whether brackets nest deeper than DEPTH_MAX; few cannot. In time that grows with the length, whatever is in it."""
+    """Whether brackets nest deeper than DEPTH_MAX. Takes time in proportion to the length, for any content."""
     if content.count(b"{") + content.count(b"[") <= DEPTH_MAX:
         return False
     marks = content.replace(rb"\\", b"").replace(rb"\"", b"").translate(_AS_SQUARE, _NO_MARKS)
-    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])  # what stands outside of texts
+    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])  # the brackets outside of JSON strings
     if b"[" * (DEPTH_MAX + 1) in brackets:
         return True
     steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")

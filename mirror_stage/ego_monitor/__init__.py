@@ -1,1 +1,1 @@
-"""EGO as a host of its own twin: a sample of this machine every few seconds, through the same door as an agent's."""
+"""EGO shows its own machine in the twin: it submits a sample every few seconds, with the same checks as an agent's sample."""

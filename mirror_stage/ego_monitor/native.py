@@ -1,4 +1,4 @@
-"""Native threads for the parts of a machine, and programs started from them, where gevent has replaced both."""
+"""Runs the parts of a sample in native threads, and programs from these threads, although gevent has patched both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mirror_stage.reflector.parts import PARTS_MAX, InThread, Part, Running, Sta
 
 POLL_SECONDS = 0.05
 
-# gevent's own wait for children in the main thread only
+# gevent's versions wait for child processes in the main thread only, so this module uses the originals
 _spawn, _wait = monkey.get_original("os", ["posix_spawn", "waitpid"])
 _sleep = monkey.get_original("time", "sleep")
 
 
 class NativeMachine(Machine):
-    """This machine, asked from native threads."""
+    """This machine; its methods may be called from native threads."""
 
     def output_of(self, words: Sequence[str], within_seconds: float) -> str:
         until = time.monotonic() + within_seconds
@@ -51,7 +51,7 @@ class NativeMachine(Machine):
 
 
 def _ended(child: int) -> int | None:
-    """The status of a child that has ended, None of one that runs; 0 where somebody else has asked for it before."""
+    """The exit status of a child process; None while it runs, 0 if another thread has already reaped it."""
     try:
         ended, status = _wait(child, os.WNOHANG)
     except ChildProcessError:
@@ -60,27 +60,27 @@ def _ended(child: int) -> int | None:
 
 
 def native_start() -> Start:
-    """The way to start a part in a native thread of this process, patched or not."""
+    """How to start a part in a native thread of this process, whether gevent has patched it or not."""
     return InThreadPool() if monkey.is_module_patched("threading") else InThread
 
 
 class InThreadPool:
-    """Starts parts in gevent's pool of native threads: a blocking call in one does not stop the event loop.
+    """Starts parts in gevent's pool of native threads, where a blocking call does not stop the event loop.
 
-    There is a thread for every part that may run at a time, so that one which hangs for ever holds up no other.
+    The pool has a thread for each part that may run at the same time, so that a part that hangs delays no other.
     """
 
     def __init__(self) -> None:
         self._pool: ThreadPool | None = None
 
     def __call__(self, name: str, part: Part) -> Running:
-        if self._pool is None:  # now, because it belongs to the event loop of this process
+        if self._pool is None:  # created at first use, because the pool belongs to the event loop of this process
             self._pool = ThreadPool(PARTS_MAX)
         return _Pooled(self._pool.spawn(_outcome, part))
 
 
 class _Pooled:
-    """A part running in the pool."""
+    """A part that runs in the pool."""
 
     def __init__(self, result: AsyncResult) -> None:
         self._result = result
@@ -97,7 +97,7 @@ class _Pooled:
 
 
 def _outcome(part: Part) -> tuple[Any, Exception | None]:
-    """What a part returned and what it raised; gevent would print an error that leaves a thread of its pool."""
+    """(value, None) or (None, error) of a part. The error is returned, because gevent prints what a pool thread raises."""
     try:
         return part(), None
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Observes the machine that EGO runs on."""
+"""Takes samples of the machine that EGO runs on."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Callable
 
 import orjson
 
-from mirror_stage import __version__
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.version import VERSION
 from mirror_stage.ego_monitor.native import NativeMachine, native_start
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
-from mirror_stage.twin.domain import Host, Status
+from mirror_stage.twin.domain import OWN_VERSIONS, Host, Status
 
-OWN_VERSIONS = "ego-"
-AGENT_VERSION = OWN_VERSIONS + __version__
-AGENT_INSTANCE = "ego-monitor"  # one source for ever: no rate is lost when EGO starts anew
+AGENT_VERSION = OWN_VERSIONS + VERSION
+AGENT_INSTANCE = "ego-monitor"  # always the same, so that no rate is lost when EGO restarts
 FALLBACK_HOSTNAME = "ego"
 
 logger = logging.getLogger(__name__)
 
 
 def ego_hostname(config: Config) -> str:
-    """The name of EGO's own host in the twin; `ego` where the machine has one that no host can have."""
+    """The hostname of EGO's own machine in the twin; `ego` if the machine's name is not a valid hostname."""
     try:
         return normalise_hostname(config.ego_hostname)
     except BadField:
@@ -35,7 +34,7 @@ def ego_hostname(config: Config) -> str:
 
 
 def is_reported_by_agent(host: Host | None) -> bool:
-    """Whether a REFLECTOR reports EGO's own host at this time."""
+    """Whether a REFLECTOR currently reports this host (EGO's own)."""
     return (
         host is not None
         and host.status is Status.ONLINE
@@ -45,7 +44,7 @@ def is_reported_by_agent(host: Host | None) -> bool:
 
 
 class EgoMonitor:
-    """Submits a sample of this machine whenever it is asked to, unless an agent reports the same host."""
+    """Submits samples of this machine, unless an agent reports the same host."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class EgoMonitor:
         )
 
     def observe(self) -> None:
-        """Take one sample and submit it. What goes wrong is logged, in one line and once, and never ends the job."""
+        """Take one sample and submit it. Never raises: an error is logged in one line, and only once while it repeats."""
         try:
             if not self._is_reported_by_agent():
                 self._submit(self._samples())
@@ -83,7 +82,7 @@ class EgoMonitor:
             self._complaint = complaint
 
     def _samples(self) -> list[Sample]:
-        """One sample of this machine, held to an agent's checks. Raises ValueError with all that is wrong."""
+        """One sample of this machine, decoded and checked like an agent's. Raises ValueError with all errors."""
         batch = decode_batch(orjson.dumps({"samples": [self._collector.sample()]}))
         if batch.errors:
             raise ValueError("; ".join(f"{error['field']}: {error['message']}" for error in batch.errors))

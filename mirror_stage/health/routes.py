@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from mirror_stage import __version__
+from mirror_stage.core.version import VERSION
 from mirror_stage.health.schemas import InfoSchema, ReadySchema
 from mirror_stage.health.service import NEEDED, HealthService
 from mirror_stage.hud.build import BUILD
@@ -18,14 +18,14 @@ blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO 
 FEATURES = ("delta-stream", "commands", "alerts", "long-poll", "history", "replay", "field-reflectors")
 
 
-@blp.get("/health")
+@blp.get("/health", strict_slashes=False)
 @blp.response(200, {"type": "string"}, content_type="text/plain", description="Exactly `ok`")
 def live() -> Response:
     """Liveness: touches nothing."""
     return Response("ok", mimetype="text/plain")
 
 
-@blp.get("/health/ready")
+@blp.get("/health/ready", strict_slashes=False)
 @blp.response(200, ReadySchema)
 @blp.alt_response(503, schema=ReadySchema, description="Something that is needed does not work")
 def ready() -> Response:
@@ -40,7 +40,7 @@ def ready() -> Response:
 def info() -> dict[str, Any]:
     """What this EGO is and by which rules it judges."""
     return service(HealthService).info() | {
-        "version": __version__,
-        "build": f"{__version__}+{BUILD.id}" if BUILD.id else __version__,
+        "version": VERSION,
+        "build": f"{VERSION}+{BUILD.id}" if BUILD.id else VERSION,
         "features": FEATURES,
     }

@@ -21,7 +21,10 @@ class ReadySchema(WireSchema):
 
 
 class RuleSchema(WireSchema):
+    """A rule; `measure` names the value that it judges."""
+
     name = fields.String(required=True)
+    measure = fields.String(required=True)
     unit = fields.String(required=True)
     fireAt = fields.Float(required=True, attribute="fire_at")
     resolveAt = fields.Float(required=True, allow_none=True, attribute="resolve_at")

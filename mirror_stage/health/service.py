@@ -5,43 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import redis
+from gevent.lock import BoundedSemaphore
 
-from mirror_stage.core.clock import Clock
+from mirror_stage.core.clock import elapsed_seconds
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
+from mirror_stage.health.redis import redis_trouble
 from mirror_stage.storage.db import Storage
 
-REDIS_SECONDS = 0.2
-CLOCK_APART_SECONDS = 60
+REDIS_EVERY_SECONDS = 5.0  # whoever asks in between gets the last answer
 NEEDED = ("database", "writer", "twin", "scheduler")
 
 Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
 class HealthService:
-    """Whether each part of EGO works. `writer` and `scheduler` answer for their part; `describe` says what EGO is."""
+    """Whether each part of EGO works.
+
+    `writer`, `history`, `scheduler`, `clock` and `refused` answer for their part; `describe` says what EGO is.
+    """
 
     def __init__(
         self,
         config: Config,
-        clock: Clock,
         storage: Storage,
         readiness: Readiness,
         *,
         history_engine: Callable[[], str],
         writer: Callable[[], Check],
+        history: Callable[[], Check],
         scheduler: Callable[[], Check],
+        clock: Callable[[], Check],
+        refused: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
-        self._config, self._clock, self._storage, self._readiness = config, clock, storage, readiness
-        self._history_engine, self._writer, self._scheduler, self._describe = (
-            history_engine,
-            writer,
-            scheduler,
-            describe,
-        )
+        self._config, self._storage, self._readiness = config, storage, readiness
+        self._history_engine, self._writer, self._history, self._scheduler = history_engine, writer, history, scheduler
+        self._clock, self._refused, self._describe = clock, refused, describe
+        self._asking_redis = BoundedSemaphore(1)
+        self._redis_asked_at: float | None = None
+        self._redis_trouble: str | None = None
 
     def checks(self) -> dict[str, Check]:
         """Each part with `ok` and a `detail` for people."""
@@ -52,7 +56,9 @@ class HealthService:
             "writer": self._writer(),
             "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
             "scheduler": self._scheduler(),
-            "clock": self._clock_check(),
+            "history": self._history(),
+            "clock": self._clock(),
+            "refused": self._refused(),
         }
 
     def info(self) -> dict[str, Any]:
@@ -77,26 +83,11 @@ class HealthService:
         url = self._config.redis_url
         if url is None:
             return {"ok": True, "detail": "not configured: memory"}
-        trouble = redis_trouble(url)
-        if trouble is None:
-            return {"ok": True, "detail": "reachable"}
-        return {"ok": False, "detail": f"not reachable, memory is used instead: {trouble}"}
-
-    def _clock_check(self) -> Check:
-        apart = self._clock.wall_offset_seconds()
-        if abs(apart) < CLOCK_APART_SECONDS:
-            return {"ok": True, "detail": f"{apart:+.1f} s from the machine's"}
-        return {
-            "ok": False,
-            "detail": f"the machine's clock was set by {apart:+.0f} s since EGO started; restart EGO to follow it",
-        }
-
-
-def redis_trouble(url: str, seconds: float = REDIS_SECONDS) -> str | None:
-    """Why Redis does not answer at this URL in so many seconds, in one line; None if it does."""
-    try:
-        with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
-            client.ping()
-        return None
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:  # a URL may name options that there are not
-        return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        with self._asking_redis:
+            if self._redis_asked_at is None or elapsed_seconds() - self._redis_asked_at >= REDIS_EVERY_SECONDS:
+                self._redis_trouble = redis_trouble(url)
+                self._redis_asked_at = elapsed_seconds()
+            age = f"asked {elapsed_seconds() - self._redis_asked_at:.0f} s ago"
+        if self._redis_trouble is None:
+            return {"ok": True, "detail": f"reachable, {age}"}
+        return {"ok": False, "detail": f"not reachable, memory is used instead: {self._redis_trouble}; {age}"}

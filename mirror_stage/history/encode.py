@@ -92,10 +92,15 @@ def _rows(page: Page, is_labelled: bool) -> Iterator[list[Any]]:
                 yield [to_text(second * 1000), *label, *(values[n] for values in columns)]
 
 
+_BREAKS = frozenset("\t\r\n")
+_FORMULAS = frozenset("=+-@＝＋－＠")  # the wide ones too: some spreadsheets narrow them
+
+
 def _harmless(name: str | None) -> str:
     """A name that no spreadsheet takes for a formula."""
     text = name or ""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    start = text.lstrip()[:1]  # a tab or a line's end before it does not stop a spreadsheet
+    return f"'{text}" if text[:1] in _BREAKS or start in _FORMULAS else text
 
 
 def _lines(rows: Any) -> bytes:

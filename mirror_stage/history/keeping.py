@@ -1,33 +1,52 @@
-"""Keeping the history small: what is over is rolled up, what came late is mended, what is old is pruned. Step by step."""
+"""Keeping the history small: what is over is rolled up, what came late is mended, what is old is pruned. Piece by piece."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import gevent
 
 from mirror_stage.core.clock import Clock, elapsed_seconds
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.history import tiers
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
-from mirror_stage.storage.db import Storage, Tx
+from mirror_stage.storage.db import Lane, Tx
+from mirror_stage.storage.pieces import HELD_SECONDS, Pace, Piece
 from mirror_stage.storage.timescale import Engine, engine_of, set_policies
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 3.0  # at a stretch; the job comes again
 SETTLE_SECONDS = 5.0  # PostgreSQL: how long a closed bucket waits for the transactions that were under way
+BEHIND_SECONDS = 60  # so long after a minute was closed it has to be rolled up, else readiness says so
+HOSTS_MAX, CELLS_MAX = 10_000, tiers.CLAIM_HOSTS * tiers.CLAIM_BUCKETS
 
 
 class Keeper:
-    """Rolls up and prunes, one at a time. Heavy reading is done by a reader; what is written are steps of milliseconds."""
+    """Rolls up and prunes, one at a time. Heavy reading is done by a reader; what is written are steps of milliseconds.
 
-    def __init__(self, storage: Storage, clock: Clock, kept_by_resolution: Mapping[str, Instant]):
+    `lived_until` says by which instant things are old. It is not always now: see `storage/lived.py`.
+    """
+
+    def __init__(
+        self,
+        storage: Lane,
+        clock: Clock,
+        kept_by_resolution: Mapping[str, Instant],
+        lived_until: Callable[[], Instant] | None = None,
+    ):
         self._storage, self._clock, self._kept = storage, clock, kept_by_resolution
+        self._lived_until = lived_until or clock.now
         self._deadline = 0.0
         self._is_resumed = False
+        self._computed = Pace(250, least=10, most=HOSTS_MAX)
+        self._mended = Pace(250, least=10, most=CELLS_MAX)
+        self._pruned = {one: Pace(50, least=10, most=HOSTS_MAX, seconds=HELD_SECONDS) for one in RESOLUTIONS}
+        self._under_way: dict[Resolution, tuple[int, int]] = {}  # of a bucket: the first host that is not in it yet
+        self._done_until = 0
         self.engine = Engine.OWN
 
     def begin(self) -> None:
@@ -36,6 +55,9 @@ class Keeper:
         self._storage.write(lambda tx: tiers.begin(tx, self._now_second(), self.engine))
         if self.engine is Engine.CONTINUOUS:
             self._storage.write(lambda tx: set_policies(tx, self._kept, tiers.GRACE_SECONDS))
+        elif self._storage.write(lambda tx: tiers.take_back(tx, self._now_second())):
+            log.warning("the history's marks lay in the future: EGO's clock was ahead once; they are taken back to now")
+        self._done_until = self._storage.read(tiers.tiers)[ROLLUPS[0].name].done_until
         if self._storage.is_postgresql:
             log.info("history: %s", self.engine)
 
@@ -47,12 +69,26 @@ class Keeper:
         if not self._is_resumed:
             self._resume()
         self._deadline = elapsed_seconds() + busy_seconds
-        is_rolled_up = all(self._roll_up(resolution) and self._mend(resolution) for resolution in ROLLUPS)
-        self._deadline = elapsed_seconds() + busy_seconds  # however much came late, what is old leaves
-        return all(self._prune(resolution) for resolution in RESOLUTIONS) and is_rolled_up
+        is_rolled_up = False
+        try:
+            is_rolled_up = all(self._roll_up(resolution) and self._mend(resolution) for resolution in ROLLUPS)
+        finally:  # however much came late, and even on a full disk: what is old leaves
+            self._deadline = elapsed_seconds() + busy_seconds
+            is_pruned = all(self._prune(resolution) for resolution in RESOLUTIONS)
+        return is_pruned and is_rolled_up
+
+    def check(self) -> dict[str, Any]:
+        """How far the minutes are rolled up, for readiness."""
+        if self.engine is Engine.CONTINUOUS or not self._done_until:
+            return {"ok": True, "detail": str(self.engine)}
+        behind = self._now_second() - tiers.GRACE_SECONDS - ROLLUPS[0].seconds - self._done_until
+        told = f"rolled up to {to_text(self._done_until * SECOND)}"
+        if behind <= BEHIND_SECONDS:
+            return {"ok": True, "detail": told}
+        return {"ok": False, "detail": f"{told}, {behind} s behind: samples come faster than this machine sums them up"}
 
     def _now_second(self) -> int:
-        return self._clock.now() // 1000
+        return self._clock.now() // SECOND
 
     def _may_go_on(self) -> bool:
         """Whether there is time for another step. Others are let in first."""
@@ -76,12 +112,15 @@ class Keeper:
             if not self._may_go_on():
                 return False
             bucket = self._storage.read(partial(tiers.next_bucket, resolution=resolution, since=done))
-            if bucket is not None and bucket < until:
-                self._compute(resolution, bucket, bucket + resolution.seconds)
+            if bucket is None or bucket >= until:
+                done = until
+            elif self._fill(resolution, bucket):
                 done = bucket + resolution.seconds
             else:
-                done = until
+                return False
             self._storage.write(partial(tiers.advance, resolution=resolution, done_until=done))
+            if resolution is ROLLUPS[0]:
+                self._done_until = done
         return True
 
     def _over_until(self, resolution: Resolution) -> int:
@@ -105,12 +144,28 @@ class Keeper:
             gevent.sleep(0.05)
         return True
 
-    def _compute(self, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()) -> None:
-        """Write the rows of the buckets from `since` to before `until`, of all hosts or of these."""
+    def _fill(self, resolution: Resolution, bucket: int) -> bool:
+        """Compute a bucket of all hosts, some hosts a piece. Whether it is whole; else the next run goes on from there."""
+        begun, first = self._under_way.get(resolution, (bucket, 0))
+        host_ids = self._storage.read(partial(tiers.host_ids, since=first if begun == bucket else 0))
+        while host_ids:
+            with self._computed.piece() as piece:
+                some, rest = host_ids[: piece.size], host_ids[piece.size :]
+                self._compute(piece, resolution, bucket, bucket + resolution.seconds, range(some[0], some[-1] + 1))
+            host_ids = rest
+            if host_ids:
+                self._under_way[resolution] = bucket, host_ids[0]
+                if not self._may_go_on():
+                    return False
+        self._under_way.pop(resolution, None)
+        return True
+
+    def _compute(self, piece: Piece, resolution: Resolution, since: int, until: int, hosts: tiers.Hosts) -> None:
+        """Write the rows of the buckets from `since` to before `until`, of these hosts."""
         if self._storage.is_postgresql:
-            self._storage.write(lambda tx: tiers.fill(tx, resolution, since, until, host_ids))
+            self._storage.write(piece.timed(lambda tx: tiers.fill(tx, resolution, since, until, hosts)))
             return
-        for chunk in self._storage.read(lambda tx: tiers.summaries(tx, resolution, since, until, host_ids)):
+        for chunk in self._storage.read(piece.timed(lambda tx: tiers.summaries(tx, resolution, since, until, hosts))):
             self._storage.write(partial(tiers.put, resolution=resolution, chunk=chunk))
 
     # ------------------------------------------------------------------ mending
@@ -118,14 +173,15 @@ class Keeper:
     def _mend(self, resolution: Resolution) -> bool:
         """Compute anew what something late came into. Whether nothing is left."""
         while self._may_go_on():
-            claimed = self._storage.write(lambda tx: tiers.claim(tx, resolution))
-            if claimed is None:
-                return True
-            if claimed.is_added:
-                self._storage.write(partial(tiers.add, claimed=claimed))
-            else:
-                self._compute(resolution, claimed.since, claimed.until, claimed.host_ids)
-                self._storage.write(partial(tiers.settle, claimed=claimed))
+            with self._mended.piece() as piece:
+                claimed = self._storage.write(partial(tiers.claim, resolution=resolution, cells=piece.size))
+                if claimed is None:
+                    return True
+                if claimed.is_added:
+                    self._storage.write(piece.timed(partial(tiers.add, claimed=claimed)))
+                else:
+                    self._compute(piece, resolution, claimed.since, claimed.until, claimed.host_ids)
+                    self._storage.write(partial(tiers.settle, claimed=claimed))
         return False
 
     # ------------------------------------------------------------------ pruning
@@ -139,10 +195,13 @@ class Keeper:
 
     def _prune(self, resolution: Resolution) -> bool:
         """Remove what is older than its tier keeps it, and was rolled up. Whether nothing is left."""
-        kept_since = self._now_second() - self._kept[resolution.name] // 1000
+        kept_since = (self._lived_until() - self._kept[resolution.name]) // SECOND
         while self._may_go_on():
             if resolution is RAW:
-                if not self._storage.write(lambda tx: self._prune_samples(tx, kept_since)):
+                with self._pruned[RAW].piece() as piece:
+                    prune = partial(self._prune_samples, kept_since=kept_since, hosts=piece.size)
+                    is_more = self._storage.write(piece.timed(prune))
+                if not is_more:
                     return True
                 continue
             until = self._storage.write(lambda tx: tiers.plan_pruning(tx, resolution, kept_since))
@@ -151,14 +210,16 @@ class Keeper:
             self._prune_hosts(resolution, until)
         return False
 
-    def _prune_samples(self, tx: Tx, kept_since: int) -> bool:
+    def _prune_samples(self, tx: Tx, kept_since: int, hosts: int) -> bool:
         if self.engine in {Engine.CONTINUOUS, Engine.HYPERTABLE}:
             return tiers.drop_samples(tx, kept_since, self.engine)
-        return tiers.prune_samples(tx, kept_since)
+        return tiers.prune_samples(tx, kept_since, hosts)
 
     def _prune_hosts(self, resolution: Resolution, until: int) -> None:
         host_ids = self._storage.read(tiers.host_ids)
-        for first in range(0, len(host_ids), tiers.PRUNED_HOSTS):
-            some = host_ids[first : first + tiers.PRUNED_HOSTS]
-            self._storage.write(partial(tiers.prune_rollups, resolution=resolution, host_ids=some, until=until))
+        while host_ids:
+            with self._pruned[resolution].piece() as piece:
+                some, host_ids = host_ids[: piece.size], host_ids[piece.size :]
+                prune = partial(tiers.prune_rollups, resolution=resolution, host_ids=some, until=until)
+                self._storage.write(piece.timed(prune))
             gevent.sleep(0)

@@ -72,7 +72,8 @@ class RollupDirty(Base):
 class HistoryTier(Base):
     """How far a tier has come, in seconds since 1970 UTC. Every bucket before each of the three is
 
-    closed: what comes into it from now on is late; done: in the rollup, save for what is dirty; pruned: gone.
+    closed: what comes into it from now on is late; done: in the rollup, save for what is dirty; pruned: gone. Of the
+    minute that is being pruned the hosts with smaller ids than `pruned_hosts` are gone.
     """
 
     __tablename__ = "history_tiers"
@@ -81,3 +82,4 @@ class HistoryTier(Base):
     closed_until: Mapped[int] = mapped_column(BigInteger)
     done_until: Mapped[int] = mapped_column(BigInteger)
     pruned_until: Mapped[int] = mapped_column(BigInteger)
+    pruned_hosts: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -11,7 +11,7 @@ from flask import Response, stream_with_context
 from mirror_stage.core.problems import Invalid
 from mirror_stage.history import encode
 from mirror_stage.history.schemas import HistoriesQuery, HistoriesSchema, HistoryQuery, HistorySchema
-from mirror_stage.history.service import HistoryService, Question, whole
+from mirror_stage.history.service import HistoryService, Question
 from mirror_stage.web.http import Blueprint, hostname_in_path
 from mirror_stage.web.port import service
 
@@ -31,7 +31,7 @@ def of_host(query: dict[str, Any], hostname: str) -> Response:
     asked = service(HistoryService).question(query, [name])
     if query["format"] == "csv":
         return _csv(asked, name)
-    return _json(encode.json_of_host(name, asked, whole(asked, service(HistoryService).pages(asked))))
+    return _json(encode.json_of_host(name, asked, service(HistoryService).whole(asked)))
 
 
 @blp.get("")
@@ -47,7 +47,7 @@ def of_many(query: dict[str, Any]) -> Response:
     asked = service(HistoryService).question(query, hostnames)
     if query["format"] == "csv":
         return _csv(asked, query.get("groupBy", "hosts"))
-    return _json(encode.json_of_many(asked, whole(asked, service(HistoryService).pages(asked))))
+    return _json(encode.json_of_many(asked, service(HistoryService).whole(asked)))
 
 
 def _json(pieces: Iterator[bytes]) -> Response:

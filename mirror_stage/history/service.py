@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mirror_stage.core.clock import Clock
+from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import HOUR, Instant
-from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.core.problems import Invalid, NotFound, Unavailable
 from mirror_stage.history import series
-from mirror_stage.history.domain import METRICS_BY_NAME, Metric, Window, window
+from mirror_stage.history.domain import METRICS_BY_NAME, STEPS_SECONDS, Metric, Window, window
 from mirror_stage.storage.db import Storage
 
 HOST_STATISTICS = ("avg", "min", "max", "count")
@@ -20,6 +20,10 @@ CELLS_MAX = 200_000  # of an answer in JSON: points x metrics x hosts or groups
 CSV_POINTS_MAX = 1_000_000
 SOURCE_ROWS = 150_000  # that one read goes through, some 100 ms
 ANSWER_ROWS = 2_000  # that one read gives back
+VALUES_MAX = 3_000_000  # that an answer in JSON sums up, at a sample a second of each host: a second or two
+GROUP_VALUES_MAX = 700_000  # the same of an answer about groups, which is one statement
+RANKED_MAX = 120_000  # averages of hosts that an answer about groups puts in order
+QUESTION_SECONDS = 8.0  # that an answer in JSON may take, all its reads together
 
 Columns = dict[str, dict[str, list[float | None]]]  # values by statistic, by metric
 
@@ -48,6 +52,15 @@ class Question:
     @property
     def hosts(self) -> int:
         return len(self.ids_by_hostname if self.group_by_host is None else self.group_by_host)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an answer in one piece takes about 2 s at most."""
+        asked, metrics = self.window, len(self.metrics)
+        values = self.hosts * (asked.until - asked.since) // asked.resolution.seconds * (1 + metrics)
+        if self.group_by is None:
+            return values <= VALUES_MAX
+        return values <= GROUP_VALUES_MAX and self.hosts * asked.points * metrics <= RANKED_MAX
 
 
 @dataclass(slots=True)
@@ -80,8 +93,25 @@ class HistoryService:
             if ids:
                 members = {host_id: members.get(host_id) for host_id in ids.values()}
         found = Question(asked, metrics, ids, group_by, members)
+        if query["format"] != "csv":
+            found = self._bounded(found, query)
         _check_size(found, is_csv=query["format"] == "csv")
         return found
+
+    def _bounded(self, asked: Question, query: dict[str, Any]) -> Question:
+        """The question with a step that can be answered in time. Raises Invalid if the step was named, or none can."""
+        if asked.is_bounded:
+            return asked
+        steps = [step for step in STEPS_SECONDS if step > asked.window.step_seconds]
+        others = (replace(asked, window=self._window(query | {"stepSeconds": step})) for step in steps)
+        fitting = next((one for one in others if one.is_bounded), None)
+        if fitting is not None and "stepSeconds" not in query:
+            return fitting
+        much = f"{asked.hosts:,} hosts x {asked.window.points:,} points x {len(asked.metrics)} metrics take too long"
+        less = "a shorter range, fewer metrics, fewer hosts (hostname=), or format=csv"
+        if fitting is None:
+            raise _invalid("from", f"{much}; ask for {less}")
+        raise _invalid("stepSeconds", f"{much}; ask for {fitting.window.step_seconds} or more, {less}")
 
     def _window(self, query: dict[str, Any]) -> Window:
         now = self._clock.now()
@@ -92,6 +122,19 @@ class HistoryService:
         if since >= now:
             raise _invalid("from", "lies in the future, and the history has only the past")
         return window(since, until, query.get("stepSeconds"), now, self._kept)
+
+    def whole(self, asked: Question) -> Page:
+        """The answer in one piece. Raises Unavailable if all its reads together take longer than QUESTION_SECONDS."""
+        answer, began = Page(asked.window, _columns(asked, 0)), elapsed_seconds()
+        pages = [self._grouped(asked, asked.window)] if asked.group_by_host is not None else self.pages(asked)
+        for page in pages:
+            for name, columns in page.columns_by_name.items():
+                for metric, statistics in columns.items():
+                    for statistic, values in statistics.items():
+                        answer.columns_by_name[name][metric][statistic] += values
+            if elapsed_seconds() - began > QUESTION_SECONDS:
+                raise Unavailable(f"the answer took longer than {QUESTION_SECONDS:g} s; ask for a shorter range")
+        return answer
 
     def pages(self, asked: Question) -> Iterator[Page]:
         """The answer in pages, in order of time; each is one short read."""
@@ -121,30 +164,16 @@ class HistoryService:
         names = asked.names
         numbers = {name: number for number, name in enumerate(names)}
         members = {host_id: numbers[name] for host_id, name in (asked.group_by_host or {}).items()}
-        for metric in asked.metrics if members else ():
-            rows = self._storage.read(partial(series.of_groups, asked=part, group_by_host=members, metric=metric))
-            for group, bucket, _hosts, least, most, total, count, p95 in rows:
-                place, columns = (bucket - part.since) // part.step_seconds, page.columns_by_name[names[group]]
-                values = (
-                    _mean(total, count, metric),
-                    _value(least, metric),
-                    _value(most, metric),
-                    _mean(p95, 1, metric),
-                )
-                for statistic, value in zip(GROUP_STATISTICS, values, strict=True):
-                    columns[metric.name][statistic][place] = value
+        if not members:
+            return page
+        ask = partial(series.of_groups, asked=part, group_by_host=members, metrics=asked.metrics)
+        for number, group, bucket, least, most, total, count, p95 in self._storage.read(ask):
+            metric = asked.metrics[number]
+            place, columns = (bucket - part.since) // part.step_seconds, page.columns_by_name[names[group]]
+            values = (_mean(total, count, metric), _value(least, metric), _value(most, metric), _mean(p95, 1, metric))
+            for statistic, value in zip(GROUP_STATISTICS, values, strict=True):
+                columns[metric.name][statistic][place] = value
         return page
-
-
-def whole(asked: Question, pages: Iterator[Page]) -> Page:
-    """All pages in one."""
-    answer = Page(asked.window, _columns(asked, 0))
-    for page in pages:
-        for name, columns in page.columns_by_name.items():
-            for metric, statistics in columns.items():
-                for statistic, values in statistics.items():
-                    answer.columns_by_name[name][metric][statistic] += values
-    return answer
 
 
 def _empty(asked: Question, part: Window) -> Page:

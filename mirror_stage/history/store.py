@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table, text
 
-from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
@@ -20,7 +20,6 @@ from mirror_stage.storage.timescale import Engine, engine_of
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
 GAUGES = names_of(one for one in OF_SAMPLE if one.is_stored)
-IN_FLIGHT = MINUTE  # the longest that a sample can wait for its commit
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
 _numbers = attrgetter(*GAUGES, "tx_gbps", "rx_gbps")
 
@@ -100,31 +99,42 @@ def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
     )
 
 
-def received_since(tx: Connection, since: Instant, ids: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:
-    """(host id, fields of a Sample) of what arrived after `since`, or a minute before it, in order of arrival.
+def newest_second(tx: Connection, until: Instant) -> int | None:
+    """The second of the newest stored sample that is not from after `until`."""
+    return tx.execute(_NEWEST_SECOND, {"until": until // SECOND}).scalar()
 
-    A sample is stamped before it waits for its commit, so one that arrived before `since` may be unknown to the twin that
-    was saved then. Only what lies at most 10 minutes before `since` is looked at: of a host whose clock is further
-    behind, what came after the last save stays unseen until its next sample.
+
+_NEWEST_SECOND = text(f"SELECT max(at_second) FROM {RAW.table} WHERE at_second <= :until")
+
+
+def received_since(
+    tx: Connection, since: Instant, first: int, last: int, host_ids: Sequence[int] | None = None
+) -> list[tuple[int, dict[str, Any]]]:
+    """(host id, fields of a Sample) of what arrived at `since` or later, in order of arrival; of all hosts or of some.
+
+    Only samples of the seconds `first` to `last` are looked at, because the key begins with them. Of some hosts each
+    second is looked up, so that the others cost nothing.
     """
-    table = _TABLE.c
-    arrived = table.at_second * 1000 + table.at_ms + table.received_after_ms
-    statement = (
-        select(_TABLE)
-        .where(
-            table.at_second >= (since - 10 * MINUTE) // SECOND,
-            arrived > since - IN_FLIGHT,
-            table.host_id.in_(list(ids)),
-        )
-        .order_by(arrived, table.at_second, table.at_ms)
-    )
+    values: dict[str, Any] = {"since": since, "first": first, "last": last}
+    table, where = f"{RAW.table} s", "s.at_second BETWEEN :first AND :last"
+    given_tables = ""
+    if host_ids is not None:
+        wanted, more = given(tx, "wanted", ("host_id",), [(host_id,) for host_id in host_ids])
+        given_tables = f"WITH RECURSIVE tick(n) AS (SELECT CAST(:first AS bigint) UNION ALL {_NEXT_TICK}), {wanted}"
+        table, where = f"tick CROSS JOIN wanted w CROSS JOIN {RAW.table} s", "s.at_second = n AND s.host_id = w.host_id"
+        values |= more
+    columns = ", ".join(f"s.{name}" for name in _COLUMNS)
+    statement = f"{given_tables} SELECT {columns} FROM {table} WHERE {where} AND {_ARRIVED} >= :since"
     found = []
-    for row in tx.execute(statement).mappings():
+    for row in tx.execute(text(f"{statement} ORDER BY {_ARRIVED}, s.at_second, s.at_ms"), values).mappings():
         at = row["at_second"] * 1000 + row["at_ms"]
-        values = {name: row[name] for name in (*GAUGES, "tx_gbps", "rx_gbps")}
-        values |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
-        found.append((row["host_id"], values))
+        fields = {name: row[name] for name in (*GAUGES, "tx_gbps", "rx_gbps")}
+        fields |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
+        found.append((row["host_id"], fields))
     return found
+
+
+_NEXT_TICK = "SELECT n + 1 FROM tick WHERE n < :last"
 
 
 # ------------------------------------------------------------------ one moment

@@ -22,7 +22,8 @@ _DERIVED = {
 class Summary:
     """The SELECT of `source` in buckets of `seconds`, of what `where` says.
 
-    Columns: host_id, at_second (the bucket's first), samples, then min, max, sum and count of each of `metrics`.
+    Columns: host_id, at_second (the bucket's first), samples, then min, max, sum and count of each of `metrics`, then
+    `also`, if it is given.
     """
 
     source: Resolution
@@ -31,6 +32,7 @@ class Summary:
     metrics: Sequence[Metric] = METRICS
     table: str = ""  # if it is not the source's alone
     instant: str = "at_second"
+    also: str = ""  # a column that follows from the host
 
     def sql(self, dialect: str) -> str:
         expressions = [_expressions(metric, self.source, dialect) for metric in self.metrics]
@@ -40,6 +42,7 @@ class Summary:
             f"{self.instant} - {self.instant} % {self.seconds} AS bucket",
             f"CAST({samples} AS {_whole(dialect)}) AS samples",
             *(expression for four in expressions for expression in four),
+            *([f"min({self.also}) AS {self.also}"] if self.also else []),
         ]
         return f"SELECT {', '.join(chosen)} FROM {self.table or self.source.table} WHERE {self.where} GROUP BY 1, 2"
 

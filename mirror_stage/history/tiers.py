@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, TextClause, and_, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Table, TextClause, and_, delete, func, select, text, true, update
 
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
 from mirror_stage.history.models import ROLLUP_TABLES, HistoryTier, HostMetricSample, RollupDirty
@@ -28,8 +28,7 @@ FOREVER = 2**40  # seconds
 GRACE_SECONDS = 30  # a bucket is closed so long after its end: what comes within it costs nothing
 CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # that are computed anew in one step, at most
 CHUNK_ROWS = 250  # of a rollup in one write, a few milliseconds
-PRUNED_HOSTS = 50  # whose rollups are pruned in one write, of each
-SLICE_BUCKETS = 60  # at most
+SLICE_BUCKETS = 60  # of every host that are pruned before the next ones, at most
 
 _TIERS: Table = HistoryTier.__table__  # type: ignore[assignment]
 _DIRTY: Table = RollupDirty.__table__  # type: ignore[assignment]
@@ -42,11 +41,16 @@ _UPPERS: dict[str, Resolution] = {lower.name: upper for lower, upper in pairwise
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """How far a tier has come, in seconds since 1970."""
+    """How far a tier has come, in seconds since 1970. Of the minute after `pruned_until` the hosts with smaller ids than
+    `pruned_hosts` are pruned already."""
 
     closed_until: int = 0
     done_until: int = 0
     pruned_until: int = 0
+    pruned_hosts: int = 0
+
+
+_TIER_COLUMNS = ("resolution", *(field.name for field in fields(Tier)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Claim:
 def tiers(tx: Connection) -> dict[str, Tier]:
     """How far each tier has come, by its name."""
     rows = tx.execute(select(_TIERS)).mappings()
-    known = {row["resolution"]: Tier(row["closed_until"], row["done_until"], row["pruned_until"]) for row in rows}
+    known = {row["resolution"]: Tier(*(row[field.name] for field in fields(Tier))) for row in rows}
     return {resolution.name: known.get(resolution.name, Tier()) for resolution in RESOLUTIONS}
 
 
@@ -78,18 +82,37 @@ def begin(tx: Connection, now_second: int, engine: Engine) -> None:
     known = set(tx.execute(select(_TIERS.c.resolution)).scalars())
     since = min(tx.execute(_OLDEST_SAMPLE_SINCE, {"since": 0}).scalar() or now_second, now_second)
     rows = [
-        (tier.name, 0, FOREVER, 0)
+        (tier.name, 0, FOREVER, 0, 0)
         if engine is Engine.CONTINUOUS
-        else (tier.name, since - since % tier.seconds, since - since % tier.seconds, 0)
+        else (tier.name, since - since % tier.seconds, since - since % tier.seconds, 0, 0)
         for tier in RESOLUTIONS
         if tier.name not in known
     ]
-    insert_rows(tx, _TIERS, ("resolution", "closed_until", "done_until", "pruned_until"), rows, KEEP_FIRST)
+    insert_rows(tx, _TIERS, _TIER_COLUMNS, rows, KEEP_FIRST)
 
 
-def advance(tx: Connection, resolution: Resolution, **instants: int) -> None:
-    """Move a tier's instants (`closed_until`, `done_until`, `pruned_until`) forward."""
-    tx.execute(update(_TIERS).where(_TIERS.c.resolution == resolution.name).values(**instants))
+def advance(tx: Connection, resolution: Resolution, **marks: int) -> None:
+    """Move a tier's marks (the fields of `Tier`) forward."""
+    tx.execute(update(_TIERS).where(_TIERS.c.resolution == resolution.name).values(**marks))
+
+
+def take_back(tx: Connection, now_second: int) -> bool:
+    """Whether marks lay in the future, because EGO's clock was ahead once. They are taken back to now.
+
+    Never behind what the rows below are pruned up to: a bucket is only computed from rows that are all there.
+    """
+    known, coarsest = tiers(tx), RESOLUTIONS[-1].seconds
+    if max(max(tier.closed_until, tier.done_until, tier.pruned_until) for tier in known.values()) <= now_second:
+        return False
+    next_bucket_at = now_second - now_second % coarsest + coarsest
+    below = 0
+    for resolution in RESOLUTIONS:
+        tier, over = known[resolution.name], now_second - GRACE_SECONDS
+        pruned, floor = min(tier.pruned_until, next_bucket_at), max(over - over % resolution.seconds, below)
+        closed, done = min(tier.closed_until, floor), min(tier.done_until, floor)
+        advance(tx, resolution, closed_until=closed, done_until=done, pruned_until=pruned)
+        below = pruned
+    return True
 
 
 # ------------------------------------------------------------------ late
@@ -120,28 +143,36 @@ def _mark(tx: Connection, resolution: Resolution, buckets: Collection[tuple[int,
 _CLOSED = text("SELECT closed_until FROM history_tiers WHERE resolution = :resolution")
 
 
-def claim(tx: Connection, resolution: Resolution) -> Claim | None:
+def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
     """The oldest dirty buckets of a tier, claimed: what comes into them from now on marks them again. None if all is clean.
 
-    Those of an hour are claimed together: an agent's backlog makes a host dirty minute after minute.
+    At most `cells` buckets of all hosts together. Those of an hour are claimed together: an agent's backlog makes a host
+    dirty minute after minute.
     """
     marked = _DIRTY.c.resolution == resolution.name
     since = tx.execute(select(func.min(_DIRTY.c.at_second)).where(marked)).scalar()
     if since is None:
         return None
-    pruned = tiers(tx)[source_of(resolution).name].pruned_until
-    most = since + CLAIM_BUCKETS * resolution.seconds
-    limit = min(most, pruned) if since < pruned else most
+    source = tiers(tx)[source_of(resolution).name]
+    some: ColumnElement[bool] = true()
+    limit, is_added = since + min(CLAIM_BUCKETS, cells) * resolution.seconds, False
+    if since < source.pruned_until:
+        limit, is_added = min(limit, source.pruned_until), True
+    elif since == source.pruned_until and source.pruned_hosts:  # this one bucket is gone of some hosts, of others not
+        limit = since + resolution.seconds
+        first = tx.execute(select(func.min(_DIRTY.c.host_id)).where(marked, _DIRTY.c.at_second == since)).scalar_one()
+        is_added = first < source.pruned_hosts
+        some = _DIRTY.c.host_id < source.pruned_hosts if is_added else true()
     last = tx.execute(select(func.max(_DIRTY.c.at_second)).where(marked, _DIRTY.c.at_second < limit)).scalar_one()
     until = last + resolution.seconds
     hosts = (
         select(_DIRTY.c.host_id)
-        .where(marked, _DIRTY.c.at_second < until)
+        .where(marked, _DIRTY.c.at_second < until, some)
         .distinct()
         .order_by(_DIRTY.c.host_id)
-        .limit(CLAIM_HOSTS)
+        .limit(max(1, min(CLAIM_HOSTS, cells * resolution.seconds // (until - since))))
     )
-    claimed = Claim(resolution, since, until, tuple(tx.execute(hosts).scalars()), since < pruned)
+    claimed = Claim(resolution, since, until, tuple(tx.execute(hosts).scalars()), is_added)
     tx.execute(update(_DIRTY).where(_marks_of(claimed)).values(is_claimed=True))
     return claimed
 
@@ -192,17 +223,19 @@ def _oldest_row(resolution: Resolution) -> TextClause:
     return text(f"SELECT min(found) FROM (SELECT ({seek}) AS found FROM host_metrics) AS founds")
 
 
-def summaries(
-    tx: Connection, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()
-) -> list[str]:
+Hosts = tuple[int, ...] | range  # some, or all whose ids are in a range
+
+
+def summaries(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> list[str]:
     """The rows of some buckets, in JSON texts for `put`. SQLite makes and takes them; Python never looks inside."""
-    return list(tx.execute(_chunks_of(resolution, bool(host_ids)), _bound(tx, since, until, host_ids)).scalars())
+    statement = _chunks_of(resolution, isinstance(hosts, range))
+    return list(tx.execute(statement, _bound(tx, since, until, hosts)).scalars())
 
 
 @cache
-def _chunks_of(resolution: Resolution, some: bool) -> TextClause:
+def _chunks_of(resolution: Resolution, in_range: bool) -> TextClause:
     columns = ", ".join(("host_id", "bucket", *columns_of()[2:]))
-    summary = _summary(resolution, some, "sqlite")
+    summary = _summary(resolution, in_range, "sqlite")
     numbered = f"SELECT *, (row_number() OVER () - 1) / {CHUNK_ROWS} AS chunk FROM ({summary})"
     return text(f"SELECT json_group_array(json_array({columns})) FROM ({numbered}) GROUP BY chunk")
 
@@ -212,36 +245,63 @@ def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
     insert_json(tx, ROLLUP_TABLES[resolution.name], columns_of(), chunk, REPLACE)
 
 
-def fill(tx: Connection, resolution: Resolution, since: int, until: int, host_ids: tuple[int, ...] = ()) -> None:
-    """Compute some buckets, of all hosts or of these, and write them: on PostgreSQL nobody waits for that."""
-    statement = _insert_of(resolution, bool(host_ids), False, tx.dialect.name)
-    tx.execute(statement, _bound(tx, since, until, host_ids))
+def fill(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> None:
+    """Compute some buckets and write them: on PostgreSQL nobody waits for that."""
+    statement = _insert_of(resolution, isinstance(hosts, range), False, tx.dialect.name)
+    tx.execute(statement, _bound(tx, since, until, hosts))
 
 
 def add(tx: Connection, claimed: Claim) -> None:
     """Add what lies below buckets whose rows below were pruned, and take it away: it is counted now."""
     resolution, since, until, host_ids = claimed.resolution, claimed.since, claimed.until, claimed.host_ids
     tx.execute(delete(_DIRTY).where(_marks_of(claimed)))
-    tx.execute(_insert_of(resolution, True, True, tx.dialect.name), _bound(tx, since, until, host_ids))
-    below = _TABLES[source_of(resolution).name]
-    tx.execute(delete(below).where(below.c.at_second.between(since, until - 1), below.c.host_id.in_(host_ids)))
+    tx.execute(_insert_of(resolution, False, True, tx.dialect.name), _bound(tx, since, until, host_ids))
+    _remove(tx, source_of(resolution), since, until, host_ids)
     _follow(tx, claimed)
 
 
 @cache
-def _insert_of(resolution: Resolution, some: bool, is_added: bool, dialect: str) -> TextClause:
-    """The INSERT of summaries, of all hosts or of some, that replaces what is there, or is added to it."""
+def _insert_of(resolution: Resolution, in_range: bool, is_added: bool, dialect: str) -> TextClause:
+    """The INSERT of summaries that replaces what is there, or is added to it."""
     sets = _sums(resolution.table) if is_added else {name: f"excluded.{name}" for name in columns_of()[2:]}
     assignments = ", ".join(f"{name} = {value}" for name, value in sets.items())
     return text(
-        f"INSERT INTO {resolution.table} ({', '.join(columns_of())}) {_summary(resolution, some, dialect)}"
+        f"INSERT INTO {resolution.table} ({', '.join(columns_of())}) {_summary(resolution, in_range, dialect)}"
         f" ON CONFLICT (host_id, at_second) DO UPDATE SET {assignments}"
     )
 
 
-def _bound(tx: Connection, since: int, until: int, host_ids: tuple[int, ...]) -> dict[str, Any]:
-    hosts: Any = list(host_ids) if tx.dialect.name == "postgresql" else json.dumps(host_ids)
-    return {"since": since, "until": until} | ({"hosts": hosts} if host_ids else {})
+def _bound(tx: Connection, since: int, until: int, hosts: Hosts) -> dict[str, Any]:
+    values: dict[str, Any] = {"since": since, "until": until}
+    if isinstance(hosts, range):
+        return values | {"first_host": hosts.start, "last_host": hosts.stop - 1}
+    return values | {"hosts": list(hosts) if tx.dialect.name == "postgresql" else json.dumps(hosts)}
+
+
+def _where(in_range: bool, dialect: str) -> str:
+    """The condition on `host_id`."""
+    if in_range:
+        return "host_id >= :first_host AND host_id <= :last_host"
+    return "host_id = ANY(:hosts)" if dialect == "postgresql" else "host_id IN (SELECT value FROM json_each(:hosts))"
+
+
+def _seconds(dialect: str) -> str:
+    """The seconds from `since` to before `until`: the samples' key begins with one, so each is looked up."""
+    if dialect == "postgresql":
+        return "ANY(ARRAY(SELECT generate_series(CAST(:since AS bigint), CAST(:until AS bigint) - 1)))"
+    return (
+        "(WITH RECURSIVE second(s) AS (SELECT :since UNION ALL SELECT s + 1 FROM second WHERE s + 1 < :until)"
+        " SELECT s FROM second)"
+    )
+
+
+def _remove(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> None:
+    """Delete the rows of some hosts from `since` to before `until`."""
+    dialect, where = tx.dialect.name, "at_second >= :since AND at_second < :until"
+    if resolution is RAW:
+        where += f" AND at_second {'=' if dialect == 'postgresql' else 'IN'} {_seconds(dialect)}"
+    where += f" AND {_where(isinstance(hosts, range), dialect)}"
+    tx.execute(text(f"DELETE FROM {resolution.table} WHERE {where}"), _bound(tx, since, until, hosts))
 
 
 def _sums(table: str) -> dict[str, str]:
@@ -259,17 +319,18 @@ def _sums(table: str) -> dict[str, str]:
     return sets
 
 
-def _summary(resolution: Resolution, some: bool, dialect: str) -> str:
-    """The SELECT of a tier's buckets between `since` and `until`, of all hosts or of `hosts`."""
-    source = source_of(resolution)
-    where = "at_second >= :since AND at_second < :until"
-    if some:
-        where += " AND host_id " + (
-            "= ANY(:hosts)" if dialect == "postgresql" else "IN (SELECT value FROM json_each(:hosts))"
-        )
-    elif source is not RAW:  # its key begins with the host: seek one after the other
-        where += " AND host_id IN (SELECT id FROM host_metrics)"
-    return Summary(source, resolution.seconds, where).sql(dialect)
+def _summary(resolution: Resolution, in_range: bool, dialect: str) -> str:
+    """The SELECT of a tier's buckets between `since` and `until`, of the hosts of a range or of some."""
+    source, table, hosts = source_of(resolution), "", _where(in_range, dialect)
+    where = f"at_second >= :since AND at_second < :until AND {hosts}"
+    if source is RAW and dialect == "postgresql":
+        where += f" AND at_second = {_seconds(dialect)}"
+    elif source is RAW:
+        table, where = f"{_seconds(dialect)} AS seconds CROSS JOIN {RAW.table}", f"at_second = s AND {hosts}"
+    elif in_range:  # its key begins with the host: seek one after the other
+        chosen = "SELECT id FROM host_metrics WHERE id >= :first_host AND id <= :last_host"
+        where = f"at_second >= :since AND at_second < :until AND host_id IN ({chosen})"
+    return Summary(source, resolution.seconds, where, table=table).sql(dialect)
 
 
 # ------------------------------------------------------------------ on PostgreSQL, where writers do not take turns
@@ -309,22 +370,34 @@ def prunable_until(tx: Connection, resolution: Resolution, kept_since: int) -> i
     return until - until % grain
 
 
-def prune_samples(tx: Connection, kept_since: int) -> bool:
-    """Whether there was a minute of samples to remove. It leaves whole, in the transaction that says so."""
+def prune_samples(tx: Connection, kept_since: int, hosts: int) -> bool:
+    """Whether there were samples to remove: those of so many hosts of the oldest minute.
+
+    They leave in the transaction that says so. The cut goes between hosts, not within a bucket: what comes late is
+    either added to a bucket that is gone or computed with one that is there.
+    """
     if tx.dialect.name == "postgresql":  # what comes late from now on is neither seen nor removed
         tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    limit, pruned = prunable_until(tx, RAW, kept_since), tiers(tx)[RAW.name].pruned_until
-    if limit <= pruned:
+    tier, minute = tiers(tx)[RAW.name], ROLLUPS[0].seconds
+    limit, since = prunable_until(tx, RAW, kept_since), tier.pruned_until
+    if limit <= since:
         return False
-    oldest = tx.execute(_OLDEST_SAMPLE_SINCE, {"since": pruned}).scalar()
-    found = oldest is not None and oldest < limit
-    until = oldest - oldest % ROLLUPS[0].seconds + ROLLUPS[0].seconds if oldest is not None and found else limit
-    rows = _SAMPLES.c
-    tx.execute(delete(_SAMPLES).where(rows.at_second >= pruned, rows.at_second < until))
-    advance(tx, RAW, pruned_until=until)
-    return found
+    if tier.pruned_hosts == 0:
+        oldest = tx.execute(_OLDEST_SAMPLE_SINCE, {"since": since}).scalar()
+        if oldest is None or oldest >= limit:
+            advance(tx, RAW, pruned_until=limit)
+            return False
+        since = oldest - oldest % minute
+    following = tx.execute(_HOST_AFTER, {"first": tier.pruned_hosts, "count": hosts}).scalar()
+    _remove(tx, RAW, since, since + minute, range(tier.pruned_hosts, following if following is not None else FOREVER))
+    if following is None:
+        advance(tx, RAW, pruned_until=since + minute, pruned_hosts=0)
+    else:
+        advance(tx, RAW, pruned_until=since, pruned_hosts=following)
+    return True
 
 
+_HOST_AFTER = text("SELECT id FROM host_metrics WHERE id >= :first ORDER BY id LIMIT 1 OFFSET :count")
 _OLDEST_SAMPLE_SINCE = text("SELECT min(at_second) FROM host_metric_samples WHERE at_second >= :since")
 
 
@@ -368,11 +441,13 @@ def prune_rollups(tx: Connection, resolution: Resolution, host_ids: Collection[i
             f" AND dirty.at_second = rollup.at_second - rollup.at_second % {upper.seconds}"
             " AND dirty.host_id = rollup.host_id)"
         )
-    gone = text(f"DELETE FROM {resolution.table} AS rollup WHERE host_id = :id AND at_second < :until{waits}")
-    for host_id in host_ids:
-        tx.execute(gone, {"id": host_id, "until": until})
+    hosts = _where(False, tx.dialect.name)
+    gone = text(f"DELETE FROM {resolution.table} AS rollup WHERE {hosts} AND at_second < :until{waits}")
+    tx.execute(gone, _bound(tx, 0, until, tuple(host_ids)))
 
 
-def host_ids(tx: Connection) -> list[int]:
-    """The ids of all hosts that ever were."""
-    return list(tx.execute(text("SELECT id FROM host_metrics ORDER BY id")).scalars())
+def host_ids(tx: Connection, since: int = 0) -> list[int]:
+    """The ids of all hosts that ever were, from `since` on."""
+    return list(
+        tx.execute(text("SELECT id FROM host_metrics WHERE id >= :since ORDER BY id"), {"since": since}).scalars()
+    )

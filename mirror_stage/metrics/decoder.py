@@ -21,10 +21,13 @@ from mirror_stage.core.names import BadField
 from mirror_stage.core.problems import Invalid
 from mirror_stage.metrics.domain import Sample, normalise
 from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
+from mirror_stage.web.problem_json import ERRORS_MAX
 from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
 
 SAMPLE_BYTES_MAX = 64 * 1024
-_YIELD_EVERY_FAST, _YIELD_EVERY_SLOW = 50, 20
+ERRORS_OF_SAMPLE_MAX = 10
+_NOT_EXAMINED = {"field": "", "message": f"not examined: {ERRORS_MAX} errors of this batch are known already"}
+_YIELD_EVERY_FAST = 50  # the slow path yields after each: 64 bad disks take milliseconds
 
 
 class NoFastPath(TypeError):
@@ -67,8 +70,9 @@ def _plain_kind(member: fields.Field[Any]) -> Any:
 
 def _annotated(kind: Any, member: fields.Field[Any]) -> Any:
     for rule in member.validators:
-        if isinstance(rule, validate.Range) and rule.min_inclusive and rule.max_inclusive:
-            kind = Annotated[kind, msgspec.Meta(ge=rule.min, le=rule.max)]
+        if isinstance(rule, validate.Range) and rule.max_inclusive:
+            least = {"ge" if rule.min_inclusive else "gt": rule.min}
+            kind = Annotated[kind, msgspec.Meta(**least, le=rule.max)]
         elif isinstance(rule, validate.Length) and rule.equal is None:
             kind = Annotated[kind, msgspec.Meta(min_length=rule.min, max_length=rule.max)]
         elif isinstance(rule, validate.Regexp) and not rule.regex.flags & re.IGNORECASE:
@@ -90,7 +94,6 @@ class _Envelope(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_sample = msgspec.json.Decoder(SampleStruct).decode
 _schema = SampleSchema()
-
 # Diagnostics, by the most entries that are kept. Identity, time and gauges are strict.
 _DIAGNOSTICS = {"cpu_per_core": 1_024, "disks": 64, "interfaces": 64, "temperatures": 256, "top_processes": 50}
 MENDED_MAX = 100  # samples of one batch whose lists are mended entry by entry: each takes up to 10 ms
@@ -113,21 +116,24 @@ def decode_batch(body: bytes) -> Batch:
 
     Yields to other greenlets now and then: a body of 1,000 samples takes 20 ms.
     """
-    batch = Batch()
-    slow = 0
+    batch, slow = Batch(), 0
     for index, raw in enumerate(split(body)):
         try:
             batch.samples.append(decode_fast(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotFast):
             slow += 1
-            sample, errors, dropped = decode_slow(raw, may_mend=slow <= MENDED_MAX)
+            examined = len(batch.errors) < ERRORS_MAX
+            sample, errors, dropped = (
+                decode_slow(raw, may_mend=slow <= MENDED_MAX) if examined else (None, [_NOT_EXAMINED], {})
+            )
             if sample is not None:
                 batch.samples.append(sample)
                 batch.dropped += [{"index": index, "field": name, "count": count} for name, count in dropped.items()]
             batch.errors += [{"index": index, **error} for error in errors]
+            gevent.sleep(0)
         except BadField as error:
             batch.errors.append({"index": index, "field": error.field, "message": error.message})
-        if index % _YIELD_EVERY_FAST == _YIELD_EVERY_FAST - 1 or slow % _YIELD_EVERY_SLOW == _YIELD_EVERY_SLOW - 1:
+        if index % _YIELD_EVERY_FAST == _YIELD_EVERY_FAST - 1:
             gevent.sleep(0)
     return batch
 
@@ -170,7 +176,11 @@ def decode_slow(
         dropped = mend(sample, one_by_one=may_mend) if isinstance(sample, dict) else {}
         return normalise(msgspec.convert(_schema.load(sample), SampleStruct)), [], dropped
     except ValidationError as error:
-        return None, list(rows_of(error.normalized_messages())), {}
+        rows = list(rows_of(error.normalized_messages()))
+        if len(rows) > ERRORS_OF_SAMPLE_MAX:
+            more = len(rows) - ERRORS_OF_SAMPLE_MAX + 1
+            rows = [*rows[: ERRORS_OF_SAMPLE_MAX - 1], {"field": "", "message": f"and {more} more errors"}]
+        return None, rows, {}
     except BadField as error:
         return None, [{"field": error.field, "message": error.message}], {}
     except ValueError as why:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, Instant, from_text
+from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, SECOND, Instant, from_text
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.metrics.measures import REPORTED, names_of
 
 SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
+POSITION_MAX = 1_000.0  # units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
 OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
 NEEDED = names_of(one for one in REPORTED if one.is_needed)  # unless a sample says that it cannot know
+INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 # By name alone, for agents that do not ask the system: tunnels, bridges and the ends of containers and machines.
 VIRTUAL_INTERFACE = re.compile(
@@ -23,6 +25,13 @@ VIRTUAL_INTERFACE = re.compile(
     r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"
     r"|macvtap)|br\d+($|[.:])"
 )
+
+# File systems that are full by nature, or no disk at all.
+NEVER_FREE = {
+    "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs", "tracefs", "debugfs",
+    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
+}  # fmt: skip
+NEVER_FREE_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
 
 
 @dataclass(slots=True)
@@ -52,6 +61,7 @@ class Sample:
     net_bytes_rx: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
+    interval_seconds: float | None = None  # between two samples, as the agent says itself
     ip: str | None = None
     rack: str | None = None
     position: tuple[float, float, float] | None = None
@@ -59,7 +69,6 @@ class Sample:
     command_policy: str | None = None
     agent_instance: str | None = None
     primary_interface: str | None = None
-    interval_seconds: float | None = None
     details: Any = None  # the decoded sample itself: hardware, disks, interfaces, temperatures, processes
     received_at: Instant = 0
     at: Instant = 0
@@ -67,11 +76,17 @@ class Sample:
     rx_gbps: float | None = None
     is_newest_of_request: bool = True
     is_repeated: bool = False  # it was stored before
+    is_whole: bool = True  # False: read back from the database, which does not keep the disks
 
     @property
     def order(self) -> tuple[Instant, Instant]:
         """What the samples of a host are ordered by: neither a late nor an early clock moves one ahead of its arrival."""
         return min(self.at, self.received_at), self.at
+
+    @property
+    def disks_used_percent(self) -> Mapping[str, float]:
+        """The use of each disk by its mountpoint, in percent; empty where that is unknown."""
+        return disks_used_percent(self.details.disks or ()) if self.is_whole and self.details is not None else {}
 
     @property
     def clock_offset_seconds(self) -> float:
@@ -110,16 +125,23 @@ def normalise(raw: Any) -> Sample:
         *_reported(raw),
         net_capacity_gbps=capacity_gbps(raw.tags, raw.primary_interface_speed_mbps, raw.interfaces),
         fullest_disk_percent=fullest_disk_percent(raw.disks),
+        interval_seconds=raw.interval_seconds and min(raw.interval_seconds, INTERVAL_MAX_SECONDS),
         ip=raw.ip or raw.ipv4,
         rack=(raw.rack.strip() or None) if raw.rack else None,
-        position=(position.x or 0.0, position.y or 0.0, position.z or 0.0) if position is not None else None,
+        position=None if position is None else believed_place(position.x or 0.0, position.y or 0.0, position.z or 0.0),
         tags=raw.tags,
         command_policy=raw.command_policy,
         agent_instance=raw.agent_instance,
         primary_interface=raw.primary_interface,
-        interval_seconds=raw.interval_seconds or None,
         details=raw,
     )
+
+
+def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[float, float, float] | None:
+    """The place that a sample names; None for none, and for one so far away that all others would be a dot beside it."""
+    if x is None or y is None or z is None:
+        return None
+    return (x, y, z) if max(abs(x), abs(y), abs(z)) <= POSITION_MAX else None
 
 
 def capacity_gbps(
@@ -144,12 +166,48 @@ def is_virtual(interface: str) -> bool:
 
 
 def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
-    """The use of the fullest disk, in percent."""
+    """The use of the fullest disk, in percent, without those that are full by nature."""
     fullest: float | None = None
     for disk in disks or ():
-        if disk.used_percent is not None and (fullest is None or disk.used_percent > fullest):
-            fullest = disk.used_percent
+        used = disk.used_percent
+        if used is not None and (fullest is None or used > fullest) and not is_full_by_nature(disk):
+            fullest = used
     return fullest
+
+
+def is_full_by_nature(disk: Any) -> bool:
+    """Whether nobody can free space on a disk: an image, no disk at all, or an overlay of a container.
+
+    An overlay is the disk below it; at the root of a container it is all that there is.
+    """
+    fstype = (disk.fstype or "").lower()
+    return (
+        fstype in NEVER_FREE
+        or disk.mountpoint.startswith(NEVER_FREE_UNDER)
+        or (fstype == "overlay" and disk.mountpoint != "/")
+    )
+
+
+def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
+    """The use of each disk by its mountpoint, in percent, without those that are full by nature.
+
+    What is mounted several times is one disk, with its shortest mountpoint.
+    """
+    used: dict[str, float] = {}
+    mounts: dict[tuple[str, int], str] = {}
+    for disk in disks:
+        mount = disk.mountpoint
+        if disk.used_percent is None or is_full_by_nature(disk):
+            continue
+        if disk.device and "/" in disk.device and disk.total_bytes:
+            other = mounts.setdefault((disk.device, disk.total_bytes), mount)
+            if (len(other), other) < (len(mount), mount):
+                continue
+            if other != mount:
+                del used[other]
+                mounts[disk.device, disk.total_bytes] = mount
+        used[mount] = disk.used_percent
+    return used
 
 
 def _positive_gbps(mbps: str | float) -> float | None:

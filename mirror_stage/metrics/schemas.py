@@ -125,7 +125,12 @@ class SampleSchema(_Readings):  # type: ignore[misc]
     )
     agent_instance = _optional_text(64)
     primary_interface = _optional_text(64)
-    interval_seconds = _optional_number(0)
+    interval_seconds = Number(
+        allow_none=True,
+        load_default=None,
+        validate=Range(0, min_inclusive=False),
+        metadata={"description": "seconds between two samples of this host"},
+    )
     command_policy = Text(allow_none=True, load_default=None, validate=OneOf(("off", "allow_list", "all")))
 
 
@@ -158,3 +163,4 @@ class ReceiptSchema(WireSchema):
     rejected = fields.Integer()
     errors = fields.List(fields.Nested(SampleErrorSchema))
     dropped = fields.List(fields.Nested(DroppedSchema))
+    moreErrors = fields.Integer()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from gevent.lock import BoundedSemaphore
 
 from mirror_stage.access.domain import Actor
-from mirror_stage.core.clock import Clock
+from mirror_stage.core.budget import Budget
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.config import is_loopback
 from mirror_stage.core.instants import Instant
-from mirror_stage.core.problems import Invalid
+from mirror_stage.core.problems import Invalid, Problem, Refused
 from mirror_stage.metrics.decoder import Batch, decode_batch
 from mirror_stage.metrics.domain import Receipt, Sample, stamp
+from mirror_stage.web.problem_json import ERRORS_MAX
 
 _LARGE = 256 * 1024
 _one_large_body = BoundedSemaphore(1)  # 1,000 samples take 20 ms to decode and 10 MB: one such body at a time
@@ -28,11 +32,33 @@ class Writer(Protocol):
         """The receipt of a batch that is durable now. Raises Problem."""
 
 
+NEW_HOSTS_AT_ONCE, NEW_HOSTS_PER_SECOND = 300.0, 1.0  # that one address may bring; this machine's programs any number
+_PEERS_MAX = 1_000
+
+
+class Newcomers:
+    """How many new hosts each address may bring: a sender that invents names must not take everybody's place."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[str, Budget] = {}
+
+    def budget(self, peer: str | None) -> Budget | None:
+        """The budget of an address, None if it has no limit."""
+        if not peer or is_loopback(peer):
+            return None
+        budget = self._budgets.pop(peer, None) or Budget(NEW_HOSTS_PER_SECOND, NEW_HOSTS_AT_ONCE)
+        self._budgets[peer] = budget  # the newest stands last
+        if len(self._budgets) > _PEERS_MAX:
+            del self._budgets[next(iter(self._budgets))]
+        return budget
+
+
 class Ingest:
     """The way in for the samples of agents. `kept` is how far back the oldest tier of the history reaches."""
 
-    def __init__(self, writer: Writer, clock: Clock, kept: Instant):
-        self._writer, self._clock, self._kept = writer, clock, kept
+    def __init__(self, writer: Writer, clock: Clock, kept: Instant, *, is_known: Callable[[str], bool]):
+        self._writer, self._clock, self._kept, self._is_known = writer, clock, kept, is_known
+        self._newcomers = Newcomers()
 
     def take(self, body: bytes, actor: Actor, *, lenient: bool) -> dict[str, Any]:
         """The receipt of a request body, stored. Samples that name no address have the actor's.
@@ -54,12 +80,30 @@ class Ingest:
         received_at = self._clock.now()
         for sample in batch.samples:
             sample.ip = sample.ip or actor.peer
-        receipt = self._writer.submit(stamp(batch.samples, received_at, self._kept))
+        receipt = self._submit(stamp(batch.samples, received_at, self._kept), actor.peer)
         answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
         if receipt.duplicates:
             answer["duplicates"] = receipt.duplicates
         if batch.dropped:
             answer["dropped"] = batch.dropped
         if batch.errors:
-            answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors}
+            answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors[:ERRORS_MAX]}
+            if len(batch.errors) > ERRORS_MAX:
+                answer["moreErrors"] = len(batch.errors) - ERRORS_MAX
         return answer
+
+    def _submit(self, samples: list[Sample], peer: str | None) -> Receipt:
+        """The receipt of samples whose hosts are known, or not too many at once. Raises Refused."""
+        new = len({sample.hostname for sample in samples if not self._is_known(sample.hostname)})
+        budget = self._newcomers.budget(peer) if new else None
+        if budget is None:
+            return self._writer.submit(samples)
+        count = min(float(new), NEW_HOSTS_AT_ONCE)  # a larger batch waits for all of it, not for ever
+        if not budget.take(elapsed_seconds(), count):
+            detail = f"{new} new hosts: an address may bring {NEW_HOSTS_AT_ONCE:g} at once, then one a second"
+            raise Refused(detail, retry_after=round((count - budget.left) / NEW_HOSTS_PER_SECOND) + 1)
+        try:
+            return self._writer.submit(samples)
+        except Problem:
+            budget.left += count  # they may come again
+            raise

@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, Alert, silent_since, worst
+from mirror_stage.alerts.domain import SILENCE, VALUES, Alert, silent_since, worst
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.domain import Reading
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.metrics.measures import MEASURES, OF_SAMPLE
-from mirror_stage.twin.domain import Host, Identity, Role, Status, clamped, sum_of_links, uplinks, without_rates
+from mirror_stage.twin.domain import (
+    Host,
+    Identity,
+    Role,
+    Status,
+    clamped,
+    impostors,
+    sum_of_links,
+    uplinks,
+    without_rates,
+)
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import Rates, utilization_ratio
 
@@ -36,7 +46,7 @@ class Scene:
     hub: str
     hub_ip: str
     role_of: Callable[[str], Role]
-    status_after: Callable[[Instant, Instant], Status]  # last seen, at
+    status_after: Callable[[Instant, Instant, Instant | None], Status]  # last seen, at, the host's interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +59,15 @@ class Moment:
     alerts: Sequence[Alert]
 
 
-def host_as_it_was(known: Known, alerts: Mapping[str, Alert], uplink: str | None, scene: Scene, at: Instant) -> Host:
-    """A host at an instant. `alerts` are those of it that were active then, by rule."""
+def host_as_it_was(known: Known, offline: Alert | None, uplink: str | None, scene: Scene, at: Instant) -> Host:
+    """A host at an instant. `offline` is the alert of its silence, if one was active then."""
     identity, reading = known.identity, known.reading
     sample = _sample(known)
     rates = Rates(*reading.rates_gbps) if reading is not None and reading.rates_gbps is not None else None
     utilization = utilization_ratio(rates, sample.net_capacity_gbps)
     if reading is not None and reading.utilization is not None:
         utilization = reading.utilization
-    last_seen_at = _last_seen_at(known, alerts.get(HOST_OFFLINE), at)
+    last_seen_at = _last_seen_at(known, offline, at)
     host = Host(
         id=identity.host_id,
         hostname=known.hostname,
@@ -68,7 +78,7 @@ def host_as_it_was(known: Known, alerts: Mapping[str, Alert], uplink: str | None
         last_seen_at=last_seen_at,
         rates=rates,
         utilization=utilization,
-        status=Status.OFFLINE if last_seen_at is None else scene.status_after(last_seen_at, at),
+        status=Status.OFFLINE if last_seen_at is None else scene.status_after(last_seen_at, at, identity.interval),
         uplink=uplink,
     )
     return without_rates(host, Status.OFFLINE) if host.status is Status.OFFLINE else host
@@ -109,12 +119,12 @@ def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant |
 def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
     """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
     value: float | None
-    if alert.metric == HOST_OFFLINE:
+    if alert.measure == SILENCE:
         value = max(0, at - silent_since(alert)) / SECOND
     else:
-        value_of = VALUES.get(alert.metric)
+        value_of = VALUES.get(alert.measure)
         value = value_of(host) if value_of is not None and host is not None and host.sample is not None else None
-    moved_at = host.last_seen_at if host is not None and alert.metric != HOST_OFFLINE else at
+    moved_at = host.last_seen_at if host is not None and alert.measure != SILENCE else at
     if value is None:  # the newest sample does not have it: the last one that had is not known any more
         value, moved_at = alert.current_value, alert.updated_at
     return replace(
@@ -130,6 +140,12 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
 def uplinks_of(hosts: Iterable[Known], hub: str) -> dict[str, str]:
     """What each host hung from."""
     return uplinks({one.hostname: (one.identity.tags or {}).get("uplink") for one in hosts if one.hostname != hub}, hub)
+
+
+def with_names(hosts: Sequence[Host]) -> list[Host]:
+    """The hosts, none called by the name of another one."""
+    wrong = impostors({host.hostname: host.tags.get("display_name") for host in hosts})
+    return [replace(host, is_impostor=True) if host.hostname in wrong else host for host in hosts]
 
 
 def with_severities(hosts: Iterable[Host], alerts: Iterable[Alert]) -> list[Host]:

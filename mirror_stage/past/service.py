@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import gevent
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import HOST_OFFLINE, SEVERITIES, Alert, silent_since
+from mirror_stage.alerts.domain import SEVERITIES, SILENCE, Alert, silent_since
 from mirror_stage.alerts.schemas import AlertSchema
 from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import CREATED, SUCCEEDED
@@ -33,6 +34,7 @@ from mirror_stage.past.domain import (
     presence,
     uplinks_of,
     with_hub,
+    with_names,
     with_severities,
 )
 from mirror_stage.storage.db import Storage
@@ -44,10 +46,10 @@ WINDOW: Instant = MINUTE  # a host that is heard of within it is found by walkin
 UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a walk may go for what the rollups do not have yet
 CROWD = 100  # hosts that were last heard of in one minute: cheaper walked than sought, 60 seeks each
 SEEKS_MAX = 3  # buckets of a silent host that are looked into for a sample that had arrived
-SAVED_AFTER: Instant = 5 * SECOND  # a moment younger than this may not be in the tables yet
+RECORDED_AFTER: Instant = 5 * SECOND  # a moment younger than this may not be in the tables yet
 DEFAULT_STRETCH: Instant = DAY
 YIELD_EVERY = 200
-PRUNED_AT_ONCE = 1_000
+PRUNED_AT_ONCE = 500
 
 Thing = TypeVar("Thing")
 _alert_schema = AlertSchema()
@@ -63,11 +65,11 @@ class Past:
         scene: Scene,
         *,
         kept_by_resolution: Mapping[str, Instant],
-        save: Callable[[], None],
+        until_recorded: Callable[[], None],
         twin_id: Callable[[], str],
     ):
         self._storage, self._clock, self._scene = storage, clock, scene
-        self._kept, self._save, self._twin_id = kept_by_resolution, save, twin_id
+        self._kept, self._until_recorded, self._twin_id = kept_by_resolution, until_recorded, twin_id
 
     # ------------------------------------------------------------------ one moment
 
@@ -78,24 +80,28 @@ class Past:
         stored = self._storage.read(lambda tx: alert_store.active_at(tx, at))
         reach = self._storage.read(tiers.tiers)
         resolution = finest(reach, self._kept, at, self._clock.now())
-        offline_by_host = {alert.hostname: alert for alert in stored if alert.metric == HOST_OFFLINE}
+        offline_by_host = {alert.hostname: alert for alert in stored if alert.measure == SILENCE}
         readings = Readings(self._storage, at, known, offline_by_host, reach).of(resolution)
         known = [replace(one, reading=readings.get(one.identity.host_id)) for one in known]
-        return self._composed(at, resolution, known, stored)
+        return self._composed(at, resolution, known, stored, offline_by_host)
 
-    def _composed(self, at: Instant, resolution: Resolution, known: list[Known], stored: list[Alert]) -> Moment:
+    def _composed(
+        self,
+        at: Instant,
+        resolution: Resolution,
+        known: list[Known],
+        stored: list[Alert],
+        offline_by_host: Mapping[str, Alert],
+    ) -> Moment:
         scene = self._scene
-        alerts_by_host: dict[str, dict[str, Alert]] = {}
-        for alert in stored:
-            alerts_by_host.setdefault(alert.hostname, {})[alert.metric] = alert
         uplink_of = uplinks_of(known, scene.hub)
         hosts = [
-            host_as_it_was(one, alerts_by_host.get(one.hostname, {}), uplink_of.get(one.hostname), scene, at)
+            host_as_it_was(one, offline_by_host.get(one.hostname), uplink_of.get(one.hostname), scene, at)
             for one in politely(known)
         ]
         hosts_by_name = {host.hostname: host for host in hosts}
         alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), at) for alert in stored]
-        return Moment(at, resolution.name, with_hub(with_severities(hosts, alerts), scene), alerts)
+        return Moment(at, resolution.name, with_names(with_hub(with_severities(hosts, alerts), scene)), alerts)
 
     def body(self, at: Instant) -> bytes:
         """The snapshot of an instant, as the wire has it."""
@@ -153,19 +159,20 @@ class Past:
             "hosts": {"online": [round(max(0.0, mean), 3) for mean in online]},
         }
 
-    def prune(self) -> None:
-        """Forget what hosts were before the oldest tier, in small steps."""
-        edge = self._clock.now() - max(self._kept.values())
-        while self._storage.write(lambda tx: twin_store.prune_identities(tx, edge, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
-            gevent.sleep(0)
+    def prune(self, now: Instant) -> None:
+        """Forget what hosts were before the oldest tier, and hosts that left before it, in small steps."""
+        edge = now - max(self._kept.values())
+        for prune in (twin_store.prune_identities, twin_store.prune_hosts):
+            while self._storage.own.write(partial(prune, edge=edge, most=PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+                gevent.sleep(0)
 
     def _must_be_over(self, at: Instant, name: str) -> None:
         now = self._clock.now()
         if at > now:
             detail = f"{to_text(at)} is yet to come: it is {to_text(now)} here"
             raise Invalid(f"{name}: {detail}", errors=[{"field": name, "message": detail}])
-        if at > now - SAVED_AFTER:
-            self._save()
+        if at > now - RECORDED_AFTER:
+            self._until_recorded()
 
 
 def politely(things: Iterable[Thing]) -> Iterator[Thing]:

@@ -11,7 +11,7 @@ import gevent
 from gevent import monkey
 
 from mirror_stage.core.clock import Clock
-from mirror_stage.core.instants import SECOND
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Invalid, Problem, Refused
 from mirror_stage.history import store as history
 from mirror_stage.history import tiers
@@ -19,7 +19,7 @@ from mirror_stage.metrics.domain import Receipt, Sample
 from mirror_stage.pipeline.known_hosts import KnownHosts, Measured, set_rates
 from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.writer import Answer
-from mirror_stage.storage.db import Storage, Tx, attempt
+from mirror_stage.storage.db import Lane, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.throughput import rates_between
@@ -27,6 +27,7 @@ from mirror_stage.twin.throughput import rates_between
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 0.5  # a commit that takes longer does not hold the live view up
+STUCK_AFTER: Instant = 3 * SECOND  # and behind one that takes longer than this samples wait unseen
 
 Batches = Sequence[Sequence[Sample]]
 Newcomers = dict[str, tuple[int, Place]]
@@ -35,17 +36,27 @@ Newcomers = dict[str, tuple[int, Place]]
 class Edge:
     """The way of samples into the history. It knows the hosts by what the port tells it."""
 
-    def __init__(self, storage: Storage, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
+    def __init__(self, storage: Lane, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
         self._storage, self._known, self._port, self._clock = storage, known, port, clock
         self._hub, self._max_hosts = hub, max_hosts
         self.trouble: str | None = None  # why the last commit failed
+        self._committing_since: Instant | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether samples wait behind a commit that does not end."""
+        return self._committing_since is not None and self._clock.now() - self._committing_since > STUCK_AFTER
 
     def admit(self, batches: Batches) -> list[Answer]:
         """Commit every waiting batch at once, tell the owner, and say how each fared."""
         late = self._measure(batches)
         newcomers: Newcomers = {}
-        with _after(0 if self.trouble else PATIENCE_SECONDS, self._tell, batches):
-            answers = self._commit(batches, late, newcomers)
+        self._committing_since = self._clock.now()
+        try:
+            with _after(0 if self.trouble else PATIENCE_SECONDS, self._tell, batches):
+                answers = self._commit(batches, late, newcomers)
+        finally:
+            self._committing_since = None
         stored = [samples for samples, answer in zip(batches, answers, strict=True) if not _is_refused(answer)]
         self._tell(stored, newcomers)  # what was told early is a repeat, which changes nothing
         return answers

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from mirror_stage.access.domain import Actor
-from mirror_stage.alerts.domain import HOST_OFFLINE, Rule, Transition, evaluate, evaluate_silence, resolve
-from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
-from mirror_stage.alerts.events import NAMESPACE as ALERTS
+from mirror_stage.alerts.domain import OFFLINE, SILENCE, Rule, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import Command
-from mirror_stage.core.clock import Clock
+from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import Conflict, NotFound
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.port import Message, Port, Registered
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage, Tx
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.audience import Audience
-from mirror_stage.twin.domain import Arrival, Host, Role
+from mirror_stage.twin.domain import OWN_VERSIONS, Arrival, Host, Role
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
-from mirror_stage.web.realtime import Realtime
 
 log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 3.0  # between two sweeps, which are due each second: longer, and EGO stood still
 
 
 class Owner:
@@ -42,19 +43,25 @@ class Owner:
         rules: tuple[Rule, ...],
         frames: Frames,
         audience: Audience,
+        outbox: Outbox,
         saver: Saver,
         port: Port,
-        realtime: Realtime,
         readiness: Readiness,
         clock: Clock,
         tell_cancelled: Callable[[list[Command]], None],
+        is_listening: Callable[[], bool] = lambda: True,
+        elapsed: Callable[[], float] = elapsed_seconds,
     ):
-        self._storage, self._realtime, self._clock, self._readiness = storage, realtime, clock, readiness
+        """`is_listening` says whether samples get through; `elapsed` counts seconds while EGO stands still, too."""
+        self._storage, self._clock, self._readiness = storage, clock, readiness
         self._frames, self._audience, self._saver, self._port = frames, audience, saver, port
-        self._tell_cancelled = tell_cancelled
+        self._outbox, self._tell_cancelled = outbox, tell_cancelled
+        self._is_listening, self._elapsed = is_listening, elapsed
         self.twin, self.open_alerts, self.rules = twin, open_alerts, rules
-        self._silence_rule = next((rule for rule in rules if rule.name == HOST_OFFLINE), None)
-        self.started_at: Instant = clock.now()  # silence counts only since then
+        self._silence_rule = next((rule for rule in rules if rule.measure == SILENCE), None)
+        self._swept_at = elapsed()
+        self._resumed_at: Instant = 0  # when this process last began to listen again
+        self.started_at: Instant = clock.now()
 
     # ------------------------------------------------------------------ what happens
 
@@ -72,71 +79,81 @@ class Owner:
 
     def absorb(self, samples: Sequence[Sample]) -> None:
         """Fold samples into the twin and the open alerts. One that cannot be folded costs itself: it is stored."""
-        transitions: list[Transition] = []
         for sample in samples:
             if sample.hostname not in self.twin.hosts_by_name:
                 continue  # the database is away, and without a row there is no slot
             try:
                 host, kind = self.twin.fold(sample)
-                if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
-                    transitions += self._judge(host, sample.received_at)
+                is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
+                if is_newest and not sample.is_repeated:  # what was stored before was judged before
+                    self._judge(host, sample.received_at)
             except Exception:
                 log.exception("the live view passes over a sample of %s; it is stored", sample.hostname)
-        self._publish(transitions)
 
-    def _judge(self, host: Host, now: Instant) -> list[Transition]:
+    def _judge(self, host: Host, now: Instant) -> None:
         """What the host's newest sample does to its alerts. A sample ends its silence."""
         open_alerts = self.open_alerts.of(host.hostname)
         transitions = evaluate(self.rules, host, open_alerts, now)
-        if HOST_OFFLINE in open_alerts:
-            transitions.append(resolve(open_alerts[HOST_OFFLINE], now, "sample"))
-        self._apply(transitions)
-        return transitions
+        if open_alerts and OFFLINE in open_alerts:
+            transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))
+        if transitions:
+            self._apply(transitions)
 
     def _apply(self, transitions: Iterable[Transition]) -> None:
+        """Take transitions in. Nobody is told of them before they are stored; of a replayed one nobody is."""
         self.open_alerts.apply(transitions)
+        self._outbox.put(transitions, self._clock.now(), is_told=not self._readiness.is_ready)
         for hostname in {t.alert.hostname for t in transitions if t.kind != "moved"}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
-    def _publish(self, transitions: Iterable[Transition]) -> None:
-        if self._readiness.is_ready:
-            for transition in transitions:
-                if transition.kind != "moved":
-                    self._realtime.publish(ALERTS, ALERT_UPDATE, alert_update(transition))
-
     def sweep(self) -> None:
-        """Silent hosts turn stale, then offline; their alerts follow, and fire by the silence while EGO was up."""
+        """Silent hosts turn stale, then offline; their alerts follow. Silence counts only while EGO listened."""
         now, rule = self._clock.now(), self._silence_rule
-        self.twin.sweep(now)
+        self._notice_pause(now)
+        self.twin.sweep(now, self._resumed_at)
         if rule is None:
             return
+        listening_since = max(self.started_at, self._resumed_at)
         transitions: list[Transition] = []
         for host in self.twin.hosts_by_name.values():
             if host.last_seen_at is None:
                 continue
             open_alerts = self.open_alerts.of(host.hostname)
-            if now - max(host.last_seen_at, self.started_at) >= rule.fire_at * SECOND:
-                silence = now - host.last_seen_at
-                transitions += evaluate_silence(rule, host.hostname, silence, open_alerts, now)
-            elif HOST_OFFLINE in open_alerts and host.last_seen_at > open_alerts[HOST_OFFLINE].created_at:
-                transitions.append(
-                    resolve(open_alerts[HOST_OFFLINE], now, "sample")
-                )  # a late one is a sign of life too
+            limit = max(rule.fire_at, self.twin.limits.of(host.interval).offline_after / SECOND if host.interval else 0)
+            if now - max(host.last_seen_at, listening_since) >= limit * SECOND:
+                silence, its_rule = now - host.last_seen_at, replace(rule, fire_at=limit) if host.interval else rule
+                transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
+            elif OFFLINE in open_alerts and host.last_seen_at > open_alerts[OFFLINE].created_at:
+                transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))  # a late one is a sign of life too
         self._apply(transitions)
-        self._publish(transitions)
+
+    def _notice_pause(self, now: Instant) -> None:
+        """Silence counts anew after EGO stood still: stopped, suspended, or held up; and while no sample gets through."""
+        elapsed = self._elapsed()
+        paused, self._swept_at = elapsed - self._swept_at, elapsed
+        if paused > PAUSE_SECONDS:
+            log.warning("EGO stood still for %.1f s; the silence of hosts counts from now on", paused)
+        if paused > PAUSE_SECONDS or not self._is_listening():
+            self._resumed_at = now
 
     def tick(self) -> None:
-        """One frame for everybody."""
+        """One frame for everybody, and what of the alerts has waited too long for the database."""
         now = self._clock.now()
+        self._outbox.hurry(now)
         self._frames.take(now)
         self._audience.show(now)
+
+    def follow(self) -> None:
+        """Where no scheduler runs: what happened is recorded and shown at once."""
+        self._saver.record()
+        self.tick()
 
     def forget(self, hostname: str, actor: Actor) -> None:
         """Let a host leave: its alerts resolve, its pending commands are cancelled. Raises NotFound, Conflict."""
         host = self.twin.hosts_by_name.get(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
-        if host.role != Role.HOST:
+        if host.role != Role.HOST and not _is_spoofed(host):
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
         self._saver.save()  # what it was until now is kept
         now = self._clock.now()
@@ -144,13 +161,19 @@ class Owner:
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
         self.twin.forget(hostname)
         self._port.send(Message(removed=[hostname]))
+        if host.role is Role.HUB:  # the report goes, the centre of the network stays
+            self.twin.admit(host.id, hostname, host.place)
         self._apply(transitions)
-        self._publish(transitions)
         self._tell_cancelled(cancelled)
         self._saver.save()
         self.tick()
 
     # ------------------------------------------------------------------ a start
+
+    def judge_first(self, host: Host) -> None:
+        """Judge a host by the only sample it has: the edge saved that with the host, perhaps before it was judged."""
+        if host.sample is not None and OFFLINE not in self.open_alerts.of(host.hostname):
+            self._judge(host, host.sample.received_at)
 
     def settle(self) -> None:
         """After a restore: end the alerts that nothing else would end, and show each host's severity.
@@ -167,6 +190,15 @@ class Owner:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
 
+def _is_spoofed(host: Host) -> bool:
+    """Whether an agent's report stands where EGO would show its own: the hub, or this machine."""
+    if host.sample is None:
+        return False
+    return host.role is Role.HUB or not host.sample.agent_version.startswith(OWN_VERSIONS)
+
+
 def _remove(tx: Tx, host: Host, actor: Actor, now: Instant) -> list[Command]:
     twin_store.remove(tx, host.id, now)
+    if host.role is Role.HUB:
+        twin_store.make_synthetic(tx, host.id)
     return command_store.cancel_pending_of(tx, host.hostname, "host removed", actor, now)

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import gevent
 import msgspec
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.core.clock import Clock
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.history import store as history
 from mirror_stage.metrics.decoder import SampleStruct
+from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.known_hosts import KnownHosts
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.storage import notes
-from mirror_stage.storage.db import Storage
+from mirror_stage.storage.db import Lane, Tx
+from mirror_stage.storage.pieces import Pace
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import Host, Identity, Role, not_after
+from mirror_stage.twin.domain import CLOCK_SLACK, Host, Identity, Role, not_after
 from mirror_stage.twin.frames import Frames
+
+log = logging.getLogger(__name__)
+
+WANDER: Instant = 5 * SECOND  # how far from its last sample's distance to its arrival a host's next ones may lie
+AHEAD: Instant = 5 * MINUTE  # how far ahead of its arrival a sample can be
+SOUGHT_MAX: Instant = 10 * MINUTE  # how much is sought, at most, of hosts whose clocks are elsewhere
+TOLD_EVERY_SECONDS = 5.0
+
+Rows = list[tuple[int, dict[str, Any]]]
 
 
 class Restorer:
@@ -26,7 +42,7 @@ class Restorer:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Lane,
         owner: Owner,
         known: KnownHosts,
         frames: Frames,
@@ -42,7 +58,7 @@ class Restorer:
         now = self._owner.started_at = self._clock.now()
         self._frames.twin_id = self._storage.write(twin_store.twin_id)
         self._storage.write(lambda tx: twin_store.register(tx, {twin.hub: None}, twin.hub))
-        saved_at = self._storage.read(lambda tx: int(notes.read(tx, notes.SAVED_AT) or 0))
+        saved_at = self._storage.write(_unsaved_since)
         known = self._storage.read(lambda tx: twin_store.identities_at(tx, now))
         identities = {identity.host_id: identity for _, _, identity in known}
         for host, details in self._storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego)):
@@ -50,7 +66,8 @@ class Restorer:
                 self._restore_host(host, details, identities.get(host.id), now)
         self._owner.open_alerts.restore(self._storage.read(alert_store.load_active))
         self._owner.settle()
-        self._replay(saved_at, now)
+        if saved_at is not None:
+            self._replay(saved_at, now)
         for host in twin.hosts_by_name.values():
             self._known.restore(host.hostname, host.id, host.sample, host.last_poll_at)
         twin.sweep(self._clock.now())
@@ -66,16 +83,66 @@ class Restorer:
         self._owner.twin.restore(host, identity)
 
     def _replay(self, saved_at: Instant, now: Instant) -> None:
-        """Fold what arrived after the last save, as it came: of what a host sent at once the last is its newest."""
+        """Fold what arrived after the last save, piece by piece. What is older costs nothing, however much it is."""
         hosts = self._owner.twin.hosts_by_name
-        names = {host.id: host.hostname for host in hosts.values()}
-        arrivals = {host.id: host.sample.received_at for host in hosts.values() if host.sample}
-        rows = self._storage.read(lambda tx: history.received_since(tx, saved_at, names))
-        rows = [(id, values) for id, values in rows if values["received_at"] >= arrivals.get(id, 0)]
-        newest_rows = {(host_id, values["received_at"]): n for n, (host_id, values) in enumerate(rows)}
-        for n, (host_id, values) in enumerate(rows):
-            newest = hosts[names[host_id]].sample
-            if newest is not None:
+        firsts = (host.sample.received_at for host in hosts.values() if host.sample is not None)
+        saved_at = max(saved_at, min(firsts, default=now))  # before the first save each host has its first sample
+        for host in list(hosts.values()):
+            if host.sample is not None and host.first_seen_at == host.sample.received_at >= saved_at:
+                self._owner.judge_first(host)
+        samples = {host.id: host.sample for host in hosts.values() if host.sample}
+        names = {host_id: sample.hostname for host_id, sample in samples.items()}
+        arrivals = {host_id: sample.received_at for host_id, sample in samples.items()}
+        folded, told_at = 0, elapsed_seconds()
+        for share, found in self._unsaved(saved_at, now, samples):
+            rows = [(host_id, values) for host_id, values in found if values["received_at"] >= arrivals[host_id]]
+            newest_rows = {(host_id, values["received_at"]): n for n, (host_id, values) in enumerate(rows)}
+            for n, (host_id, values) in enumerate(rows):
+                newest = hosts[names[host_id]].sample
+                assert newest is not None
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], now)
-                self._owner.absorb([replace(newest, **values, is_newest_of_request=is_newest)])
+                values |= {"is_newest_of_request": is_newest, "is_whole": False}
+                self._owner.absorb([replace(newest, **values)])
+            folded += len(rows)
+            self._readiness.tell(share)
+            if elapsed_seconds() - told_at > TOLD_EVERY_SECONDS:
+                told_at = elapsed_seconds()
+                log.info("restoring, %.0f %%: %d samples that were not saved", share * 100, folded)
+            gevent.sleep(0)
+
+    def _unsaved(self, saved_at: Instant, now: Instant, samples: Mapping[int, Sample]) -> Iterator[tuple[float, Rows]]:
+        """What arrived at `saved_at` or later: (how much of it has been read so far, rows in order of arrival).
+
+        The history is ordered by the samples' own time. Hosts whose clocks agree with EGO's lie together, and are read
+        second after second from there; those with other clocks are sought where their clocks say.
+        """
+        end = self._storage.read(lambda tx: history.newest_second(tx, max(saved_at, now) + AHEAD))
+        by_offset: dict[int, dict[int, Instant]] = {}
+        for host_id, sample in samples.items():
+            offset = sample.at - sample.received_at
+            by_offset.setdefault(0 if abs(offset) <= CLOCK_SLACK else round(offset / CLOCK_SLACK), {})[host_id] = offset
+        agreeing = by_offset.pop(0, {})
+        first = (saved_at + min(agreeing.values(), default=0) - WANDER) // SECOND
+        last = first if end is None else max(first, end)
+        second, pace = first, Pace(5, least=1, most=600)
+        while second <= last:
+            with pace.piece() as piece:
+                until = min(second + piece.size - 1, last)
+                ask = partial(history.received_since, since=saved_at, first=second, last=until)
+                rows = self._storage.read(piece.timed(ask))
+            second = until + 1
+            yield (second - first) / (last + 1 - first), [row for row in rows if row[0] in agreeing]
+        span = min(last * SECOND - saved_at, SOUGHT_MAX)
+        for others in by_offset.values():
+            start = (saved_at + min(others.values()) - WANDER) // SECOND
+            stop = (saved_at + span + max(others.values()) + WANDER) // SECOND
+            ask = partial(history.received_since, since=saved_at, first=start, last=stop, host_ids=list(others))
+            yield 1.0, self._storage.read(ask)
+
+
+def _unsaved_since(tx: Tx) -> Instant | None:
+    """What arrived from then on is not in the saved twin; 0 if nothing was saved yet, None if EGO stopped after all was."""
+    is_whole, saved_at = notes.read(tx, notes.SAVED_WHOLE), notes.read(tx, notes.SAVED_AT)
+    notes.forget(tx, notes.SAVED_WHOLE)
+    return None if is_whole is not None else int(saved_at or 0)

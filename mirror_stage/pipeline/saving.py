@@ -1,23 +1,26 @@
-"""Saving the twin and the open alerts: what changed since the last save, once a second."""
+"""Saving the twin and the alerts: what happened to alerts and what hosts are, at once; their numbers once a second."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import gevent
 import msgspec
+from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import Alert
-from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.core.clock import Clock
+from mirror_stage.alerts.domain import Transition
+from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Problem
-from mirror_stage.storage.db import Storage, Tx, attempt
+from mirror_stage.pipeline.outbox import Outbox
+from mirror_stage.storage import notes
+from mirror_stage.storage.db import Lane, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Host, Identity
 from mirror_stage.twin.state import Twin
@@ -25,6 +28,7 @@ from mirror_stage.twin.state import Twin
 log = logging.getLogger(__name__)
 
 DETAILS_EVERY: Instant = 30 * SECOND
+RECORDED_WITHIN_SECONDS = 1.0  # whoever asks for what has just happened waits no longer for it
 
 
 @dataclass(slots=True)
@@ -35,80 +39,140 @@ class Saved:
     hardware: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction writes. `details` are the hosts whose details are due."""
+
+    transitions: Sequence[Transition] = ()
+    identities: Sequence[Identity] = ()
+    hosts: Sequence[Host] = ()
+    details: Sequence[Host] = ()
+    saved_until: Instant | None = None
+
+    def write(self, tx: Tx, now: Instant) -> None:
+        twin_store.save(tx, self.hosts)
+        twin_store.save_identities(tx, self.identities)
+        details = {host.id: msgspec.json.encode(host.sample.details).decode() for host in self.details if host.sample}
+        twin_store.save_details(tx, details, now)
+        alert_store.record(tx, self.transitions)
+        if self.saved_until is not None:
+            notes.write(tx, notes.SAVED_AT, str(self.saved_until))
+
+    def parts(self) -> list[tuple[str, Batch]]:
+        """Each row alone, with what to call it."""
+        found = [(host.hostname, Batch(hosts=[host])) for host in self.hosts]
+        found += [(f"identity of host {one.host_id}", Batch(identities=[one])) for one in self.identities]
+        found += [(host.hostname, Batch(details=[host])) for host in self.details]
+        found += [(one.alert.message, Batch(transitions=[one])) for one in self.transitions]
+        return [*found, ("the time of saving", Batch(saved_until=self.saved_until))]
+
+
 class Saver:
-    """Writes hosts, alerts, and now and then details.
+    """Writes alerts with their transitions, identities, hosts, and now and then details.
 
     `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save goes through.
+    `arrived_until` says before which instant everything that arrived is in the twin: a start replays what came later.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Lane,
         twin: Twin,
-        open_alerts: OpenAlerts,
+        outbox: Outbox,
         clock: Clock,
         *,
         is_degraded: Callable[[], bool],
         recovered: Callable[[], None],
+        arrived_until: Callable[[], Instant] | None = None,
     ):
-        self._storage, self._twin, self._open_alerts, self._clock = storage, twin, open_alerts, clock
+        self._storage, self._twin, self._outbox, self._clock = storage, twin, outbox, clock
         self._is_degraded, self._recovered = is_degraded, recovered
+        self._arrived_until = arrived_until or clock.now
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
+        self._begun = self._ended = 0  # how many times something was written, or tried to be
+        self._failed = False
 
-    def save(self) -> None:
-        """Write what changed since the last save. What fails stays dirty."""
-        with self._saving:  # a job, a question and a removal may come at once; an older save must not end last
-            now = self._clock.now()
-            hosts, alerts = self._twin.take_dirty(), self._open_alerts.take_dirty()
-            identities = self._twin.take_identities()
-            if not hosts and not alerts and not self._is_degraded():
-                return
-            try:
-                due = self._write_changes(hosts, alerts, identities, now)
-            except (Problem, BadRow) as why:
-                self._twin.mark_dirty(hosts)
-                self._twin.mark_identities(identities)
-                self._open_alerts.mark_dirty(alerts)
-                log.warning("the twin was not saved, it will be tried again: %s", why)
-                return
+    def record(self) -> None:
+        """Write what happened to alerts since the last call, and what hosts are now. Then whoever listens is told.
+
+        An alert is committed with its host, so that after a kill no sample that was judged is judged again. While
+        something is being written nothing is done: the next call takes what waits.
+        """
+        if self._saving.locked() or not self._has_something():
+            return
+        with self._saving:
+            self._write([], None)
+
+    def save(self, *, is_last: bool = False) -> bool:
+        """The same, with every host that changed since the last save; whether that went well. What fails stays dirty."""
+        with self._saving:  # a job and a removal may come at once; an older save must not end last
+            saved_until, hosts = self._arrived_until(), self._twin.take_dirty()
+            if not hosts and not self._has_something(is_last=is_last) and not self._is_degraded():
+                return True
+            if not self._write(hosts, saved_until, is_last=is_last):
+                return False
             self._recovered()  # even if nobody sends: who waits for readiness must not wait for ever
-            for host in due:
-                self._details[host.id] = Saved(now, _hardware(host))
+            return True
 
-    def _write_changes(
-        self, hosts: list[Host], alerts: list[Alert], identities: list[Identity], now: Instant
-    ) -> list[Host]:
-        """The hosts whose details were written too."""
-        due = [host for host in hosts if self._details_are_due(host, now)]
+    def finish(self, *, is_whole: bool) -> None:
+        """The last save of a clean stop. If all that was stored is in the twin, the next start need not replay it."""
+        if self.save(is_last=True) and is_whole:
+            self._storage.write(lambda tx: notes.write(tx, notes.SAVED_WHOLE, "yes"))
+
+    def until_recorded(self) -> None:
+        """Return when what happened before is in the database, after a second at most. Writes nothing itself."""
+        if not monkey.is_module_patched("threading"):
+            return  # whoever changed something has recorded it
+        wanted, deadline = self._begun + 1, elapsed_seconds() + RECORDED_WITHIN_SECONDS
+        while self._has_something() and self._ended < wanted and not self._failed and elapsed_seconds() < deadline:
+            gevent.sleep(0.01)
+
+    def _has_something(self, *, is_last: bool = False) -> bool:
+        has_identities = self._twin.has_new_identities(self._clock.now(), is_last=is_last)
+        return self._begun > self._ended or bool(self._outbox) or has_identities
+
+    def _write(self, hosts: list[Host], saved_until: Instant | None, *, is_last: bool = False) -> bool:
+        """Whether these hosts are written, and all that happened."""
+        self._begun += 1
+        now = self._clock.now()
+        transitions, identities = self._outbox.transitions(), self._twin.take_identities(now, is_last=is_last)
+        judged = {one.alert.hostname for one in transitions} - {host.hostname for host in hosts}
+        hosts = hosts + [self._twin.hosts_by_name[name] for name in judged if name in self._twin.hosts_by_name]
+        due = [host for host in hosts if saved_until is not None and self._details_are_due(host, now)]
         try:
-            self._storage.write(lambda tx: self._save(tx, hosts, alerts, identities, due, now))
+            self._commit(Batch(transitions, identities, hosts, due, saved_until), now)
+        except (Problem, BadRow) as why:
+            self._twin.mark_dirty(hosts)
+            self._twin.mark_identities(identities)
+            self._outbox.hurry(now, patience=0)
+            self._outbox.bound()
+            if not self._failed:
+                log.warning("the twin was not saved, it is tried again: %s", why)
+            self._failed = True
+            return False
+        finally:
+            self._ended = self._begun
+        if self._failed:
+            log.info("the twin is saved again")
+        self._failed = False
+        self._outbox.stored(len(transitions))
+        for host in due:
+            self._details[host.id] = Saved(now, _hardware(host))
+        return True
+
+    def _commit(self, batch: Batch, now: Instant) -> None:
+        try:
+            self._storage.write(lambda tx: batch.write(tx, now))
         except BadRow:
-            self._storage.write(lambda tx: self._save_each(tx, hosts, alerts, identities, due, now))
-        return due
+            self._storage.write(lambda tx: self._write_each(tx, batch, now))
 
     @staticmethod
-    def _save(
-        tx: Tx, hosts: list[Host], alerts: list[Alert], identities: list[Identity], due: list[Host], now: Instant
-    ) -> None:
-        twin_store.save(tx, hosts, now)
-        twin_store.save_identities(tx, identities)
-        details = {host.id: msgspec.json.encode(host.sample.details).decode() for host in due if host.sample}
-        twin_store.save_details(tx, details, now)
-        alert_store.save(tx, alerts)
-
-    def _save_each(
-        self, tx: Tx, hosts: list[Host], alerts: list[Alert], identities: list[Identity], due: list[Host], now: Instant
-    ) -> None:
-        """Save one by one: a row that the database refuses is logged and does not hold the others up."""
-        nothing: dict[str, Any] = {"hosts": [], "alerts": [], "identities": [], "due": [], "now": now}
-        works = [(host.hostname, nothing | {"hosts": [host]}) for host in hosts]
-        works += [(f"identity of host {one.host_id}", nothing | {"identities": [one]}) for one in identities]
-        works += [(host.hostname, nothing | {"due": [host]}) for host in due]
-        works += [(alert.message, nothing | {"alerts": [alert]}) for alert in alerts]
-        for name, one in works:
+    def _write_each(tx: Tx, batch: Batch, now: Instant) -> None:
+        """Write row by row: one that the database refuses is logged and does not hold the others up."""
+        for name, part in batch.parts():
             try:
-                attempt(tx, partial(self._save, **one))
+                attempt(tx, partial(part.write, now=now))
             except BadRow as why:
                 log.error("the database refuses to save %s: %s", name, why)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import gevent
 from gevent import monkey
 from gevent.event import AsyncResult, Event
 
+from mirror_stage.core.instants import Instant
 from mirror_stage.core.problems import Problem, Unavailable
 from mirror_stage.metrics.domain import Receipt, Sample
 
@@ -41,6 +43,7 @@ class Writer:
         """`admit` commits a group and answers each batch; `then` follows each commit where there is no greenlet."""
         self._admit, self._then = admit, then
         self._queue: deque[Job] = deque()
+        self._under_way: list[Job] = []
         self._bytes = 0
         self._waiting = Event()
         self._greenlet: gevent.Greenlet | None = None
@@ -64,6 +67,12 @@ class Writer:
         if trouble is not None:
             detail += f"; the last commit failed: {trouble}"
         return {"ok": trouble is None and not self.is_full, "detail": detail}
+
+    @property
+    def oldest_arrival(self) -> Instant | None:
+        """When the oldest sample arrived that is neither committed nor refused yet; None if all are."""
+        waiting = (*self._under_way[:1], *itertools.islice(self._queue, 1))  # they came in this order
+        return min((sample.received_at for job in waiting for sample in job.samples), default=None)
 
     @property
     def is_full(self) -> bool:
@@ -114,6 +123,7 @@ class Writer:
         return group
 
     def _commit(self, group: list[Job]) -> None:
+        self._under_way = group
         try:
             answers: list[Answer] = self._admit([job.samples for job in group])
         except Exception as error:  # a fault of ours must not leave the senders waiting for ever
@@ -121,6 +131,7 @@ class Writer:
             answers = [Unavailable(f"EGO failed to store this: {type(error).__name__}; its log has the details")] * len(
                 group
             )
+        self._under_way = []
         for job, answer in zip(group, answers, strict=True):
             job.reply.set(answer)
 

@@ -1,1 +1,1 @@
-"""The agent: one per watched host. psutil only; it runs where Flask is not installed."""
+"""The agent (REFLECTOR): runs on each watched host. Its only library is psutil, so it does not need Flask and EGO's others."""

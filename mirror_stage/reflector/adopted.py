@@ -1,6 +1,6 @@
-"""Orphans that became children of this process, as they do where it is the first one of a container: they are reaped.
+"""Reaps orphaned processes that became children of the agent, as happens when it is process 1 of a container.
 
-Nobody else's: who started a process itself wants to know how it ended.
+It never reaps a process that the agent started itself: the code that started it waits for its exit status.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Callable
 
 EVERY_SECONDS = 1.0
 
-_births = threading.Lock()  # a child that is not noted yet must not be taken for an orphan
+_lock = threading.Lock()  # a child that is not in `_own` yet must not look like an orphan
 _own: set[int] = set()
 
 
-def born(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """The process that `start` makes, in a session of its own; whoever asked waits for it himself."""
-    with _births:
+def start_child(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """The process that `start` starts, which must be in a session of its own. The caller waits for its end."""
+    with _lock:
         process = start()
         _own.add(process.pid)
         return process
 
 
-def gone(process: subprocess.Popen[bytes]) -> None:
-    """Nobody waits for this process any more."""
-    with _births:
+def forget_child(process: subprocess.Popen[bytes]) -> None:
+    """The caller of `start_child` no longer waits for this process."""
+    with _lock:
         _own.discard(process.pid)
 
 
 def reap() -> int:
-    """Reap the orphans that have ended; how many there were.
+    """Reap the orphans that have ended. Returns how many there were.
 
-    What shares this process's session was started by it in another way, and is left alone.
+    A child in the agent's own session is no orphan: other code of the agent started it and waits for it.
     """
     count = 0
-    with _births:
+    with _lock:
         while (pid := _ended_child()) is not None and pid not in _own and os.getsid(pid) != os.getsid(0):
             os.waitpid(pid, os.WNOHANG)
             count += 1
@@ -44,7 +44,7 @@ def reap() -> int:
 
 
 def _ended_child() -> int | None:
-    """A child that has ended and was not waited for; it stays so."""
+    """The pid of a child that has ended, without reaping it; None if there is none."""
     try:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

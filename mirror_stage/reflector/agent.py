@@ -1,4 +1,4 @@
-"""One running agent: wires its parts, and ends them in time."""
+"""One running agent: creates its parts, connects them, and stops them in time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from mirror_stage import __version__
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import adopted
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.commands import Commands
@@ -24,13 +24,13 @@ from mirror_stage.reflector.state import StateFolder
 from mirror_stage.reflector.telemetry import Telemetry
 from mirror_stage.reflector.uplink import Uplink
 
-STOP_SECONDS = 1.4  # for what runs; an agent ends in less than 2
+STOP_SECONDS = 1.4  # for running commands to end; the whole agent must end in less than 2 s
 
 logger = logging.getLogger(__name__)
 
 
 def collector(settings: Settings, agent_instance: str | None = None) -> Collector:
-    """What takes the samples of this machine as the settings describe it. Its own name may change while it runs."""
+    """The collector for these settings. Without a set hostname it uses the machine's name, which may change later."""
     return Collector(
         hostname=settings.hostname if settings.is_named else None,
         rack=settings.rack,
@@ -45,17 +45,19 @@ def collector(settings: Settings, agent_instance: str | None = None) -> Collecto
 
 
 def run(settings: Settings, ego: str) -> int:
-    """Send samples and run commands until SIGTERM or SIGINT; 0. Raises BadSetting."""
-    _hear_all_signals()
-    told = threading.Event()
+    """Send samples and run commands until SIGTERM or SIGINT. Returns exit status 0. Raises BadSetting."""
+    _reset_signals()
+    stop_requested = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        told.set()
+        stop_requested.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    threading.excepthook = _log_what_ended_a_thread
-    former_umask = os.umask(0o077)  # what the agent writes is for nobody else; what it runs keeps the owner's
+    threading.excepthook = _log_thread_error
+    former_umask = os.umask(
+        0o077
+    )  # the agent's files are private; commands keep the umask that the agent was started with
     state = StateFolder(settings.state_dir)
     try:
         spool = Spool(state.spool, most_bytes=settings.spool_max_mib * 2**20, most_hours=settings.spool_max_hours)
@@ -72,7 +74,7 @@ def run(settings: Settings, ego: str) -> int:
     source = collector(settings, journal.instance)
 
     def sample() -> Mapping[str, Any]:
-        """A sample; commands are fetched for the name that it has."""
+        """The next sample. Its hostname is the one that commands are fetched for from now on."""
         taken = source.sample()
         commands.serve(taken["hostname"])
         return taken
@@ -80,11 +82,11 @@ def run(settings: Settings, ego: str) -> int:
     telemetry = Telemetry(sample, uplink, spool, interval_seconds=settings.interval_seconds)
     logger.info(
         "reflector %s of %s: samples to %s every %g s, commands %s, state in %s",
-        __version__, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
+        VERSION, settings.hostname, ego, settings.interval_seconds, settings.command_policy, state.path,
     )  # fmt: skip
     telemetry.start()
     commands.start()
-    while not told.wait(adopted.EVERY_SECONDS):
+    while not stop_requested.wait(adopted.EVERY_SECONDS):
         adopted.reap()
     telemetry.stop()
     commands.stop(STOP_SECONDS)
@@ -92,11 +94,11 @@ def run(settings: Settings, ego: str) -> int:
     return 0
 
 
-def _hear_all_signals() -> None:
-    """Undo what was ignored and blocked around this process: all that it runs would inherit it.
+def _reset_signals() -> None:
+    """Unblock all signals and stop ignoring them: the commands that the agent runs would inherit both.
 
-    Without SIGCHLD no exit code is learnt, and whatever failed looks as if it had not. What stays ignored here has a
-    handler that does nothing: that, unlike SIG_IGN, ends where another program begins.
+    If SIGCHLD is ignored, the kernel discards exit codes, and a failed command looks successful. Other signals that were
+    ignored get a handler that does nothing: unlike SIG_IGN, a started program does not inherit a handler.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -106,7 +108,7 @@ def _hear_all_signals() -> None:
             signal.signal(number, lambda *_: None)
 
 
-def _log_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
-    if what.exc_value is not None:
-        told = (what.exc_type, what.exc_value, what.exc_traceback)
-        logger.error("thread %s ended", what.thread.name if what.thread else "?", exc_info=told)
+def _log_thread_error(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_value is not None:
+        error = (crash.exc_type, crash.exc_value, crash.exc_traceback)
+        logger.error("thread %s ended", crash.thread.name if crash.thread else "?", exc_info=error)

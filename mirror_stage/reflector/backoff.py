@@ -1,4 +1,4 @@
-"""How long to leave a server alone that does not answer well: longer each time, and never all agents at once."""
+"""Backoff with jitter: how long to wait after a failed request, longer after each failure, different for each agent."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 30.0
-RETRY_AFTER_MAX_SECONDS = 300.0  # a server that asks for a day's silence would look like a dead agent
+RETRY_AFTER_MAX_SECONDS = 300.0  # an agent that obeyed a Retry-After of a day would look dead
 
 
 def backoff_seconds(failures: int, jitter: float, retry_after_seconds: float | None = None) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, at most 30, and at least what was asked for.
+    """Seconds to wait after so many failures in a row: 1, 2, 4 … at most 30, each times 0.5 to 1 by `jitter` (0 to 1).
 
-    `jitter`, 0 to 1, spreads the agents that failed together over half of the time (over a quarter more, where a
-    server has named it: never less than it asked for).
+    If the server sent a Retry-After (of which at most 300 s count), the wait is at least that, times 1 to 1.25.
     """
     most = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
     own = most * (0.5 + jitter / 2)
@@ -32,7 +31,7 @@ class Backoff:
         self.failures = 0
 
     def failed(self, retry_after_seconds: float | None = None) -> float:
-        """Count one more; the seconds to wait."""
+        """Count one more failure. Returns the seconds to wait."""
         self.failures += 1
         return backoff_seconds(self.failures, self._jitter(), retry_after_seconds)
 

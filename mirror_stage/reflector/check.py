@@ -1,4 +1,4 @@
-"""`mirror-stage reflector check`: whether this agent can do its work, in plain words, and what to do if it cannot."""
+"""`mirror-stage reflector check`: tells whether this agent can do its work, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
 from mirror_stage.reflector.state import is_in_use
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
 
-CLOCK_WARNING_SECONDS = 2.0  # a header tells whole seconds
-CLOCK_PROBLEM_SECONDS = 300.0  # EGO does not believe a clock that is further ahead, and its alert `clock_skew` fires
+CLOCK_WARNING_SECONDS = 2.0  # the Date header has whole seconds
+CLOCK_PROBLEM_SECONDS = (
+    300.0  # EGO does not use the time of a clock that is further ahead, and its alert `clock_skew` fires
+)
 
 
 def examine(settings: Settings, ego: str) -> list[Finding]:
-    """What every check finds."""
+    """The findings of all checks."""
     uplink = Uplink(ego, settings.ca_file)
     asked_at = time.time()
     answer = uplink.get("/api/info")
@@ -33,7 +35,7 @@ def examine(settings: Settings, ego: str) -> list[Finding]:
 
 
 def reachable(ego: str, answer: Answer) -> Finding:
-    """Whether an EGO answers at this address."""
+    """Whether EGO answers at this address."""
     if answer.is_taken and isinstance(answer.body, dict) and "twinId" in answer.body:
         return Finding("ego", "ok", f"{ego} answers, version {shown(answer.body.get('version'))}")
     if answer.status is None:
@@ -44,9 +46,9 @@ def reachable(ego: str, answer: Answer) -> Finding:
 
 
 def clock(date: str | None, here: float) -> Finding:
-    """Whether this clock agrees with EGO's; `here` is what it showed when EGO's header was written."""
+    """Whether this machine's clock agrees with EGO's. `here` is its time when EGO wrote `date`, seconds since 1970."""
     try:
-        there = parsedate_to_datetime(date or "").timestamp() + 0.5  # the header cuts the second
+        there = parsedate_to_datetime(date or "").timestamp() + 0.5  # the header cuts the fraction of the second
     except (ValueError, TypeError, OverflowError):
         return Finding("clock", "warning", "EGO's answer does not say the time", "a proxy may have taken it out")
     ahead = here - there
@@ -60,7 +62,7 @@ def clock(date: str | None, here: float) -> Finding:
 
 
 def known(hostname: str, answer: Answer) -> Finding:
-    """Whether EGO has heard of this host."""
+    """Whether EGO knows this host."""
     if answer.is_taken and isinstance(answer.body, dict):
         return Finding("host", "ok", f"EGO knows {hostname}: {_standing(answer.body)}")
     if answer.status == 404 and answer.meaning is Meaning.REFUSED:
@@ -69,7 +71,7 @@ def known(hostname: str, answer: Answer) -> Finding:
 
 
 def commands(settings: Settings) -> Finding:
-    """What EGO may have run here."""
+    """Which commands EGO may run here."""
     how = "through /bin/sh" if settings.command_shell else "without a shell"
     if settings.command_policy == ALL:
         seen = f"EGO may have everything run here, {how}, with the rights of the agent's user"
@@ -80,7 +82,7 @@ def commands(settings: Settings) -> Finding:
 
 
 def risky(settings: Settings) -> list[Finding]:
-    """The patterns that allow more than they seem to. With command_shell a pattern allows itself alone."""
+    """The patterns of the allow-list that allow more than they seem to. With command_shell there are none."""
     if settings.command_policy != ALLOW_LIST or settings.command_shell:
         return []
     risks = {pattern: risk_of(pattern) for pattern in settings.command_allow}
@@ -89,7 +91,7 @@ def risky(settings: Settings) -> list[Finding]:
 
 
 def state(settings: Settings) -> Finding:
-    """Whether the folder of journal and spool can be used, and what waits in it. Leaves it as it is."""
+    """Whether the folder of journal and spool can be used, and how many samples wait in it. Changes nothing in it."""
     path = settings.state_dir
     waiting = sum(file.stat().st_size for file in (path / "spool").glob("*.samples"))
     backlog = f"; {waiting / 1000:,.0f} kB of samples wait in it" if waiting else ""

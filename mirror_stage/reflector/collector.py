@@ -1,4 +1,4 @@
-"""One sample of a machine: which parts are read, and how they become the sample of the wire."""
+"""Takes a sample of a machine: says which parts are read, and builds the sample of docs/contract.md from them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from mirror_stage import __version__
 from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import readings
 from mirror_stage.reflector.container import Container, CpuLimit
 from mirror_stage.reflector.last_check import Complaint, fit
@@ -23,15 +23,15 @@ from mirror_stage.reflector.network import Network, WayToEgo, attempt
 from mirror_stage.reflector.nvidia import NvidiaCards
 from mirror_stage.reflector.parts import Part, Parts
 
-BASELINE_SECONDS = 0.1  # between the two readings that the very first loads come from
+BASELINE_SECONDS = 0.1  # between the two CPU readings for the first sample
 HARDWARE_EVERY_SECONDS = 3600.0
 TOP_PROCESSES = 5
-SCAN_SHARE = 0.004  # of a core, at most, goes into looking through the processes
-DISK_PARTS_MAX = 64  # disks that are looked at side by side; more share a part
-TICK_SECONDS = 0.015  # CPU times are counted in hundredths: within less nothing can be said
-STILL_SECONDS = 0.09  # from here on a counter of idle time that has not moved stands still
+SCAN_SHARE = 0.004  # of one core: the most that scanning the processes may use on average
+DISK_PARTS_MAX = 64  # disks that are read in parallel; with more disks, several share a part
+TICK_SECONDS = 0.015  # CPU times are counted in hundredths of a second: a shorter interval says nothing
+STILL_SECONDS = 0.09  # after this long, an idle counter that has not moved is broken
 
-EARLIEST: Instant = 0  # 1970: a machine without a battery for its clock, until it has found the time
+EARLIEST: Instant = 0  # 1970: the time of a machine without a clock battery, until its clock is set
 LATEST: Instant = from_text("2100-01-01T00:00:00Z")
 
 ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Collector:
-    """Takes samples of a machine. For one caller at a time; what a part cannot read is left out of the sample."""
+    """Takes samples of a machine. A value that cannot be read is left out of the sample. Not thread-safe."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Collector:
         rack: str | None = None,
         tags: Mapping[str, str] | None = None,
         position: Mapping[str, float] | None = None,
-        agent_version: str = __version__,
+        agent_version: str = VERSION,
         ip: str | None = None,
         command_policy: str | None = None,
         ego: str | None = None,
@@ -87,13 +87,13 @@ class Collector:
         self._hardware: Fields = {}
         self._hardware_due = 0.0
         self._has_baseline = False
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def sample(self) -> Fields:
-        """A sample as the wire wants it, at once: `docs/contract.md` section 1, Metrics.
+        """A new sample in the form of `docs/contract.md` section 1, Metrics.
 
-        Takes as long as the slowest part, at most the deadline of the parts. The first one takes 100 ms more, because
-        a load needs two readings.
+        Takes as long as the slowest part, at most the deadline of the parts. The first sample takes 100 ms more,
+        because a load needs two readings.
         """
         if not self._has_baseline:
             self._parts.read(self._loads)
@@ -116,7 +116,7 @@ class Collector:
         fields["disks"] = disks or None
         fields["tags"] = {**fields.get("tags", {}), **self._tags} or None
         sample, complaints = fit(fields)
-        self._tell(complaints)
+        self._log_new(complaints)
         return sample
 
     def _parts_to_read(self, mounted: list[list[readings.Partition]]) -> dict[str, Part]:
@@ -142,12 +142,12 @@ class Collector:
             self._hardware = found
             self._hardware_due = time.monotonic() + HARDWARE_EVERY_SECONDS
 
-    def _tell(self, complaints: Sequence[Complaint]) -> None:
-        """Log what the last check has changed, each kind once."""
+    def _log_new(self, complaints: Sequence[Complaint]) -> None:
+        """Log what the last check has changed; each kind of change is logged once."""
         for complaint in complaints:
             kind = complaint.field, complaint.why
-            if kind not in self._told:
-                self._told.add(kind)
+            if kind not in self._logged:
+                self._logged.add(kind)
                 logger.warning("a sample's %s %s: %s", complaint.field, complaint.why, complaint.value)
 
 
@@ -159,14 +159,14 @@ class OwnName:
         self._last = ""
 
     def now(self) -> str:
-        """The name as no host of the twin is refused; the last good one while the machine has one that cannot be."""
+        """The machine's name as a valid hostname; while its name is not valid, the last valid one."""
         with suppress(BadField):
             self._last = normalise_hostname(self._machine.hostname().strip().rstrip("."))
         return self._last
 
 
 def instant_of(wall_seconds: float, since_boot: float) -> Instant:
-    """The time of a sample. A clock beyond what the wire takes stands at its nearest end, and goes on from there."""
+    """The time of a sample. If the clock is out of the allowed range: the nearest limit plus the time since boot."""
     wall = int(wall_seconds * SECOND)
     if EARLIEST <= wall < LATEST:
         return wall
@@ -182,7 +182,7 @@ class Loads:
         self._percents: list[float] = []
 
     def update(self, now: Sequence[Any], at: float, cpus_each: int = 1) -> list[float]:
-        """Percent of each, of the CPU times `now`; empty at the first reading and where their number has changed."""
+        """The load of each CPU in percent, from its CPU times `now`. Empty at the first reading and when their number changed."""
         elapsed = at - self._at
         if len(now) != len(self._before):
             self._before, self._at, self._percents = now, at, []
@@ -198,7 +198,7 @@ class Loads:
 
 
 class CpuLoads:
-    """The load of all CPUs together and of each; in a container with a limit, that of what it may have."""
+    """The load of all CPUs together and of each; in a container with a CPU limit, the used share of that limit."""
 
     def __init__(self, machine: Machine, container: Container) -> None:
         self._machine, self._container = machine, container
@@ -209,7 +209,7 @@ class CpuLoads:
     def read(self) -> Fields:
         """`cpu_load` and `cpu_per_core`, nothing at the first reading.
 
-        With a limit `cpu_per_core` is left out: the CPUs are the machine's, and so is their load.
+        With a limit `cpu_per_core` is left out, because the load of the CPUs includes other containers.
         """
         system, at = self._machine.psutil, self._machine.now()
         each = system.cpu_times(percpu=True)
@@ -230,17 +230,17 @@ class CpuLoads:
 
 
 class TopProcesses:
-    """The processes that used most CPU between the last two looks through all of them."""
+    """The processes that used most CPU between the last two scans."""
 
     def __init__(self, machine: Machine | None = None) -> None:
         self._system = (machine or Machine()).psutil
-        self._known: dict[int, tuple[Any, float]] = {}  # with the CPU seconds at the last look
+        self._known: dict[int, tuple[Any, float]] = {}  # the process and its CPU seconds at the last scan, by pid
         self._looked_at = 0.0
         self._due = 0.0
         self._top: list[Fields] = []
 
     def read(self) -> Fields:
-        """`top_processes`, percent of one core each; those of the last look as long as another would cost too much."""
+        """`top_processes`, each in percent of one core. Repeats the last scan while a new one would cost too much CPU."""
         if time.monotonic() >= self._due:
             began, is_first = time.thread_time(), not self._known
             self._look()
@@ -258,11 +258,13 @@ class TopProcesses:
             try:
                 process = process or self._system.Process(pid)
                 times = process.cpu_times()
-            except Exception:  # it has ended, may not be seen, or shows what psutil cannot read
+            except Exception:  # it has ended, is not visible to us, or psutil cannot read it
                 continue
             seconds = times.user + times.system
             known[pid] = process, seconds
-            if before is not None and seconds >= before and pid != 0:  # less: a new process has the number; 0 idles
+            if (
+                before is not None and seconds >= before and pid != 0
+            ):  # fewer seconds: a new process reuses the pid; pid 0 is idle time
                 used.append((seconds - before, pid))
         self._known, self._looked_at = known, now
         used.sort(key=lambda pair: (-pair[0], pair[1]))
@@ -271,7 +273,7 @@ class TopProcesses:
 
 
 def process_row(system: Any, pid: int, cpu_percent: float) -> Fields | None:
-    """One of `top_processes`; None where the process has ended or may not be seen."""
+    """One row of `top_processes`; None if the process has ended or is not visible to us."""
     try:
         process = system.Process(pid)
         name = process.name()
@@ -288,13 +290,15 @@ def process_row(system: Any, pid: int, cpu_percent: float) -> Fields | None:
 
 
 def memory(machine: Machine, container: Container) -> Fields:
-    """What is used of the memory: all but what programs could have at once; in a container, of its limit."""
+    """Memory fields. Used is the total less the available memory; in a container with a limit the total is that limit."""
     limit = container.memory()
     now = attempt(machine.psutil.virtual_memory) if limit is not None else machine.psutil.virtual_memory()
     if limit is not None and (now is None or limit.total < now.total):
         total, available = limit.total, limit.total - limit.used
     else:
-        arc = readings.arc_bytes_to_be_had(machine.text(ARCSTATS)) if not container.is_one else 0  # the machine's
+        arc = (
+            readings.reclaimable_arc_bytes(machine.text(ARCSTATS)) if not container.is_container else 0
+        )  # in a container the ARC belongs to the machine
         total, available = now.total, min(now.total, now.available + arc) if arc else now.available
     return {
         "memory_used_percent": round(100 * (total - available) / total, 1) if total > 0 else None,
@@ -304,7 +308,7 @@ def memory(machine: Machine, container: Container) -> Fields:
 
 
 def swap(machine: Machine) -> Fields:
-    """`swap_used_percent`, nothing where there is no swap."""
+    """`swap_used_percent`; None if there is no swap."""
     now = machine.psutil.swap_memory()
     return {"swap_used_percent": now.percent if now.total else None}
 
@@ -315,12 +319,12 @@ def load_average(machine: Machine) -> Fields:
 
 
 def uptime(machine: Machine, container: Container) -> Fields:
-    """`uptime_seconds`, time asleep included; a container's own."""
+    """`uptime_seconds` of the machine, time asleep included; in a container, of the container."""
     return {"uptime_seconds": round(max(0.0, container.uptime(machine.since_boot())), 1)}
 
 
 def sensors(machine: Machine) -> Fields:
-    """The hottest CPU, the hottest GPU and all `temperatures`; of the thermal zones, too, where no chip is a CPU's."""
+    """The hottest CPU, the hottest GPU and all `temperatures`. Without a CPU chip, the thermal zones of CPUs count too."""
     found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
     if not any(readings.is_cpu_chip(chip) for chip in found):
         for zone in machine.names(ZONES):
@@ -342,24 +346,24 @@ class Zone(NamedTuple):
 
 
 def partitions(machine: Machine) -> list[list[readings.Partition]]:
-    """The disks to ask, each with its mounts; asking one may hang, listing them does not. The root is always one."""
+    """The disks, each with its mounts; the root is always among them. Does not hang, because it only lists them."""
     system = machine.psutil
     mounted: list[readings.Partition] = list(system.disk_partitions(all=False))
     disks = readings.by_device(mounted)
-    if not any(mounts[0].mountpoint == "/" for mounts in disks):  # overlay, tmpfs, a disk of the network
+    if not any(mounts[0].mountpoint == "/" for mounts in disks):  # the root is an overlay, a tmpfs or a network disk
         everything = attempt(lambda: system.disk_partitions(all=True)) or []
         disks = [*readings.by_device([one for one in everything if one.mountpoint == "/"][-1:]), *disks]
     return disks
 
 
 def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]]) -> list[Fields]:
-    """Rows of `disks`: of each the mount nearest to the root that is a folder and can be read."""
+    """Rows of `disks`: for each disk its first mount that is a folder and can be read. May hang if a mount is dead."""
     rows = (disk_row(machine, mounts) for mounts in disks)
     return [row for row in rows if row is not None]
 
 
 def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields | None:
-    """One of `disks`; None where it is mounted on files only, or cannot be read."""
+    """One row of `disks`; None if the disk is mounted on files only, or cannot be read."""
     for partition in mounts:
         usage = attempt(lambda: machine.psutil.disk_usage(partition.mountpoint))  # noqa: B023
         if usage is not None and usage.total > 0 and machine.is_folder(partition.mountpoint):
@@ -375,7 +379,7 @@ def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields |
 
 
 def hardware(machine: Machine) -> Fields:
-    """What the machine is: maker, model, CPU, cores, system."""
+    """The hardware and system fields: manufacturer, model, BIOS, CPU, cores, operating system."""
     distribution = attempt(platform.freedesktop_os_release) or {}
     found = {
         "system_manufacturer": machine.text("/sys/class/dmi/id/sys_vendor"),
@@ -395,10 +399,10 @@ def hardware(machine: Machine) -> Fields:
 
 
 def cpu_model_elsewhere() -> str | None:
-    """The CPU where there is no /proc; on Linux nothing, as the answer there is only the architecture."""
+    """The CPU model on systems without /proc. None on Linux, where `platform` knows only the architecture."""
     return None if sys.platform == "linux" else attempt(platform.processor)
 
 
 def os_release_elsewhere() -> str | None:
-    """The version of a system that is no Linux distribution; on Linux it would only be the kernel's."""
+    """The version of a system other than Linux. None on Linux, where `platform` knows only the kernel's version."""
     return None if sys.platform == "linux" else platform.mac_ver()[0] or platform.release()

@@ -1,4 +1,4 @@
-"""The doors of the agent: `mirror-stage reflector run | check | install | uninstall`, with every setting as a flag."""
+"""The command line of the agent: `mirror-stage reflector run | check | install | uninstall`, with a flag for each setting."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_fr
 
 
 def add_to(commands: Any) -> None:
-    """Add `reflector` and what it can do to a parser's commands."""
+    """Add `reflector` and its subcommands to a parser's commands."""
     reflector = commands.add_parser("reflector", help="the agent: watch this machine for an EGO")
-    doors = reflector.add_subparsers(title="commands", metavar="command", required=True)
+    subcommands = reflector.add_subparsers(title="commands", metavar="command", required=True)
 
-    run = _with_settings(doors.add_parser("run", help="send samples, and run commands where they are allowed"))
+    run = _with_settings(subcommands.add_parser("run", help="send samples, and run commands where they are allowed"))
     run.add_argument("--once", action="store_true", help="print one sample as JSON and end")
     run.set_defaults(run=_run)
 
-    check = _with_settings(doors.add_parser("check", help="say whether EGO is reached and what it may do here"))
+    check = _with_settings(subcommands.add_parser("check", help="say whether EGO is reached and what it may do here"))
     check.add_argument("--json", action="store_true", help="print the findings as JSON")
     check.set_defaults(run=_check)
 
-    install = _with_settings(doors.add_parser("install", help="make it a service of systemd, and start that"))
+    install = _with_settings(subcommands.add_parser("install", help="make it a service of systemd, and start that"))
     install.set_defaults(run=_install)
 
-    uninstall = doors.add_parser("uninstall", help="stop the service and remove it")
+    uninstall = subcommands.add_parser("uninstall", help="stop the service and remove it")
     uninstall.add_argument("--purge", action="store_true", help="remove its settings, journal and waiting samples too")
     uninstall.set_defaults(run=_uninstall)
 
@@ -55,7 +55,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 
 
 def _with_ego(settings: Settings) -> str:
-    """EGO's address. Raises BadSetting."""
+    """EGO's address. Raises BadSetting if it is not set."""
     if settings.ego is None:
         raise BadSetting("ego: say where EGO is, like --ego http://10.0.0.100:3000")
     return settings.ego
@@ -82,7 +82,7 @@ def _check(chosen: argparse.Namespace) -> int:
 def _install(chosen: argparse.Namespace) -> int:
     from mirror_stage.reflector import service_unit
 
-    settings = settings_from(vars(chosen), environment={}, file=chosen.config)  # the service has its file only
+    settings = settings_from(vars(chosen), environment={}, file=chosen.config)  # the service reads its file only
     given = {row.name: getattr(settings, row.name) for row in SETTINGS if getattr(chosen, row.name, None) is not None}
     try:
         service_unit.check_machine()

@@ -1,4 +1,4 @@
-"""Fetches commands and sees each through: journal, run, report. As many at a time as there are free slots."""
+"""Fetches commands from EGO, notes each in the journal, runs it and reports its result. Runs as many at once as allowed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mirror_stage.reflector.policy import Allowed, Denied
 from mirror_stage.reflector.results import Results
 from mirror_stage.reflector.uplink import Uplink, in_path
 
-WAIT_SECONDS = 25.0  # EGO holds a poll for at most 30
-LIMIT_MAX = 5  # what EGO hands out at once
-PAUSE_SECONDS = 1.0  # after an answer that came at once and brought nothing: EGO has too many who wait
-REPEAT_PAUSE_SECONDS = 0.2  # after one that brought only what is known (EGO has not heard yet) or refused
-COMMAND_BYTES_MAX, TIMEOUT_SECONDS_MAX = 8 * 1024, 600.0  # the contract's
-UNDELIVERED_MAX = 100  # results that wait; with more, nothing new is fetched
+WAIT_SECONDS = 25.0  # EGO holds a poll open for at most 30 s
+LIMIT_MAX = 5  # EGO hands out at most so many in one answer
+PAUSE_SECONDS = 1.0  # after an empty answer that came at once: too many agents already poll EGO
+REPEAT_PAUSE_SECONDS = 0.2  # after an answer with only refused commands, or known ones that EGO repeats
+COMMAND_BYTES_MAX, TIMEOUT_SECONDS_MAX = 8 * 1024, 600.0  # limits of docs/contract.md
+UNDELIVERED_MAX = 100  # waiting results; from here on the agent fetches no new commands
 LEFTOVER_GRACE_SECONDS = 2.0
-STOP_GRACE_SECONDS = 0.7  # an agent that ends has less time than a command that is cancelled
+STOP_GRACE_SECONDS = 0.7  # shorter than for a cancelled command: the agent itself must end soon
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What EGO hands out. `fault` says what is wrong with it, if it cannot be run as it is."""
+    """One command from EGO. `fault` says why it is not valid; None if it is."""
 
     id: str
     command: str
@@ -44,18 +44,18 @@ class Order:
 
 
 def orders(body: Any, most: int) -> list[Order]:
-    """The orders in EGO's answer, oldest first and at most so many. Raises ValueError where it is no list.
+    """The orders in EGO's answer, oldest first, at most `most`. Raises ValueError if the answer is not a list.
 
-    What has no id that can be one is left out: it cannot be answered. The others are, whatever is wrong with them.
+    An order without a valid id is left out, because no result can be sent for it. Any other bad order gets its `fault`.
     """
     if not isinstance(body, list):
         raise ValueError("no list of commands")
     return [_order(row) for row in body[:most] if isinstance(row, dict) and is_id(row.get("id"))]
 
 
-def is_id(what: Any) -> bool:
-    """Whether this can be the id of a command. Ours are UUIDs; an EGO of another make may have others."""
-    return isinstance(what, str) and _ID.match(what) is not None
+def is_id(value: Any) -> bool:
+    """Whether this is a valid id of a command. EGO's ids are UUIDs; other implementations may have other ids."""
+    return isinstance(value, str) and _ID.match(value) is not None
 
 
 def _order(row: Mapping[str, Any]) -> Order:
@@ -65,7 +65,7 @@ def _order(row: Mapping[str, Any]) -> Order:
 
 
 def _fault_of(command: Any, timeout_seconds: Any) -> str | None:
-    """What is wrong with a command as EGO has written it."""
+    """Why a command from EGO is not valid; None if it is."""
     if not isinstance(command, str):
         return "the command is no text"
     try:
@@ -81,7 +81,7 @@ def _fault_of(command: Any, timeout_seconds: Any) -> str | None:
 
 
 class Commands:
-    """Runs what `judge` allows of the commands for a host; answers the others."""
+    """Runs the commands for one host that `judge` allows, and reports the others as rejected."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Commands:
     ) -> None:
         self.serve(hostname)
         self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
-        self._umask = umask  # of what runs; -1 is the agent's own
+        self._umask = umask  # of the commands; -1: the same as the agent's
         self._results = Results(uplink, journal)
         self._backoff = Backoff()
         self._complaint: str | None = None
@@ -104,15 +104,15 @@ class Commands:
         self._stopped = threading.Event()
 
     def serve(self, hostname: str) -> None:
-        """Fetch the commands for this host from the next poll on: a machine's own name may change while it runs."""
+        """Fetch the commands for this hostname from the next poll on. A machine's name may change while the agent runs."""
         self._path = f"/api/commands/pending/{in_path(hostname)}"
 
     def start(self) -> None:
-        """Answer for what an earlier run has left, then fetch."""
+        """Report the commands that an earlier run of the agent left unfinished, then begin to fetch."""
         threading.Thread(target=self._work, name="commands", daemon=True).start()
 
     def stop(self, within_seconds: float) -> None:
-        """End what runs, note it, and report it if EGO is quick."""
+        """End the running commands, note their results in the journal, and report them if EGO answers in time."""
         until = time.monotonic() + within_seconds
         self._stopped.set()
         with self._news:
@@ -124,31 +124,28 @@ class Commands:
 
     def _work(self) -> None:
         self._results.start()
-        self._answer_for_the_former()
+        self._report_unfinished()
         while not self._stopped.is_set():
             try:
                 pause_seconds = self._poll()
-            except Exception:  # whatever it was, the host must not become deaf
+            except Exception:  # after any error the host must still get commands
                 logger.exception("commands could not be fetched")
                 pause_seconds = self._backoff.failed()
             self._stopped.wait(pause_seconds)
 
-    def _answer_for_the_former(self) -> None:
-        """What was begun and has not ended when the agent died does not run again, and does not run on either."""
+    def _report_unfinished(self) -> None:
+        """End the commands that still ran when the agent died, and report them. They do not run again."""
         unfinished = self._journal.unfinished()
         if unfinished:
             family.end(unfinished, LEFTOVER_GRACE_SECONDS)
         for id in unfinished:
             logger.warning("command %s was under way when the former agent died", id)
             why = "the agent died while this ran; whether it did its work is not known"
-            unknown = {
-                "stdout": None,
-                "stdoutBytes": None,
-            }  # what EGO has heard of it live is more than this agent knows
+            unknown = {"stdout": None, "stdoutBytes": None}  # EGO keeps the output that it has received live
             self._note(id, unrun(AGENT_RESTARTED, why).to_result() | unknown)
 
     def _poll(self) -> float:
-        """Fetch once; the seconds to wait before the next time."""
+        """Fetch once. Returns the seconds to wait before the next poll."""
         free = self._wait_for_slots()
         if self._stopped.is_set():
             return 0.0
@@ -161,17 +158,17 @@ class Commands:
             wait_seconds=WAIT_SECONDS,
         )
         if self._stopped.is_set():
-            return 0.0  # what it brought is handed out again after the next start: it was never begun
+            return 0.0  # these commands were not begun, so EGO hands them out again after the next start
         if not answer.is_taken:
-            self._tell(answer.detail)
+            self._log_complaint(answer.detail)
             return self._backoff.failed(answer.retry_after_seconds)
         try:
             handed = orders(answer.body, limit)
         except ValueError as error:
-            self._tell(f"EGO answers with {error}")
+            self._log_complaint(f"EGO answers with {error}")
             return self._backoff.failed()
         left_out = len(answer.body) - len(handed)
-        self._tell(f"EGO hands out {left_out} more than was asked for, or without an id" if left_out else None)
+        self._log_complaint(f"EGO hands out {left_out} more than was asked for, or without an id" if left_out else None)
         self._backoff.succeeded()
         came_at_once = time.monotonic() - asked_at < PAUSE_SECONDS
         if handed:
@@ -179,18 +176,21 @@ class Commands:
         return PAUSE_SECONDS if came_at_once else 0.0
 
     def _wait_for_slots(self) -> int:
-        """How many commands may begin, once that is at least one."""
+        """How many commands may begin. Waits until that is at least one, or the agent stops."""
         with self._news:
             while not self._stopped.is_set() and self._free() <= 0:
                 self._news.wait(PAUSE_SECONDS)
             return self._free()
 
     def _free(self) -> int:
-        """How many more may run; none while so many results wait that EGO cannot be told of more."""
+        """How many more commands may run; none while too many results wait for delivery."""
         return self._concurrency - len(self._running) if len(self._results) < UNDELIVERED_MAX else 0
 
     def _take(self, handed: list[Order]) -> bool:
-        """Begin or refuse what was handed out; whether anything has begun. EGO repeats what it thinks got lost."""
+        """Begin or refuse the new ones of these orders. Returns whether any has begun.
+
+        Orders that the journal knows are skipped: EGO repeats an order until it hears that the command has started.
+        """
         allowed: list[tuple[Order, Allowed]] = []
         fresh = {order.id: order for order in handed if not self._journal.knows(order.id)}
         for order in fresh.values():
@@ -210,7 +210,7 @@ class Commands:
                 )
             return False
         begun = [self._begin(order, decision) for order, decision in allowed]
-        for live in begun:  # until EGO has heard of it, it would hand out the same again
+        for live in begun:  # until EGO knows that the command has started, it would hand out the same again
             live.announced.wait(PAUSE_SECONDS)
         return bool(begun)
 
@@ -222,10 +222,10 @@ class Commands:
         with self._news:
             self._running[order.id] = execution
         logger.info("command %s begins: %s", order.id, order.command)
-        runs = threading.Thread(target=self._see_through, args=(order.id, execution, live), name="command", daemon=True)
+        runs = threading.Thread(target=self._run_to_end, args=(order.id, execution, live), name="command", daemon=True)
         reports = threading.Thread(target=live.run, name="live report", daemon=True)
         try:
-            runs.start()  # first: this is what somebody waits for
+            runs.start()  # first, because the command matters more than its live output
             reports.start()
         except RuntimeError as error:  # this machine has no thread left
             live.announced.set()
@@ -234,16 +234,16 @@ class Commands:
                 self._end(order.id, live, unrun(None, f"not run: {error}"))
         return live
 
-    def _see_through(self, id: str, execution: Execution, live: LiveReport) -> None:
+    def _run_to_end(self, id: str, execution: Execution, live: LiveReport) -> None:
         try:
             ending = execution.run()
-        except Exception as error:  # it must have an end, for EGO and for its slot
+        except Exception as error:  # EGO needs a result, and the slot must become free
             logger.exception("command %s could not be attended", id)
             ending = unrun(None, f"an error of the agent's own: {error!r}")
         self._end(id, live, ending)
 
     def _end(self, id: str, live: LiveReport, ending: Ending) -> None:
-        """Note and report an end, and give the slot back."""
+        """Note and report how a command ended, and free its slot."""
         live.end()
         self._note(id, ending.to_result())
         logger.info(
@@ -254,15 +254,15 @@ class Commands:
             self._news.notify_all()
 
     def _note(self, id: str, result: Result) -> None:
-        """Note how a command ended, and have it reported."""
+        """Write the result of a command to the journal, and queue it for delivery."""
         try:
             self._journal.end(id, result)
         except JournalFull as error:
             logger.error("the result of %s would be lost in a crash: %s", id, error)
         self._results.offer(id, result)
 
-    def _tell(self, complaint: str | None) -> None:
-        """Log that no commands can be fetched, with the reason, once."""
+    def _log_complaint(self, complaint: str | None) -> None:
+        """Log why commands cannot be fetched, once as long as the reason stays the same."""
         if complaint is not None and complaint != self._complaint:
             logger.warning("commands cannot be fetched: %s", complaint)
         self._complaint = complaint

@@ -1,7 +1,7 @@
-"""What a container may have of its machine: memory, CPUs, and since when it runs. Nothing on a machine of its own.
+"""The limits of the container that the agent runs in: memory and CPUs; and its uptime. On a real machine there are none.
 
-Its limits are those of the group of process 1, or of a group above it that can be seen, whichever is least: not those of
-the agent's own service. The figures are those that `docker stats` shows: the cache of files that nobody uses now is free.
+A limit is the smallest one of the cgroup of process 1 and the visible cgroups above it; limits of the agent's own
+service do not count. The figures are those of `docker stats`: inactive file cache counts as free memory.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from mirror_stage.reflector.machine import Machine
 
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 _ROOT = "/sys/fs/cgroup"
-_NO_LIMIT = 2**60  # what the first version of groups says instead of none: 2^63 less a page
-_LXCFS = " /proc/meminfo fuse.lxcfs "  # in the mounts of a guest; a host of guests has it elsewhere
+_NO_LIMIT = 2**60  # cgroup v1 reports 2^63 less a page where there is no limit
+_LXCFS = " /proc/meminfo fuse.lxcfs "  # in the mounts of a guest; the host of LXC guests mounts it at another place
 _MANAGERS = ("/docker", "/lxc", "kubepods", "libpod", "/machine.slice")
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """Bytes: what there may be, and what of it is taken."""
+    """The limit and the used memory, in bytes."""
 
     total: int
     used: int
@@ -29,30 +29,32 @@ class MemoryLimit:
 
 @dataclass(frozen=True, slots=True)
 class CpuLimit:
-    """How many CPUs there may be (0.5 is half of one), and the CPU seconds used so far."""
+    """The limit in CPUs (0.5 is half of one), and the CPU seconds used so far."""
 
     cpus: float
     used_seconds: float
 
 
 class Container:
-    """The container that this process runs in, if it does."""
+    """The container that this process runs in; `is_container` is False if there is none."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._is_unified = machine.has(f"{_ROOT}/cgroup.controllers")
         groups = machine.text("/proc/1/cgroup")
         self._paths = {names: path for line in groups.splitlines() for _, names, path in [_parted(line)]}
-        self.is_one = (
+        self.is_container = (
             any(machine.has(mark) for mark in _MARKS)
             or any(manager in path for path in self._paths.values() for manager in _MANAGERS)
             or _LXCFS in machine.text("/proc/self/mounts")
-            or (self._is_unified and machine.has(f"{_ROOT}/memory.max"))  # the machine's own root group has none
+            or (
+                self._is_unified and machine.has(f"{_ROOT}/memory.max")
+            )  # the root cgroup of a real machine has no such file
         )
 
     def memory(self) -> MemoryLimit | None:
-        """The limit of memory; None where there is none."""
-        if not self.is_one:
+        """The memory limit; None if there is none."""
+        if not self.is_container:
             return None
         limit_file, used_file, cache = (
             ("memory.max", "memory.current", "inactive_file")
@@ -74,13 +76,13 @@ class Container:
         return MemoryLimit(total, min(total, max(0, used - idle)))
 
     def cpu(self, cpus_of_the_machine: int) -> CpuLimit | None:
-        """The limit of CPU, by share or by set; None where all CPUs of the machine may be used."""
-        if not self.is_one:
+        """The CPU limit, by quota or by cpuset; None if all CPUs of the machine may be used."""
+        if not self.is_container:
             return None
         limits = [
             (cpus, folder)
             for folder in self._folders("cpu")
-            for cpus in (self._share(folder), self._set(folder))
+            for cpus in (self._quota(folder), self._set(folder))
             if cpus is not None
         ]
         cpus, folder = min(limits, default=(0.0, ""))
@@ -90,14 +92,14 @@ class Container:
         return CpuLimit(cpus, used_seconds) if used_seconds is not None else None
 
     def uptime(self, since_boot: float) -> float:
-        """Seconds since process 1 of the container began; of a machine of its own since its boot."""
-        columns = self._machine.text("/proc/1/stat").rpartition(")")[2].split() if self.is_one else []
+        """Seconds since process 1 of the container began; outside of a container, seconds since boot."""
+        columns = self._machine.text("/proc/1/stat").rpartition(")")[2].split() if self.is_container else []
         if len(columns) < 20 or not columns[19].isdigit():
             return since_boot
         return since_boot - int(columns[19]) / os.sysconf("SC_CLK_TCK")
 
     def _folders(self, controller: str) -> Iterable[str]:
-        """The groups above process 1, the root first: of equals the root's figures are the whole container's."""
+        """The cgroups of process 1, the root first. Of equal limits the root's wins, because it counts the whole container."""
         root, path = _ROOT, self._paths.get("", "/")
         if not self._is_unified:
             names = next((names for names in self._paths if controller in names.split(",")), controller)
@@ -109,7 +111,7 @@ class Container:
                 folder = f"{folder}/{part}"
                 yield folder
 
-    def _share(self, folder: str) -> float | None:
+    def _quota(self, folder: str) -> float | None:
         if self._is_unified:
             columns = self._machine.text(f"{folder}/cpu.max").split()
         else:
@@ -137,7 +139,7 @@ class Container:
 
 
 def count_of(cpus: str) -> int:
-    """How many CPUs a list like `0-3,8` names."""
+    """How many CPUs a list like `0-3,8` holds."""
     count = 0
     for part in cpus.strip().split(","):
         first, _, last = part.partition("-")
@@ -147,14 +149,14 @@ def count_of(cpus: str) -> int:
 
 
 def _parted(line: str) -> tuple[str, str, str]:
-    """`4:memory:/docker/1f` in its parts; the unified group has no name."""
+    """The parts of `4:memory:/docker/1f`; in cgroup v2 the name is empty."""
     number, _, rest = line.partition(":")
     names, _, path = rest.partition(":")
     return number, names, path
 
 
 def _members(text: str) -> dict[str, int]:
-    """`name number` lines."""
+    """The numbers of a text of `name number` lines, by name."""
     found: dict[str, int] = {}
     for line in text.splitlines():
         columns = line.split()

@@ -1,6 +1,6 @@
-"""One HTTP request and its answer, bounded: in bytes, and in time from the first byte sent to the last byte read.
+"""Sends one HTTP request and reads its answer, with limits on its size and on the time until its last byte.
 
-Who answers may be hostile, or somebody in between. So nothing is followed, unpacked, kept or waited for beyond that.
+The server, or a proxy before it, may be hostile. So redirects are not followed, and compressed answers are refused.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from urllib.parse import quote, urlsplit
 from mirror_stage.core.bad_setting import BadSetting
 
 CONNECT_SECONDS = 5.0
-CONNECTIONS_MAX = 16  # that are kept open while nothing is asked
+CONNECTIONS_MAX = 16  # idle connections that are kept open
 ANSWER_BYTES_MAX = 2**20  # the largest answer of EGO is a command with both of its outputs
 FRAMING_BYTES_MAX = 256 * 1024  # head and chunk sizes, beside the answer itself
 _PART = 64 * 1024
 
 
 class Broken(Exception):
-    """No whole answer came. Its text says why, in the words of the innermost reason."""
+    """No complete answer came. The text gives the innermost reason."""
 
 
 class NotReached(Broken):
-    """There was no connection at all."""
+    """No connection could be made."""
 
 
 class _Gone(Broken):
-    """A kept connection was closed by the other side meanwhile."""
+    """The server had closed a connection that was kept open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came, at most 1 MiB; its headers by their names as in Content-Type."""
+    """An answer; its content has at most 1 MiB, and the names of its headers are written like Content-Type."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class Reply:
 
 
 class _Incoming(io.RawIOBase):
-    """What comes over a socket until a deadline, and not more than so many bytes."""
+    """Reads from a socket until a deadline, and at most a fixed number of bytes."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock, self._deadline, self._left = sock, deadline, ANSWER_BYTES_MAX + FRAMING_BYTES_MAX
@@ -67,7 +67,7 @@ class _Incoming(io.RawIOBase):
 
 
 class _Connection:
-    """One connection; for one request at a time. http.client uses it as it would use a socket."""
+    """One connection, for one request at a time. http.client uses it like a socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -84,11 +84,11 @@ class _Connection:
         return io.BufferedReader(_Incoming(self._sock, self.deadline))
 
     def close(self) -> None:
-        """http.client says that it wants no more of it; whether it is kept is decided by who asked."""
+        """Does nothing: http.client calls this after each answer, but Exchange decides whether the connection stays open."""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing came since its last answer: neither the end, nor what nobody has asked for."""
+        """Whether the server has neither closed the connection nor sent anything since its last answer."""
         with selectors.DefaultSelector() as looking:
             looking.register(self._sock, selectors.EVENT_READ)
             return not looking.select(0)
@@ -98,9 +98,9 @@ class _Connection:
 
 
 class Exchange:
-    """Asks the server of one URL, over connections that stay open. For several threads.
+    """Sends requests to the server of one URL, over connections that stay open. Thread-safe.
 
-    Proxies and other settings of the environment are not looked at: it is a private network. Raises BadSetting.
+    Ignores HTTP_PROXY and the like, because EGO is in a private network. Raises BadSetting for a bad `ca_file`.
     """
 
     def __init__(self, url: str, ca_file: Path | None = None) -> None:
@@ -114,19 +114,19 @@ class Exchange:
     def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], within_seconds: float
     ) -> Reply:
-        """The answer to one request. Raises Broken, and NotReached where there was nobody to ask."""
+        """The answer to one request. Raises Broken, and NotReached if no connection could be made."""
         kept = self._kept()
         if kept is not None:
             try:
                 return self._ask(kept, method, target, body, headers, time.monotonic() + within_seconds)
             except _Gone:
-                # Noticed only when it was used. Whatever is asked for may be asked for twice: samples, results and
-                # polls are recognised.
+                # A closed connection shows only when it is used. Every request may be sent twice: EGO recognises
+                # repeated samples, results and polls.
                 pass
         return self._ask(self._connect(), method, target, body, headers, time.monotonic() + within_seconds)
 
     def close(self) -> None:
-        """Let the idle connections go."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -155,7 +155,7 @@ class Exchange:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_hostname=self._host)
-        except (OSError, UnicodeError) as error:  # a label of the name that is empty or too long
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label of the hostname is empty or too long
             raise NotReached(_in_words(error)) from error
         return _Connection(sock)
 
@@ -173,7 +173,7 @@ class Exchange:
         talk.sock = connection  # type: ignore[assignment]
         is_reusable = False
         try:
-            with contextlib.suppress(BrokenPipeError):  # an answer may come before all is sent
+            with contextlib.suppress(BrokenPipeError):  # the server may answer before it has read the whole request
                 talk.request(method, self._prefix + target, body, dict(headers))
             with talk.getresponse() as response:
                 named = {name.title(): value for name, value in response.headers.items()}
@@ -194,7 +194,7 @@ class Exchange:
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:
-    """What an answer holds. Raises Broken where it is cut short, too long or packed."""
+    """The content of an answer. Raises Broken if it is incomplete, too long or compressed."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise Broken("the answer is packed, which nobody has asked for")
     content = response.read(ANSWER_BYTES_MAX + 1)

@@ -1,6 +1,6 @@
-"""One command as a process: what it prints is passed on and kept, and it ends when it must, with all its children.
+"""Runs one command as a process: reads its output, and ends it and all its children on timeout or cancel.
 
-Waits on pipes with `select`, so this module is for POSIX; on Windows threads would have to read them.
+Waits on pipes with `select`, which works on POSIX only; Windows would need threads.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mirror_stage.core.outputs import HEAD_BYTES, KEPT_BYTES, TAIL_BYTES, cut
 from mirror_stage.reflector import adopted, family, leftovers
 
 GRACE_SECONDS = 10.0
-TICK_SECONDS = 0.1  # how soon a timeout, a cancel or a silent end is noticed
-LOOK_EVERY_SECONDS = 0.3  # for relatives that outlive the process itself
-LINGER_SECONDS = 0.25  # for a child that is about to end, or to redirect its output
-DRAIN_SECONDS = 1.0  # for what is in the pipes when it has ended; a process left behind may print for ever
-GONE_SECONDS = 1.0  # between KILL and giving up on a process that the kernel does not let go
+TICK_SECONDS = 0.1  # how often it looks for a timeout, a cancel or the end of the process
+LOOK_EVERY_SECONDS = 0.3  # between two scans for children that outlive the process itself
+LINGER_SECONDS = 0.25  # after the end: for a child that is about to end, or to redirect its output
+DRAIN_SECONDS = 1.0  # after the end: for the output in the pipes; a child that still runs may print for ever
+GONE_SECONDS = 1.0  # between SIGKILL and giving up on a process that the kernel cannot end
 _PART = 64 * 1024
 
 SUCCEEDED: Final = "succeeded"
@@ -34,21 +34,21 @@ CANCELLED: Final = "cancelled"
 AGENT_RESTARTED: Final = "agent_restarted"
 REJECTED: Final = "rejected"
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what a shell says
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # the exit codes of a shell
 
 Hear = Callable[[str, bytes], None]
 
 
 @dataclass
 class Kept:
-    """The beginning and the end of a stream, and its true length."""
+    """The beginning and the end of an output stream, and its full length."""
 
     size_bytes: int = 0
     _head: bytearray = field(default_factory=bytearray)
     _tail: bytearray = field(default_factory=bytearray)
 
     def add(self, part: bytes) -> None:
-        """Keep what belongs to the first 16 KiB, and of the rest the last 48."""
+        """Add more output. The first 16 KiB and the last 48 KiB of the stream are kept."""
         self.size_bytes += len(part)
         room = HEAD_BYTES - len(self._head)
         self._head += part[:room]
@@ -57,11 +57,11 @@ class Kept:
             del self._tail[:-TAIL_BYTES]
 
     def text(self) -> str:
-        """Both ends, and between them how much is left out; what is not UTF-8 is U+FFFD."""
+        """The kept output, with a line where something is left out. Bytes that are not UTF-8 become U+FFFD."""
         head, tail = bytes(self._head), bytes(self._tail[-TAIL_BYTES:])
         is_whole = len(head) + len(tail) == self.size_bytes
         text = (head + tail if is_whole else cut(head, tail, self.size_bytes)).decode(errors="replace")
-        if len(text.encode()) > KEPT_BYTES:  # no text: each byte may have become the three of U+FFFD
+        if len(text.encode()) > KEPT_BYTES:  # binary output: each byte may have become the three bytes of U+FFFD
             ends = head[: HEAD_BYTES // 3], (head + tail)[-(TAIL_BYTES // 3) :]
             return cut(*ends, self.size_bytes).decode(errors="replace")
         return text
@@ -80,16 +80,16 @@ class Ending:
 
     @property
     def signal(self) -> str | None:
-        """The signal that has killed the process, by its name."""
+        """The name of the signal that killed the process; None if none did."""
         if self.exit_code is None or self.exit_code >= 0:
             return None
         try:
             return signal.Signals(-self.exit_code).name
-        except ValueError:  # a real-time one
+        except ValueError:  # a real-time signal
             return f"SIGRTMIN{-self.exit_code - signal.SIGRTMIN:+d}"
 
     def to_result(self) -> dict[str, Any]:
-        """The same as EGO wants to have it reported."""
+        """The body of the result report to EGO."""
         return {
             "status": self.status,
             "reason": self.reason,
@@ -104,21 +104,21 @@ class Ending:
 
 
 def unrun(reason: str | None, why: str, exit_code: int | None = None) -> Ending:
-    """The end of a command that did not run, or not to anybody's knowledge: failed, with the reason on stderr."""
+    """The ending of a command that did not run, or whose end is unknown: failed, with the explanation on stderr."""
     stderr = Kept()
-    stderr.add(said(why))
+    stderr.add(agent_message(why))
     return Ending(FAILED, reason, exit_code, stderr=stderr)
 
 
-def said(text: str) -> bytes:
-    """What the agent itself says on the stderr of a command."""
+def agent_message(text: str) -> bytes:
+    """A message of the agent itself, for the stderr of a command."""
     return f"mirror-stage reflector: {text}\n".encode()
 
 
 class Execution:
-    """One command that runs once. `hear(stream, part)` is told what it prints as it prints it.
+    """One command, which runs once. Calls `hear(stream, part)` for each piece of output as it comes.
 
-    `note` is said on its stderr first; `umask` is its own, -1 the agent's.
+    `note` is written to its stderr first. `umask` is that of the command; -1 means the agent's.
     """
 
     def __init__(
@@ -126,21 +126,21 @@ class Execution:
     ) -> None:
         self._id, self._argv, self._timeout_seconds, self._hear = id, argv, timeout_seconds, hear
         self._note, self._umask = note, umask
-        self._reason: str | None = None  # why it has to end before its time
+        self._reason: str | None = None  # why it is being ended early
         self._grace_seconds = GRACE_SECONDS
-        self._told_at: float | None = None  # when it was sent TERM
+        self._terminated_at: float | None = None  # when SIGTERM was sent
         self._looked_at = 0.0
 
     def stop(self, reason: str, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Let it be ended soon, from any thread; the first reason counts, the shortest grace does."""
+        """Ask for an early end, from any thread. The first reason and the shortest grace period count."""
         self._grace_seconds = min(self._grace_seconds, grace_seconds)
         self._reason = self._reason or reason
 
     def run(self) -> Ending:
-        """How it ended, once it has."""
+        """Run the command. Returns how it ended."""
         began = time.monotonic()
         try:
-            process = adopted.born(self._start)
+            process = adopted.start_child(self._start)
         except FileNotFoundError:
             return unrun(None, f"{self._argv[0]}: there is no such program", NOT_FOUND)
         except (OSError, ValueError) as error:
@@ -149,7 +149,7 @@ class Execution:
         try:
             stdout, stderr = self._follow(process, began + self._timeout_seconds)
         finally:
-            adopted.gone(process)
+            adopted.forget_child(process)
         status, reason = self._outcome(process.returncode)
         duration = time.monotonic() - began
         return Ending(status, reason, process.returncode, stdout, stderr, duration)
@@ -167,20 +167,20 @@ class Execution:
         )
 
     def _follow(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[Kept, Kept]:
-        """What it has printed by its end; who was left behind and still holds its output may go on."""
+        """Its stdout and stderr. Children that still hold its output after a normal end may go on running."""
         assert process.stdout is not None
         assert process.stderr is not None
         kept_by_stream = {"stdout": Kept(), "stderr": Kept()}
         if self._note:
-            self._take("stderr", said(self._note), kept_by_stream)
+            self._take("stderr", agent_message(self._note), kept_by_stream)
         with selectors.DefaultSelector() as pipes:
             for stream, pipe in zip(kept_by_stream, (process.stdout, process.stderr), strict=True):
                 os.set_blocking(pipe.fileno(), False)
                 pipes.register(pipe, selectors.EVENT_READ, stream)
             self._attend(process, pipes, kept_by_stream, deadline)
             held = [pipe for pipe in (process.stdout, process.stderr) if not pipe.closed]
-        if held and self._told_at is None:
-            self._take("stderr", said(leftovers.read_on(held)), kept_by_stream)
+        if held and self._terminated_at is None:
+            self._take("stderr", agent_message(leftovers.read_on(held)), kept_by_stream)
         else:
             for pipe in held:
                 pipe.close()
@@ -197,13 +197,13 @@ class Execution:
         kept_by_stream: dict[str, Kept],
         deadline: float,
     ) -> None:
-        """Read until it has ended, and end it when that is due."""
+        """Read its output until it has ended; end it when the deadline has passed or `stop` was called."""
         while True:
             if pipes.get_map():
                 self._read(pipes, kept_by_stream, TICK_SECONDS)
             else:
                 _wait(process, TICK_SECONDS)
-            if process.poll() is not None and self._told_at is None:
+            if process.poll() is not None and self._terminated_at is None:
                 break
             if self._reason is None and time.monotonic() >= deadline:
                 self._reason = EXEC_TIMEOUT
@@ -215,7 +215,7 @@ class Execution:
                 break
 
     def _read(self, pipes: selectors.BaseSelector, kept_by_stream: dict[str, Kept], seconds: float) -> bool:
-        """Whether there was something to read."""
+        """Read what is in the pipes, waiting at most so long. Returns whether there was something."""
         ready = pipes.select(seconds)
         for key, _ in ready:
             try:
@@ -229,22 +229,22 @@ class Execution:
         return bool(ready)
 
     def _is_over(self, process: subprocess.Popen[bytes]) -> bool:
-        """Tell it and all its children to end; whether they have, or nothing more can be done."""
+        """Send SIGTERM, after the grace period SIGKILL, to the process and its children. True once all have ended, or nothing helps."""
         now = time.monotonic()
-        if self._told_at is None:
-            self._told_at = now
-            family.tell([self._id], signal.SIGTERM, process.pid)
-        if now >= self._told_at + self._grace_seconds:
-            left = family.tell([self._id], signal.SIGKILL, process.pid)
+        if self._terminated_at is None:
+            self._terminated_at = now
+            family.signal_all([self._id], signal.SIGTERM, process.pid)
+        if now >= self._terminated_at + self._grace_seconds:
+            left = family.signal_all([self._id], signal.SIGKILL, process.pid)
             is_gone = process.poll() is not None and not left
-            return is_gone or now >= self._told_at + self._grace_seconds + GONE_SECONDS
+            return is_gone or now >= self._terminated_at + self._grace_seconds + GONE_SECONDS
         if process.poll() is None or now < self._looked_at + LOOK_EVERY_SECONDS:
             return False
         self._looked_at = now
         return not family.living([self._id], process.pid)
 
     def _outcome(self, exit_code: int | None) -> tuple[str, str | None]:
-        if self._told_at is None:  # it ended by itself
+        if self._terminated_at is None:  # it ended by itself
             return (SUCCEEDED, None) if exit_code == 0 else (FAILED, None)
         return (TIMEOUT if self._reason == EXEC_TIMEOUT else FAILED), self._reason
 

@@ -1,6 +1,6 @@
-"""All processes of one command: its process group, and those that have left it, known by a mark in their environment.
+"""Finds all processes of one command: its process group, and those with its id in their environment.
 
-Out of reach is who has left the group and forgotten the mark, and who runs as another user (sudo).
+It cannot find a process that has left the group and cleared its environment, nor one of another user (sudo).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ USUAL = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 
 
 def environment_for(id: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a command: who and where it is, as the agent has it, and the mark that its children inherit.
+    """The environment of a command: the agent's variables of PASSED_ON and LC_*, and the id, which its children inherit.
 
-    Nothing else: the agent's settings, its credentials and what systemd tells it are no business of a command's.
+    A command must not see the agent's other variables: its settings, credentials and those of systemd.
     """
     kept = {
         name: value for name, value in environment.items() if value and (name in PASSED_ON or name.startswith("LC_"))
@@ -31,28 +31,28 @@ def environment_for(id: str, environment: Mapping[str, str] = os.environ) -> dic
 
 
 def living(ids: Iterable[str], group: int | None = None) -> list[psutil.Process]:
-    """The processes of these commands that live, wherever they have moved to. Those of other users are not seen."""
+    """The running processes of these commands, also those that have left their process group."""
     wanted = set(ids)
     return [process for process in psutil.process_iter() if _belongs(process, wanted, group)]
 
 
-def tell(ids: Iterable[str], number: signal.Signals, group: int | None = None) -> list[psutil.Process]:
-    """Send a signal to all processes of these commands; those that there were."""
+def signal_all(ids: Iterable[str], number: signal.Signals, group: int | None = None) -> list[psutil.Process]:
+    """Send a signal to all processes of these commands. Returns these processes."""
     found = living(ids, group)
     for process in found:
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+        with contextlib.suppress(psutil.Error):  # it has ended in the meantime
             process.send_signal(number)
     return found
 
 
 def end(ids: Iterable[str], grace_seconds: float) -> None:
-    """End what is left of commands whose agent died: TERM, and KILL for what is still there after the grace."""
+    """End the processes of commands whose agent died: SIGTERM first, SIGKILL after the grace period."""
     wanted = list(ids)
     until = time.monotonic() + grace_seconds
-    tell(wanted, signal.SIGTERM)
+    signal_all(wanted, signal.SIGTERM)
     while living(wanted):
         if time.monotonic() >= until:
-            tell(wanted, signal.SIGKILL)
+            signal_all(wanted, signal.SIGKILL)
             return
         time.sleep(LOOK_EVERY_SECONDS)
 

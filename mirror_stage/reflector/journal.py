@@ -1,7 +1,7 @@
-"""What this agent was told to run, written down before it runs: so that nothing ever runs twice.
+"""The journal of commands: the agent writes each command to it before it runs, so that no command runs twice.
 
-One file of checksummed lines. Its first line is the agent's instance: who loses the journal is somebody else, whom EGO
-hands nothing again that the former may have begun.
+It is one file of lines with checksums. The first line is the agent's instance id. An agent that has lost its journal gets
+a new id, and EGO does not hand out again to it what the old instance may have begun.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.reflector.lines import to_line, to_records
 from mirror_stage.reflector.spool import wall_clock
 
-SETTLED_KEPT = 10_000  # ids that are remembered although all is done: EGO's database may come back from a backup
+SETTLED_KEPT = 10_000  # ids of finished commands that are remembered: EGO's database may be restored from a backup
 COMPACT_FROM_BYTES = 8 * 2**20
 
-_sync = getattr(os, "fdatasync", os.fsync)  # half as long, and the file's length is in it; not everywhere there
+_sync = getattr(os, "fdatasync", os.fsync)  # takes half the time and saves the file's length too; not on all systems
 
 logger = logging.getLogger(__name__)
 
@@ -31,28 +31,28 @@ Result = dict[str, Any]
 
 
 class JournalFull(Exception):
-    """The disk does not take what must be written before a command may run."""
+    """The journal cannot be written to the disk."""
 
 
 @dataclass
 class Entries:
-    """What a journal says: commands that were begun, results that EGO has not acknowledged, and what is settled."""
+    """The content of a journal: commands that have begun, results that EGO has not acknowledged, and settled commands."""
 
     instance: str
     begun: dict[str, None] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
-    ended_at: dict[str, Instant] = field(default_factory=dict)  # of those results, by this machine's clock
+    ended_at: dict[str, Instant] = field(default_factory=dict)  # when these commands ended, by this machine's clock
     settled: dict[str, None] = field(default_factory=dict)
 
     def apply(self, record: dict[str, Any]) -> None:
-        """Take one more line."""
+        """Add one record of the journal."""
         id = record["id"]
         if record["event"] == "begun":
             self.begun[id] = None
         elif record["event"] == "ended":
             self.begun.pop(id, None)
             self.results[id] = record["result"]
-            self.ended_at[id] = record.get("at", wall_clock())  # journals did not always say
+            self.ended_at[id] = record.get("at", wall_clock())  # older journals have no `at`
         else:
             self.begun.pop(id, None)
             self.results.pop(id, None)
@@ -62,7 +62,7 @@ class Entries:
                 del self.settled[next(iter(self.settled))]
 
     def records(self) -> list[dict[str, Any]]:
-        """The shortest journal that says the same."""
+        """The shortest list of records with the same content."""
         return [
             {"instance": self.instance},
             *({"event": "settled", "id": id} for id in self.settled),
@@ -75,7 +75,7 @@ class Entries:
 
 
 class Journal:
-    """For several threads. Opening it writes it anew, so that a line which a crash has torn is gone."""
+    """The journal file. Thread-safe. Opening it rewrites it, which removes a line that a crash has torn."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,11 +85,11 @@ class Journal:
 
     @property
     def instance(self) -> str:
-        """The UUID by which EGO knows who was handed what."""
+        """The id of this agent instance (a UUID). EGO remembers by it which instance was handed a command."""
         return self._entries.instance
 
     def knows(self, id: str) -> bool:
-        """Whether this command was begun here, or answered."""
+        """Whether this command was begun, or reported without running."""
         with self._lock:
             entries = self._entries
             return id in entries.begun or id in entries.results or id in entries.settled
@@ -122,7 +122,7 @@ class Journal:
             return self._entries.ended_at[id]
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         with self._lock:
             os.close(self._file)
 
@@ -136,7 +136,7 @@ class Journal:
                 if durable:
                     _sync(self._file)
             except OSError as error:
-                os.ftruncate(self._file, self._size)  # nothing may follow half a line
+                os.ftruncate(self._file, self._size)  # remove half a line, so that the next one begins a new line
                 raise JournalFull(f"cannot write to {self._path}: {error.strerror or error}") from error
             self._size += len(lines)
             for record in records:
@@ -146,7 +146,7 @@ class Journal:
                 self._write_anew()
 
     def _write_anew(self) -> None:
-        """Replace the file by the shortest one that says the same. A crash leaves the old or the new one, whole."""
+        """Replace the file by the shortest one with the same content. After a crash either the old or the new file is complete."""
         beside = self._path.with_suffix(".new")
         content = b"".join(_line(record) for record in self._entries.records())
         with beside.open("wb") as file:
@@ -183,7 +183,7 @@ def _read(path: Path) -> Entries:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a renamed file survive a power cut; where a folder cannot be opened there is no need to."""
+    """Make a renamed file survive a power cut. Does nothing on systems where a folder cannot be opened (Windows)."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

@@ -1,7 +1,7 @@
-"""The last check of a sample before it leaves: whatever was read, EGO takes it. Pure.
+"""Makes a sample valid before the agent sends it, so that EGO accepts it. Pure.
 
-EGO refuses a whole sample for one value that the contract does not allow. Here such a value becomes unknown, a text too
-long is cut, a list too long keeps what matters most. The table is `docs/contract.md` section 1, Metrics.
+EGO refuses a whole sample for one bad value. So here a bad value becomes unknown, a text that is too long is cut, and a
+list that is too long keeps its most important entries. The rules are those of `docs/contract.md` section 1, Metrics.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mirror_stage.metrics.measures import REPORTED, Measure, names_of
 from mirror_stage.reflector.readings import is_cpu_chip
 
 REQUIRED = names_of(one for one in REPORTED if one.is_needed)  # what `unknown` may name
-SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less the tag that is added on the way: spool_dropped_samples
-TAGS_MAX = 63  # the contract's 64, less the same
-TEXT_MAX = 1024  # of the texts for which the contract names no length
-WHOLE_MAX = 2**53 - 1  # what every JSON reader can hold
+SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less room for the tag spool_dropped_samples, which is added later
+TAGS_MAX = 63  # the contract's 64, less that tag
+TEXT_MAX = 1024  # for texts without a limit in the contract
+WHOLE_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 NAMELESS = "nameless-host"
 TAGS_READ_BY_EGO = frozenset(
     {"uplink", "room", "tier", "display_name", "primary_interface", "primary_interface_speed_mbps",
@@ -36,12 +36,12 @@ Fields = dict[str, Any]
 
 
 class Unfit(ValueError):
-    """Why a value cannot go to the wire; without the value, so that it is the same for all of its kind."""
+    """Why a value is not valid. The text does not hold the value, so that it is the same for all values of the kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What was done to a field, and why. `field` is a path without positions: `disks.used_percent`."""
+    """A field that was changed, and why. `field` is a path without list indexes: `disks.used_percent`."""
 
     field: str
     why: str
@@ -49,13 +49,13 @@ class Complaint:
 
 
 Tell = Callable[[str, str, Any], None]
-Check = Callable[[Any, str, Tell], Any]  # the value as it may go; raises Unfit where it becomes unknown
+Check = Callable[[Any, str, Tell], Any]  # returns the valid value; raises Unfit if the value becomes unknown
 
 
 def fit(sample: Mapping[str, Any]) -> tuple[Fields, list[Complaint]]:
-    """The sample as EGO takes it, and what had to be changed for it.
+    """The sample in a form that EGO accepts, and the changes that this took.
 
-    A required value that is not there is named in `unknown`.
+    `unknown` names the required values that are missing.
     """
     complaints: dict[tuple[str, str], Complaint] = {}
 
@@ -71,7 +71,7 @@ def fit(sample: Mapping[str, Any]) -> tuple[Fields, list[Complaint]]:
 
 
 def _members(values: Mapping[str, Any], table: Mapping[str, Check], path: str, tell: Tell) -> Fields:
-    """What of an object may go, member by member; what the table does not know is left out."""
+    """The valid members of an object. Members that are not in the table are left out."""
     fitted: Fields = {}
     for name, check in table.items():
         value = values.get(name)
@@ -137,12 +137,12 @@ def _text(most: int = TEXT_MAX, least: int = 0) -> Check:
 
 
 def clean(text: str) -> str:
-    """A text that can be stored and shown: valid Unicode, without control characters and marks of direction."""
+    """The text as valid Unicode, without control characters and direction (bidi) marks."""
     return _CONTROLS.sub("", text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def _or(stand_in: str, check: Check) -> Check:
-    """What must be there: if it cannot be as it is, something else stands for it."""
+    """A check for a value that must not be missing: `stand_in` replaces a bad value."""
 
     def with_stand_in(value: Any, path: str, tell: Tell) -> Any:
         try:
@@ -192,7 +192,7 @@ def _object(table: Mapping[str, Check]) -> Check:
 
 
 def _rows(most: int, naming: str | None, table: Mapping[str, Check], rank: Callable[[Fields], Any]) -> Check:
-    """A list of objects; those without the naming member are left out, of too many those with the highest rank stay."""
+    """A check for a list of objects: those without the member `naming` are left out, then the `most` of highest rank stay."""
     row = _object(table)
 
     def check(value: Any, path: str, tell: Tell) -> list[Fields]:
@@ -225,7 +225,7 @@ def _by_name(most: int, of: Check, rank: Callable[[tuple[str, Any]], Any]) -> Ch
 
 
 def _each(values: Any, path: str, tell: Tell, check: Check) -> list[Any]:
-    """The entries that may go."""
+    """The valid entries of a list."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise Unfit("is no list")
     fitted = []
@@ -238,7 +238,7 @@ def _each(values: Any, path: str, tell: Tell, check: Check) -> list[Any]:
 
 
 def _first(entries: list[Any], most: int, path: str, tell: Tell, rank: Callable[[Any], Any] | None = None) -> list[Any]:
-    """At most so many entries, those with the highest rank, in their own order."""
+    """The `most` entries with the highest rank, in their original order."""
     if len(entries) <= most:
         return entries
     tell(path, f"has more than {most} entries; the most important ones are kept", len(entries))
@@ -248,7 +248,7 @@ def _first(entries: list[Any], most: int, path: str, tell: Tell, rank: Callable[
     return [entries[place] for place in sorted(places)]
 
 
-# ---------------------------------------------------------------- what matters most
+# ---------------------------------------------------------------- ranks: which entries of a long list stay
 
 
 def _of_disks(row: Fields) -> Any:
@@ -256,7 +256,7 @@ def _of_disks(row: Fields) -> Any:
 
 
 def _of_interfaces(row: Fields) -> Any:
-    """The collector has cut its list already, knowing which is the primary one."""
+    """Does not look for the primary interface: the collector has cut the list already, and kept it."""
     return bool(row.get("is_up")), row.get("bytes_sent", 0) + row.get("bytes_recv", 0)
 
 
@@ -291,6 +291,7 @@ TABLE: Mapping[str, Check] = {
     "hostname": _hostname,
     "timestamp": _text(),
     **{one.name: _reading(one) for one in REPORTED},
+    "load_average": _number(0),  # EGO takes any number, but no machine has a load below zero
     "agent_version": _or("unknown", _text(200, 1)),
     "platform": _or("unknown", _text(200, 1)),
     "ip": _ipv4,
@@ -340,7 +341,7 @@ _RANKS: Mapping[str, Callable[[Any], Any] | None] = {
 
 
 def _small_enough(sample: Fields, tell: Tell) -> Fields:
-    """The sample in at most 64 KiB: the longest of its lists is halved until it is."""
+    """The sample cut to at most 64 KiB, by halving its longest list again and again."""
     while _size(sample) > SAMPLE_BYTES_MAX:
         longest = max((name for name in _RANKS if sample.get(name)), key=lambda name: _size(sample[name]))
         entries, tell_nothing = sample[longest], lambda *_: None
@@ -352,5 +353,5 @@ def _small_enough(sample: Fields, tell: Tell) -> Fields:
 
 
 def _size(value: Any) -> int:
-    """Bytes on the wire."""
+    """The size of a value as JSON, in bytes."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())

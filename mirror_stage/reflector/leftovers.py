@@ -1,6 +1,6 @@
-"""What a process prints that a command has left behind: read and thrown away, so that no closed pipe kills it.
+"""Reads and discards the output of processes that a command has left running, because a closed pipe would kill them.
 
-Within limits, which are told.
+This has limits, and the sender of the command is told about them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import IO
 
 HOURS_MAX = 24.0
-COMMANDS_MAX = 32  # that have left somebody behind; each costs a thread
-PAUSE_SECONDS = 0.05  # between two reads: who prints without end is slowed down
+COMMANDS_MAX = 32  # commands with such processes; each costs a thread
+PAUSE_SECONDS = 0.05  # between two reads, so that a process that prints without end does not use much CPU
 _PART = 64 * 1024
 
 ADVICE = "start it with >/dev/null 2>&1 to let it go on without that limit"
@@ -23,7 +23,7 @@ _places = threading.BoundedSemaphore(COMMANDS_MAX)
 
 
 def read_on(pipes: Sequence[IO[bytes]]) -> str:
-    """Take these pipes over until nobody writes to them; what whoever sent the command has to know."""
+    """Read from these pipes until their writers have ended. Returns a message for the sender of the command."""
     places = _places
     if not places.acquire(blocking=False):
         _close(pipes)

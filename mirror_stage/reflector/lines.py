@@ -1,4 +1,4 @@
-"""Lines of a file that somebody else may have cut in two: each carries its own checksum. Pure."""
+"""Lines with a checksum each, so that a line which a crash has torn is recognised. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _SUM_DIGITS = 8
 
 
 def to_line(record: bytes) -> bytes:
-    """The line of one record, which holds no line break: `checksum record`."""
+    """The line `checksum record`. The record must not hold a line break."""
     return b"%08x %b\n" % (zlib.crc32(record), record)
 
 
 def to_records(content: bytes) -> tuple[list[bytes], int]:
-    """The whole records in a file's content, in order, and how many lines are none: torn or changed."""
+    """The valid records of a file's content, in order, and the number of torn or changed lines."""
     records: list[bytes] = []
     torn = 0
     for line in content.split(b"\n"):

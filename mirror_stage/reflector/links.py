@@ -1,4 +1,4 @@
-"""Interfaces, what is under them, and what follows: their capacity, and which of them is the primary one. Pure."""
+"""Network interfaces and the interfaces below them: works out their capacity, and which one is the primary one. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mirror_stage.metrics.domain import is_virtual
 
 LOOPBACK = "lo"
 SPEEDS_MBPS = range(1, 10_000_000)
-SPEED_UNKNOWN = 65_535  # what drivers of before 2010 say for it
-ACTIVE_BACKUP, BROADCAST = "active-backup", "broadcast"  # bonding modes whose members do not add up
+SPEED_UNKNOWN = 65_535  # reported by drivers from before 2010
+ACTIVE_BACKUP, BROADCAST = "active-backup", "broadcast"  # bonding modes in which the members' speeds do not add up
 
 _ROUTE_UP, _ROUTE_REJECT = 0x0001, 0x0200  # linux/route.h
-_WHOLE, _HALF = 0x00000000, 0x00000080  # masks as they stand in /proc/net/route: 0.0.0.0, 128.0.0.0
-_HALVES = {0x00000000, 0x00000080}  # 0.0.0.0/1 and 128.0.0.0/1: what OpenVPN sets instead of a default route
+_WHOLE, _HALF = 0x00000000, 0x00000080  # netmasks 0.0.0.0 and 128.0.0.0 in the byte order of /proc/net/route
+_HALVES = {0x00000000, 0x00000080}  # 0.0.0.0/1 and 128.0.0.0/1, which OpenVPN sets instead of a default route
 
 
 class Kind(Enum):
-    """What an interface is, as the system tells it."""
+    """What an interface is, according to the operating system."""
 
-    WIRED = auto()  # a device of its own: a card, a radio, a virtual machine's card
+    WIRED = auto()  # a network card, a radio, or the card of a virtual machine
     BOND = auto()
-    STACKED = auto()  # as fast as the fastest under it: a bridge, a VLAN, a team, a macvlan
-    PARENTS = auto()  # a VLAN or macvlan whose parent is out of sight: the speed it reports is the parent's
-    BARE = auto()  # neither a wire nor anything under it: a tunnel, veth, dummy; its speed is an invention
-    UNTOLD = auto()  # no system that says it: judged by name
+    STACKED = auto()  # a bridge, VLAN, team or macvlan: as fast as the fastest interface below it
+    HIDDEN_PARENT = auto()  # a VLAN or macvlan whose parent is not visible; it reports its parent's speed
+    VIRTUAL = auto()  # a tunnel, veth or dummy: no card and no interface below it; the speed it reports is meaningless
+    UNKNOWN = auto()  # the system does not tell; decided by the interface's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +34,31 @@ class Link:
     """One interface. `speed_mbps` is what its driver reports; None is unknown."""
 
     name: str
-    kind: Kind = Kind.UNTOLD
+    kind: Kind = Kind.UNKNOWN
     is_up: bool | None = None
     speed_mbps: float | None = None
     under: tuple[str, ...] = ()
     bond_mode: str = ""
-    active: str = ""  # the member that an active-backup bond uses
+    active: str = ""  # the member that an active-backup bond uses now
 
 
 def capacity_mbps(name: str, links: Mapping[str, Link], above: tuple[str, ...] = ()) -> float | None:
-    """The speed of the wires that an interface uses; None where there are none, or they do not tell."""
+    """The speed of the cards that an interface uses, Mbit/s; None if there are none, or if their speed is unknown."""
     link = links.get(name)
-    if link is None or name in above or link.kind is Kind.BARE:
+    if link is None or name in above or link.kind is Kind.VIRTUAL:
         return None
     if link.kind in {Kind.BOND, Kind.STACKED}:
         under = [member for member in link.under if member in links and links[member].is_up is not False]
         if link.bond_mode == ACTIVE_BACKUP:
             under = [link.active]
         return _together(link, [capacity_mbps(member, links, (*above, name)) for member in under])
-    if link.kind is Kind.UNTOLD and is_virtual(name):
+    if link.kind is Kind.UNKNOWN and is_virtual(name):
         return None
     return link.speed_mbps if link.speed_mbps in SPEEDS_MBPS and link.speed_mbps != SPEED_UNKNOWN else None
 
 
 def _together(link: Link, speeds: Collection[float | None]) -> float | None:
-    """The speed of a bond or a stack whose members have these speeds."""
+    """The speed of a bond or a stacked interface whose members have these speeds; None if unknown."""
     known = [speed for speed in speeds if speed is not None]
     if not known or link.kind is Kind.STACKED:
         return max(known, default=None)
@@ -68,19 +68,19 @@ def _together(link: Link, speeds: Collection[float | None]) -> float | None:
 
 
 def is_wired(name: str, links: Mapping[str, Link], above: tuple[str, ...] = ()) -> bool:
-    """Whether an interface is a wire, or has one under it."""
+    """Whether an interface is a network card, or has one below it."""
     link = links.get(name)
     if link is None or name in above:
         return False
-    if link.kind is Kind.UNTOLD:
+    if link.kind is Kind.UNKNOWN:
         return not is_virtual(name)
-    return link.kind in {Kind.WIRED, Kind.PARENTS} or any(
+    return link.kind in {Kind.WIRED, Kind.HIDDEN_PARENT} or any(
         is_wired(member, links, (*above, name)) for member in link.under
     )
 
 
 def all_under(name: str, links: Mapping[str, Link]) -> set[str]:
-    """The interfaces under one: members of a bridge or bond, and theirs."""
+    """All interfaces below one, at any depth: the members of a bridge or bond, and their members."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -94,13 +94,13 @@ def all_under(name: str, links: Mapping[str, Link]) -> set[str]:
 def busiest(
     links: Mapping[str, Link], traffic: Mapping[str, int], addressed: Collection[str], former: str | None
 ) -> str | None:
-    """The interface with most traffic of those that lead somewhere; None if there is none.
+    """The best candidate for the primary interface; None if there is none.
 
-    A wire comes before what is none, an interface with an address before one without; the former one stays as long as
-    another has no more than traffic ahead of it. The members of a bridge or bond are part of that.
+    A network card ranks first, then an interface with an address, then the `former` primary one, then most traffic.
+    Members of a bridge or bond are no candidates: the bridge or bond is.
     """
     parts = {member for link in links.values() for member in link.under if link.kind in {Kind.BOND, Kind.STACKED}}
-    parts -= set(addressed)  # the parent of a VLAN is an interface in its own right
+    parts -= set(addressed)  # a member with an address of its own, such as the parent of a VLAN, stays a candidate
 
     def rank(name: str) -> tuple[bool, bool, bool, int]:
         return is_wired(name, links), name in addressed, name == former, traffic[name]
@@ -112,13 +112,13 @@ def busiest(
         and name not in parts
         and name != LOOPBACK
         and link.is_up is not False
-        and (is_wired(name, links) or not is_virtual(name))  # eth0 of a container has no wire that one could see
+        and (is_wired(name, links) or not is_virtual(name))  # the card below the eth0 of a container is not visible
     ]
     return max(leading, key=rank, default=None)
 
 
 def most_important(links: Mapping[str, Link], traffic: Mapping[str, int], primary: str | None, most: int) -> set[str]:
-    """The interfaces to be listed where there are too many: the primary one, what is under it, then up, then traffic."""
+    """The `most` interfaces to list: the primary one first, then those below it, then those that are up, then most traffic."""
     needed = all_under(primary, links) if primary is not None else set()
 
     def rank(name: str) -> tuple[bool, bool, bool, int]:
@@ -130,8 +130,8 @@ def most_important(links: Mapping[str, Link], traffic: Mapping[str, int], primar
 def default_interface(ipv4_routes: str, ipv6_routes: str = "") -> str | None:
     """The interface of the default route with the lowest metric, never loopback.
 
-    IPv4 first; two halves of the world over one interface are as good; then IPv6. Takes the texts of Linux's
-    /proc/net/route and /proc/net/ipv6_route; a line that cannot be read is left out.
+    IPv4 comes first: a default route, else two routes to both halves of all addresses; then IPv6. Takes the texts of
+    Linux's /proc/net/route and /proc/net/ipv6_route, and skips lines that it cannot read.
     """
     ipv4 = list(_ipv4_routes(ipv4_routes))
     return (
@@ -147,7 +147,7 @@ def _lowest_metric(routes: Iterable[tuple[int, str]]) -> str | None:
 
 
 def _halves(routes: Collection[tuple[int, str, int, int]]) -> Iterable[tuple[int, str]]:
-    """The interfaces that both halves of the world go over."""
+    """(metric, interface) of interfaces with routes to both halves of all IPv4 addresses."""
     for metric, name, _, mask in routes:
         if mask == _HALF and {to for _, other, to, half in routes if (other, half) == (name, _HALF)} == _HALVES:
             yield metric, name

@@ -1,6 +1,6 @@
-"""What EGO hears of a command while it runs: that it started, that it lives, what it prints; and what it answers to that.
+"""Reports a running command to EGO (its start, heartbeats, output) and hears from the answers whether to cancel it.
 
-Nothing here may hold up the command itself: a slow EGO sees less, and the result replaces it all.
+This never delays the command itself: a slow EGO gets less live output. The result replaces the live output at the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEARTBEAT_SECONDS = 2.0  # how late a cancel of a silent command is noticed
 
 
 class Unsent:
-    """The text of one stream that was not sent yet; of more than fits into one chunk the newest."""
+    """The output of one stream that was not sent yet; if it is more than one chunk, only the newest part."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -31,7 +31,7 @@ class Unsent:
         return bool(self._text)
 
     def add(self, part: bytes) -> None:
-        """Take more output; a character may come in two parts."""
+        """Add output. A UTF-8 character may be split between two parts."""
         self._text += self._decoder.decode(part).encode()
         over = len(self._text) - (CHUNK_BYTES_MAX - NOTE_BYTES_MAX)
         if over > 0:
@@ -40,19 +40,19 @@ class Unsent:
             self._text = newest
 
     def take(self) -> str:
-        """What there is, at most 16 KiB, and no more of it afterwards."""
+        """Remove and return the unsent text, at most 16 KiB."""
         before = b"\n" + note(self._left_out) if self._left_out else b""
         text, self._text, self._left_out = self._text, b"", 0
         return (before + text).decode()
 
 
 class LiveReport:
-    """Tells EGO about one running command, at most four times a second, until it has ended."""
+    """Reports one running command to EGO, at most four times a second, until it has ended."""
 
     def __init__(self, id: str, uplink: Uplink, cancel: Callable[[], None]) -> None:
         self._path = f"/api/commands/{in_path(id)}"
         self._uplink, self._cancel = uplink, cancel
-        self.announced = threading.Event()  # EGO was told that it has started, or could not be
+        self.announced = threading.Event()  # set once the start was reported, or could not be
         self._news = threading.Condition()
         self._unsent_by_stream = {"stdout": Unsent(), "stderr": Unsent()}
         self._has_ended = False
@@ -60,19 +60,19 @@ class LiveReport:
         self._backoff = Backoff()
 
     def hear(self, stream: str, part: bytes) -> None:
-        """Take what the command has printed; never waits for EGO."""
+        """Queue output of the command for EGO; never waits for EGO."""
         with self._news:
             self._unsent_by_stream[stream].add(part)
             self._news.notify()
 
     def end(self) -> None:
-        """Say no more."""
+        """Report nothing more."""
         with self._news:
             self._has_ended = True
             self._news.notify()
 
     def run(self) -> None:
-        """Report until it has ended, or until EGO does not want to hear of it any more."""
+        """Report until the command has ended, or until EGO refuses a report."""
         answer = self._beat("started")
         self.announced.set()
         phase = "running" if answer.is_taken else "started"
@@ -95,14 +95,14 @@ class LiveReport:
         return max(CHUNK_EVERY_SECONDS, self._backoff.failed(answer.retry_after_seconds))
 
     def _wait_for_chunk(self, least_seconds: float) -> tuple[str, str] | None:
-        """(stream, text) as soon as there is one and the time has come; None when it is time for a heartbeat."""
+        """(stream, text) as soon as there is output and `least_seconds` have passed; None when a heartbeat is due."""
         began = time.monotonic()
         with self._news:
             while not self._has_ended:
                 passed = time.monotonic() - began
                 stream = next((name for name, unsent in self._unsent_by_stream.items() if unsent), None)
                 if passed >= least_seconds and stream is not None:
-                    # the other one is next, so that neither waits for the other's silence
+                    # the streams take turns: this one moves to the end
                     unsent = self._unsent_by_stream.pop(stream)
                     self._unsent_by_stream[stream] = unsent
                     return stream, unsent.take()
@@ -116,6 +116,6 @@ class LiveReport:
         return self._uplink.post(f"{self._path}/heartbeat", {"phase": phase})
 
     def _send(self, stream: str, text: str) -> Answer:
-        """EGO's answer to one chunk. One that got lost is not sent again: the result has it."""
+        """EGO's answer to one chunk. A lost chunk is not sent again, because the result holds the output too."""
         self._next_seq += 1
         return self._uplink.post(f"{self._path}/output", {"seq": self._next_seq - 1, "stream": stream, "data": text})

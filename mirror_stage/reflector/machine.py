@@ -1,11 +1,11 @@
-"""What a collector may ask of a machine: its files, psutil, the routes, its programs. The only place that touches them.
+"""All that the collector reads from a machine: files, psutil, routes, programs. Other modules do not access them directly.
 
-The root of the files is an argument, so that a recorded machine is a folder: `tests/reflector/machines/`.
+The root folder is an argument, so that tests can use recorded machines: `tests/reflector/machines/`.
 """
 
 from __future__ import annotations
 
-import _socket  # the system's own: where gevent has replaced `socket`, a native thread of parts cannot use that
+import _socket  # unpatched: native threads cannot use gevent's `socket`
 import os
 import shutil
 import socket
@@ -17,18 +17,18 @@ from typing import Any
 
 import psutil
 
-TEXT_BYTES_MAX = 256 * 1024  # no file that is read here is longer; /proc/cpuinfo of 1,024 CPUs is cut
+TEXT_BYTES_MAX = 256 * 1024  # longer files are cut; only /proc/cpuinfo of about 1,024 CPUs is longer
 
 
 class Machine:
-    """This machine, or one whose files stand under another root; `reader` is psutil or what answers like it."""
+    """This machine, or a recorded one whose files are under another root. `reader` is psutil or a stand-in for it."""
 
     def __init__(self, root: Path = Path("/"), reader: Any = psutil) -> None:
         self.psutil = reader
         self._root = str(root).rstrip("/")
 
     def text(self, path: str) -> str:
-        """The text of a system file; empty where it is not there, not for us to read, or fails (EIO, ENODEV, ENOTCONN)."""
+        """The text of a system file; empty if it is missing, not readable for us, or fails (EIO, ENODEV, ENOTCONN)."""
         try:
             with open(self._root + path, "rb", buffering=0) as file:
                 return (file.read(TEXT_BYTES_MAX) or b"").decode(errors="replace")
@@ -43,7 +43,7 @@ class Machine:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """What stands in a folder; empty where it is not there."""
+        """The sorted names in a folder; empty if there is no such folder."""
         try:
             return sorted(os.listdir(self._root + folder))
         except OSError:
@@ -54,14 +54,14 @@ class Machine:
         return os.path.exists(self._root + path)
 
     def link(self, path: str) -> str:
-        """The last part of what a symbolic link points to; of a plain file its text (a recorded machine)."""
+        """The last part of a symbolic link's target; for a plain file (in a recorded machine) its text."""
         try:
             return os.path.basename(os.readlink(self._root + path))
         except OSError:
             return self.text(path).strip()
 
     def is_folder(self, mountpoint: str) -> bool:
-        """Whether something is mounted on a folder, not on a file. May hang where the mount is dead."""
+        """Whether a mount point is a folder, not a file. May hang if the mount is dead."""
         return os.path.isdir(self._root + mountpoint)
 
     def hostname(self) -> str:
@@ -69,20 +69,20 @@ class Machine:
         return socket.gethostname()
 
     def wall(self) -> float:
-        """Seconds since 1970 by the clock on the wall, which may be wrong, and may be set."""
+        """Seconds since 1970 by the wall clock, which may be wrong and may be set."""
         return time.time()
 
     def now(self) -> float:
-        """Seconds by a clock that nobody sets."""
+        """Seconds by the monotonic clock, which nobody can set."""
         return time.monotonic()
 
     def since_boot(self) -> float:
-        """Seconds since the system's boot, time asleep included; where the system counts it, no step of a clock moves it."""
+        """Seconds since boot, time asleep included. With CLOCK_BOOTTIME, setting the wall clock does not change it."""
         clock = getattr(time, "CLOCK_BOOTTIME", None)
         return time.clock_gettime(clock) if clock is not None else time.time() - self.psutil.boot_time()
 
     def local_address(self, remote: tuple[Any, ...]) -> str | None:
-        """The address that this machine would send from to another one. Sends nothing: a UDP socket is only connected."""
+        """The address from which this machine would send to `remote`. Sends nothing: it only connects a UDP socket."""
         family = _socket.AF_INET6 if ":" in str(remote[0]) else _socket.AF_INET
         try:
             probe = _socket.socket(family, _socket.SOCK_DGRAM)

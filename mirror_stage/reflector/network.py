@@ -1,4 +1,4 @@
-"""The network of a machine: its interfaces, which of them leads to EGO, and how fast that is."""
+"""Reads the network interfaces of a machine, and finds the primary one: the one that leads to EGO, and its speed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from mirror_stage.reflector import links
 from mirror_stage.reflector.links import Kind, Link
 from mirror_stage.reflector.machine import Machine
 
-INTERFACES_MAX = 64  # the contract's
-COUNTER_WRAP = 2**53  # a counter beyond what JSON holds goes round: one rate is lost, not all that follow
-LOOK_EVERY_SECONDS = 30.0  # at the stacks of interfaces, unless one has come, gone or changed
+INTERFACES_MAX = 64  # docs/contract.md
+COUNTER_WRAP = 2**53  # a counter beyond what JSON holds exactly wraps around: this loses one rate only
+LOOK_EVERY_SECONDS = 30.0  # at what is below the interfaces; sooner if one has come, gone or changed
 RESOLVE_EVERY_SECONDS, UNRESOLVED_SECONDS = 60.0, 10.0
-DOCUMENTATION_ADDRESS = ("198.51.100.1", 9)  # RFC 5737: nobody's, so the way there is the default route's, of any table
+DOCUMENTATION_ADDRESS = (
+    "198.51.100.1",
+    9,
+)  # RFC 5737: belongs to nobody, so the system uses its default route, of any routing table
 
 _CLASS = "/sys/class/net"
 _COUNTED = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
-_DEAD_ENDS = (links.LOOPBACK, "dummy")  # may own the address of a host that speaks OSPF or BGP
+_DEAD_ENDS = (links.LOOPBACK, "dummy")  # with OSPF or BGP the host's address may stand on these
 _TUNNEL_TYPES = {"vxlan", "geneve", "wireguard", "gre", "gretap", "ip6gre", "ip6gretap", "ipip", "sit", "ppp", "amt"}
 _PARENTS_TYPES = {"vlan", "macvlan", "macvtap"}  # their drivers report the speed of the parent
 
@@ -32,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class WayToEgo:
-    """Which of this machine's addresses EGO is reached from."""
+    """Finds the local address from which this machine reaches EGO."""
 
     def __init__(self, ego: str | None, machine: Machine) -> None:
         self._machine = machine
@@ -42,7 +45,7 @@ class WayToEgo:
         self._due = 0.0
 
     def resolve(self) -> Fields:
-        """Ask now and then what EGO's name means; may take long. Nothing for the sample."""
+        """Look up EGO's name in DNS now and then; may take long. Returns no fields."""
         if self._host is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + UNRESOLVED_SECONDS
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
@@ -51,7 +54,7 @@ class WayToEgo:
         return {}
 
     def local_address(self) -> str | None:
-        """The address that samples are sent from; None where EGO is this machine, unreachable or not known."""
+        """The local address that samples are sent from; None if EGO is on this machine, unreachable or not set."""
         for remote in self._remotes:
             address = self._machine.local_address(remote)
             if address is not None and not _is_loopback(address):
@@ -60,14 +63,14 @@ class WayToEgo:
 
 
 class Network:
-    """The interfaces, and which of them is the primary one: that whose counters are the host's."""
+    """Reads the interfaces. The counters of the primary one are those of the host."""
 
     def __init__(self, ip: str | None = None, machine: Machine | None = None, way: WayToEgo | None = None) -> None:
         self._ip = ip
         self._machine = machine or Machine()
         self._way = way or WayToEgo(None, self._machine)
         self._primary: str | None = None
-        self._is_told = False
+        self._is_logged = False
         self._looked: dict[str, Link] = {}
         self._looked_for: Any = None
         self._look_due = 0.0
@@ -75,17 +78,17 @@ class Network:
     def read(self) -> Fields:
         """`interfaces`, and of the primary one its name, counters, speed and IPv4 address.
 
-        The counters are left out of the sample in which another interface has become the primary one: an EGO that does
-        not look at its name would make a rate of them that never was.
+        When another interface becomes the primary one, that sample has no counters: an EGO that ignores the interface's
+        name would compute a wrong rate from the counters of two interfaces.
         """
         system = self._machine.psutil
         counters: Mapping[str, Any] = system.net_io_counters(pernic=True, nowrap=False)
         stats: Mapping[str, Any] = attempt(system.net_if_stats) or {}
-        owners = _owners(attempt(system.net_if_addrs) or {}, counters)
+        interface_by_address = _interfaces_by_address(attempt(system.net_if_addrs) or {}, counters)
         known = self._links(counters, stats)
         traffic = {name: int(counted.bytes_sent + counted.bytes_recv) for name, counted in counters.items()}
         towards_ego = self._way.local_address()
-        primary = self._primary_of(known, traffic, owners, towards_ego)
+        primary = self._primary_of(known, traffic, interface_by_address, towards_ego)
         has_moved = self._primary is not None and primary != self._primary
         self._primary = primary
         speeds = {name: links.capacity_mbps(name, known) for name in counters}
@@ -93,7 +96,7 @@ class Network:
             links.most_important(known, traffic, primary, INTERFACES_MAX) if len(traffic) > INTERFACES_MAX else traffic
         )
         fields: Fields = {"interfaces": [_row(counters[n], known[n], speeds[n]) for n in counters if n in kept]}
-        fields["ip"] = self._ip or _ipv4_of(primary, owners, towards_ego)
+        fields["ip"] = self._ip or _ipv4_of(primary, interface_by_address, towards_ego)
         if primary is None:
             return fields
         fields["primary_interface"] = primary
@@ -105,33 +108,45 @@ class Network:
             fields["primary_interface_speed_mbps"] = speeds[primary]
             fields["tags"]["primary_interface_speed_mbps"] = f"{speeds[primary]:.0f}"
         elif any(speed is not None for speed in speeds.values()):
-            fields["primary_interface_speed_mbps"] = 0  # unknown: or EGO would take that of another interface
+            fields["primary_interface_speed_mbps"] = (
+                0  # 0 means unknown; without it EGO would take the speed of another interface
+            )
         return fields
 
     def _primary_of(
-        self, known: Mapping[str, Link], traffic: Mapping[str, int], owners: Mapping[str, str], towards_ego: str | None
+        self,
+        known: Mapping[str, Link],
+        traffic: Mapping[str, int],
+        interface_by_address: Mapping[str, str],
+        towards_ego: str | None,
     ) -> str | None:
-        """The first way out that is an interface with counters and no dead end."""
-        for name in self._ways_out(known, traffic, owners, towards_ego):
+        """The first candidate that has counters and is neither loopback nor a dummy; None if there is none."""
+        for name in self._ways_out(known, traffic, interface_by_address, towards_ego):
             if name is not None and name in traffic and not name.startswith(_DEAD_ENDS):
                 return name
-        if not self._is_told:
-            self._is_told = True
-            logger.warning("no interface leads anywhere: no address and no counters until one does")
+        if not self._is_logged:
+            self._is_logged = True
+            logger.warning(
+                "found no interface that leads to a network: samples have no address and no counters until there is one"
+            )
         return None
 
     def _ways_out(
-        self, known: Mapping[str, Link], traffic: Mapping[str, int], owners: Mapping[str, str], towards_ego: str | None
+        self,
+        known: Mapping[str, Link],
+        traffic: Mapping[str, int],
+        interface_by_address: Mapping[str, str],
+        towards_ego: str | None,
     ) -> Iterator[str | None]:
-        """Interfaces that may be the primary one: the way to EGO before the default route, a guess at last."""
-        yield owners.get(towards_ego or "")
+        """Candidates for the primary interface, best first: the way to EGO, the default route, at last a guess by traffic."""
+        yield interface_by_address.get(towards_ego or "")
         yield links.default_interface(self._machine.text("/proc/net/route"), self._machine.text("/proc/net/ipv6_route"))
-        yield owners.get(self._machine.local_address(DOCUMENTATION_ADDRESS) or "")
-        yield owners.get(self._ip or "")
-        yield links.busiest(known, traffic, set(owners.values()), self._primary)
+        yield interface_by_address.get(self._machine.local_address(DOCUMENTATION_ADDRESS) or "")
+        yield interface_by_address.get(self._ip or "")
+        yield links.busiest(known, traffic, set(interface_by_address.values()), self._primary)
 
     def _links(self, counters: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Link]:
-        """The interfaces by name; what is under them is looked up when something has changed, and now and then."""
+        """The interfaces by name. Reads /sys again when an interface has changed, and every LOOK_EVERY_SECONDS."""
         seen = {name: (stats[name].isup, stats[name].speed) if name in stats else None for name in counters}
         if seen != self._looked_for or time.monotonic() >= self._look_due:
             self._looked = looked_up(self._machine, seen)
@@ -140,25 +155,25 @@ class Network:
 
 
 def looked_up(machine: Machine, seen: Mapping[str, tuple[bool, float] | None]) -> dict[str, Link]:
-    """The interfaces by name, from /sys/class/net and what psutil has `seen` of them: up, Mbit/s."""
+    """The interfaces by name, from /sys/class/net and from psutil: `seen` holds (is up, Mbit/s) by name."""
     found: dict[str, Link] = {}
     masters: dict[str, list[str]] = {}
-    for name, told in seen.items():
+    for name, status in seen.items():
         folder = f"{_CLASS}/{name}"
         entries = set(machine.names(folder))
         if "master" in entries:
             masters.setdefault(machine.link(f"{folder}/master"), []).append(name)
-        is_up, speed = told or (_is_up(machine, folder), machine.number(f"{folder}/speed"))
+        is_up, speed = status or (_is_up(machine, folder), machine.number(f"{folder}/speed"))
         found[name] = replace(_looked_at(machine, folder, entries), name=name, is_up=is_up, speed_mbps=speed)
     for master, members in masters.items():
         link = found.get(master)
-        if link is not None and not link.under and link.kind is Kind.BARE:
+        if link is not None and not link.under and link.kind is Kind.VIRTUAL:
             found[master] = replace(link, kind=Kind.STACKED, under=tuple(members))
     return found
 
 
 def _looked_at(machine: Machine, folder: str, entries: set[str]) -> Link:
-    """The kind of an interface and what is under it, by the entries of its folder."""
+    """The kind of an interface and what is below it, from its folder in /sys/class/net."""
     under = tuple(entry.removeprefix("lower_") for entry in sorted(entries) if entry.startswith("lower_"))
     if "bonding" in entries:
         mode = machine.text(f"{folder}/bonding/mode").split()
@@ -173,20 +188,20 @@ def _looked_at(machine: Machine, folder: str, entries: set[str]) -> Link:
 
 
 def _kind_of(entries: set[str], device_type: str) -> Kind:
-    """What an interface is that is neither a bridge nor a bond."""
+    """The kind of an interface that is neither a bridge nor a bond."""
     if not entries:
-        return Kind.UNTOLD
+        return Kind.UNKNOWN
     if "tun_flags" in entries or device_type in _TUNNEL_TYPES:
-        return Kind.BARE
+        return Kind.VIRTUAL
     if entries & {"device", "wireless", "phy80211"}:
         return Kind.WIRED
     if any(entry.startswith("lower_") for entry in entries):
         return Kind.STACKED
-    return Kind.PARENTS if device_type in _PARENTS_TYPES else Kind.BARE
+    return Kind.HIDDEN_PARENT if device_type in _PARENTS_TYPES else Kind.VIRTUAL
 
 
 def _is_up(machine: Machine, folder: str) -> bool | None:
-    """Whether an interface is up where psutil cannot say: one that fails (EINVAL, EIO) makes it fail for all."""
+    """Whether an interface is up, read without psutil: there one broken interface (EINVAL, EIO) makes the call fail for all."""
     state = machine.text(f"{folder}/operstate").strip()
     if state in {"", "unknown"}:
         carrier = machine.number(f"{folder}/carrier")
@@ -194,31 +209,33 @@ def _is_up(machine: Machine, folder: str) -> bool | None:
     return state == "up"
 
 
-def _owners(addresses_by_interface: Mapping[str, Sequence[Any]], interfaces: Collection[str]) -> dict[str, str]:
-    """The interface of each address, without loopback's; IPv4 in the system's order, IPv6 without its zone.
+def _interfaces_by_address(
+    addresses_by_interface: Mapping[str, Sequence[Any]], interfaces: Collection[str]
+) -> dict[str, str]:
+    """The interface of each address but loopback's. IPv4 keeps the system's order; IPv6 is written without its zone.
 
-    An address with a label (venet0:0) is the interface's.
+    An address with a label (venet0:0) belongs to the interface before the colon.
     """
-    owners: dict[str, str] = {}
+    interface_by_address: dict[str, str] = {}
     for label, addresses in addresses_by_interface.items():
         interface = label if label in interfaces else label.partition(":")[0]
         for address in addresses:
             text = str(address.address).partition("%")[0]
             if address.family in {socket.AF_INET, socket.AF_INET6} and not _is_loopback(text):
-                owners.setdefault(text, interface)
-    return owners
+                interface_by_address.setdefault(text, interface)
+    return interface_by_address
 
 
-def _ipv4_of(interface: str | None, owners: Mapping[str, str], preferred: str | None) -> str | None:
-    """The IPv4 address of an interface: the preferred one where it has that, else its first."""
-    own = [address for address, owner in owners.items() if owner == interface and ":" not in address]
+def _ipv4_of(interface: str | None, interface_by_address: Mapping[str, str], preferred: str | None) -> str | None:
+    """The IPv4 address of an interface: the preferred one if it has that, else its first."""
+    own = [address for address, owner in interface_by_address.items() if owner == interface and ":" not in address]
     if preferred is not None and ":" not in preferred and (preferred in own or not own):
         return preferred
     return own[0] if own else None
 
 
 def _row(counted: Any, link: Link, speed_mbps: float | None) -> Fields:
-    """One of `interfaces`; what is unknown is left out."""
+    """One row of `interfaces`; the last check leaves out its unknown members."""
     return {
         "name": link.name,
         **{member: _counter(getattr(counted, member)) for member in _COUNTED},
@@ -236,7 +253,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def attempt(read: Callable[[], Any]) -> Any:
-    """What `read` returns; None where this system does not offer it, denies it, or shows something psutil cannot read."""
+    """What `read` returns; None if it raises: the system does not offer the value, denies it, or psutil cannot read it."""
     try:
         return read()
     except Exception:

@@ -1,4 +1,4 @@
-"""Cards with NVIDIA's own driver, which no sensor of the system shows: `nvidia-smi`, where it is."""
+"""Reads the temperatures of NVIDIA cards with `nvidia-smi`: NVIDIA's driver offers no sensor that psutil can read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mirror_stage.reflector.machine import Machine
 PROGRAM = "nvidia-smi"
 QUESTION = ("--query-gpu=name,temperature.gpu", "--format=csv,noheader,nounits")
 EVERY_SECONDS = 30.0
-SHARE = 0.02  # of the time, at most, it runs: without its daemon each call starts the driver, which takes a second
-WITHIN_SECONDS = 10.0  # a part that takes so long is left out of some samples; its answer stands in the next ones
+SHARE = 0.02  # of the time that it may run: without NVIDIA's daemon each call loads the driver, which takes a second
+WITHIN_SECONDS = 10.0  # longer than a part's deadline: some samples lack the value, the next ones have it
 AFTER_FAILURE_SECONDS = 600.0
 KEPT_SECONDS = 150.0
 
@@ -19,7 +19,7 @@ _CARDS, _DEVICES = "/proc/driver/nvidia/gpus", "/sys/bus/pci/devices"
 
 
 class NvidiaCards:
-    """The temperatures of these cards, asked for now and then."""
+    """The temperatures of the NVIDIA cards, asked for every EVERY_SECONDS or less often."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -28,12 +28,12 @@ class NvidiaCards:
         self._due = 0.0
 
     def read(self) -> dict[str, float]:
-        """°C by card. Those of the last answer as long as it is fresh; none where there is no program."""
+        """°C by card, from the last answer while it is fresh; empty if there is none."""
         if time.monotonic() >= self._due:
             program = self._machine.program(PROGRAM)
             self._due = time.monotonic() + (EVERY_SECONDS if program is not None else AFTER_FAILURE_SECONDS)
             if program is not None and not self._sleeps():
-                self._due = time.monotonic() + AFTER_FAILURE_SECONDS  # unless it answers
+                self._due = time.monotonic() + AFTER_FAILURE_SECONDS  # replaced below if it answers
                 self._ask(program)
         return self._celsius if time.monotonic() < self._known_until else {}
 
@@ -49,7 +49,7 @@ class NvidiaCards:
         self._due = now + max(EVERY_SECONDS, (now - began) / SHARE)
 
     def _sleeps(self) -> bool:
-        """Whether all cards are suspended: the question would wake them, and a laptop's battery pays."""
+        """Whether all cards are suspended. Asking would wake them, which costs a laptop's battery."""
         cards = self._machine.names(_CARDS)
         states = [self._machine.text(f"{_DEVICES}/{card}/power/runtime_status").strip() for card in cards]
         return bool(states) and all(state == "suspended" for state in states)

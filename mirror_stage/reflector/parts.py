@@ -1,6 +1,6 @@
-"""Reads the parts of a machine side by side, each in a native thread of its own with a deadline.
+"""Reads the parts of a sample in parallel, each in a native thread of its own, with a common deadline.
 
-A dead mount or a hanging sensor costs its own value and nothing else.
+So a dead mount or a hanging sensor loses only its own value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 DEADLINE_SECONDS = 1.0
-PARTS_MAX = 80  # running at one time, the hanging ones included: 64 disks and the rest of a machine
+PARTS_MAX = 80  # parts running at once, hanging ones included: 64 disks and all others
 
 Part = Callable[[], Any]
 
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 class Running(Protocol):
-    """A part that was started: it returns, raises, or hangs, perhaps for ever."""
+    """A part that was started. It may return, raise, or hang for ever."""
 
     def has_ended(self, within_seconds: float) -> bool:
-        """Whether the part has returned or raised, waiting for it at most so long."""
+        """Whether the part has returned or raised. Waits for it at most so long."""
 
     def outcome(self) -> Any:
-        """What the part returned; raises what it raised. Only once it has ended."""
+        """What the part returned; raises what it raised. May be called only once the part has ended."""
 
 
 Start = Callable[[str, Part], Running]
 
 
 class InThread:
-    """A part running in a native daemon thread of its name."""
+    """A part that runs in a native daemon thread with the part's name."""
 
     def __init__(self, name: str, part: Part) -> None:
         self._part = part
@@ -60,21 +60,21 @@ class InThread:
 
 
 class Parts:
-    """Runs parts by name; the same name never runs twice at a time. For one caller at a time.
+    """Runs parts by name. A part that still runs is not started again. Not thread-safe.
 
-    `start` runs a part in a native thread; where gevent has patched threads, InThread would not.
+    `start` must run a part in a native thread; InThread does not do so where gevent has patched threads.
     """
 
     def __init__(self, start: Start = InThread, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._start = start
         self._deadline_seconds = deadline_seconds
         self._hanging: dict[str, Running] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def read(self, parts_by_name: Mapping[str, Part]) -> dict[str, Any]:
         """The values of the parts that returned before the deadline, in the given order.
 
-        A part that raised is left out; so is one that hangs, until it has returned: then the next call runs it again.
+        A part that raises is left out. So is a part that hangs; once it has returned, the next call runs it again.
         """
         until = time.monotonic() + self._deadline_seconds
         self._hanging = {name: running for name, running in self._hanging.items() if not running.has_ended(0)}
@@ -84,22 +84,22 @@ class Parts:
             if name not in self._hanging and len(self._hanging) + len(started) < PARTS_MAX:
                 try:
                     started[name] = self._start(name, part)
-                except Exception as error:  # no thread to be had
-                    self._tell(name, error)
+                except Exception as error:  # the system has no thread left
+                    self._log_once(name, error)
         for name, running in started.items():
             if not running.has_ended(max(0.0, until - time.monotonic())):
                 self._hanging[name] = running
-                self._tell(name, TimeoutError(f"no answer within {self._deadline_seconds:g} s"))
+                self._log_once(name, TimeoutError(f"no answer within {self._deadline_seconds:g} s"))
                 continue
             try:
                 values[name] = running.outcome()
             except Exception as error:
-                self._tell(name, error)
+                self._log_once(name, error)
         return values
 
-    def _tell(self, name: str, error: Exception) -> None:
-        """Log what a part suffers from, each kind of failure once."""
+    def _log_once(self, name: str, error: Exception) -> None:
+        """Log the error of a part; each kind of error is logged once per part."""
         kind = (name, type(error).__name__)
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._logged:
+            self._logged.add(kind)
             logger.warning("cannot read %s: %s: %s", name, type(error).__name__, " ".join(str(error).split()))

@@ -1,4 +1,4 @@
-"""What EGO may have run on this host. The owner's settings decide alone; nothing that comes over the wire widens them."""
+"""Decides which commands may run on this host. Only the agent's settings decide; EGO cannot widen them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _CLIMBS = re.compile(r"\.\.(?:/|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A command that may run, as the system wants it."""
+    """A command that may run, as the arguments to execute."""
 
     argv: tuple[str, ...]
-    note: str = ""  # for whoever sent it
+    note: str = ""  # shown to the sender of the command
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """One that may not, and why, for whoever sent it."""
+    """A command that may not run. The reason is shown to its sender."""
 
     reason: str
 
 
 def judge(command: str, policy: str, patterns: Sequence[str] = (), *, shell: bool = False) -> Allowed | Denied:
-    """Whether a command may run here, and what would be executed."""
+    """Allowed with what to execute, or Denied with the reason."""
     if policy == OFF:
         return Denied("commands are off on this host; its owner can allow them: command_policy in reflector.toml")
     try:
@@ -55,7 +55,7 @@ def judge(command: str, policy: str, patterns: Sequence[str] = (), *, shell: boo
 def is_allowed_by(pattern: str, command: str, words: Words, *, shell: bool) -> bool:
     """Whether a command matches one pattern of the allow-list.
 
-    For the shell a pattern is the whole text: any * would let a second command hide behind a semicolon.
+    With `shell` the pattern must equal the whole command: a * would allow a second command after a semicolon.
     """
     if shell:
         return command.strip() == pattern.strip()
@@ -70,9 +70,9 @@ def is_allowed_by(pattern: str, command: str, words: Words, *, shell: bool) -> b
 
 
 def _matches(word: str, wanted: str) -> bool:
-    """Whether one word is, or is like, a word of a pattern.
+    """Whether one word of a command matches one word of a pattern.
 
-    What a wildcard lets through is no option, unless the pattern's own word begins with -, and leads nowhere by `..`.
+    A wildcard does not match an option (-x) unless the pattern's word begins with - too, nor a path that contains `..`.
     """
     if word == wanted:
         return True
@@ -82,7 +82,7 @@ def _matches(word: str, wanted: str) -> bool:
 
 
 def _normal(word: str) -> str:
-    """A path without `//` and `/./`, so that /var/log//x is judged as /var/log/x; any other word as it is."""
+    """A path without `//` and `/./`, so that /var/log//x is compared as /var/log/x. Other words are unchanged."""
     if "/" not in word:
         return word
     return ("/" if word.startswith("/") else "") + posixpath.normpath(word).lstrip("/")

@@ -1,4 +1,4 @@
-"""What the tables of an operating system say: loads, temperatures, disks, memory. Pure functions of what was read."""
+"""Computes loads, temperatures, disks and memory from what the operating system reports. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-# By the name of the chip, the tiers from best to worst: the first that has a sensor counts.
+# Patterns of chip names, from best to worst. The first tier that has a sensor is used.
 CPU_TIERS = tuple(re.compile(pattern) for pattern in (
     r"coretemp|k10temp|k8temp|zenpower|via_cputemp|(ap_)?cpu(?!.*(fan|vrm))[\d_a-z]*"
     r"|(big|little|mid|prime)_?(core|cpu)\d*(_thermal)?|(big|little|core|cluster|atlas|apollo|mpu)\d*_?thermal",
     r"x86_pkg_temp|(package|pkg|soc|ap|tj|imx|main|rockchip)\d*_?therm(al)?(_zone)?|thermal_fan_est|scpi_sensors",
 ))  # fmt: skip
 CPU_BY_LABEL = re.compile(r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt))(.*\bcpu\b.*|tctl|tdie|peci.*|tc0[pdeh])")
-LAPTOPS = ("dell_smm", "thinkpad", "macsmc_hwmon", "applesmc")  # their first sensor is the CPU's where no label says so
+LAPTOPS = (
+    "dell_smm",
+    "thinkpad",
+    "macsmc_hwmon",
+    "applesmc",
+)  # if no label names the CPU, their first sensor is the CPU's
 OTHER_LABELS = re.compile(
     r"gpu|battery|nand|ssd|nvme|hdd|wifi|wlan|dimm|ddr|memory|ambient|charge|case|palm|other|pch|airport|trackpad"
 )
-CPU_AT_LAST = re.compile(r"acpitz")  # somewhere on the board, mostly near the CPU
+CPU_FALLBACK = re.compile(r"acpitz")  # a sensor on the board, mostly near the CPU
 GPU_CHIPS = re.compile(r"amdgpu|radeon|nouveau|nvidia|i915|xe|panfrost|v3d|g3d_?thermal|gpu[\d_a-z]*_?therm(al)?")
 COLDEST, HOTTEST = (
     -60.0,
     150.0,
-)  # °C that silicon can have; a sensor that says more (-128, 255, 65261.8) is not connected
+)  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
 
-DISK_IMAGES = frozenset({"squashfs", "erofs", "cramfs", "iso9660", "udf"})  # read-only and full by nature
+DISK_IMAGES = frozenset({"squashfs", "erofs", "cramfs", "iso9660", "udf"})  # read-only, so always 100 % full
 
 PLACEHOLDERS = frozenset(
     {"", "none", "default string", "not specified", "not applicable", "unknown", "o.e.m.", "to be filled by o.e.m.",
@@ -58,10 +63,10 @@ class Partition(Protocol):
 def busy_percent(before: Any, after: Any, expected_seconds: float | None = None) -> float | None:
     """How busy a CPU was between two `psutil.cpu_times()`, 0–100; None if no time passed between them.
 
-    Busy is all but idle and iowait; on Linux user time contains guest time, which counts once. As psutil.cpu_percent.
-    `expected_seconds` is what should have passed, elapsed time x CPUs. Where less than half of it is accounted for, the
-    counter of idle time stands still: then busy time is measured by the clock. None where the counters began anew (a
-    virtual machine that has moved), or more than twice of it was busy.
+    Busy is all time but idle and iowait. On Linux user time contains guest time, which counts once (as in
+    psutil.cpu_percent). `expected_seconds` is elapsed time x CPUs. If the counters cover less than half of it, the idle
+    counter does not work, and busy time is divided by `expected_seconds` instead. None if the counters began anew (a
+    virtual machine was migrated), or if more than twice `expected_seconds` was busy.
     """
     passed: dict[str, float] = {name: max(0.0, getattr(after, name) - getattr(before, name)) for name in after._fields}
     total = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
@@ -77,7 +82,7 @@ def busy_percent(before: Any, after: Any, expected_seconds: float | None = None)
 
 
 def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str, float]:
-    """°C by `chip:label`; only what silicon can have. Labels that repeat are numbered: `coretemp:Core 0 #2`."""
+    """°C by `chip:label`, plausible ones only. Labels that repeat are numbered: `coretemp:Core 0 #2`."""
     celsius_by_name: dict[str, float] = {}
     for chip, readings in readings_by_chip.items():
         seen: dict[str, int] = {}
@@ -91,12 +96,12 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
 
 
 def is_cpu_chip(chip: str) -> bool:
-    """Whether a chip, or a thermal zone, is a CPU's by its name."""
+    """Whether the name of a chip or a thermal zone is that of a CPU."""
     return any(tier.fullmatch(_plain(chip)) for tier in CPU_TIERS)
 
 
 def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
-    """The hottest CPU sensor, °C: of a CPU, else of the chip that it is in, else what is labelled so, else the board's."""
+    """The hottest CPU sensor, °C. Looks at CPU chips, then at packages, labels, laptop sensors, and at last the board."""
     for tier in CPU_TIERS:
         celsius = _hottest(
             _without_offset(own) for chip, own in readings_by_chip.items() if tier.fullmatch(_plain(chip))
@@ -111,11 +116,11 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     laptop = _hottest(_unlabelled(own) for chip, own in readings_by_chip.items() if chip in LAPTOPS)
     if laptop is not None:
         return laptop
-    return _hottest(own for chip, own in readings_by_chip.items() if CPU_AT_LAST.fullmatch(_plain(chip)))
+    return _hottest(own for chip, own in readings_by_chip.items() if CPU_FALLBACK.fullmatch(_plain(chip)))
 
 
 def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
-    """The hottest GPU, °C. Of amdgpu its edge: junction and memory are hotter by nature, 88 °C is normal there."""
+    """The hottest GPU, °C. For amdgpu the `edge` sensor counts: junction and memory are hotter, 88 °C is normal there."""
     own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if GPU_CHIPS.fullmatch(_plain(chip)))
     if own is not None:
         return own
@@ -132,19 +137,19 @@ def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:
 
 
 def _without_offset(readings: Sequence[Reading]) -> Sequence[Reading]:
-    """Where there is a Tdie, Tctl may be off by 27 °C (k10temp)."""
+    """The sensors without Tctl if there is a Tdie: Tctl may be 27 °C too high (k10temp)."""
     has_tdie = any(reading.label == "Tdie" for reading in readings)
     return [reading for reading in readings if not (has_tdie and reading.label == "Tctl")]
 
 
 def _edges(readings: Sequence[Reading]) -> Sequence[Reading]:
-    """Of a card with several sensors the edge; the junction of one that has no edge (MI300A)."""
+    """The `edge` sensor of a card, else its `junction` (MI300A has no edge), else all sensors."""
     by_label = {reading.label: reading for reading in readings}
     return next(([by_label[label]] for label in ("edge", "junction") if label in by_label), readings)
 
 
 def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
-    """The sensors of a laptop that may be the CPU's: the first one, or those that are not labelled as something else."""
+    """The sensors of a laptop that may be the CPU's: those whose label names nothing else; if no label helps, the first."""
     named = [reading for reading in readings if reading.label and not OTHER_LABELS.search(reading.label.lower())]
     return named or [reading for reading in readings[:1] if not reading.label]
 
@@ -155,9 +160,9 @@ def is_plausible(celsius: float | None) -> bool:
 
 
 def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
-    """The partitions that are disks, those of one device together, nearest to the root first.
+    """The mounts that are disks, grouped by device; in each group the shortest mount point comes first.
 
-    A bind mount is no second disk; an image is none at all. What is mounted on a file shows only when it is looked at.
+    So a bind mount does not count as a second disk, and disk images are left out.
     """
     devices: dict[str, list[Partition]] = {}
     for partition in partitions:
@@ -167,12 +172,12 @@ def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
 
 
 def in_groups(disks: Sequence[T], most: int) -> list[list[T]]:
-    """The same in at most so many groups: each disk alone as long as there are not more."""
+    """The disks in at most `most` groups; each disk has a group of its own if there are enough."""
     return [list(disks[start::most]) for start in range(min(most, len(disks)))]
 
 
-def arc_bytes_to_be_had(arcstats: str) -> int:
-    """What ZFS's cache would give back to programs: its size above its least, from /proc/spl/kstat/zfs/arcstats."""
+def reclaimable_arc_bytes(arcstats: str) -> int:
+    """Bytes that ZFS's cache (ARC) would free for programs: its size less its minimum. Reads /proc/spl/kstat/zfs/arcstats."""
     found: dict[str, int] = {}
     for line in arcstats.splitlines():  # name type data
         columns = line.split()
@@ -182,7 +187,7 @@ def arc_bytes_to_be_had(arcstats: str) -> int:
 
 
 def cpu_model(cpuinfo: str) -> str | None:
-    """The CPU's name in /proc/cpuinfo, under whichever key this architecture has it."""
+    """The CPU's name in /proc/cpuinfo; its key depends on the architecture."""
     named: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
@@ -191,6 +196,6 @@ def cpu_model(cpuinfo: str) -> str | None:
 
 
 def meaningful(text: str | None) -> str | None:
-    """The text, at most 160 characters; None where a vendor left a placeholder."""
+    """The text, at most 160 characters; None if it is only a vendor's placeholder."""
     stripped = (text or "").strip().strip("\0")
     return None if stripped.lower() in PLACEHOLDERS else stripped[:160]

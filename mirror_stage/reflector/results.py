@@ -1,4 +1,4 @@
-"""Results on their way to EGO: each is sent until EGO has acknowledged it, also after a restart."""
+"""Delivers results to EGO: sends each one until EGO acknowledges it, also after a restart of the agent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mirror_stage.reflector.journal import Journal, JournalFull
 from mirror_stage.reflector.spool import wall_clock
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path
 
-KEPT_FOR: Final[Instant] = 3 * DAY  # what nobody took by then nobody will, and too many of them hold up all commands
+KEPT_FOR: Final[Instant] = 3 * DAY  # older results are given up, because too many waiting results stop all new commands
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One result on its way, and the instant of its command's end."""
+    """A result that waits for delivery, and when its command ended."""
 
     id: str
     result: dict[str, Any]
@@ -29,7 +29,7 @@ class Waiting:
 
 
 class Results:
-    """Delivers results one after the other in a thread of its own. What is to be kept is in the journal already."""
+    """Delivers results one after the other, in a thread of its own. The journal already holds them."""
 
     def __init__(self, uplink: Uplink, journal: Journal) -> None:
         self._uplink, self._journal = uplink, journal
@@ -43,19 +43,19 @@ class Results:
         return len(self._waiting)
 
     def start(self) -> None:
-        """Begin with what an earlier run has left."""
+        """Begin, with the results that an earlier run has not delivered."""
         for id, result in self._journal.undelivered().items():
             self._waiting.append(Waiting(id, result, self._journal.ended_at(id)))
         threading.Thread(target=self._deliver, name="results", daemon=True).start()
 
     def offer(self, id: str, result: dict[str, Any]) -> None:
-        """Deliver one more."""
+        """Queue one more result for delivery."""
         with self._news:
             self._waiting.append(Waiting(id, result, wall_clock()))
             self._news.notify_all()
 
     def stop(self, within_seconds: float) -> None:
-        """Give those that wait a last chance; the others are delivered after the next start."""
+        """Wait until all results are delivered, one fails, or the time is over. The others are sent after the next start."""
         with self._news:
             self._news.wait_for(lambda: not self._waiting or self._backoff.failures, within_seconds)
             self._is_stopping = True
@@ -70,7 +70,7 @@ class Results:
                 first = self._waiting[0]
             try:
                 answer = self._uplink.post(f"/api/commands/{in_path(first.id)}/result", first.result)
-            except Exception:  # the thread must live: all other results depend on it
+            except Exception:  # the thread must go on, because it delivers all results
                 logger.exception("the result of %s could not be sent", first.id)
                 answer = Answer(Meaning.UNKNOWN, None, detail="an error of the agent's own")
             self._settle(first, answer)
@@ -98,7 +98,7 @@ class Results:
                 self._waiting.popleft()
                 self._news.notify_all()
                 return
-            self._waiting.rotate(-1)  # one that EGO cannot take holds up no other
+            self._waiting.rotate(-1)  # to the end of the queue, so that it does not block the others
             seconds = self._backoff.failed(answer.retry_after_seconds)
             self._news.notify_all()
             self._news.wait_for(lambda: self._is_stopping, seconds)

@@ -1,4 +1,4 @@
-"""Patterns of an allow-list that let through more than they seem to, for `reflector check`. A list of examples, no proof."""
+"""Finds patterns of an allow-list that allow more than they seem to, for `reflector check`. Knows common cases, not all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mirror_stage.reflector.policy import ANY_FURTHER
 
 _WILD = re.compile(r"[*?\[]")
 _ANY_OPTION = re.compile(r"-+[*?\[]")
-_VERSION = re.compile(r"[\d.]+\Z")  # python3.11 is python
+_VERSION = re.compile(r"[\d.]+\Z")  # so that python3.11 counts as python
 
 SHELLS = {
     "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox",
@@ -32,7 +32,7 @@ VERBS = {
 
 
 def risk_of(pattern: str) -> str | None:
-    """Why a pattern lets through more than it seems to; None if it does not look so."""
+    """Why a pattern allows more than it seems to; None if no risk is known."""
     program, *arguments = shlex.split(pattern)
     name = posixpath.basename(program)
     name = _VERSION.sub("", name) or name

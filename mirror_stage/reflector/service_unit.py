@@ -1,4 +1,4 @@
-"""The agent as a service of systemd: writes its unit and its settings, starts it, and takes that back."""
+"""Installs the agent as a systemd service (unit, settings, start), and uninstalls it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,27 @@ UNIT = "mirror-stage-reflector.service"
 UNIT_FILE = Path("etc/systemd/system") / UNIT
 SETTINGS_FILE = Path("etc/mirror-stage/reflector.toml")
 STATE = (Path("var/lib/private/mirror-stage-reflector"), Path("var/lib/mirror-stage-reflector"))
-HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")  # from the unit, or from its unprivileged user
+HIDDEN = (
+    "/home",
+    "/root",
+    "/tmp",
+    "/var/tmp",
+    "/run/user",
+)  # folders that the unit, or its unprivileged user, cannot see
 
 Systemctl = Callable[[Sequence[str]], None]
 
 
 class NotPossible(Exception):
-    """Why the service cannot be made here; one line that says what to do."""
+    """Why the service cannot be installed here; one line that says what to do."""
 
 
 def install(
     given: Mapping[str, Any], *, program: Path, systemctl: Systemctl, root: Path = Path("/"), say: Callable[[str], None]
 ) -> None:
-    """Write settings and unit, and start the service; say each step that was done. `given` are the settings of the flags.
+    """Write settings and unit, start the service, and `say` each step. `given` holds the settings given as flags.
 
-    Raises NotPossible: before the first step for what can be known before, else in the step that systemd refuses.
+    Raises NotPossible, where it can before the first step; else in the step that systemd refuses.
     """
     _check_program(program)
     settings, unit = root / SETTINGS_FILE, root / UNIT_FILE
@@ -80,13 +86,13 @@ def uninstall(*, purge: bool, systemctl: Systemctl, root: Path = Path("/"), say:
 
 
 def unit_text(template: str, program: Path) -> str:
-    """The unit that starts this very program."""
+    """The text of the unit that starts this program."""
     quoted = str(program).replace("%", "%%")
     return re.sub(r"^ExecStart=\S+", lambda _: f"ExecStart={quoted}", template, count=1, flags=re.MULTILINE)
 
 
 def with_values(template: str, given: Mapping[str, Any]) -> str:
-    """The commented settings with these switched on."""
+    """The text of a settings file in which these settings have values and the others stay comments."""
     for name, value in given.items():
         line = f"{name} = {to_toml(value)}"
         template = re.sub(rf"^# {name} = .*$", lambda _, line=line: line, template, count=1, flags=re.MULTILINE)  # type: ignore[misc]
@@ -94,7 +100,7 @@ def with_values(template: str, given: Mapping[str, Any]) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """A value in TOML."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{json.dumps(name)} = {to_toml(inner)}" for name, inner in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -105,12 +111,12 @@ def to_toml(value: Any) -> str:
 
 
 def this_program() -> Path:
-    """`mirror-stage` as it is installed beside this Python."""
+    """The path of `mirror-stage` in the folder of this Python."""
     return Path(sys.executable).absolute().parent / "mirror-stage"
 
 
 def run_systemctl(arguments: Sequence[str]) -> None:
-    """Let systemd do something. Raises NotPossible with what it says."""
+    """Run systemctl. Raises NotPossible with its message if it fails."""
     done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
@@ -118,7 +124,7 @@ def run_systemctl(arguments: Sequence[str]) -> None:
 
 
 def check_machine() -> None:
-    """Raises NotPossible where there is no systemd, or no right to change it."""
+    """Raises NotPossible if systemd does not run here, or if this user is not root."""
     if not Path("/run/systemd/system").is_dir():
         raise NotPossible("systemd does not run this machine: start `mirror-stage reflector run` by what does")
     if os.geteuid() != 0:

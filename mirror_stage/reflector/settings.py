@@ -1,6 +1,6 @@
-"""Everything that can be set for an agent: flags, then `REFLECTOR_*`, then a TOML file, then the built-in values.
+"""All settings of an agent. A flag wins over a `REFLECTOR_*` variable, a variable over the TOML file, the file over a default.
 
-What a bad value says is one line that names the setting and where it stands.
+The error of a bad value is one line that names the setting and where its value stands.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one agent. `config/reflector.toml` says what each is for."""
+    """The settings of one agent. `config/reflector.toml` explains each."""
 
     ego: str | None = None
     ca_file: Path | None = None
     hostname: str = field(default_factory=socket.gethostname)
-    is_named: bool = False  # whether `hostname` was set; if not, it is the machine's own, which may change
+    is_named: bool = False  # whether `hostname` was set; if not, it is the machine's name, which may change
     ip: str | None = None
     rack: str | None = None
     position: Mapping[str, float] | None = None
@@ -55,15 +55,15 @@ class Settings:
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """The tags of every sample: EGO reads the uplink from there."""
+        """The tags of every sample, with the uplink, which EGO reads from the tags."""
         return {**self.tags, **({"uplink": self.uplink} if self.uplink else {})}
 
 
 class _Bad(ValueError):
-    """What is wrong with a value; the setting's name and its place are put before it."""
+    """What is wrong with a value. The caller puts the setting's name and place before it."""
 
 
-# ---------------------------------------------------------------- readers: a value as TOML or a text gives it
+# ---------------------------------------------------------------- readers: check a value from TOML, or from a text
 
 
 def _text(value: Any) -> str:
@@ -80,7 +80,7 @@ def _url(value: Any) -> str:
     if parts.username or parts.password:
         raise _Bad("must not hold a name or a password")
     try:
-        parts.port  # noqa: B018  # it is read when it is asked for
+        parts.port  # noqa: B018  # reading it raises ValueError for a bad port
     except ValueError as error:
         raise _Bad(f"has no port from 0 to 65535: {text!r}") from error
     return text.rstrip("/")
@@ -163,7 +163,7 @@ def _tags(value: Any) -> dict[str, str]:
     """A table, or `room=a,tier=db`."""
     pairs = value.items() if isinstance(value, Mapping) else [_pair(text) for text in _list(value)]
     tags = {_text(name): _text(text) for name, text in pairs}
-    if len(tags) > 60:  # the contract's 64, less those that the agent adds
+    if len(tags) > 60:  # the contract's 64, less room for the tags that the agent adds
         raise _Bad(f"has {len(tags)} tags; at most 60")
     return tags
 
@@ -192,7 +192,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
-    """A list; from the environment one pattern a line, as a comma may stand in a command."""
+    """The patterns of a list, or of a text with one pattern per line (a comma may be part of a command)."""
     lines = value.splitlines() if isinstance(value, str) else _list(value)
     return tuple(_text(line) for line in lines if line.strip())
 
@@ -204,7 +204,7 @@ Reader = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: the name in file and flags, how a value is read, and what `--help` says."""
+    """One setting: its name in the file, how its value is read, and its `--help` text."""
 
     name: str
     read: Reader
@@ -247,9 +247,9 @@ VARIABLES: tuple[str, ...] = (FILE_VARIABLE, *(row.variable for row in SETTINGS 
 def settings_from(
     flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ, file: Path | None = None
 ) -> Settings:
-    """The settings of an agent. `flags` by name, those that were not given None or missing. Raises BadSetting.
+    """The settings of an agent. `flags` holds values by setting name; None means not given. Raises BadSetting.
 
-    `file` is the one that was asked for; without it REFLECTOR_CONFIG, else /etc/mirror-stage/reflector.toml if there.
+    Reads `file` if given, else the file that REFLECTOR_CONFIG names, else /etc/mirror-stage/reflector.toml if it exists.
     """
     path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
     in_file = _read_file(path or FILE, must_exist=path is not None)
@@ -268,7 +268,7 @@ def settings_from(
 def _first_given(
     row: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], in_file: Mapping[str, Any], path: Path
 ) -> tuple[Any, str] | None:
-    """The value that counts and where it stands, for the person who has to change it."""
+    """The value that wins, and where it stands (for the error message); None if it is set nowhere."""
     if row.only_in_file:
         return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
     if flags.get(row.name) is not None:

@@ -1,7 +1,7 @@
-"""Samples that wait on disk while EGO is away: bounded segments, oldest dropped first, and counted.
+"""The spool: samples that wait on disk while EGO is away. Its size and age are limited; the oldest samples are dropped first.
 
-A segment is one file; a batch is one segment, or several small ones. Acknowledged whole they are removed, so that there
-is no position to remember and to lose. What a crash leaves behind is sent again, which EGO takes for a repeat (P2).
+A segment is one file. A batch is one segment, or several small ones. The agent removes the segments once EGO has taken the
+whole batch, so it needs no record of a position. After a crash it sends them again, and EGO recognises the repeat (P2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mirror_stage.reflector.lines import to_line, to_records
 
 BATCH_BYTES = 256 * 1024  # some eighty samples
 BATCH_SAMPLES = 200
-SEGMENTS_LEAST = 4  # the bound is kept by dropping whole segments: a small one needs small segments
+SEGMENTS_LEAST = 4  # whole segments are dropped to keep the size limit, so a small limit needs small segments
 
 _NAME = re.compile(r"(\d{12})\.samples\Z")
 
@@ -28,22 +28,22 @@ logger = logging.getLogger(__name__)
 
 
 def wall_clock() -> Instant:
-    """Now by this machine's clock, as its samples tell it."""
+    """Now by this machine's wall clock, which also stamps its samples."""
     return int(time.time() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The oldest samples that wait, each as the JSON that will be sent, and the segments that they fill."""
+    """The oldest waiting samples, each as JSON, and the numbers of their segments."""
 
     numbers: tuple[int, ...]
     samples: list[bytes]
 
 
 class Spool:
-    """A folder of segments, numbered in the order of writing. For one caller at a time.
+    """A folder of segments, numbered in the order of writing. Not thread-safe.
 
-    `dropped` counts the samples that were given up since the start: too many, too old, or unreadable.
+    `dropped` counts the samples dropped since the start because they were too many, too old, or unreadable.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int, most_hours: float, now: Callable[[], Instant] = wall_clock):
@@ -58,22 +58,22 @@ class Spool:
             if (found := _NAME.match(path.name)) is not None
         }
         self._next_number = max(self._size_by_number, default=0) + 1
-        self._open: int | None = None  # the segment that is written to, if any; one of an earlier run never is
+        self._open: int | None = None  # the segment that is being written, if any; never one of an earlier run
         self._open_samples = 0
-        self._oldest: Backlog | None = None  # read once: what is torn in it is counted once
+        self._oldest: Backlog | None = None  # kept, so that torn lines in it are counted only once
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether no sample waits."""
         return not self._size_by_number
 
     @property
     def size_bytes(self) -> int:
-        """The size of all that waits."""
+        """The size of all segments."""
         return sum(self._size_by_number.values())
 
     def append(self, sample: bytes) -> None:
-        """Write one sample behind the others. If the disk does not take it, it is dropped and counted."""
+        """Write one sample after the others. If it cannot be written, the sample is dropped and counted."""
         line = to_line(sample)
         number = self._segment_for(len(line))
         before = self._size_by_number.get(number, 0)
@@ -84,7 +84,7 @@ class Spool:
                     file.truncate(before)
                     raise OSError(f"only {written} of {len(line)} bytes found room")
         except OSError as error:
-            self._open = None  # whatever stands at its end now, nothing follows it
+            self._open = None  # its last line may be torn, so begin a new segment
             self._drop(1, f"cannot write to {self._folder}: {error.strerror or error}")
             return
         self._size_by_number[number] = before + len(line)
@@ -92,10 +92,9 @@ class Spool:
         self._keep_bounds()
 
     def oldest(self) -> Backlog | None:
-        """The samples to be sent next, oldest first; None when nothing waits. What is too old by now is dropped.
+        """The samples to send next, oldest first; None if none waits. Drops samples that are too old by now.
 
-        Small segments go together: after an unsteady night EGO must not take many late batches of a few samples each
-        for a host whose clock was set back.
+        Small segments are sent together: EGO could take many late batches of a few samples for a clock that was set back.
         """
         if self._oldest is None:
             numbers: list[int] = []
@@ -114,7 +113,7 @@ class Spool:
         return self._oldest
 
     def remove(self, numbers: Iterable[int]) -> None:
-        """Forget these segments: their samples are where they should be."""
+        """Remove these segments, whose samples EGO has taken."""
         for number in numbers:
             self._path(number).unlink(missing_ok=True)
             self._size_by_number.pop(number, None)
@@ -122,7 +121,7 @@ class Spool:
                 self._oldest = None
 
     def sync(self) -> None:
-        """Make what was written survive a power cut."""
+        """Write all segments through to the disk, so that they survive a power cut."""
         for number in self._size_by_number:
             descriptor = os.open(self._path(number), os.O_RDWR)
             try:
@@ -131,7 +130,7 @@ class Spool:
                 os.close(descriptor)
 
     def _segment_for(self, size: int) -> int:
-        """The number of the segment that has room for one more sample of so many bytes."""
+        """The number of the segment to write a sample of `size` bytes to; begins a new one if needed."""
         if self._open is not None and (
             self._size_by_number.get(self._open, 0) + size > self._segment_bytes or self._open_samples >= BATCH_SAMPLES
         ):
@@ -157,7 +156,7 @@ class Spool:
         self.remove([number])
 
     def _young_of(self, number: int) -> list[bytes]:
-        """The samples of a segment that may still be sent. It is written to no more."""
+        """The samples of a segment that are not too old. Closes the segment if it is being written."""
         if number == self._open:
             self._open = None
         records, torn = self._records_of(number)

@@ -1,4 +1,4 @@
-"""The folder of what an agent must not lose: journal and spool. One agent a folder."""
+"""The state folder of an agent, with its journal and spool. Each agent needs one of its own."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: a second agent there is not noticed
+except ImportError:  # Windows, where a second agent is not detected
     fcntl = None  # type: ignore[assignment]
 
 from mirror_stage.core.bad_setting import BadSetting
 
-OF_THE_SYSTEM = Path("/var/lib/mirror-stage-reflector")
+SYSTEM_FOLDER = Path("/var/lib/mirror-stage-reflector")
 
 
 def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """/var/lib/mirror-stage-reflector where this user may write there, else a folder in his home."""
-    nearest = OF_THE_SYSTEM if OF_THE_SYSTEM.exists() else OF_THE_SYSTEM.parent
+    """/var/lib/mirror-stage-reflector if this user may write there, else a folder in the user's home."""
+    nearest = SYSTEM_FOLDER if SYSTEM_FOLDER.exists() else SYSTEM_FOLDER.parent
     if os.access(nearest, os.W_OK):
-        return OF_THE_SYSTEM
+        return SYSTEM_FOLDER
     own = environment.get("XDG_STATE_HOME")
-    return (Path(own) if own else Path.home() / ".local" / "state") / OF_THE_SYSTEM.name
+    return (Path(own) if own else Path.home() / ".local" / "state") / SYSTEM_FOLDER.name
 
 
 class StateFolder:
-    """The folder, made if it is not there, and held until this process ends. Raises BadSetting in one line."""
+    """The state folder: created if missing, and locked until this process ends. Raises BadSetting in one line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class StateFolder:
             self._lock = (path / "lock").open("a")
         except OSError as error:
             raise BadSetting(f"state_dir: cannot use {path}: {error.strerror or error}") from error
-        if not _is_locked_by(self._lock):
+        if not _try_lock(self._lock):
             self._lock.close()
             raise BadSetting(
                 f"state_dir: another agent uses {path}; two on one host need a --state-dir (and a --hostname) each"
@@ -45,22 +45,24 @@ class StateFolder:
 
     @property
     def journal(self) -> Path:
-        """Where commands are noted before they run."""
+        """The path of the journal file."""
         return self.path / "journal"
 
     @property
     def spool(self) -> Path:
-        """Where samples wait."""
+        """The path of the spool folder."""
         return self.path / "spool"
 
     def release(self) -> None:
-        """Let another agent have it."""
+        """Unlock the folder."""
         self._lock.close()
 
 
 def _make_private(path: Path) -> None:
-    """Nobody else reads a journal, and nobody else decides where it lies. Raises BadSetting, and OSError."""
-    if path.is_symlink() and path.lstat().st_uid != 0:  # systemd makes one for a unit with a user of its own, as root
+    """Make the folder readable for its owner only. Raises BadSetting if another user owns it or may redirect it; OSError."""
+    if (
+        path.is_symlink() and path.lstat().st_uid != 0
+    ):  # systemd makes such a link, as root, for a unit with DynamicUser
         raise BadSetting(f"state_dir: {path} is a symbolic link; name the folder that it leads to")
     found = path.stat()
     if found.st_uid != os.geteuid():
@@ -73,15 +75,15 @@ def _make_private(path: Path) -> None:
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether an agent runs with this folder. Looks only, and leaves nothing behind."""
+    """Whether a running agent uses this folder. Changes nothing."""
     try:
         with (path / "lock").open() as lock:
-            return not _is_locked_by(lock)
+            return not _try_lock(lock)
     except OSError:
         return False
 
 
-def _is_locked_by(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     if fcntl is None:
         return True
     try:

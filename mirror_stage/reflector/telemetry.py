@@ -1,6 +1,6 @@
-"""Samples on the beat and their way to EGO: the live ones first, what waited on disk afterwards, in paced batches.
+"""Takes samples at a fixed interval and delivers them to EGO: live samples first, then the backlog on disk, in paced batches.
 
-Two threads: one only takes samples, so that a slow EGO never delays the next one; the other only delivers.
+Two threads: one only takes samples, so that a slow EGO never delays the next sample; the other only delivers.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from mirror_stage.reflector.spool import Backlog, Spool
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, shown
 
 LIVE_MAX = 100  # samples that wait in memory while one request is under way
-PAUSE_SECONDS = 2.0  # between two batches of the backlog: a fleet that returns at once must not drown EGO
+PAUSE_SECONDS = 2.0  # between two batches of the backlog: many agents that return together must not overload EGO
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is delivered at once: live samples, or the oldest of the backlog."""
+    """The samples of one request: live ones, or the oldest of the backlog."""
 
     samples: list[bytes]
     backlog: Backlog | None = None
 
 
 def next_beat(started: float, now: float, interval_seconds: float) -> float:
-    """The first beat after now. Beats lie at whole intervals after the start, so nothing drifts; those missed are left out."""
+    """When to take the next sample: the first whole interval after `started` that is later than `now`.
+
+    So the times do not drift, and missed ones are skipped.
+    """
     return started + (int((now - started) / interval_seconds) + 1) * interval_seconds
 
 
 def without_refused(samples: Sequence[bytes], answer: Answer) -> tuple[list[bytes], list[tuple[bytes, str]]] | None:
-    """The samples that EGO did not object to, and those that it did with the reason; None if it named none."""
+    """The samples that EGO did not refuse, and (sample, reason) of those it did; None if it names no sample."""
     errors = answer.body.get("errors") if isinstance(answer.body, dict) else None
     reasons: dict[int, str] = {}
     for error in errors if isinstance(errors, list) else []:
@@ -53,7 +56,7 @@ def without_refused(samples: Sequence[bytes], answer: Answer) -> tuple[list[byte
 
 
 class Telemetry:
-    """Takes a sample each interval and sees to it that EGO gets it, once, now or later."""
+    """Takes a sample each interval and delivers it to EGO, now or later."""
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Telemetry:
         self._interval_seconds, self._pause_seconds = interval_seconds, pause_seconds
         self._backoff = Backoff()
         self._complaint: str | None = None
-        self._news = threading.Condition()  # guards what follows, and the spool
+        self._news = threading.Condition()  # guards the fields below, and the spool
         self._live: deque[bytes] = deque()
         self._under_way: list[bytes] = []
         self._quiet_until = 0.0
@@ -77,14 +80,14 @@ class Telemetry:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin; the first sample is taken at once."""
+        """Start both threads; the first sample is taken at once."""
         for name, work in (("beat", self._keep_the_beat), ("delivery", self._deliver)):
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Write what is not delivered to the spool, without waiting for EGO. A request under way is given up.
+        """Write all undelivered samples to the spool, without waiting for EGO.
 
-        It may have been taken all the same: sent again after the next start, EGO knows it as a repeat.
+        That includes those of a request under way. If EGO took them, it recognises the repeat after the next start.
         """
         self._stopped.set()
         with self._news:
@@ -106,15 +109,15 @@ class Telemetry:
                 if self._spool.dropped:
                     sample["tags"] = {**(sample.get("tags") or {}), "spool_dropped_samples": str(self._spool.dropped)}
                 self._offer(json.dumps(sample, ensure_ascii=False, separators=(",", ":")).encode())
-            except Exception:  # one sample is missing; the next one is tried all the same
+            except Exception:  # one sample is lost; the next one may succeed
                 logger.exception("no sample could be taken")
             now = time.monotonic()
             self._stopped.wait(next_beat(started, now, self._interval_seconds) - now)
 
     def _offer(self, sample: bytes) -> None:
-        """Put a sample in front of the delivery. While EGO is to be left alone only the newest stays in memory.
+        """Queue a sample for delivery. During a backoff only the newest stays in memory; the older ones go to the spool.
 
-        So that on return EGO first hears how things stand now.
+        So EGO gets the newest sample first when it is back.
         """
         with self._news:
             if self._is_stopping:
@@ -132,13 +135,13 @@ class Telemetry:
         while (batch := self._next_batch()) is not None:
             try:
                 answer = self._send(batch.samples)
-            except Exception:  # nothing is lost by it: the batch waits as if EGO had been away
+            except Exception:  # the batch is not lost: it waits as if EGO had been away
                 logger.exception("a batch could not be sent")
                 answer = Answer(Meaning.UNKNOWN, None, detail="an error of the agent's own")
             self._settle(batch, answer)
 
     def _next_batch(self) -> Batch | None:
-        """The next batch as soon as there is one that may go; None once this stops."""
+        """The next batch, once there is one and the backoff is over; None after `stop`."""
         with self._news:
             while not self._is_stopping:
                 now = time.monotonic()
@@ -158,7 +161,10 @@ class Telemetry:
         return None
 
     def _send(self, samples: Sequence[bytes]) -> Answer | None:
-        """None once each sample was taken or dropped; else the answer because of which the rest has to wait."""
+        """None once EGO has taken or refused each sample; else the answer because of which the rest must wait.
+
+        Refused samples are dropped. A batch that is refused as a whole is halved until the bad sample is found.
+        """
         while samples:
             answer = self._uplink.post_samples(samples)
             if answer.is_taken:
@@ -169,11 +175,11 @@ class Telemetry:
             if parted is not None:
                 samples, refused = parted
                 for sample, reason in refused:
-                    _tell_dropped(sample, reason)
+                    _log_dropped(sample, reason)
             elif len(samples) == 1:
-                _tell_dropped(samples[0], answer.detail)
+                _log_dropped(samples[0], answer.detail)
                 return None
-            else:  # too large, or refused as a whole: the one that is at fault will be found
+            else:  # too large, or refused as a whole
                 half = len(samples) // 2
                 waiting = self._send(samples[:half])
                 if waiting is not None:
@@ -196,14 +202,14 @@ class Telemetry:
                 self._under_way = []
                 while len(self._live) > 1:
                     self._spool.append(self._live.popleft())
-        self._tell(answer)
+        self._log_change(answer)
 
     def _spool_all(self, samples: Sequence[bytes] | deque[bytes]) -> None:
         for sample in samples:
             self._spool.append(sample)
 
-    def _tell(self, answer: Answer | None) -> None:
-        """Log that EGO is away, with the reason, and that it is back: once each."""
+    def _log_change(self, answer: Answer | None) -> None:
+        """Log once that EGO is away and why, and once that it is back."""
         if answer is None:
             if self._complaint is not None:
                 logger.info("EGO takes samples again; %.1f kB wait on disk", self._spool.size_bytes / 1000)
@@ -213,5 +219,5 @@ class Telemetry:
             self._complaint = answer.detail
 
 
-def _tell_dropped(sample: bytes, reason: str) -> None:
+def _log_dropped(sample: bytes, reason: str) -> None:
     logger.error("EGO refuses the sample of %s, so it is dropped: %s", json.loads(sample).get("timestamp"), reason)

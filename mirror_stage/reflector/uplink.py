@@ -1,4 +1,4 @@
-"""The way to EGO: what is asked, and what each of EGO's answers means. Nothing that comes back is trusted."""
+"""Sends requests to EGO and says what each answer means for the sender. Answers are checked, never trusted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from mirror_stage import __version__
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector.exchange import Broken, Exchange
 
 ANSWER_SECONDS = 10.0  # from the first byte sent to the last byte read
 PACK_FROM_BYTES = 8 * 1024
-UNPACKED_RATIO_MAX = 18  # EGO unpacks up to 20:1; what packs better is sent as it is
+UNPACKED_RATIO_MAX = 18  # EGO refuses more than 20:1; such a body is sent uncompressed
 PROBLEM: Final = "application/problem+json"
-OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{__version__}", "Accept": "application/json"}
-SHOWN_MAX = 300  # characters of what EGO says that stand in a message
+OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{VERSION}", "Accept": "application/json"}
+SHOWN_MAX = 300  # characters of EGO's text that are shown in a message
 NUMBER_DIGITS_MAX = 40
 
 
 class Meaning(Enum):
-    """What a sender has to do about an answer."""
+    """What an answer means for the sender."""
 
     TAKEN = "EGO has it"
     REFUSED = "EGO will not take it as it is, now or later"
@@ -36,8 +36,8 @@ class Meaning(Enum):
     MISDIRECTED = "who answers there does not talk to this agent: keep it, and say so"
 
 
-# By EGO's status; None is no answer at all. Whatever is not listed is MISDIRECTED, and so is a refusal that is none of
-# EGO's (a proxy's page).
+# By HTTP status; None means no answer. Any other status is MISDIRECTED, and so is a refusal that is not from EGO (such as
+# a proxy's page).
 MEANINGS: Mapping[int | None, Meaning] = {
     None: Meaning.UNKNOWN,
     200: Meaning.TAKEN,
@@ -58,7 +58,7 @@ MEANINGS: Mapping[int | None, Meaning] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `body` is the decoded JSON, None if it was none; `detail` says in words what is wrong."""
+    """An answer. `body` is the decoded JSON, None if there is none; `detail` says what is wrong."""
 
     meaning: Meaning
     status: int | None
@@ -74,13 +74,13 @@ class Answer:
 
 
 class Uplink:
-    """Speaks to the EGO at a URL, which may have a path of its own. For several threads. Raises BadSetting."""
+    """Sends requests to the EGO at a URL, which may have a path. Thread-safe. Raises BadSetting for a bad `ca_file`."""
 
     def __init__(self, ego: str, ca_file: Path | None = None) -> None:
         self._exchange = Exchange(ego, ca_file)
 
     def post_samples(self, samples: Sequence[bytes]) -> Answer:
-        """EGO's answer to a batch of encoded samples. One that counts fewer than were sent is none of EGO's."""
+        """EGO's answer to a batch of encoded samples. An answer that does not count them all is not from EGO."""
         body, headers = packed(b'{"samples":[' + b",".join(samples) + b"]}")
         answer = self._ask("POST", "/api/metrics/batch", body, headers)
         if answer.is_taken and not _counts(answer.body, len(samples)):
@@ -88,7 +88,7 @@ class Uplink:
         return answer
 
     def post(self, path: str, content: Mapping[str, Any]) -> Answer:
-        """EGO's answer to a JSON object; a large one is packed."""
+        """EGO's answer to a JSON object; a large one is compressed."""
         body, headers = packed(json.dumps(content).encode())
         return self._ask("POST", path, body, headers)
 
@@ -105,7 +105,7 @@ class Uplink:
         return self._ask("GET", target, None, headers or {}, wait_seconds)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the idle connections."""
         self._exchange.close()
 
     def _ask(
@@ -119,7 +119,7 @@ class Uplink:
 
 
 def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """A JSON body as it is sent, gzip if it is large, and its headers."""
+    """The body to send (gzip if it is large) and its headers."""
     headers = {"Content-Type": "application/json"}
     if len(body) >= PACK_FROM_BYTES:
         small = gzip.compress(body, compresslevel=5, mtime=0)
@@ -129,7 +129,7 @@ def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
-    """An answer as its sender has to take it."""
+    """The Answer for a status, headers and content."""
     meaning = MEANINGS.get(status, Meaning.MISDIRECTED)
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     body = None
@@ -141,7 +141,7 @@ def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answe
     if meaning is Meaning.TAKEN and body is None:
         return _misdirected(status, f"{shown(kind) or 'nothing'} instead of JSON")
     if meaning is Meaning.REFUSED and kind != PROBLEM:
-        return _misdirected(status, "a refusal that is none of EGO's")
+        return _misdirected(status, "a refusal that is not from EGO")
     detail = "" if meaning is Meaning.TAKEN else f"{status} {_detail(body)}".strip()
     return Answer(
         meaning, status, body, detail, _retry_after(headers.get("Retry-After"), time.time()), headers.get("Date")
@@ -149,7 +149,7 @@ def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answe
 
 
 def strict_json(content: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError for what is none, and for what two readers would read differently."""
+    """The value of a JSON text. Raises ValueError if it is not JSON, or if JSON readers could disagree about its value."""
     try:
         return json.loads(
             content.decode(),
@@ -163,12 +163,12 @@ def strict_json(content: bytes) -> Any:
 
 
 def in_path(word: str) -> str:
-    """A hostname or an id as one word of a URL's path."""
+    """A hostname or an id, quoted as one segment of a URL's path."""
     return quote(word, safe="")
 
 
 def shown(what: object) -> str:
-    """What comes from the other side, as it may stand in a message: one line, nothing that moves a cursor, not long."""
+    """A text from outside, made safe for a message: one line, printable characters only, at most SHOWN_MAX of them."""
     text = " ".join(str(what).split())
     text = "".join(char if char.isprintable() else "\ufffd" for char in text[: SHOWN_MAX + 1])
     return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "…"

@@ -1,4 +1,4 @@
-"""A command as a shell would read it, for an agent that runs it without one: its words, and what only a shell can do.
+"""Splits a command into words as a shell does, for running it without a shell, and finds what only a shell can do.
 
 Pure. Quotes and backslashes mean what they mean in POSIX sh.
 """
@@ -12,7 +12,7 @@ _BLANKS = " \t"
 _NAME = re.compile(r"\$(?:\w+|\{[^}]*\}|[@*#?$!-])")
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 
-# What ends a word, joins two commands or redirects one. The longest that fits counts.
+# Shell operators, longer ones first, so that the longest match wins.
 OPERATORS = (
     "&&", "||", "|&", "&>", ">>", "<<", ">&", "<&", "|", "&", ";", "<", ">", "(", ")",
 )  # fmt: skip
@@ -24,7 +24,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of a command. `operator` is the first thing that only a shell does; `as_written` what it would replace."""
+    """The words of a command. `operator` is the first part that only a shell can do; `as_written` lists what a shell would expand."""
 
     argv: tuple[str, ...]
     operator: str | None = None
@@ -32,7 +32,7 @@ class Words:
 
 
 def words_of(command: str) -> Words:
-    """What a command says. Raises Unreadable."""
+    """The words of a command. Raises Unreadable."""
     if "\0" in command:
         raise Unreadable("it holds a NUL character")
     reader = _Reader(command.strip(" \t\r\n"))
@@ -43,7 +43,7 @@ def words_of(command: str) -> Words:
 
 
 class _Reader:
-    """Goes through a text once, character by character."""
+    """Reads a text once, character by character."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -51,8 +51,8 @@ class _Reader:
         self.words: list[str] = []
         self.operator: str | None = None
         self.as_written: list[str] = []
-        self._word: str | None = None  # the one that is being read; None between two
-        self._bare = ""  # its unquoted characters, for what a shell would make of them
+        self._word: str | None = None  # the word that is being read; None between two words
+        self._unquoted = ""  # its unquoted characters, which a shell would expand
 
     def read(self) -> None:
         while self.at < len(self.text):
@@ -67,10 +67,10 @@ class _Reader:
             elif char == "\\":
                 self._read_escape()
             else:
-                self._read_bare(char)
+                self._read_unquoted(char)
         self._end_word()
 
-    def _read_bare(self, char: str) -> None:
+    def _read_unquoted(self, char: str) -> None:
         rest = self.text[self.at :]
         if char in "\r\n":
             self._found("a line break")
@@ -85,7 +85,7 @@ class _Reader:
         self._look_at_expansion(rest)
         if char == "~" and self._word is None:
             self.as_written.append("~")
-        self._bare += char
+        self._unquoted += char
         self._add(char)
         self.at += 1
 
@@ -111,7 +111,7 @@ class _Reader:
         if self.at + 1 >= len(self.text):
             raise Unreadable("No escaped character")
         escaped = self.text[self.at + 1]
-        if escaped != "\n":  # else the line goes on
+        if escaped != "\n":  # a backslash before a line break joins the lines
             self._add(escaped)
         self.at += 2
 
@@ -123,7 +123,7 @@ class _Reader:
         return quoted
 
     def _look_at_expansion(self, rest: str) -> None:
-        """What a shell replaces, in double quotes too."""
+        """Note what a shell would expand here, also within double quotes."""
         if rest[0] == "`":
             self._found("a command in backticks")
         elif rest.startswith("$("):
@@ -140,7 +140,7 @@ class _Reader:
     def _end_word(self) -> None:
         if self._word is not None:
             self.words.append(self._word)
-            if "://" not in self._word:  # a ? in a URL is one for everybody
-                self.as_written += [char for char in "*?[" if char in self._bare]
-            self.as_written += _BRACES.findall(self._bare)
-        self._word, self._bare = None, ""
+            if "://" not in self._word:  # a ? in a URL is meant literally
+                self.as_written += [char for char in "*?[" if char in self._unquoted]
+            self.as_written += _BRACES.findall(self._unquoted)
+        self._word, self._unquoted = None, ""

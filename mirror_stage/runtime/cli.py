@@ -6,14 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirror_stage import __version__
 from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="EGO's settings come from the environment, then from .env: config/ego.env.example has them all. "
         "The agent's are in config/reflector.toml.",
     )
-    parser.add_argument("--version", action="version", version=f"mirror-stage {__version__}")
+    parser.add_argument("--version", action="version", version=f"mirror-stage {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
     serve = commands.add_parser("serve", help="bring the schema up to date, then serve")
@@ -107,7 +107,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     if reason:
         return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
     logs.configure(settings.log_level)
-    if _on_database(migrate.upgrade) != 0:
+    if _on_database(migrate.upgrade, as_owner=False) != 0:  # what follows runs as this user
         if not settings.is_postgresql:
             return 1  # a server may come back; a file that cannot be written stays so
         _say("EGO starts all the same, and goes on asking for its database", 0)
@@ -177,9 +177,9 @@ def _db_backup(chosen: argparse.Namespace) -> int:
     from mirror_stage.storage import backup
 
     def step(_app: Flask) -> None:
-        backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
+        size = backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
         _tell("")
-        print(f"{chosen.file}: {backup.size(chosen.file.stat().st_size)}")
+        print(f"{chosen.file}: {backup.size(size)}")
 
     return _on_database(step)
 
@@ -193,13 +193,10 @@ def _db_restore(chosen: argparse.Namespace) -> int:
         settings = app.extensions["mirror_stage"][Config]
         revision = backup.check(settings, chosen.file, migrate.revisions(), _tell)
         with app.app_context(), _owned(app):
-            try:
-                empty = partial(migrate.downgrade, app, "base")
-                backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
-                _tell(f"bringing the schema from {revision} to {migrate.head()}")
-                migrate.upgrade(app)
-            finally:
-                backup.give_to_owner_of_folder(settings)
+            empty = partial(migrate.downgrade, app, "base")
+            backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
+            _tell(f"bringing the schema from {revision} to {migrate.head()}")
+            migrate.upgrade(app)
         _tell("")
         print(f"{chosen.file} is restored; schema {migrate.head()}")
 
@@ -235,23 +232,26 @@ def _tell(progress: str) -> None:
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
-def _on_database(step: Callable[[Flask], object]) -> int:
-    """Do one step with an application whose storage is closed."""
+def _on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> int:
+    """Do one step with an application whose storage is closed; root does it as the owner of the database's folder."""
     from mirror_stage.app import create_app
-    from mirror_stage.core.config import Config
     from mirror_stage.core.problems import Conflict, Invalid, Problem
     from mirror_stage.runtime.serving import read_settings
+    from mirror_stage.storage import files
     from mirror_stage.storage.db import Storage
 
-    app = create_app(read_settings(), with_storage=False)
+    files.keep_private()
+    settings = read_settings()
+    app = create_app(settings, with_storage=False)
+    folder = settings.sqlite_path.absolute().parent
     try:
-        step(app)
+        with files.as_owner_of(folder) if as_owner and not settings.is_postgresql else nullcontext():
+            step(app)
     except Invalid as why:
         return _say(why.detail, 2)
     except Conflict as why:
         return _say(why.detail, 1)
     except Problem as why:
-        settings = app.extensions["mirror_stage"][Config]
         where = "MIRROR_STAGE_DB_URL" if settings.is_postgresql else f"MIRROR_STAGE_SQLITE_PATH: {settings.sqlite_path}"
         return _say(f"{where}: {why.detail}; mirror-stage doctor may know more", 1)
     except OSError as why:

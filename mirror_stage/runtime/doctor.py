@@ -22,6 +22,7 @@ from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.findings import Finding
 from mirror_stage.runtime import serving
+from mirror_stage.storage import files
 
 NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
@@ -104,11 +105,14 @@ def database(settings: Config) -> Finding:
     """Whether the database answers, and whether its schema is this version's."""
     if not settings.is_postgresql and not settings.sqlite_path.exists():
         return Finding("database", "ok", "none yet: the first start makes it")
-    from mirror_stage.storage import migrate
+    from mirror_stage.storage import foreign, migrate
 
     try:
-        with _connected(settings) as connection:
-            revision = migrate.revision_of(connection)
+        trouble = None if settings.is_postgresql else foreign.trouble_of_file(settings.sqlite_path)
+        if trouble is None:
+            with _connected(settings) as connection:
+                trouble = foreign.trouble_of_server(connection) if settings.is_postgresql else None
+                revision = migrate.revision_of(connection)
     except Exception as error:
         advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
         if not settings.is_postgresql:
@@ -116,6 +120,9 @@ def database(settings: Config) -> Finding:
             if "unable to open" in str(error):
                 advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
+    if trouble is not None:
+        seen, advice = trouble.split(": ", 1)
+        return Finding("database", "problem", seen, advice)
     kind = "PostgreSQL" if settings.is_postgresql else f"SQLite, {settings.sqlite_path}"
     head = migrate.head()
     if revision == head:
@@ -128,13 +135,13 @@ def redis(settings: Config) -> Finding:
     """Whether Redis answers, if one is named."""
     if settings.redis_url is None:
         return Finding("redis", "ok", "not used")
-    from mirror_stage.health.service import redis_trouble
+    from mirror_stage.health.redis import redis_trouble
 
     trouble = redis_trouble(settings.redis_url, ANSWER_SECONDS)
     if trouble is None:
         return Finding("redis", "ok", "answers")
     advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"
-    return Finding("redis", "problem", f"it does not answer: {trouble}", advice)
+    return Finding("redis", "problem", f"it cannot be used: {trouble}", advice)
 
 
 def clock(_settings: Config) -> Finding:
@@ -236,11 +243,13 @@ def _connected(settings: Config) -> Iterator[Any]:
     from mirror_stage.storage.db import engine_options
 
     engine = sqlalchemy.create_engine(settings.database_url, **engine_options(settings))
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+    folder = Path("/") if settings.is_postgresql else settings.sqlite_path.absolute().parent
+    with files.as_owner_of(folder):  # a log that root makes beside the database would be closed to EGO's user
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from flask import Flask
 from mirror_stage.access.gate import Gate
 from mirror_stage.app import open_storage
 from mirror_stage.commands.service import CommandService
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.pipeline.owner import Owner
@@ -53,10 +54,10 @@ def _is_open(app: Flask) -> bool:
     readiness = app.extensions["mirror_stage"][Readiness]
     try:
         open_storage(app)
-    except Problem as why:
-        if readiness.why_not != why.detail:
-            log.warning("not ready: %s", why.detail)
-        readiness.why_not = why.detail
+    except (Problem, BadSetting) as why:
+        if readiness.why_not != str(why):
+            log.warning("not ready: %s", why)
+        readiness.why_not = str(why)
     except Exception as error:  # a fault of ours must not leave EGO waiting for ever
         log.exception("the start failed; it is tried again")
         readiness.why_not = f"the start failed: {type(error).__name__}; the log has the details"
@@ -71,6 +72,6 @@ def stop(app: Flask) -> None:
     ego[Realtime].close_all()
     ego[Writer].stop()
     if ego[Readiness].is_ready:
-        ego[Saver].save()
+        ego[Saver].finish(is_whole=ego[Writer].oldest_arrival is None)
     ego[Storage].close()
     ego[Ownership].release()

@@ -65,7 +65,9 @@ class Scheduler:
             step = clock.wall_offset_seconds() - offset
             if abs(step) > STEP_NOTICED_SECONDS:
                 offset += step
-                log.warning("the machine's clock was stepped by %.1f s; EGO's own goes on", step)
+                log.warning(
+                    "the machine's clock was stepped by %.1f s; EGO dates by its own until it is restarted", step
+                )
                 self._replan()
 
     def _replan(self) -> None:

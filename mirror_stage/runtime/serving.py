@@ -12,8 +12,10 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import monkey
@@ -23,13 +25,19 @@ from gunicorn.glogging import Logger
 from gunicorn.http.parser import Parser
 
 from mirror_stage.core import config, logs
+from mirror_stage.core.addresses import normalise_address
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config, is_loopback
+from mirror_stage.storage import files
 from mirror_stage.web import walls
+
+if TYPE_CHECKING:
+    from mirror_stage.web.refusals import Refusals
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
 _PIECE = 64 * 1024
 LINGER_SECONDS = 0.5  # for what a client still sends after it was refused
+CONNECTIONS_OF_PEER_MAX = 5_000  # half of what there is; not for this machine's own programs and trusted proxies
 STOP_SECONDS = 2.0  # what the services get to flush; everything acknowledged is durable before that
 
 
@@ -102,6 +110,7 @@ class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 def on_starting(server: Any) -> None:
     """In the master, before it listens: refuse what is unsafe, say what differs from what was asked for."""
     settings = settings_or_exit()
+    files.keep_private()
     addresses = [_text_of(address) for address in server.cfg.address]
     _refuse_exposure(addresses, settings)
     if settings.security == "open":
@@ -133,13 +142,18 @@ def post_worker_init(worker: Any) -> None:
     from mirror_stage.runtime.lifecycle import start
 
     _log_greenlet_errors(worker)
-    util.write_error = _write_problem
     _bound_draining()
+    files.keep_private()  # plain gunicorn --preload or another server's master may have asked for less
     app = worker.wsgi
     if not isinstance(app, Flask):  # with --reload gunicorn serves the traceback of a module that does not parse
         worker.log.error("%r is not EGO's application; nothing is started", app)
         return
-    worker.stopper = _Stopper(worker)
+    from mirror_stage.web.refusals import Refusals
+
+    services = app.extensions["mirror_stage"]
+    refusals: Refusals = services[Refusals]
+    util.write_error = partial(_write_problem, refusals)
+    worker.stopper = _Stopper(worker, walls.Rules(services[Config]), refusals)
     gevent.spawn(worker.stopper.watch)
     starting = gevent.spawn(start, app)
     while worker.alive and not starting.ready():
@@ -202,10 +216,12 @@ def _bound_draining() -> None:
     Parser.finish_body = finish_body
 
 
-def _write_problem(client: Any, status: int, reason: str, detail: str) -> None:
+def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, detail: str) -> None:
     """gunicorn's answer to what is no HTTP request, in the form of all our refusals; its own is HTML."""
     from mirror_stage.web.problem_json import problem_json
 
+    with contextlib.suppress(OSError):  # it is gone already
+        refusals.note(_peer_of(client.getpeername()), status, detail or reason)
     body = problem_json(status, detail or reason)
     headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close")]
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers)]
@@ -221,28 +237,57 @@ def _linger(client: Any) -> None:
             pass
 
 
+def _peer_of(address: Any) -> str:
+    """Who is at the other end of a connection, for people."""
+    return (normalise_address(address[0]) if isinstance(address, tuple) else None) or "a program of this machine"
+
+
 class _Stopper:
     """Ends one worker: the application first, then whatever a client keeps open.
 
-    Without it an open websocket or an idle browser holds gunicorn for all of its graceful_timeout.
+    Without it an open websocket or an idle browser holds gunicorn for all of its graceful_timeout. While the worker runs
+    it keeps one peer from taking every connection, and one connection from taking every turn.
     """
 
-    def __init__(self, worker: Any):
-        self._worker, self._serve = worker, worker.handle
+    def __init__(self, worker: Any, rules: walls.Rules, refusals: Refusals):
+        self._worker, self._serve, self._answer = worker, worker.handle, worker.handle_request
+        self._rules, self._refusals = rules, refusals
         self._clients: set[Any] = set()
+        self._counts: Counter[str] = Counter()  # of connections, by peer
         self._once, self._stopped = BoundedSemaphore(), False
-        worker.handle = self._handle
+        worker.handle, worker.handle_request = self._handle, self._handle_request
 
     def _handle(self, listener: Any, client: Any, address: Any) -> None:
         """gunicorn's way of one connection, remembered while it lasts."""
-        if self._stopped:
+        peer = _peer_of(address)
+        if self._stopped or self._has_too_many(peer):
             client.close()
             return
         self._clients.add(client)
+        self._counts[peer] += 1
         try:
             self._serve(listener, client, address)
         finally:
             self._clients.discard(client)
+            self._counts[peer] -= 1
+            if not self._counts[peer]:
+                del self._counts[peer]
+
+    def _has_too_many(self, peer: str) -> bool:
+        if self._counts[peer] < CONNECTIONS_OF_PEER_MAX:
+            return False
+        address = normalise_address(peer)
+        if address is None or is_loopback(address) or self._rules.is_proxy(address):
+            return False
+        self._refusals.note(peer, 429, f"more than {CONNECTIONS_OF_PEER_MAX} connections at once")
+        return True
+
+    def _handle_request(self, *request: Any) -> Any:
+        """gunicorn's way of one request. Whoever sends the next one already lets the others have a turn first."""
+        try:
+            return self._answer(*request)
+        finally:
+            gevent.sleep(0)
 
     def watch(self) -> None:
         """Wait for the signal, then stop."""

@@ -1,1 +1,1 @@
-"""A synthetic fleet that speaks to EGO over the wire of real agents: demo, load generator and test fixture in one."""
+"""A synthetic fleet that sends samples to EGO like real agents do. Serves as demo, load generator and test fixture."""

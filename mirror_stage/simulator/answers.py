@@ -1,6 +1,6 @@
-"""What a machine of the fleet prints when it is told to run something: a script of lines and pauses. Pure.
+"""Makes up the output of a command on a simulated machine, as a script of lines and pauses. Pure.
 
-The figures are those of its sample at that instant, so that `uptime`, `free` and `df` agree with the twin.
+The figures are those of the machine's sample at that instant, so that `uptime`, `free` and `df` agree with the twin.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ JOURNAL = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A piece of output, `after` seconds from the beginning."""
+    """A piece of output, printed `after` seconds from the start of the command."""
 
     after: float
     text: str
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a command prints and when, how it ends, and after how many seconds."""
+    """What a command prints and when, its exit code, and how many seconds it takes."""
 
     lines: tuple[Line, ...]
     exit_code: int = 0
@@ -69,11 +69,11 @@ class Script:
 
 
 def answer(machine: Machine, vitals: Vitals, command: str) -> Script:
-    """What a machine does with a command line; `;` and `&&` between programs are understood, nothing else of a shell."""
+    """The script of a command line on a machine. Of shell syntax it knows only `;` and `&&` between programs."""
     lines: list[Line] = []
     seconds, exit_code = 0.0, 0
-    for joint, words in _programs(command):
-        if joint == "&&" and exit_code != 0:
+    for separator, words in _programs(command):
+        if separator == "&&" and exit_code != 0:
             continue
         script = _run(machine, vitals, words)
         lines += [Line(seconds + line.after, line.text, line.stream) for line in script.lines]
@@ -82,7 +82,7 @@ def answer(machine: Machine, vitals: Vitals, command: str) -> Script:
 
 
 def _programs(command: str) -> Iterator[tuple[str, list[str] | None]]:
-    """Each program's words, with the joint before it; None for words that have no end."""
+    """(the `;` or `&&` before it, its words) of each program; the words are None if a quote is not closed."""
     try:
         lexer = shlex.shlex(command, posix=True, punctuation_chars=";&")
         lexer.whitespace_split = True
@@ -90,12 +90,12 @@ def _programs(command: str) -> Iterator[tuple[str, list[str] | None]]:
     except ValueError:
         yield "", None
         return
-    joint, program = "", list[str]()
+    separator, program = "", list[str]()
     for word in [*words, ";"]:
         if word in {";", "&&"}:
             if program:
-                yield joint, program
-            joint, program = word, []
+                yield separator, program
+            separator, program = word, []
         else:
             program.append(word)
 
@@ -119,7 +119,7 @@ def _failed(reason: str, exit_code: int = 1) -> Script:
 
 
 def _paced(rows: Sequence[str], every: float) -> Script:
-    """One row after the other."""
+    """Prints the rows one after the other, `every` so many seconds."""
     return Script(
         tuple(Line(place * every, f"{row}\n") for place, row in enumerate(rows)), seconds=every * max(0, len(rows) - 1)
     )
@@ -206,7 +206,7 @@ def _systemctl(machine: Machine, vitals: Vitals, words: list[str]) -> Script:
 
 
 def _system(machine: Machine, verb: str, units: Sequence[str]) -> Script:
-    """What systemctl says of the whole system."""
+    """What systemctl prints when no unit is named."""
     rows = {
         "is-system-running": ["running"],
         "status": [f"● {machine.hostname}", "    State: running", "     Jobs: 0 queued", "   Failed: 0 units"],
@@ -337,7 +337,7 @@ def _journalctl(machine: Machine, vitals: Vitals, words: list[str]) -> Script:
     if not follows:
         return _printed(*rows)
     script = _paced(rows, every=0.7)
-    return Script(script.lines, seconds=LONGEST_SECONDS)  # until somebody stops it
+    return Script(script.lines, seconds=LONGEST_SECONDS)  # until a cancel or the timeout
 
 
 def _nvidia_smi(machine: Machine, vitals: Vitals, words: list[str]) -> Script:
@@ -383,7 +383,7 @@ PROGRAMS: Mapping[str, Program] = {
 
 
 def _now(vitals: Vitals) -> datetime:
-    """What the machine's own clock says."""
+    """The time by the machine's own clock."""
     return datetime.fromtimestamp(vitals.at // SECOND, UTC)
 
 
@@ -396,7 +396,7 @@ def _kib(count: int) -> str:
 
 
 def _human(count: int) -> str:
-    """As df -h and free -h say it."""
+    """A size as df -h and free -h print it."""
     size, unit = float(count), "B"
     for unit in ("B", "K", "M", "G", "T"):
         if size < 1024 or unit == "T":
@@ -406,7 +406,7 @@ def _human(count: int) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns: the first and the last to the left, the others to the right."""
+    """The rows as aligned columns: the first and the last column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [text.rjust(width) for text, width in zip(row[1:-1], widths[1:-1], strict=True)]

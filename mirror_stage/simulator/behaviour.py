@@ -1,4 +1,4 @@
-"""What a machine of the fleet reports at an instant: the moving numbers of its sample. Pure: time is an argument."""
+"""Computes the changing values of a machine's sample at an instant. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mirror_stage.simulator.scenarios import AS_USUAL, Change
 from mirror_stage.simulator.signals import Moment, Signal
 
 LOAD_AVERAGE_TAU, MEMORY_TAU, CPU_HEAT_TAU, GPU_HEAT_TAU = 60.0, 1_800.0, 40.0, 90.0  # seconds
-IDLE_CPU_CELSIUS, IDLE_GPU_CELSIUS = 12.0, 10.0  # above the air
+IDLE_CPU_CELSIUS, IDLE_GPU_CELSIUS = 12.0, 10.0  # above the air temperature
 GPU_HEAT_CELSIUS = 38.0  # at full load
-THROTTLES_AT_CELSIUS = 99.0  # no chip lets itself become hotter
-MEMORY_SPAN = 0.16  # of the memory is what load and day move
+THROTTLES_AT_CELSIUS = 99.0  # at this temperature a chip throttles, so it gets no hotter
+MEMORY_SPAN = 0.16  # the share of the memory that changes with the load
 LEAST_LOAD = 0.004
 BYTES_PER_PACKET = 870
 CORE_PATTERN = (0.72, 1.31, 0.88, 1.07, 1.22, 0.64, 1.12, 1.04)  # its mean is 1
@@ -21,7 +21,7 @@ CORE_PATTERN = (0.72, 1.31, 0.88, 1.07, 1.22, 0.64, 1.12, 1.04)  # its mean is 1
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """The moving numbers of one sample. Ratios, °C, seconds, bytes; counters since the last start."""
+    """The changing values of one sample: ratios, °C, seconds, and byte counters since the last boot."""
 
     at: Instant
     load: float
@@ -36,14 +36,14 @@ class Vitals:
 
     @property
     def core_loads(self) -> list[float]:
-        """How busy eight neighbouring cores are; further ones repeat them."""
+        """The loads of eight cores; the other cores repeat them."""
         turn = self.at // (5 * SECOND) % len(CORE_PATTERN)
         return [min(1.0, self.load * weight) for weight in CORE_PATTERN[turn:] + CORE_PATTERN[:turn]]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """When a machine was last started, and where the integrals stood then."""
+    """When a machine last booted, and the values of the integrals at that time."""
 
     at: Instant
     sent: float
@@ -52,7 +52,7 @@ class Start:
 
 
 class Behaviour:
-    """One machine under one scenario that began at `began_at`. The same instant gives the same vitals, in any order."""
+    """One machine in a scenario that began at `began_at`. Its vitals depend only on the instant, not on earlier calls."""
 
     def __init__(self, machine: Machine, change: Change = AS_USUAL, began_at: Instant = 0):
         self.machine, self._change = machine, change
@@ -65,12 +65,12 @@ class Behaviour:
         self._start = self._start_at(0)
 
     def is_silent(self, at: Instant) -> bool:
-        """Whether nothing is heard of it at an instant."""
+        """Whether the machine sends nothing at an instant."""
         outage = self._change.outage
         return outage is not None and outage.covers(at / SECOND - self._began)
 
     def vitals(self, moment: Moment) -> Vitals:
-        """What it reports at a moment."""
+        """The machine's vitals at a moment."""
         machine, since = self.machine, moment.seconds - self._began
         load = machine.load.at(moment) + machine.load.surge * self._surge(since)
         memory = MEMORY_SPAN * (self._lagged(self._memory, moment, MEMORY_TAU) - machine.load.mean)
@@ -101,16 +101,16 @@ class Behaviour:
         return sum(ramp.at(since) for ramp in self._change.surge)
 
     def _lagged(self, signal: Signal, moment: Moment, tau_seconds: float) -> float:
-        """What a lagged signal is with its surge, which lags as much."""
+        """The value of a lagged signal plus its surge, which lags as much."""
         since = moment.seconds - self._began
         return signal.at(moment) + signal.surge * sum(ramp.lagged(since, tau_seconds) for ramp in self._change.surge)
 
     def _air(self, since: float, tau_seconds: float) -> float:
-        """The air around a chip, as the chip comes to feel it."""
+        """The air temperature around a chip, with the chip's thermal lag."""
         return self.machine.air_celsius + sum(ramp.lagged(since, tau_seconds) for ramp in self._change.air)
 
     def _bytes(self, signal: Signal, ripple: float, moment: Moment, start: Start) -> int:
-        """A counter: the integral of its signal since the last start."""
+        """A byte counter: the integral of its signal since the last boot."""
         surged = self._surged(moment.seconds) - start.surged
         return int(signal.mean * (moment.at - start.at) / SECOND + ripple + signal.surge * surged)
 
@@ -122,7 +122,7 @@ class Behaviour:
         if self._change.restarts_after is not None:
             restarted = self._began_at + int(self._change.restarts_after * SECOND)
             started = max(started, restarted) if restarted <= at else started
-        if started != self._start.at:  # remembered, because it is the same one for weeks
+        if started != self._start.at:  # kept, because it stays the same for weeks
             self._start = self._start_at(started)
         return self._start
 

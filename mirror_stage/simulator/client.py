@@ -1,4 +1,4 @@
-"""One kept-alive HTTP connection to an EGO, as an agent has it."""
+"""One HTTP connection to an EGO, kept open like an agent's."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import SplitResult, urlsplit
 import orjson
 
 ANSWER_SECONDS = 30.0
-LONGEST_WAIT_SECONDS = 5.0  # that a Retry-After makes anybody of the fleet wait
+LONGEST_WAIT_SECONDS = 5.0  # of a longer Retry-After only this much counts
 
 
 class BadAddress(ValueError):
-    """What was given is no address of an EGO."""
+    """The given text is not an address of an EGO."""
 
 
 class Unanswered(Exception):
-    """No answer came: nobody listens, the connection broke, or it took too long."""
+    """No answer came: nothing listens there, the connection broke, or it took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The decoded body. Raises Unanswered if something else than EGO wrote it."""
+        """The decoded body. Raises Unanswered if it is not JSON, so not from EGO."""
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """Why it was refused, in EGO's words."""
+        """Why EGO refused the request: status and detail."""
         try:
             problem = orjson.loads(self.body)
             return f"{self.status} {problem['detail']}"
@@ -49,16 +49,16 @@ class Answer:
 
     @property
     def wait_seconds(self) -> float:
-        """How long EGO wants to be left alone, within reason."""
+        """The seconds of Retry-After, at most LONGEST_WAIT_SECONDS; 0 without one."""
         text = self.retry_after or ""
         return min(float(text), LONGEST_WAIT_SECONDS) if text.isdigit() else 0.0
 
 
 class Client:
-    """Asks one thing after the other; connects when it must. `ego` is an address such as http://10.0.0.100:3000.
+    """Sends one request after the other, and connects when needed. `ego` is an address such as http://10.0.0.100:3000.
 
-    Connecting and reading are the standard library's. The request is put together here, to go out in one piece: in two,
-    as `http.client` sends it, both sides pay twice.
+    Connecting and reading use the standard library. The request is written here, so that it goes out in one packet:
+    `http.client` would send head and body in two, which costs both sides more.
     """
 
     def __init__(self, ego: str):
@@ -73,7 +73,7 @@ class Client:
         return self._ask("GET", path, None, seconds)
 
     def post(self, path: str, body: bytes) -> Answer:
-        """The answer. Raises Unanswered; EGO may have done it all the same."""
+        """The answer. Raises Unanswered, although EGO may have processed the request."""
         return self._ask("POST", path, body, ANSWER_SECONDS)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Client:
                 raise Unanswered(_words(error)) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(_words(error)) from error
-        try:  # EGO had closed the connection while it was idle; everything an agent asks may be asked again
+        try:  # EGO had closed the idle connection; every request of an agent may be repeated
             return self._ask_once(method, path, body, seconds)
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(_words(error)) from error
@@ -115,7 +115,7 @@ class Client:
 
 
 def parse_address(ego: str) -> SplitResult:
-    """The parts of an address. Raises BadAddress."""
+    """The parts of EGO's address. Raises BadAddress."""
     try:
         parts = urlsplit(ego if "://" in ego else f"http://{ego}")
         is_usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)

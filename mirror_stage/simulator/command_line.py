@@ -1,4 +1,4 @@
-"""The door of the fleet: `mirror-stage simulate`, with everything that it can be told."""
+"""The command line of the simulator: `mirror-stage simulate` and its options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_to(commands: Any) -> None:
     """Add `simulate` to a parser's commands."""
     simulate = commands.add_parser(
         "simulate",
-        help="a fleet that is not there, for EGO to watch",
+        help="send samples of a simulated fleet to EGO",
         description="Report a synthetic fleet to an EGO over the same HTTP as real agents, and answer its commands.",
         epilog="scenarios:\n" + "\n".join(f"  {each.name:16}{each.summary}" for each in SCENARIOS.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,14 +35,14 @@ def add_to(commands: Any) -> None:
 
 
 def _simulate(chosen: argparse.Namespace) -> int:
-    """Become a fleet, in a process of greenlets."""
+    """Run the simulator, with gevent patched in."""
     from gevent import monkey
 
     monkey.patch_all()
     from mirror_stage.simulator.console import simulate
-    from mirror_stage.simulator.engine import Orders
+    from mirror_stage.simulator.engine import Options
 
-    orders = Orders(
+    options = Options(
         ego=chosen.ego,
         hosts=chosen.hosts,
         interval_seconds=chosen.interval,
@@ -54,11 +54,11 @@ def _simulate(chosen: argparse.Namespace) -> int:
         seconds=chosen.seconds,
         answers_commands=not chosen.no_commands,
     )
-    return simulate(orders, as_json=chosen.json)
+    return simulate(options, as_json=chosen.json)
 
 
 def host_count(text: str) -> int:
-    """How many hosts a text asks for. Raises what argparse prints."""
+    """The number of hosts in a text. Raises ArgumentTypeError."""
     return int(_bounded(text, int, 1, 100_000))
 
 
@@ -79,7 +79,7 @@ def _rate(text: str) -> float:
 
 
 def _bounded(text: str, kind: Callable[[str], float], least: float, most: float) -> float:
-    """The number that a text says. Raises what argparse prints."""
+    """The number in a text. Raises ArgumentTypeError, whose text argparse prints."""
     try:
         value = kind(text)
     except ValueError as error:

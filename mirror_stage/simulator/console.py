@@ -1,4 +1,4 @@
-"""`mirror-stage simulate`: runs a fleet in this process, which is patched for gevent, and says how it fares."""
+"""`mirror-stage simulate`: runs a fleet in this process, which gevent has patched, and prints its progress."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import time
 import gevent
 
 from mirror_stage.simulator.client import BadAddress, parse_address
-from mirror_stage.simulator.engine import Engine, NotReached, Orders
+from mirror_stage.simulator.engine import Engine, NotReached, Options
 
 LINE_EVERY_SECONDS = 1.0
 CLEAR = "\r\x1b[K"
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-def simulate(orders: Orders, *, as_json: bool) -> int:
-    """Run a fleet until it is stopped. The exit status: 0 samples were accepted, 1 none were, 2 asked wrongly."""
+def simulate(options: Options, *, as_json: bool) -> int:
+    """Run a fleet until it is stopped. Returns the exit status: 0 samples were accepted, 1 none were, 2 bad address."""
     try:
-        parse_address(orders.ego)
+        parse_address(options.ego)
     except BadAddress as error:
         return _say(str(error), 2)
     _raise_open_file_limit()
-    engine = Engine(orders)
+    engine = Engine(options)
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, engine.stop)
     progress = gevent.spawn(_show, engine)
@@ -34,22 +34,27 @@ def simulate(orders: Orders, *, as_json: bool) -> int:
     try:
         engine.run()
     except NotReached as why:
-        return _say(f"{orders.ego} does not answer ({why}); is EGO running there? mirror-stage serve starts one", 1)
+        return _say(f"{options.ego} does not answer ({why}); is EGO running there? mirror-stage serve starts one", 1)
     finally:
         progress.kill()
     tally, seconds = engine.tally, engine.seconds
     if as_json:
-        about = {"hosts": orders.hosts, "seed": orders.seed, "scenario": orders.scenario, "batch": orders.batch_size}
+        about = {
+            "hosts": options.hosts,
+            "seed": options.seed,
+            "scenario": options.scenario,
+            "batch": options.batch_size,
+        }
         print(json.dumps(about | tally.result(seconds, time.process_time() - cpu_began)), flush=True)
     else:
-        _say(tally.line(orders.hosts, tally.accepted / seconds if seconds else 0.0), 0)
+        _say(tally.line(options.hosts, tally.accepted / seconds if seconds else 0.0), 0)
     if not tally.accepted and tally.trouble:
         return _say(f"nothing was accepted: {tally.trouble}", 1)
     return 0 if tally.accepted else 1
 
 
 def _show(engine: Engine) -> None:
-    """On a terminal redraw one line each second; elsewhere only say what went wrong, once for each reason."""
+    """On a terminal, redraw a progress line each second. Elsewhere print only errors, each reason once while it lasts."""
     is_terminal = sys.stderr.isatty()
     is_coloured = is_terminal and not os.environ.get("NO_COLOR")
     accepted, trouble, at = 0, None, time.monotonic()
@@ -62,7 +67,7 @@ def _show(engine: Engine) -> None:
                 text = f"{RED}{trouble}{PLAIN}" if is_coloured else trouble
                 print(f"{CLEAR if is_terminal else ''}mirror-stage: {text}", file=sys.stderr, flush=True)
             if is_terminal:
-                line = tally.line(engine.orders.hosts, (tally.accepted - accepted) / (now - at))
+                line = tally.line(engine.options.hosts, (tally.accepted - accepted) / (now - at))
                 print(f"{CLEAR}{line}", end="", file=sys.stderr, flush=True)
             accepted, at = tally.accepted, now
     finally:
@@ -71,7 +76,7 @@ def _show(engine: Engine) -> None:
 
 
 def _raise_open_file_limit() -> None:
-    """Each host that waits for commands holds a connection."""
+    """Raise the limit of open files, because each host that waits for commands holds a connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,4 +1,4 @@
-"""Sends the samples of a fleet to EGO, on the beat or as fast as answers come, and lets it answer commands."""
+"""Sends the samples of a fleet to EGO, at an interval or as fast as EGO answers, and answers EGO's commands."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from mirror_stage.simulator.tally import Tally
 from mirror_stage.simulator.wire import Encoder, batch
 
 BATCH_PATH = "/api/metrics/batch"
-REQUESTS_A_BEAT, BATCH_MOST = 10, 100  # unless told otherwise: spread, and yet not too many requests
-REACH_SECONDS = 10.0  # in which EGO has to answer for the first time, if it may take that long at all
-PAUSE_SECONDS = 0.5  # after no answer
+REQUESTS_A_BEAT, BATCH_MOST = 10, 100  # for the default batch size: 10 requests per interval, at most 100 hosts each
+REACH_SECONDS = 10.0  # EGO's first answer must come within this, or within `seconds` if that is less
+PAUSE_SECONDS = 0.5  # after a request without an answer
 STOP_SECONDS = 5.0
 MAX = math.inf
 
 
 class NotReached(Exception):
-    """EGO did not answer when the fleet was to start."""
+    """EGO did not answer at the start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What a fleet is to do. `rate` is in samples a second, MAX as fast as answers come; `seconds` None is for ever."""
+class Options:
+    """What a fleet should do. `rate` is samples per second, MAX: as fast as EGO answers. `seconds` None means for ever."""
 
     ego: str
     hosts: int = 200
@@ -55,14 +55,14 @@ class Orders:
 
     @property
     def beat_seconds(self) -> float:
-        """How often each host reports; 0 if nothing but EGO's answers sets the pace."""
+        """Seconds between two samples of a host; 0 if only EGO's answers set the pace."""
         if self.rate is None:
             return self.interval_seconds
         return 0.0 if self.rate == MAX else self.hosts / self.rate
 
 
 class Group:
-    """The hosts of one request."""
+    """The hosts that report in one request."""
 
     def __init__(self, encoders: Sequence[Encoder]):
         self._encoders = encoders
@@ -72,9 +72,9 @@ class Group:
         return len(self._encoders)
 
     def body(self, at: Instant) -> tuple[bytes, int]:
-        """A request's body and the samples in it, taken at `at`, but always later than the last ones.
+        """A request's body and the number of samples in it. They are taken at `at`, but always later than the last ones.
 
-        Hosts that are silent are not in it.
+        Silent hosts are left out.
         """
         self._sent_at = at = max(at, self._sent_at + 1)
         moment = Moment(at)
@@ -83,10 +83,10 @@ class Group:
 
 
 class Engine:
-    """One run of a fleet. `tally` says at any time what came of it."""
+    """One run of a fleet. `tally` holds its results so far."""
 
-    def __init__(self, orders: Orders, clock: Clock | None = None):
-        self.orders, self.tally = orders, Tally()
+    def __init__(self, options: Options, clock: Clock | None = None):
+        self.options, self.tally = options, Tally()
         self._clock = clock or Clock()
         self._stopping = Event()
         self._turns = itertools.count()
@@ -96,42 +96,42 @@ class Engine:
 
     @property
     def seconds(self) -> float:
-        """How long it has been running."""
+        """How long the fleet has been running."""
         return elapsed_seconds() - self._began if self._began else 0.0
 
     def run(self) -> None:
-        """Run until `stop`, or until the ordered seconds are over. Raises NotReached, BadAddress."""
+        """Run until `stop`, or until the chosen seconds are over. Raises NotReached, BadAddress."""
         self._reach()
         if self._stopping.is_set():
             return
-        orders = self.orders
+        options = self.options
         began_at = self._clock.now()
-        fleet = make_fleet(orders.hosts, orders.seed)
-        changes = SCENARIOS[orders.scenario].changes(fleet)
+        fleet = make_fleet(options.hosts, options.seed)
+        changes = SCENARIOS[options.scenario].changes(fleet)
         behaviours = [Behaviour(m, changes.get(m.hostname, AS_USUAL), began_at) for m in fleet.machines]
-        policy = "all" if orders.answers_commands else "off"
+        policy = "all" if options.answers_commands else "off"
         encoders = [Encoder(behaviour, policy) for behaviour in behaviours]
-        size = orders.batch_size
+        size = options.batch_size
         self._groups = [Group(encoders[start : start + size]) for start in range(0, len(encoders), size)]
         self._began_at, self._began = self._clock.now(), elapsed_seconds()
-        senders = [gevent.spawn(self._send) for _ in range(orders.connections)]
-        responder = Responder(orders.ego, behaviours, self._clock, self.tally) if orders.answers_commands else None
+        senders = [gevent.spawn(self._send) for _ in range(options.connections)]
+        responder = Responder(options.ego, behaviours, self._clock, self.tally) if options.answers_commands else None
         if responder is not None:
             responder.start()
-        self._stopping.wait(orders.seconds)
+        self._stopping.wait(options.seconds)
         self._stopping.set()
         gevent.joinall(senders, timeout=STOP_SECONDS)
         if responder is not None:
             responder.stop()
 
     def stop(self) -> None:
-        """Let `run` return, soon."""
+        """Make `run` return soon."""
         self._stopping.set()
 
     def _reach(self) -> None:
         """Wait until EGO answers. Raises NotReached."""
-        client = Client(self.orders.ego)
-        until = elapsed_seconds() + min(REACH_SECONDS, self.orders.seconds or REACH_SECONDS)
+        client = Client(self.options.ego)
+        until = elapsed_seconds() + min(REACH_SECONDS, self.options.seconds or REACH_SECONDS)
         while not self._stopping.is_set():
             try:
                 answer = client.get("/api/health", seconds=PAUSE_SECONDS * 4)
@@ -146,8 +146,8 @@ class Engine:
         client.close()
 
     def _send(self) -> None:
-        """One connection: take the next turn, wait until it is due, send that group's samples."""
-        client, beat, tally = Client(self.orders.ego), self.orders.beat_seconds, self.tally
+        """The loop of one connection: take the next turn, wait until it is due, send that group's samples."""
+        client, beat, tally = Client(self.options.ego), self.options.beat_seconds, self.tally
         for turn in self._turns:
             group = self._groups[turn % len(self._groups)]
             due = self._began + turn * beat / len(self._groups) if beat else elapsed_seconds()

@@ -1,4 +1,4 @@
-"""A seeded fleet: its halls, racks, switches and servers, what each is made of and how busy it tends to be. Pure."""
+"""Makes a fleet from a seed: halls, racks, switches and servers, with their hardware and load patterns. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from mirror_stage.core.instants import DAY, SECOND, Instant
 from mirror_stage.simulator.signals import PERIODS_SECONDS, Signal, total
 
-HUB = "core-switch"  # EGO's own default; the hall switches hang from it
-COUNTER_LIMIT = 0.9 * 2**53  # bytes; the wire ends at 2^53 - 1, and no counter of the fleet comes near it
+HUB = "core-switch"  # EGO's default hub; the uplink of the hall switches
+COUNTER_LIMIT = 0.9 * 2**53  # bytes; counters must stay below 2^53
 GIB = 2**30
-SMALLEST_NETWORK = 4  # hosts; fewer have no switch of their own
+SMALLEST_NETWORK = 4  # hosts; a smaller fleet has no switches
 RACK_HEIGHT, TALL_RACK_HEIGHT, TALL_FROM = 20, 40, 1_000
 LINKS_MBPS = (1_000, 10_000, 25_000, 40_000, 100_000, 200_000, 400_000, 800_000, 1_600_000, 3_200_000, 6_400_000)
 SWITCH = "switch"
@@ -22,7 +22,7 @@ SWITCH = "switch"
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a machine is, in the words of its own BIOS and system."""
+    """The hardware of a machine, as its BIOS and operating system report it."""
 
     manufacturer: str
     model: str
@@ -37,7 +37,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A mounted disk: how full it is, as a ratio, before what the day adds."""
+    """A mounted disk. `fill` is its used ratio, without the daily change."""
 
     device: str
     mountpoint: str
@@ -48,10 +48,9 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a kind of server does. Loads are ratios of the whole CPU, traffic is a ratio of the link at full load.
+    """A kind of server. Loads are ratios of the whole CPU; traffic is a ratio of the link at full load.
 
-    `peak_hour` (UTC) is when its day stands highest; `rush` is the load that a rush hour adds: what it asks for may
-    exceed what there is.
+    The daily load is highest at `peak_hour` (UTC). `rush` is the load that a rush hour adds; the sum may exceed 1.
     """
 
     name: str
@@ -122,9 +121,9 @@ CPUS_BY_CORES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A host of the fleet. `load` and `gpu_load` are ratios, `sends` and `receives` bytes a second.
+    """A host of the fleet. `load` and `gpu_load` are ratios, `sends` and `receives` bytes per second.
 
-    Full load adds `heat_celsius` to what an idle one has. It starts anew every `boots_every` ms.
+    At full load its CPU is `heat_celsius` hotter than when idle. It reboots every `boots_every` ms.
     """
 
     hostname: str
@@ -155,13 +154,13 @@ class Machine:
 
     @property
     def link_bytes(self) -> float:
-        """What the link carries in one direction, bytes a second."""
+        """The capacity of the link in one direction, bytes per second."""
         return self.link_mbps * 1e6 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All machines, each behind the one that it hangs from."""
+    """All machines; each comes after its uplink."""
 
     seed: int
     machines: tuple[Machine, ...]
@@ -175,7 +174,7 @@ class Fleet:
         return by_rack
 
     def below(self, hostname: str) -> list[Machine]:
-        """What hangs from a machine, directly or not."""
+        """The machines below a machine, directly or not."""
         found = {hostname}
         for machine in self.machines:
             if machine.uplink in found:
@@ -184,12 +183,12 @@ class Fleet:
 
 
 def make_fleet(hosts: int, seed: int) -> Fleet:
-    """The fleet of so many hosts that belongs to a seed; switches count as hosts."""
+    """The fleet of so many hosts (switches included) for a seed: always the same."""
     return Fleet(seed, tuple(_Builder(hosts, random.Random(f"fleet {seed} {hosts}")).machines()))
 
 
 class _Builder:
-    """Draws a fleet from one stream of random numbers, rack by rack."""
+    """Builds a fleet from one stream of random numbers, rack by rack."""
 
     def __init__(self, hosts: int, dice: random.Random):
         self._hosts, self._dice = hosts, dice
@@ -197,7 +196,7 @@ class _Builder:
         self._numbers_by_role: dict[str, int] = {}
 
     def machines(self) -> Iterator[Machine]:
-        """Every machine, a switch before what hangs from it."""
+        """All machines; a switch comes before the machines below it."""
         if self._hosts < SMALLEST_NETWORK:
             yield from self._servers("Hall A", "A1", "10.1.1", self._hosts, HUB)
             return
@@ -215,25 +214,25 @@ class _Builder:
             yield from below
 
     def _servers(self, room: str, rack: str, network: str, count: int, uplink: str) -> Iterator[Machine]:
-        """The servers of a rack: mostly of one role, all under the rack's own weather of load and warmth."""
+        """The servers of a rack. Most have the same role; all share in part the rack's load waves and air temperature."""
         dice = self._dice
         main_role = self._any_role()
-        weather = [cmath.rect(1.0, dice.uniform(0, math.tau)) for _ in PERIODS_SECONDS]
+        rack_waves = [cmath.rect(1.0, dice.uniform(0, math.tau)) for _ in PERIODS_SECONDS]
         air = dice.uniform(21.0, 24.0)
         for unit in range(count):
             role = main_role if dice.random() < 0.7 else self._any_role()
-            yield self._server(role, room, rack, f"{network}.{10 + unit}", uplink, weather, air + 0.06 * unit)
+            yield self._server(role, room, rack, f"{network}.{10 + unit}", uplink, rack_waves, air + 0.06 * unit)
 
     def _any_role(self) -> Role:
         return self._dice.choices(ROLES, [role.share for role in ROLES])[0]
 
     def _server(
-        self, role: Role, room: str, rack: str, ip: str, uplink: str, weather: list[complex], air: float
+        self, role: Role, room: str, rack: str, ip: str, uplink: str, rack_waves: list[complex], air: float
     ) -> Machine:
         dice = self._dice
         number = self._numbers_by_role[role.name] = self._numbers_by_role.get(role.name, 0) + 1
         hostname = f"{role.name}-{number:0{self._digits}d}"
-        load = _load(role, weather, dice)
+        load = _load(role, rack_waves, dice)
         link = dice.choice(role.links_mbps)
         bytes_per_load = link * 1e6 / 8 * dice.uniform(0.6, 1.0)
         sends, receives = load.scaled(bytes_per_load * role.sends), load.scaled(bytes_per_load * role.receives)
@@ -300,18 +299,18 @@ class _Builder:
         return system, Disk("/dev/nvme1n1", "/srv", "xfs", role.data_disk_gib * GIB, self._dice.uniform(0.35, 0.8))
 
     def _boots(self, sends: Signal, receives: Signal) -> dict[str, Instant]:
-        """How often a machine starts anew, and when: often enough that its counters stay within the wire's."""
+        """How often a machine reboots, and when: often enough that its counters stay below COUNTER_LIMIT."""
         longest = int(COUNTER_LIMIT / max(sends.peak, receives.peak) * SECOND)
         every = min(self._dice.randint(20 * DAY, 60 * DAY), longest)
         return {"boots_every": every, "boot_offset": self._dice.randrange(every)}
 
 
-def _load(role: Role, weather: list[complex], dice: random.Random) -> Signal:
-    """A server's load: the day of its role, and shorter waves that it shares in part with its rack."""
+def _load(role: Role, rack_waves: list[complex], dice: random.Random) -> Signal:
+    """A server's load: the daily wave of its role, and shorter waves that it shares in part with its rack."""
     day = cmath.rect(role.day, -math.tau * role.peak_hour / 24 + dice.gauss(0, 0.1))
-    waves = [day * 0.75, day * day / role.day * 0.25]  # the second one, of half a day, makes mornings steeper
+    waves = [day * 0.75, day * day / role.day * 0.25]  # the second wave (half a day) makes mornings steeper
     shorter = len(PERIODS_SECONDS) - len(waves)
-    for common in weather[len(waves) :]:
+    for common in rack_waves[len(waves) :]:
         own = cmath.rect(1.0, dice.uniform(0, math.tau))
         waves.append((0.6 * common + 0.4 * own) * role.swing / shorter)
     mean = role.load * dice.uniform(0.92, 1.08)
@@ -319,7 +318,7 @@ def _load(role: Role, weather: list[complex], dice: random.Random) -> Signal:
 
 
 def _plan(hosts: int) -> list[list[int]]:
-    """The halls, each as the heights of its racks; a rack's height counts its switch, each hall has one more."""
+    """The halls, each as a list of its racks' heights in hosts. A rack's switch counts; the hall's own switch does not."""
     height = TALL_RACK_HEIGHT if hosts >= TALL_FROM else RACK_HEIGHT
     racks = math.ceil(hosts / height)
     halls = math.ceil(math.sqrt(racks) / 1.5)
@@ -328,7 +327,7 @@ def _plan(hosts: int) -> list[list[int]]:
 
 
 def _shares(count: int, parts: int) -> list[int]:
-    """A count in parts that differ by one at most."""
+    """A count, divided into parts that differ by at most one."""
     return [count // parts + (part < count % parts) for part in range(parts)]
 
 

@@ -1,4 +1,4 @@
-"""What can happen to a fleet: each scenario is a table of changes by machine, in seconds since it began. Pure."""
+"""The scenarios: what changes on which machine, and when, in seconds since the start. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mirror_stage.simulator.fleet import Fleet, Machine
 from mirror_stage.simulator.signals import Ramps, hump
 
 MINUTE = 60.0
-SETTLES = 10.0  # seconds in which everything is as usual, so that one can see the change
+SETTLES = 10.0  # seconds before the first change, so that the normal state is visible first
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Silence from `after` for `lasting` seconds; again and again if `every` says how often."""
+    """Silence from `after` for `lasting` seconds, repeated every `every` seconds if that is set."""
 
     after: float
     lasting: float
     every: float | None = None
 
     def covers(self, seconds: float) -> bool:
-        """Whether nothing is heard at this second."""
+        """Whether the machine is silent at this second."""
         since = seconds - self.after
         if since < 0:
             return False
@@ -44,9 +44,9 @@ class Skew:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is different about a machine: all of it data, nothing changes at random.
+    """What a scenario changes on a machine.
 
-    `surge` rises from 0 to 1 in a rush hour, `air` is in degrees Celsius, `restarts_after` starts machine and counters anew.
+    `surge` rises from 0 to 1 in a rush hour, `air` is in °C, `restarts_after` reboots the machine and resets its counters.
     """
 
     surge: Ramps = ()
@@ -57,12 +57,12 @@ class Change:
 
 
 AS_USUAL = Change()
-Changes = Mapping[str, Change]  # by hostname; who is not there is as usual
+Changes = Mapping[str, Change]  # by hostname; hosts that are missing behave as usual
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A name, what one will see, and whom it changes how."""
+    """A scenario: its name, what the user will see, and its changes for a fleet."""
 
     name: str
     summary: str
@@ -85,7 +85,7 @@ def _rack_overheats(fleet: Fleet) -> Changes:
 
 def _switch_dies(fleet: Fleet) -> Changes:
     dead = Change(outage=Outage(SETTLES, lasting=5 * MINUTE))
-    victim = _some_rack(fleet)[-1]  # in the smallest fleets there is no switch, and it dies alone
+    victim = _some_rack(fleet)[-1]  # the smallest fleets have no switch, so only this server fails
     switch = next((machine for machine in fleet.machines if machine.hostname == victim.uplink), victim)
     return {machine.hostname: dead for machine in (switch, *fleet.below(switch.hostname))}
 
@@ -127,13 +127,13 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 def _some_rack(fleet: Fleet) -> list[Machine]:
-    """One rack of the fleet, the same for every scenario."""
+    """The machines of one rack, chosen by the fleet's seed."""
     racks = fleet.racks
     return racks[_dice(fleet).choice(list(racks))]
 
 
 def _some(fleet: Fleet, machines: list[Machine] | tuple[Machine, ...], share: int) -> list[Machine]:
-    """One machine in `share`, at least one where there are any."""
+    """One in `share` of the machines, at least one if there are any."""
     return _dice(fleet).sample(list(machines), -(-len(machines) // share))
 
 

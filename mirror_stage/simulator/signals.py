@@ -1,7 +1,7 @@
-"""Curves over time that can be summed, integrated and delayed exactly. Pure: time is an argument.
+"""Curves over time with exact sums, integrals and lags. Pure: time is an argument.
 
-A counter is the integral of a rate and a temperature follows a load with inertia; both are closed forms here, so that
-a fleet's sample at an instant needs neither the sample before it nor any state.
+A counter is the integral of a rate, and a temperature follows a load with a lag. Both have closed formulas here, so that
+a sample can be computed for any instant without earlier samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NO_WAVES = (0j,) * len(OMEGAS)
 
 
 class Moment:
-    """One instant, made once for all the signals that are asked for it: where each of the common waves stands then."""
+    """One instant with the phase of each common wave, computed once for all signals."""
 
     __slots__ = ("at", "phases", "seconds")
 
@@ -32,9 +32,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A mean with a wave of each common period around it, each wave as its phasor; `surge` is what a rush hour adds.
+    """A mean plus one wave for each common period, stored as phasors. `surge` is what a rush hour adds.
 
-    Because the periods are common, the sum of any number of signals is one signal and costs no more than one.
+    All signals have the same periods, so the sum of signals is again one signal, at the cost of one.
     """
 
     mean: float
@@ -47,27 +47,27 @@ class Signal:
 
     @property
     def swing(self) -> float:
-        """How far the value can be from the mean, at most, without a surge."""
+        """The largest possible distance from the mean, without a surge."""
         return sum(map(abs, self.waves))
 
     @property
     def peak(self) -> float:
-        """What the value never exceeds, surge included."""
+        """An upper bound of the value, surge included."""
         return self.mean + self.swing + self.surge
 
     def scaled(self, factor: float) -> Signal:
-        """The same curve, higher or lower."""
+        """This signal times a factor."""
         return Signal(self.mean * factor, tuple(wave * factor for wave in self.waves), self.surge * factor)
 
     def lagged(self, tau_seconds: float) -> Signal:
-        """What follows this signal with inertia: y where tau y' = x - y (a first-order low-pass)."""
+        """This signal x behind a first-order low-pass filter: the y with tau y' = x - y."""
         waves = (wave / (1 + 1j * omega * tau_seconds) for wave, omega in zip(self.waves, OMEGAS, strict=True))
         return Signal(self.mean, tuple(waves), self.surge)
 
     def ripple(self) -> Signal:
-        """The integral without what mean and surge add: within T seconds the integral grows by mean T + the ripple's change.
+        """The integral of the waves alone: in T seconds the integral of the signal grows by mean * T + the ripple's change.
 
-        The mean's part is left to the caller, who knows since when to count: since 1970, a float has no room for bytes.
+        The caller adds the mean's part from its own start: counted from 1970, a float would lose single bytes.
         """
         return Signal(0.0, tuple(wave / (1j * omega) for wave, omega in zip(self.waves, OMEGAS, strict=True)))
 
@@ -83,7 +83,7 @@ def total(signals: Iterable[Signal]) -> Signal:
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """Rises from 0 to `height` within `over` seconds, beginning `after` seconds; stays there. Falls if negative."""
+    """Rises from 0 to `height` (falls if negative) from second `after` on within `over` seconds, and stays there."""
 
     after: float
     over: float
@@ -94,12 +94,12 @@ class Ramp:
         return self.height * min(1.0, max(0.0, (seconds - self.after) / self.over))
 
     def integral(self, seconds: float) -> float:
-        """The area from the beginning to a second."""
+        """The integral from the beginning to a second."""
         rising = min(self.over, max(0.0, seconds - self.after))
         return self.height * (rising * rising / (2 * self.over) + max(0.0, seconds - self.after - self.over))
 
     def lagged(self, seconds: float, tau_seconds: float) -> float:
-        """The value of what follows this ramp with inertia."""
+        """The value of this ramp behind the low-pass filter of `Signal.lagged`."""
         begun, done = max(0.0, seconds - self.after), max(0.0, seconds - self.after - self.over)
         return self.height / self.over * (_follow(begun, tau_seconds) - _follow(done, tau_seconds))
 
@@ -108,10 +108,10 @@ Ramps = tuple[Ramp, ...]
 
 
 def hump(after: float, rise: float, hold: float, fall: float, height: float) -> Ramps:
-    """Up to a height, some seconds there, and down again."""
+    """The ramps that rise to a height, hold it, and fall back to 0."""
     return Ramp(after, rise, height), Ramp(after + rise + hold, fall, -height)
 
 
 def _follow(seconds: float, tau_seconds: float) -> float:
-    """How far a follower has come, `seconds` after the thing that it follows began to rise by 1 a second."""
+    """The low-pass filter's answer to a rise of 1 per second, `seconds` after that began."""
     return seconds - tau_seconds * -math.expm1(-seconds / tau_seconds)

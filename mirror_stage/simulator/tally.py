@@ -1,4 +1,4 @@
-"""What came of the samples that a fleet sent: counts and latencies, as a line, as a result, as an exit status. Pure."""
+"""Counts what became of the samples that a fleet sent, and the latencies of the answers. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LOG = math.log(RESOLUTION)
 
 
 class Latencies:
-    """How long answers took, in bounded memory: so many to each step of 2 %."""
+    """A histogram of answer times, with steps of 2 %, so that its memory stays bounded."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self._slowest = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one answer."""
         self._counts[math.ceil(math.log(max(seconds, 1e-6)) / _LOG)] += 1
         self._slowest = max(self._slowest, seconds)
 
@@ -37,15 +37,15 @@ class Latencies:
 
     @property
     def slowest(self) -> float | None:
-        """The longest, in seconds."""
+        """The longest answer time in seconds; None without any."""
         return self._slowest if self._counts else None
 
 
 @dataclass(slots=True)
 class Tally:
-    """Samples by what became of them, requests by status, commands by outcome.
+    """Counts of samples by outcome, requests by status, and commands by outcome.
 
-    `unanswered` got no answer, `skipped` were never sent because the beat was missed.
+    `unanswered` samples got no answer; `skipped` ones were not sent, because their turn was already over.
     """
 
     accepted: int = 0
@@ -58,7 +58,7 @@ class Tally:
     trouble: str | None = None  # the last reason why samples were not accepted
 
     def answered(self, count: int, answer: Answer, seconds: float) -> None:
-        """Count a request of so many samples."""
+        """Count an answered request with `count` samples."""
         self.statuses[answer.status] += 1
         self.latencies.add(seconds)
         if answer.status == ACCEPTED:
@@ -68,7 +68,7 @@ class Tally:
             self.trouble = f"refused: {answer.reason}"
 
     def no_answer(self, count: int, why: str) -> None:
-        """Count a request of so many samples that nobody knows the outcome of."""
+        """Count an unanswered request with `count` samples; their outcome is unknown."""
         self.unanswered += count
         self.trouble = f"no answer: {why}"
 
@@ -87,7 +87,7 @@ class Tally:
         return " · ".join(parts)
 
     def result(self, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-        """The same for programs. `cpuShare` is the generator's own, of one core."""
+        """The counts as a JSON object. `cpuShare` is the CPU use of this process, of one core."""
         return {
             "seconds": round(seconds, 2),
             "requests": self.statuses.total(),
@@ -114,7 +114,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _short(seconds: float | None) -> str:
-    """Milliseconds for a line: two digits that count."""
+    """Milliseconds for the progress line, with one decimal below 10 ms."""
     if seconds is None:
         return "–"
     return f"{seconds * 1000:.1f}" if seconds < 0.01 else f"{seconds * 1000:,.0f}"

@@ -1,4 +1,4 @@
-"""The samples of a machine as bytes of the wire: what never changes is encoded once, the moving numbers are spliced in."""
+"""Encodes the samples of a machine as JSON: fixed values once, as a template; changing values are filled in each time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mirror_stage import __version__
 from mirror_stage.core.instants import to_text
+from mirror_stage.core.version import VERSION
 from mirror_stage.simulator.behaviour import BYTES_PER_PACKET, Behaviour, Vitals
 from mirror_stage.simulator.fleet import GIB, Machine
 from mirror_stage.simulator.signals import Moment
 
-AGENT_VERSION = f"{__version__}+simulated"
-PROCESS_WEIGHTS = (0.42, 0.21, 0.11, 0.03, 0.002)  # of what the whole CPU does
-PROCESS_MEMORY_WEIGHTS = (0.31, 0.17, 0.09, 0.02, 0.004)  # of what is used
+AGENT_VERSION = f"{VERSION}+simulated"
+PROCESS_WEIGHTS = (0.42, 0.21, 0.11, 0.03, 0.002)  # shares of the CPU use
+PROCESS_MEMORY_WEIGHTS = (0.31, 0.17, 0.09, 0.02, 0.004)  # shares of the used memory
 
 
 class Encoder:
@@ -66,7 +66,7 @@ def batch(samples: Iterable[bytes]) -> bytes:
 
 
 def _sample(machine: Machine, command_policy: str) -> dict[str, Any]:
-    """A whole sample with a mark wherever a number moves: `<<name)format>>`."""
+    """A sample with a mark `<<name)format>>` in place of each changing value."""
     hardware, speed = machine.hardware, machine.link_mbps
     interface = "Ethernet0" if machine.is_switch else "eno1"
     temperatures = {"coretemp:Package id 0": "<<celsius).1f>>"}
@@ -152,5 +152,5 @@ def _sample(machine: Machine, command_policy: str) -> dict[str, Any]:
 
 
 def pid_of(machine: Machine, place: int) -> int:
-    """The number of one of a machine's processes, the same for its whole life."""
+    """The pid of a machine's process, always the same."""
     return 400 + zlib.crc32(f"{machine.hostname} {place}".encode()) % 60_000

@@ -15,6 +15,7 @@ from psycopg import conninfo
 
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Conflict, Invalid, Unavailable
+from mirror_stage.storage import files
 
 SQLITE_HEADER, POSTGRESQL_HEADER = b"SQLite format 3\0", b"PGDMP"
 PAGES_AT_ONCE = 2_000
@@ -23,37 +24,45 @@ REVISIONS, TIMESCALE = "alembic_version", "timescaledb"
 Tell = Callable[[str], None]  # shows how far a long work has come
 
 
-def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> None:
-    """Write the database into `file`, whole or not at all, for its owner's eyes only: all that was acknowledged is in it.
+def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
+    """Write the database into `file`, whole or not at all, for its owner's eyes only; all that was acknowledged is in it.
 
+    Its size in bytes. Root writes as the owner of the file's folder, and reads as the owner of the database's.
     Raises Invalid if the file is there and `force` is not given, Unavailable if the database or the disk fails.
     """
-    if file.exists() and not force:
-        raise Invalid(f"{file} exists already; name another file, or say --force")
-    if not file.absolute().parent.is_dir():
-        raise Invalid(f"there is no folder {file.absolute().parent}")
-    _must_be_another(config, file)
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise Invalid(f"there is no folder {folder}")
     partial = file.with_name(f"{file.name}.partial")
-    try:
-        partial.unlink(missing_ok=True)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # it has every command and its output
-        (_dump if config.is_postgresql else _copy)(config, partial, tell)
-        _settle(partial, file)
-    except OSError as error:
-        raise Unavailable(f"{file} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    _must_be_another(config, file)
+    with files.as_owner_of(folder):
+        if file.exists() and not force:
+            raise Invalid(f"{file} exists already; name another file, or say --force")
+        try:
+            os.close(files.make_new(partial))  # it has every command and its output
+            (_dump if config.is_postgresql else _copy)(config, partial, tell)
+            files.settle(partial, file)
+            return file.stat().st_size
+        except OSError as error:
+            raise Unavailable(f"{file} cannot be written: {error.strerror or error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def check(config: Config, file: Path, known_revisions: Sequence[str], tell: Tell) -> str:
     """The schema revision of a backup that is whole and of this kind of database. Raises Invalid with what is wrong."""
+    _must_be_another(config, file)
+    with files.as_owner_of(file.absolute().parent):
+        return _checked(config, file, known_revisions, tell)
+
+
+def _checked(config: Config, file: Path, known_revisions: Sequence[str], tell: Tell) -> str:
     try:
         with file.open("rb") as opened:
             header = opened.read(len(SQLITE_HEADER))
     except OSError as error:
         raise Invalid(f"{file} cannot be read: {error.strerror or error}") from error
-    _must_be_another(config, file)
     is_dump, is_copy = header.startswith(POSTGRESQL_HEADER), header == SQLITE_HEADER
     if not (is_dump or is_copy):
         raise Invalid(f"{file} is no backup: it begins like neither of the two kinds")
@@ -70,8 +79,9 @@ def check(config: Config, file: Path, known_revisions: Sequence[str], tell: Tell
 def _must_be_another(config: Config, file: Path) -> None:
     """Raise Invalid if a file is the database itself: it would be replaced under the feet of whoever uses it."""
     path = config.sqlite_path
-    if not config.is_postgresql and file.exists() and path.exists() and file.samefile(path):
-        raise Invalid(f"{file} is the database itself; name another file")
+    with files.as_owner_of(Path("/")):  # it is only looked at
+        if not config.is_postgresql and file.exists() and path.exists() and file.samefile(path):
+            raise Invalid(f"{file} is the database itself; name another file")
 
 
 def restore(config: Config, file: Path, *, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
@@ -90,8 +100,9 @@ def has_data(config: Config) -> bool:
     if config.is_postgresql:
         with _connected(config) as connection:
             return bool(connection.execute("SELECT to_regclass(%s) IS NOT NULL", (REVISIONS,)).fetchone()[0])  # type: ignore[index]
-    path = config.sqlite_path
-    return path.exists() and path.stat().st_size > 0
+    path = config.sqlite_path.absolute()
+    with files.as_owner_of(path.parent):
+        return path.exists() and path.stat().st_size > 0
 
 
 # ------------------------------------------------------------------ SQLite
@@ -100,17 +111,18 @@ def has_data(config: Config) -> bool:
 def _copy(config: Config, partial: Path, tell: Tell) -> None:
     """Copy page by page what one read transaction sees: EGO goes on writing, and what it writes is not in the copy."""
     path = config.sqlite_path.absolute()
-    if not path.exists():
+    if not has_data(config):
         raise Invalid(f"there is no database {path} yet; see MIRROR_STAGE_SQLITE_PATH")
 
     def progress(_status: int, left: int, total: int) -> None:
         tell(f"{100 * (total - left) // max(1, total)} % of {size(total * page_bytes)}")
 
-    with _sqlite(f"{path.as_uri()}?mode=rw") as source, _sqlite(str(partial)) as target:
-        page_bytes = source.execute("PRAGMA page_size").fetchone()[0]
+    with _sqlite(f"{path.as_uri()}?mode=rw", path.parent) as source, _sqlite(str(partial)) as target:
         # Without a transaction of ours every commit of EGO would start the copy anew, and under load it would never end.
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with files.as_owner_of(path.parent):  # here SQLite opens its files
+            page_bytes = source.execute("PRAGMA page_size").fetchone()[0]
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         source.backup(target, pages=PAGES_AT_ONCE, progress=progress)
         source.execute("ROLLBACK")
         target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
@@ -136,50 +148,36 @@ def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
         raise Conflict(f"{path} has data already; move it away, or say --force to replace it")
     partial = path.with_name(f"{path.name}.restoring")
     try:
-        tell(f"copying {size(file.stat().st_size)}")
-        shutil.copyfile(file, partial)
-        partial.chmod(0o600)
-        for log in ("-wal", "-shm"):  # first: a log that outlived its file would be played into the new one
-            path.with_name(path.name + log).unlink(missing_ok=True)
-        _settle(partial, path)
+        with files.as_owner_of(file.absolute().parent):
+            source = file.open("rb")
+        with source, files.as_owner_of(path.parent):
+            tell(f"copying {size(os.fstat(source.fileno()).st_size)}")
+            with os.fdopen(files.make_new(partial), "wb") as target:
+                shutil.copyfileobj(source, target)
+            for log in ("-wal", "-shm"):  # first: a log that outlived its file would be played into the new one
+                path.with_name(path.name + log).unlink(missing_ok=True)
+            files.settle(partial, path)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), files.as_owner_of(path.parent):
             partial.unlink(missing_ok=True)
 
 
-def give_to_owner_of_folder(config: Config) -> None:
-    """Let EGO's user have what root made for it: SQLite's file, and the locks beside it."""
-    path = config.sqlite_path.absolute()
-    if os.geteuid() == 0 and not config.is_postgresql and path.exists():
-        folder = path.parent.stat()
-        for suffix in ("", "-wal", "-shm", ".owner.lock", ".migration.lock"):
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(path.with_name(path.name + suffix), folder.st_uid, folder.st_gid)
-
-
 @contextlib.contextmanager
-def _sqlite(name: str) -> Iterator[sqlite3.Connection]:
-    """A connection, closed afterwards. Raises Unavailable for what the database cannot do."""
-    connection = sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None, timeout=10)
+def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """A connection, opened and closed as the owner of `folder`. Raises Unavailable for what the database cannot do."""
+    owner = files.as_owner_of(folder) if folder is not None else contextlib.nullcontext()
     try:
-        with contextlib.closing(connection):
+        with owner:
+            connection = sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None, timeout=10)
+        try:
             yield connection
+        finally:
+            with files.as_owner_of(folder) if folder is not None else contextlib.nullcontext():
+                connection.close()
     except sqlite3.Error as error:
         raise Unavailable(f"SQLite cannot do that: {error}") from error
-
-
-def _settle(partial: Path, file: Path) -> None:
-    """Let a finished file take its name, so that it is there whole even if the power fails now."""
-    for path, flags in ((partial, os.O_RDWR), (file.absolute().parent, os.O_RDONLY)):
-        if path != partial:
-            partial.replace(file)
-        descriptor = os.open(path, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # ------------------------------------------------------------------ PostgreSQL

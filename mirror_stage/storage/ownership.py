@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, exc, text
 
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Unavailable
+from mirror_stage.storage import files
 
 OWNER_LOCK, MIGRATION_LOCK = 7_238_401, 7_238_402  # PostgreSQL's advisory locks are numbers
 
@@ -49,7 +51,7 @@ class Ownership:
     def _take_file(self) -> bool:
         if self._file is not None:
             return True
-        file = _lock_path(self._config).open("ab")
+        file = os.fdopen(files.open_own(_lock_path(self._config), os.O_RDWR), "rb")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -74,10 +76,11 @@ def migrating(engine: Engine, config: Config) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
             connection.execute(text("SET LOCAL statement_timeout = 0"))  # the other one's migration takes its time
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             yield
     else:
-        with _lock_path(config, "migration").open("ab") as file:
+        with os.fdopen(files.open_own(_lock_path(config, "migration"), os.O_RDWR), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -104,14 +104,15 @@ class Audience:
         return True
 
     def watch(self, sid: str, hostname: str) -> str | None:
-        """Why the client may not watch a host; None when it does, and is shown it at once."""
+        """Why the client may not watch a host; None when it does, and is shown it at once if it did not before."""
         client, host = self._clients.get(sid), self._twin.hosts_by_name.get(hostname)
         if client is None or host is None:
             return f"there is no host {hostname}"
-        if hostname not in client.watched:
-            if len(client.watched) >= WATCHED_MAX:
-                return f"at most {WATCHED_MAX} hosts can be watched; unwatch one first"
-            client.watched.append(hostname)
+        if hostname in client.watched:
+            return None
+        if len(client.watched) >= WATCHED_MAX:
+            return f"at most {WATCHED_MAX} hosts can be watched; unwatch one first"
+        client.watched.append(hostname)
         self._realtime.tell(NAMESPACE, sid, HOST_DETAIL, encode.host_detail(host))
         return None
 

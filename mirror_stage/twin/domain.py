@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
 
-from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
+from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
 
+OWN_VERSIONS = "ego-"  # how the agent_version of EGO's own monitor begins
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
 REANCHOR_AFTER = 3  # late samples in rising order
 REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
+IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # of a host that are saved: so many at once, then one in so long
 HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one is shown after so long a silence
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
+STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # so many intervals of silence, for a host that reports seldom
+GAPS = 5  # the newest gaps between arrivals, of which the third largest is taken for the interval
 CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
 
 # The columns of the delta stream: what a sample tells, then what was measured between two.
@@ -98,6 +103,9 @@ class Host:
     uplink: str | None = None
     late: LateRun | None = None
     rival: Rival | None = None
+    is_impostor: bool = False  # its display_name is another host's name
+    interval: Instant | None = None  # between its samples, where that is too long for the usual limits
+    gaps: tuple[Instant, ...] = ()  # between its newest arrivals, while some are too long for them
 
     @property
     def is_synthetic(self) -> bool:
@@ -114,7 +122,8 @@ class Host:
 
     @property
     def display_name(self) -> str:
-        return self.tags.get("display_name") or self.hostname
+        """What it is called: as it wishes, unless that is how another host is called in truth."""
+        return self.hostname if self.is_impostor else self.tags.get("display_name") or self.hostname
 
     @property
     def position(self) -> Place:
@@ -151,6 +160,20 @@ class Identity:
     platform: str | None = None
     memory_total_bytes: int | None = None
     net_capacity_gbps: float | None = None
+    interval: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many identities of a host may still be saved: IDENTITIES_MAX at once, then one every IDENTITY_EVERY."""
+
+    at: Instant
+    left: float = float(IDENTITIES_MAX)
+
+    def spent(self, now: Instant) -> tuple[Allowance, bool]:
+        """What is left after one more, and whether that one is allowed."""
+        left = min(float(IDENTITIES_MAX), self.left + (now - self.at) / IDENTITY_EVERY)
+        return (Allowance(now, left - 1), True) if left >= 1 else (Allowance(now, left), False)
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:
@@ -172,6 +195,7 @@ def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity
         platform=sample.platform,
         memory_total_bytes=sample.memory_total_bytes,
         net_capacity_gbps=sample.net_capacity_gbps,
+        interval=host.interval,
     )
 
 
@@ -307,6 +331,9 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 severity=host.severity,
                 uplink=host.uplink,
                 rival=newest.rival,
+                is_impostor=host.is_impostor,
+                interval=host.interval,
+                gaps=host.gaps,
             ),
             kind,
         )
@@ -364,12 +391,55 @@ def clamped(utilization: float) -> float:
     return min(1.0, max(0.0, utilization))
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """After how much silence a host is stale and offline, in ms; longer for one that reports seldom."""
+
+    stale_after: Instant
+    offline_after: Instant
+
+    def are_too_short_for(self, interval: float) -> bool:
+        """Whether a host that reports every so many ms would be stale now and then: over four fifths of that limit."""
+        return 5 * interval > 4 * self.stale_after
+
+    def of(self, interval: Instant | None) -> Limits:
+        """The limits of a host with this interval."""
+        if interval is None:
+            return self
+        return Limits(
+            max(self.stale_after, STALE_INTERVALS * interval), max(self.offline_after, OFFLINE_INTERVALS * interval)
+        )
+
+
 def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline_after: Instant) -> Status:
     """The status after so much silence, all in ms of EGO's clock."""
     silence = now - last_seen_at
     if silence < stale_after:
         return Status.ONLINE
     return Status.STALE if silence < offline_after else Status.OFFLINE
+
+
+def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits: Limits) -> None:
+    """Note how long it is between a host's samples, if the usual limits are too short for it.
+
+    What the agent says counts, else the third largest of the last GAPS gaps between arrivals: one or two outages teach
+    nothing. It is kept while the gaps say about the same.
+    """
+    if told_seconds is not None:
+        host.interval = round(told_seconds * SECOND) if limits.are_too_short_for(told_seconds * SECOND) else None
+        host.gaps = ()
+        return
+    if gap <= 0:
+        return  # several in one request
+    before = (host.interval or 0,) * (GAPS - len(host.gaps)) + host.gaps
+    host.gaps = (*before, gap)[-GAPS:]
+    learnt = sorted(host.gaps)[GAPS // 2]
+    if not limits.are_too_short_for(learnt):
+        host.interval = None
+        if not limits.are_too_short_for(max(host.gaps)):
+            host.gaps = ()
+    elif host.interval is None or abs(learnt - host.interval) > host.interval / 4:
+        host.interval = learnt
 
 
 def same_description(before: Host, after: Host) -> bool:
@@ -388,7 +458,17 @@ def same_description(before: Host, after: Host) -> bool:
         and old.platform == new.platform
         and old.memory_total_bytes == new.memory_total_bytes
         and old.net_capacity_gbps == new.net_capacity_gbps
+        and before.interval == after.interval
     )
+
+
+def impostors(wanted: Mapping[str, str | None]) -> set[str]:
+    """The hosts whose display name, as people see it, is the name of another host.
+
+    `wanted` has every host and the display name that it asks for. A command is addressed by what is read.
+    """
+    owners = {seen_as(hostname): hostname for hostname in wanted}
+    return {host for host, name in wanted.items() if name and owners.get(seen_as(name), host) != host}
 
 
 def uplinks(wanted: Mapping[str, str | None], hub: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, Table, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.metrics.measures import OF_SAMPLE
@@ -36,6 +36,7 @@ class HostMetrics(Base):
         *(Column(one.name, BigInteger if one.is_whole else Double) for one in OF_SAMPLE),
         Column("tx_gbps", Double),
         Column("rx_gbps", Double),
+        Column("interval_ms", BigInteger),
     )
 
 
@@ -72,5 +73,6 @@ class HostIdentity(Base):
     platform: Mapped[str | None] = mapped_column(Text)
     memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     net_capacity_gbps: Mapped[float | None] = mapped_column(Double)
+    interval_ms: Mapped[int | None] = mapped_column(BigInteger)
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index("host_identities_by_time", "since"), {"sqlite_with_rowid": False})

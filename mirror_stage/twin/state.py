@@ -7,14 +7,19 @@ from dataclasses import dataclass, field, replace
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
+    STATUS_CODES,
+    Allowance,
     Arrival,
     Host,
     Identity,
+    Limits,
     Role,
     Status,
     clock_was_set,
     fold,
     identity_of,
+    impostors,
+    learn_interval,
     same_description,
     status_of,
     sum_of_links,
@@ -22,6 +27,8 @@ from mirror_stage.twin.domain import (
     without_rates,
 )
 from mirror_stage.twin.geometry import Place
+
+_SETTLED_TAGS = ("uplink", "display_name")  # what they mean depends on which other hosts there are
 
 
 @dataclass(slots=True)
@@ -41,12 +48,14 @@ class Twin:
 
     def __init__(self, *, hub: str, hub_ip: str, ego: str, stale_after_seconds: float, offline_after_seconds: float):
         self.hub, self.hub_ip, self.ego = hub, hub_ip, ego
-        self._stale_after, self._offline_after = int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND)
+        self.limits = Limits(int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND))
+        self._usual_gap = self.limits.stale_after * 4 // 5
         self.hosts_by_name: dict[str, Host] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
         self._identities: dict[int, Identity] = {}  # in force, by host id
         self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
+        self._allowances: dict[int, Allowance] = {}  # by host id: how many more may be saved
         self._links_are_stale = False
 
     def role_of(self, hostname: str) -> Role:
@@ -76,7 +85,10 @@ class Twin:
         self._dirty.add(sample.hostname)
         if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
             after.status = Status.ONLINE  # not yet in any frame: still ours to complete
-            if before.sample is None or before.tags.get("uplink") != after.tags.get("uplink"):
+            gap = sample.received_at - before.sample.received_at if before.sample is not None else 0
+            if gap > self._usual_gap or after.gaps or after.interval is not None or sample.interval_seconds is not None:
+                learn_interval(after, sample.interval_seconds, gap, self.limits)
+            if before.sample is None or any(before.tags.get(tag) != after.tags.get(tag) for tag in _SETTLED_TAGS):
                 self._links_are_stale = True
             is_described = same_description(before, after)
             self._touch(after, upserted=not is_described or (before.rates is None) != (after.rates is None))
@@ -106,6 +118,7 @@ class Twin:
             self._dirty.discard(hostname)
             self._identities.pop(host.id, None)
             self._new_identities.pop(host.id, None)
+            self._allowances.pop(host.id, None)
             self._changes.touched.pop(host.id, None)
             self._changes.upserted.discard(host.id)
             self._changes.removed.append(host.id)
@@ -118,22 +131,28 @@ class Twin:
         if host is not None and host.severity != severity:
             self._change(replace(host, severity=severity), upserted=True)
 
-    def sweep(self, now: Instant) -> None:
-        """Move the status of every host whose silence says so."""
+    def sweep(self, now: Instant, listening_since: Instant = 0) -> None:
+        """Move the status of every host whose silence says so. Before `listening_since` nobody listened: what was silent
+        then gets no worse by that.
+        """
         for host in list(self.hosts_by_name.values()):
             if host.last_seen_at is None or host.sample is None:
                 continue
-            status = self.status_after(host.last_seen_at, now)
+            status = self.status_after(host.last_seen_at, now, host.interval)
+            if STATUS_CODES[status] > STATUS_CODES[host.status] and host.last_seen_at < listening_since:
+                worse = self.status_after(listening_since, now, host.interval)
+                status = max(Status(host.status), worse, key=STATUS_CODES.__getitem__)
             if status != host.status:
                 silent = status is Status.OFFLINE  # what it carried a minute ago is no rate of now
                 self._change(without_rates(host, status) if silent else replace(host, status=status), upserted=silent)
 
-    def status_after(self, last_seen_at: Instant, now: Instant) -> Status:
-        """The status of a host that was last seen then, by this EGO's limits."""
-        return status_of(last_seen_at, now, self._stale_after, self._offline_after)
+    def status_after(self, last_seen_at: Instant, now: Instant, interval: Instant | None = None) -> Status:
+        """The status of a host with this interval that was last seen then, by this EGO's limits."""
+        limits = self.limits.of(interval)
+        return status_of(last_seen_at, now, limits.stale_after, limits.offline_after)
 
     def take_changes(self) -> Changes:
-        """What changed since the last call; uplinks are settled first."""
+        """What changed since the last call; uplinks and names are settled first."""
         if self._links_are_stale:
             self._settle_links()
         self._touch_synthetic_hub()
@@ -149,10 +168,28 @@ class Twin:
         """They could not be saved: try again."""
         self._dirty.update(host.hostname for host in hosts)
 
-    def take_identities(self) -> list[Identity]:
-        """The identities that changed since the last call; of several of one host the newest."""
-        identities, self._new_identities = list(self._new_identities.values()), {}
-        return identities
+    def has_new_identities(self, now: Instant, *, is_last: bool = False) -> bool:
+        """Whether `take_identities` would return something."""
+        return any(is_last or self._allowance(host_id, now).spent(now)[1] for host_id in self._new_identities)
+
+    def take_identities(self, now: Instant, *, is_last: bool = False) -> list[Identity]:
+        """The identities that changed since the last call; of several of one host the newest.
+
+        What changes all the time is no identity: of a host that used up its allowance only the newest is saved, later,
+        or when EGO stops (`is_last`).
+        """
+        taken = [one for one in self._new_identities.values() if is_last or self._is_allowed(one.host_id, now)]
+        for identity in taken:
+            del self._new_identities[identity.host_id]
+        return taken
+
+    def _is_allowed(self, host_id: int, now: Instant) -> bool:
+        allowance, is_allowed = self._allowance(host_id, now).spent(now)
+        self._allowances[host_id] = allowance
+        return is_allowed
+
+    def _allowance(self, host_id: int, now: Instant) -> Allowance:
+        return self._allowances.get(host_id, Allowance(at=now))
 
     def mark_identities(self, identities: list[Identity]) -> None:
         """They could not be saved: try again, unless they changed since or the host left."""
@@ -167,6 +204,10 @@ class Twin:
         for host in hosts:
             if host.uplink != settled[host.hostname]:
                 self._change(replace(host, uplink=settled[host.hostname]), upserted=True)
+        wrong = impostors({host.hostname: host.tags.get("display_name") for host in self.hosts_by_name.values()})
+        for host in list(self.hosts_by_name.values()):
+            if host.is_impostor != (host.hostname in wrong):
+                self._change(replace(host, is_impostor=host.hostname in wrong), upserted=True)
 
     def _touch_synthetic_hub(self) -> None:
         """A hub that nobody reports shows the sum of its links."""

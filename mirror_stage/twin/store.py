@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror_stage.core.instants import Instant
-from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.domain import Sample, believed_place
 from mirror_stage.metrics.measures import OF_SAMPLE, names_of
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows
@@ -30,7 +30,7 @@ _FROM_SAMPLE = (
 )  # fmt: skip
 _SAVED = (
     "id", "hostname", "ip", "first_seen_at", "last_seen_at", "last_poll_at", "tags", "place_x", "place_y", "place_z",
-    "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", *_FROM_SAMPLE,
+    "position_x", "position_y", "position_z", "tx_gbps", "rx_gbps", "interval_ms", *_FROM_SAMPLE,
 )  # fmt: skip
 _IDENTITY = tuple(column.name for column in _IDENTITIES.columns)
 
@@ -78,10 +78,9 @@ def _place(row: RowMapping) -> Place | None:
     return (row["place_x"], row["place_y"], row["place_z"])
 
 
-def save(tx: Connection, hosts: Collection[Host], now: Instant) -> None:
-    """Write the rows of hosts as they are, and that the twin is saved up to `now`."""
+def save(tx: Connection, hosts: Collection[Host]) -> None:
+    """Write the rows of hosts as they are."""
     insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
-    notes.write(tx, notes.SAVED_AT, str(now))
 
 
 def _row(host: Host) -> tuple[Any, ...]:
@@ -91,7 +90,7 @@ def _row(host: Host) -> tuple[Any, ...]:
     rates = (host.rates.tx_gbps, host.rates.rx_gbps) if host.rates is not None else (None, None)
     return (
         host.id, host.hostname, host.ip, host.first_seen_at, host.last_seen_at, host.last_poll_at, tags, *host.place, *own, *rates,
-        *(getattr(sample, name) if sample is not None else None for name in _FROM_SAMPLE),
+        host.interval, *(getattr(sample, name) if sample is not None else None for name in _FROM_SAMPLE),
     )  # fmt: skip
 
 
@@ -125,6 +124,7 @@ def _host(row: RowMapping, hub: str, ego: str) -> Host:
         last_poll_at=row["last_poll_at"],
         rates=rates,
         utilization=utilization,
+        interval=row["interval_ms"],
         gauges=gauges(sample, rates, utilization) if sample is not None else NO_GAUGES,
     )
 
@@ -136,7 +136,8 @@ def _sample(row: RowMapping) -> Sample:
         hostname=row["hostname"],
         ip=row["ip"],
         tags=json.loads(row["tags"]) if row["tags"] else None,
-        position=own if own[0] is not None else None,
+        position=believed_place(*own),
+        is_whole=False,
         **values,
     )
 
@@ -145,6 +146,11 @@ def remove(tx: Connection, host_id: int, now: Instant) -> None:
     """Take a host out of the twin; its row keeps the name of its history."""
     tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=now))
     save_identities(tx, [gone(host_id, now)])
+
+
+def make_synthetic(tx: Connection, host_id: int) -> None:
+    """Keep a host of which nothing was reported: the hub."""
+    tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=None, at=None, last_seen_at=None))
 
 
 def save_identities(tx: Connection, identities: Iterable[Identity]) -> None:
@@ -158,6 +164,7 @@ def _identity_row(identity: Identity) -> tuple[Any, ...]:
     return (
         identity.host_id, identity.since, identity.is_present, identity.counts_from, identity.clock_offset, identity.ip, tags,
         identity.rack, *own, identity.agent_version, identity.platform, identity.memory_total_bytes, identity.net_capacity_gbps,
+        identity.interval,
     )  # fmt: skip
 
 
@@ -198,12 +205,13 @@ def _identity(row: Any) -> Identity:
         platform,
         memory,
         speed,
+        interval,
     ) = row
     if counts_from <= first:
         counts_from = 0  # nothing came before
     return Identity(
         host_id, since, is_present, counts_from, offset, ip, orjson.loads(tags) if tags else None, rack,
-        None if x is None else (x, y, z), version, platform, memory, speed,
+        None if x is None else (x, y, z), version, platform, memory, speed, interval,
     )  # fmt: skip
 
 
@@ -223,6 +231,20 @@ def prune_identities(tx: Connection, edge: Instant, most: int) -> int:
     key = (_IDENTITIES.c.host_id, _IDENTITIES.c.since)
     over = select(*key).where(_IDENTITIES.c.since < edge, followed).limit(most)
     return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
+
+
+def prune_hosts(tx: Connection, edge: Instant, most: int) -> int:
+    """How many hosts were removed for good: they left the twin before `edge`, and no rollup of them is left."""
+    gone_before = _HOSTS.c.removed_at < edge
+    unheard_of = (text(f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.host_id = host_metrics.id)") for table in _ROLLUPS)
+    wanted = select(_HOSTS.c.id).where(gone_before, *unheard_of).limit(most)
+    ids = list(tx.execute(wanted).scalars())
+    for table, key in ((_IDENTITIES, _IDENTITIES.c.host_id), (_DETAILS, _DETAILS.c.host_id), (_HOSTS, _HOSTS.c.id)):
+        tx.execute(delete(table).where(key.in_(ids)))
+    return len(ids)
+
+
+_ROLLUPS = ("host_metrics_1m", "host_metrics_15m")
 
 
 def twin_id(tx: Connection) -> str:

@@ -8,11 +8,13 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from mirror_stage.core.problems import Problem
+from mirror_stage.web import refusals
 from mirror_stage.web.problem_json import problem_json
 
 
 def problem_response(problem: Problem) -> Response:
-    """The answer for a refusal."""
+    """The answer for a refusal; the wall outside is told the reason."""
+    refusals.explain(request.environ, problem.detail, problem.errors)
     response = Response(
         problem_json(problem.status, problem.detail, problem.errors),
         problem.status,

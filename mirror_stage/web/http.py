@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import flask_smorest
@@ -25,9 +25,12 @@ BODY_MAX = 64 * 1024  # where a schema says nothing else in Meta.body_max
 BODY_SECONDS = 10.0
 UNPACKED_MAX = 16 * 2**20
 UNPACKED_RATIO_MAX = 20
-BODIES_MAX = 16 * 2**20  # of all requests together
+BODIES_MAX = 32 * 2**20  # of all requests together, as they arrived and unpacked
+BODIES_OF_PEER_MAX = 20 * 2**20  # the largest batch, packed and unpacked; what is left has room for any other body
+GZIP_MEMBERS_MAX = 64  # who packs piece by piece sends a few
 DRAINED_MAX, DRAIN_SECONDS = 64 * 2**20, 0.5
 _CHUNK = 64 * 1024
+_TOLD_MAX = 10  # errors in the one sentence for people
 
 
 class StrictParser(FlaskParser):
@@ -43,8 +46,10 @@ class StrictParser(FlaskParser):
         if set(messages) <= {"json", "query", "headers", "path"}:  # webargs names the place first
             messages = {key: text for inner in messages.values() for key, text in _as_dict(inner).items()}
         errors = list(rows_of(messages))
-        detail = "; ".join(f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in errors)
-        raise Invalid(detail, errors=errors)
+        told = [f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in errors[:_TOLD_MAX]]
+        if len(errors) > _TOLD_MAX:
+            told.append(f"and {len(errors) - _TOLD_MAX} more")
+        raise Invalid("; ".join(told), errors=errors)
 
 
 def _as_dict(messages: Any) -> dict[str, Any]:
@@ -78,43 +83,47 @@ def read_body(most: int) -> bytes:
     if request.environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise NotJson(f"send application/json, not {request.mimetype or 'a body without a type'}")
     packing = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if packing not in {"identity", "gzip", ""}:
+    if packing not in {"identity", "gzip", "x-gzip", ""}:
         raise NotJson(f"a body may be plain or gzip, not {packing[:40]}")
     body = _received(most)
-    return _unpacked(body) if packing == "gzip" else body
+    return _unpacked(body) if packing.endswith("gzip") else body
 
 
 def init_app(app: Flask) -> None:
-    """Give back what a request's body was granted when the request ends; an answer without a body has no type."""
+    """Give back what a request's body was granted when the request ends; an answer says what its bytes are."""
 
     @app.after_request
-    def bare(response: Response) -> Response:
+    def typed(response: Response) -> Response:
         if response.status_code == 204 or request.method == "OPTIONS":
             response.headers.pop("Content-Type", None)
+        elif response.headers.get("Content-Type") == "application/json":
+            response.headers["Content-Type"] = JSON_TYPE
         return response
 
     @app.teardown_request
     def release(_error: BaseException | None) -> None:
-        _bodies.granted -= g.pop("granted_bytes", 0)
+        size = g.pop("granted_bytes", 0)
+        if size:
+            _granted.subtract({_ALL: size, request.remote_addr or "": size})
+            if _granted[request.remote_addr or ""] <= 0:
+                del _granted[request.remote_addr or ""]
 
 
-@dataclass
-class _Bodies:
-    """The bytes of all bodies that are being read or worked on."""
+JSON_TYPE = "application/json; charset=utf-8"  # some clients take Latin-1 where nothing is said
 
-    granted: int = 0
-
-
-_bodies = _Bodies()
+_ALL = "all peers"
+_granted: Counter[str] = Counter()  # bytes of the bodies that are read or worked on, by peer and of all
 
 
 def _grant(size: int) -> None:
-    """Reserve memory for a large body until its request ends. Raises Unavailable when it is spent."""
-    if size <= _CHUNK:
-        return
-    if _bodies.granted + size > BODIES_MAX:
+    """Count bytes that have arrived, until their request ends. Raises Unavailable when the memory for them is spent.
+
+    What is merely declared costs nothing, and no peer takes more than its share.
+    """
+    peer = request.remote_addr or ""
+    if _granted[_ALL] + size > BODIES_MAX or _granted[peer] + size > BODIES_OF_PEER_MAX:
         raise Unavailable("too many large bodies arrive at once; send this one again later")
-    _bodies.granted += size
+    _granted.update({_ALL: size, peer: size})
     g.granted_bytes = g.get("granted_bytes", 0) + size
 
 
@@ -123,7 +132,6 @@ def _received(most: int) -> bytes:
     if declared is not None and declared > most:
         _drain(declared)
         raise TooLarge(f"the body has {declared} bytes; at most {most} are taken here")
-    _grant(most if declared is None else declared)
     source, parts, size = request.environ["wsgi.input"], [], 0
     left = None if request.environ.get("wsgi.input_terminated") else declared or 0
     with gevent.Timeout(BODY_SECONDS, IncompleteBody(f"the body did not arrive within {BODY_SECONDS:g} s")):
@@ -137,6 +145,8 @@ def _received(most: int) -> bytes:
             if left is not None:
                 left -= len(part)
             parts.append(part)
+            if size > _CHUNK:  # small bodies always have room
+                _grant(len(part))
     if size < (declared or 0):
         raise IncompleteBody(f"the body ended after {size} of {declared} bytes; send it again")
     return b"".join(parts)
@@ -167,20 +177,29 @@ def _read(source: Any, most: int) -> bytes:
 
 
 def _unpacked(packed: bytes) -> bytes:
+    """The contents of a gzip body; it may have several members, the last of them empty."""
     most = min(UNPACKED_MAX, max(len(packed) * UNPACKED_RATIO_MAX, _CHUNK))  # a small body may pack well
-    machine = zlib.decompressobj(wbits=31)
-    try:
-        body = machine.decompress(packed, most)
-    except zlib.error as error:
-        raise Invalid(f"the body is not gzip: {error}") from error
-    if machine.unconsumed_tail:
-        raise TooLarge(f"the body unpacks to more than {most} bytes (16 MiB and {UNPACKED_RATIO_MAX}:1 at most)")
-    if not machine.eof:
-        raise Invalid("the gzip body ends too early")
-    _grant(len(body))
-    if machine.unused_data:
-        raise Invalid("something follows the end of the gzip body")
-    return body
+    parts: list[bytes] = []
+    size, rest = 0, packed
+    for _ in range(GZIP_MEMBERS_MAX):
+        machine = zlib.decompressobj(wbits=31)
+        try:
+            part = machine.decompress(rest, most - size + 1)
+        except zlib.error as error:
+            what = "something follows the end of the gzip body" if parts else "the body is not gzip"
+            raise Invalid(f"{what}: {error}") from error
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"the body unpacks to more than {most} bytes (16 MiB and {UNPACKED_RATIO_MAX}:1 at most)")
+        if not machine.eof:
+            raise Invalid("the gzip body ends too early")
+        parts.append(part)
+        rest = machine.unused_data.lstrip(b"\0")  # some pad with zeros
+        if not rest:
+            if size > _CHUNK:
+                _grant(size)
+            return b"".join(parts)
+    raise Invalid(f"the gzip body has more than {GZIP_MEMBERS_MAX} members; pack it in one piece")
 
 
 def parse_json(body: bytes) -> Any:
@@ -193,7 +212,7 @@ def parse_json(body: bytes) -> Any:
 
 def json_response(value: Any, status: int = 200) -> Response:
     """An answer, encoded by orjson: NaN and Infinity cannot be sent."""
-    return Response(orjson.dumps(value), status, mimetype="application/json")
+    return Response(orjson.dumps(value), status, content_type=JSON_TYPE)
 
 
 def hostname_in_path(text: str) -> str:

@@ -8,7 +8,7 @@ from flask import Flask
 from flask_smorest import Api
 from marshmallow import fields
 
-from mirror_stage import __version__
+from mirror_stage.core.version import VERSION
 from mirror_stage.web.schemas import InstantQuery, InstantText, WireSchema
 
 
@@ -31,6 +31,7 @@ class ProblemSchema(WireSchema):
     message = fields.String(required=True)
     error = fields.String(required=True)
     errors = fields.List(fields.Nested(FieldErrorSchema))
+    moreErrors = fields.Integer()
 
 
 class ProblemApi(Api):
@@ -57,7 +58,7 @@ def init_api(app: Flask) -> Api:
     """The API object that blueprints are registered on."""
     app.config |= {
         "API_TITLE": "MIRROR STAGE EGO",
-        "API_VERSION": __version__,
+        "API_VERSION": VERSION,
         "OPENAPI_VERSION": "3.1.0",
         "OPENAPI_URL_PREFIX": "/api",
         "OPENAPI_JSON_PATH": "openapi.json",

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+ERRORS_MAX = 100  # in one answer: a few kB of request must not become MB
+
 
 def problem_json(status: int, detail: str, errors: list[dict[str, Any]] | None = None) -> bytes:
     """One refusal as JSON; `statusCode`, `message` and `error` are for clients older than RFC 9457."""
@@ -14,5 +16,7 @@ def problem_json(status: int, detail: str, errors: list[dict[str, Any]] | None =
     members: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     members |= {"statusCode": status, "message": detail, "error": title}
     if errors is not None:
-        members["errors"] = errors
+        members["errors"] = errors[:ERRORS_MAX]
+        if len(errors) > ERRORS_MAX:
+            members["moreErrors"] = len(errors) - ERRORS_MAX
     return orjson.dumps(members)

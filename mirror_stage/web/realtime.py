@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from io import BytesIO
 from socket import SHUT_RDWR
@@ -12,11 +14,16 @@ from urllib.parse import parse_qs
 
 import gevent
 import orjson
+import simple_websocket
 from engineio.packet import MESSAGE, Packet
 from flask_socketio import SocketIO
 from gevent.lock import RLock
+from socketio import packet as socketio_packet
+from wsproto.utilities import ProtocolError
 
+from mirror_stage.core.budget import Budget
 from mirror_stage.core.clock import elapsed_seconds
+from mirror_stage.web import refusals
 from mirror_stage.web.problem_json import problem_json
 
 SEND_SECONDS = 10.0  # a client that takes nothing for so long is cut
@@ -24,7 +31,14 @@ CLIENT_TO_SERVER_MAX = 16 * 1024
 SOCKETS_PATH = "/socket.io"
 QUEUED_MAX = 200  # packets that may wait for one client: alerts, commands, output ...
 BACKLOG_SECONDS = 2.0  # ... for longer than this; a rack that dies is a longer burst, and gone in a moment
+WAITING_BYTES_MAX = 4 * 2**20  # ... and so many bytes
+FRAMES_PER_SECOND, FRAMES_AT_ONCE = 50.0, 200.0  # that one client sends; the HUD needs about five
+PATIENCE_SECONDS = 5.0  # so long a client that sends faster is slowed down, then it is cut
+SESSIONS_MAX, SESSIONS_OF_PEER_MAX = 2_000, 1_000
+NAMESPACE_MAX = 64
 _PIECE = 64 * 1024
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_CONTROL_MAX = 16  # `2probe` is the longest packet that is no message
 
 
 def encode_event(namespace: str, event: str, payload: bytes) -> Packet:
@@ -40,6 +54,8 @@ class Realtime:
         self._full_since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         if socketio.server is not None:
             _use_bounded_websockets(socketio.server.eio)
+            _use_bounded_queues(socketio.server.eio)
+            _pass_over_nonsense(socketio.server)
 
     def publish(self, namespace: str, event: str, payload: Any) -> None:
         """Tell every client of a namespace; `payload` is what orjson encodes."""
@@ -85,10 +101,7 @@ class Realtime:
         server = self.socketio.server
         socket = server.eio.sockets.get(server.manager.eio_sid_from_sid(sid, namespace))
         if socket is not None:
-            while not socket.queue.empty():
-                socket.queue.get()
-                socket.queue.task_done()
-            socket.close(wait=False)
+            _cut(socket)
 
     def is_idle(self, namespace: str, sid: str) -> bool:
         """Whether everything sent to a client so far has left this process."""
@@ -111,11 +124,60 @@ class Realtime:
                 socket.close(wait=False)
 
 
+def _cut(socket: Any) -> None:
+    """End an engine.io connection, and forget what waits for it."""
+    while not socket.queue.empty():
+        socket.queue.get()
+        socket.queue.task_done()
+    socket.close(wait=False)
+
+
+class Pace:
+    """How fast one client may send. A frame costs the same whatever is in it: pings and empty ones count."""
+
+    def __init__(self) -> None:
+        self._budget = Budget(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
+        self._slowed_since: float | None = None
+
+    def wait(self, count: int = 1) -> bool:
+        """Whether the client may send so many, after they have waited for their turn; the others go on meanwhile."""
+        while not self._budget.take(elapsed_seconds(), count):
+            now = elapsed_seconds()
+            self._slowed_since = now if self._slowed_since is None else self._slowed_since
+            if now - self._slowed_since > PATIENCE_SECONDS:
+                return False
+            gevent.sleep(count / FRAMES_PER_SECOND)
+        if self._budget.left > FRAMES_AT_ONCE / 2:
+            self._slowed_since = None
+        return True
+
+
+class _Websocket(simple_websocket.Server):  # type: ignore[misc]  # it has no types
+    """A websocket whose frames are counted where they are parsed: a ping or a fragment is no message."""
+
+    def handshake(self) -> None:
+        super().handshake()
+        self.ws.events = _paced(self.ws.events)
+
+
+def _paced(events: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
+    pace = Pace()
+
+    def paced() -> Iterator[Any]:
+        for event in events():
+            if not pace.wait():
+                raise ConnectionAbortedError("the client sends too fast")  # ends the reader, which closes
+            yield event
+
+    return paced
+
+
 def _use_bounded_websockets(server: Any) -> None:
     """Let no client hold more than its due: neither by a message that never ends nor by a connection that is given up.
 
-    engine.io looks at a message's length only when it is whole. And its close leaves the reader waiting, with the
-    connection, until the client closes too, which one that has stopped reading never does.
+    engine.io looks at a message's length only when it is whole, and reads packets that make no sense into errors of
+    its own. And its close leaves the reader waiting, with the connection, until the client closes too, which one that
+    has stopped reading never does.
     """
     unbounded = server._async["websocket"]
 
@@ -123,6 +185,20 @@ def _use_bounded_websockets(server: Any) -> None:
         def __init__(self, *arguments: Any):
             super().__init__(*arguments)
             self.server_args["max_message_size"] = CLIENT_TO_SERVER_MAX
+
+        def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+            try:
+                self.ws = _Websocket(environ, **self.server_args)
+            except (ProtocolError, simple_websocket.ConnectionError) as error:
+                return tuple(_refused(environ, start_response, HTTPStatus.BAD_REQUEST, f"no websocket: {error}"))
+            ended = self.app(self)
+            if self.ws.mode == "gunicorn":
+                raise StopIteration  # the connection is used up
+            return ended
+
+        def wait(self) -> Any:
+            message = super().wait()
+            return message if message is None or is_packet(message) else None  # None ends the connection
 
         def close(self) -> None:
             try:
@@ -132,6 +208,84 @@ def _use_bounded_websockets(server: Any) -> None:
                     self.ws.sock.shutdown(SHUT_RDWR)
 
     server._async = {**server._async, "websocket": Bounded}
+
+
+def is_packet(message: object) -> bool:
+    """Whether a client may send this packet: a message of text, or one of the few short ones; nothing binary."""
+    if not isinstance(message, str):
+        return False
+    if message[:1] == "4":
+        return message[1:2] in {"0", "1", "2", "3"}
+    return message[:1] in {"1", "2", "3", "5"} and len(message) <= _CONTROL_MAX and message.isascii()
+
+
+def _use_bounded_queues(server: Any) -> None:
+    """Count the bytes that wait for each client, and cut one that lets too many wait, whoever sends: acks count too."""
+    unbounded, send = server._async["queue"], server.send_packet
+
+    class Counting(unbounded):  # type: ignore[misc, valid-type]
+        waiting_bytes = 0
+
+        def put(self, item: Any, *how: Any, **named: Any) -> None:
+            self.waiting_bytes += _cost(item)
+            super().put(item, *how, **named)
+
+        def get(self, *how: Any, **named: Any) -> Any:
+            item = super().get(*how, **named)
+            self.waiting_bytes -= _cost(item)
+            return item
+
+    def bounded_send(eio_sid: str, packet: Packet) -> None:
+        socket = server.sockets.get(eio_sid)
+        if socket is not None and socket.queue.waiting_bytes > WAITING_BYTES_MAX:
+            _cut(socket)
+        elif socket is not None:
+            send(eio_sid, packet)
+
+    server._async = {**server._async, "queue": Counting}
+    server.send_packet = bounded_send
+
+
+def _cost(packet: Packet | None) -> int:
+    """What a waiting packet holds; a large one is a frame that all clients share."""
+    text = getattr(packet, "data", None)
+    return min(len(text) if isinstance(text, str) else 0, _PIECE) + 100
+
+
+def _pass_over_nonsense(server: Any) -> None:
+    """Cut a client whose message is no Socket.IO packet, and ignore an event of a namespace that it has not joined.
+
+    Socket.IO would write a traceback or a warning into the log for each: many bytes for a few.
+    """
+    take = server.eio.handlers["message"]
+
+    def take_sense(eio_sid: str, message: Any) -> Any:
+        try:
+            packet = server.packet_class(encoded_packet=message)
+        except (ValueError, TypeError, IndexError, KeyError, RecursionError):
+            packet = None
+        socket = server.eio.sockets.get(eio_sid)
+        if packet is None or not _makes_sense(packet):
+            if socket is not None:
+                _cut(socket)
+            return None
+        namespace = packet.namespace or "/"
+        if packet.packet_type == socketio_packet.ACK:  # EGO asks for none
+            return None
+        is_event = packet.packet_type == socketio_packet.EVENT
+        if is_event and server.manager.sid_from_eio_sid(eio_sid, namespace) is None:
+            return None
+        return take(eio_sid, message)
+
+    server.eio.handlers["message"] = take_sense
+
+
+def _makes_sense(packet: Any) -> bool:
+    if len(packet.namespace or "") > NAMESPACE_MAX:
+        return False
+    if packet.packet_type != socketio_packet.EVENT:
+        return packet.packet_type in {socketio_packet.CONNECT, socketio_packet.DISCONNECT, socketio_packet.ACK}
+    return isinstance(packet.data, list) and bool(packet.data) and isinstance(packet.data[0], str)
 
 
 _wire_by_eio_sid: weakref.WeakValueDictionary[str, SendAllSocket] = weakref.WeakValueDictionary()
@@ -174,31 +328,85 @@ class WebSocketWall:
     before Socket.IO sees it: that would wait for the rest for ever.
     """
 
-    def __init__(self, sockets: Any, rest: Any, seconds: float = SEND_SECONDS):
-        self._sockets, self._rest, self._seconds = sockets, rest, seconds
+    def __init__(self, sockets: Any, rest: Any, socketio: SocketIO, seconds: float = SEND_SECONDS):
+        self._sockets, self._rest, self._server, self._seconds = sockets, rest, socketio.server, seconds
+        self._paces: weakref.WeakKeyDictionary[Any, Pace] = weakref.WeakKeyDictionary()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if not environ["PATH_INFO"].startswith(SOCKETS_PATH):
             return self._rest(environ, start_response)
-        if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and "gunicorn.socket" in environ:
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        refusal = _handshake_refusal(environ, query) or self._session_refusal(environ, query)
+        if refusal is None and environ["REQUEST_METHOD"] == "POST":
+            refusal = self._body_refusal(environ, query)
+        if refusal is not None:
+            return _refused(environ, start_response, *refusal)
+        if _is_upgrade(environ) and "gunicorn.socket" in environ:
             wire = environ["gunicorn.socket"] = SendAllSocket(environ["gunicorn.socket"], self._seconds)
             environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-            for eio_sid in parse_qs(environ.get("QUERY_STRING", "")).get("sid", []):  # an upgrade from polling
+            for eio_sid in query.get("sid", []):  # an upgrade from polling
                 _wire_by_eio_sid[eio_sid] = wire
-        if environ["REQUEST_METHOD"] == "POST" and not self._took_body(environ):
-            body = problem_json(HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {self._seconds:g} s")
-            start_response(
-                "408 Request Timeout", [("Content-Type", "application/problem+json"), ("Connection", "close")]
-            )
-            return [body]
         return self._sockets(environ, start_response)
 
-    def _took_body(self, environ: dict[str, Any]) -> bool:
-        """Whether the whole body came in time; one that is too long is left for Socket.IO to refuse."""
+    def _session_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+        """Why there is no further session: each costs memory until it times out, whether its client is there or not."""
+        if "sid" in query or self._server is None or len(self._server.eio.sockets) < SESSIONS_OF_PEER_MAX:
+            return None
+        peer = environ.get("REMOTE_ADDR")
+        of_peer = sum(known.get("REMOTE_ADDR") == peer for known in self._server.environ.values())
+        if of_peer < SESSIONS_OF_PEER_MAX and len(self._server.eio.sockets) < SESSIONS_MAX:
+            return None
+        return HTTPStatus.TOO_MANY_REQUESTS, "too many Socket.IO sessions are open; close some, or try again later"
+
+    def _body_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+        """Why a polling client's packets are not taken; its body is read here, one that is too long is not."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > CLIENT_TO_SERVER_MAX:
-            return True
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"packets have at most {CLIENT_TO_SERVER_MAX} bytes together"
+        body: bytes | None = None
         with gevent.Timeout(self._seconds, False):
-            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(length))
-            return True
-        return False
+            body = environ["wsgi.input"].read(length)
+        if body is None:
+            return HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {self._seconds:g} s"
+        packets = body.decode(errors="replace").split("\x1e")
+        if not all(is_packet(packet) for packet in packets):
+            return HTTPStatus.BAD_REQUEST, "the body is no list of packets of text"
+        socket = self._server.eio.sockets.get(query.get("sid", [""])[0]) if self._server is not None else None
+        if socket is not None and not self._paces.setdefault(socket, Pace()).wait(len(packets)):
+            _cut(socket)
+            return HTTPStatus.TOO_MANY_REQUESTS, f"a client sends at most {FRAMES_PER_SECOND:g} packets a second"
+        environ["wsgi.input"] = BytesIO(body)
+        return None
+
+
+Refusal = tuple[HTTPStatus, str]
+
+
+def _is_upgrade(environ: dict[str, Any]) -> bool:
+    return bool(environ.get("HTTP_UPGRADE", "").lower() == "websocket")
+
+
+def _handshake_refusal(environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+    """Why a request cannot begin or continue a session, as far as its headers tell."""
+    if "j" in query:  # an answer as a script, for browsers of 2008: any page could load it
+        return HTTPStatus.BAD_REQUEST, "JSONP is not served"
+    if not _is_upgrade(environ):
+        return None
+    names = {name.strip().lower() for name in environ.get("HTTP_CONNECTION", "").split(",")}
+    if environ["REQUEST_METHOD"] != "GET" or "upgrade" not in names or environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return HTTPStatus.BAD_REQUEST, "a websocket begins with GET, HTTP/1.1 and Connection: Upgrade"
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
+        return HTTPStatus.BAD_REQUEST, "a websocket needs Sec-WebSocket-Version: 13"
+    if not _KEY.fullmatch(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
+        return HTTPStatus.BAD_REQUEST, "a websocket needs a Sec-WebSocket-Key: 16 bytes in base64"
+    return None
+
+
+def _refused(environ: dict[str, Any], start_response: Any, status: HTTPStatus, detail: str) -> list[bytes]:
+    refusals.explain(environ, detail, None)
+    body = problem_json(status, detail)
+    headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(body)))]
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append(("Retry-After", "5"))
+    start_response(f"{status.value} {status.phrase}", [*headers, ("Connection", "close")])
+    return [body]

@@ -3,22 +3,25 @@
 It stands before Socket.IO, because that answers before Flask is asked. A name that points at this machine without
 being its own is DNS rebinding (421). A foreign page can neither read nor change anything (403), unless its origin is
 in MIRROR_STAGE_ALLOWED_ORIGINS; then it also gets the CORS headers that it needs. Agents and command-line tools send
-neither Origin nor Sec-Fetch-Site and pass.
+neither Origin nor Sec-Fetch-Site and pass. A path is taken in one form only (400), so that this wall and the router
+never read it in two ways.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any
 
+from mirror_stage.core.addresses import Network, network_of, normalise_address
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
+from mirror_stage.web.refusals import Refusals, reason_left
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
@@ -36,8 +39,24 @@ PREFLIGHT_HEADERS: Headers = [
     ("Access-Control-Max-Age", "600"),
 ]
 
+HEALTH_PATHS = frozenset({"/api/health", "/api/health/", "/api/health/ready", "/api/health/ready/"})
+
 _OURS = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 _DEFAULT_PORT = {"http": 80, "https": 443}
+_BROWSERS_ACCEPT = re.compile(r"text/(html|css)|(image|audio|video|font)/")
+_BROWSERS_HEADERS = {
+    "HTTP_ORIGIN": "Origin",
+    "HTTP_REFERER": "Referer",
+    "HTTP_COOKIE": "Cookie",
+    "HTTP_PURPOSE": "Purpose",
+    "HTTP_X_PURPOSE": "X-Purpose",
+    "HTTP_X_MOZ": "X-Moz",
+    "HTTP_DNT": "DNT",
+    "HTTP_UPGRADE_INSECURE_REQUESTS": "Upgrade-Insecure-Requests",
+    "HTTP_ACCEPT_LANGUAGE": "Accept-Language",  # over plain http a <script> sends little else
+}
+_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:2[EFef]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")  # nothing, . / \ or a control
+_UNWRITABLE, _CONTROL = re.compile(r"[\x00-\x20\x7f#]"), re.compile(r"[\x00-\x1f\x7f\\]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\Z")
 
 
@@ -52,14 +71,16 @@ class Refusal:
 class Walls:
     """WSGI middleware, to be put on last: `app.wsgi_app = Walls(app.wsgi_app, config)`."""
 
-    def __init__(self, wsgi: Wsgi, config: Config):
+    def __init__(self, wsgi: Wsgi, config: Config, refusals: Refusals | None = None):
         self._wsgi = wsgi
         self._rules = Rules(config)
+        self.refusals = refusals or Refusals()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         self._rules.believe_proxy(environ)
         refusal = self._rules.refusal(environ)
         if refusal:
+            self.refusals.note(peer_of(environ), refusal.status, refusal.detail)
             return _refused(environ, start_response, refusal)
         shared_with = self._rules.foreign_origin(environ)
         walls = SECURITY_HEADERS + _sharing_headers(shared_with)
@@ -68,6 +89,9 @@ class Walls:
             return []
 
         def answer(status: str, headers: Headers, *rest: Any) -> Any:
+            reason = reason_left(environ)
+            if reason is not None:
+                self.refusals.note(peer_of(environ), int(status.partition(" ")[0]), reason)
             return start_response(status, _without_ours(headers) + walls, *rest)
 
         return self._wsgi(environ, answer)
@@ -83,30 +107,38 @@ class Rules:
         self._proxies = tuple(_trusted_proxy(address) for address in config.trusted_proxies)
 
     def believe_proxy(self, environ: Environ) -> None:
-        """Take scheme and address of the client from a trusted proxy's headers; from nobody else's."""
-        if not self._is_proxy(environ.get("REMOTE_ADDR", "")):
+        """Write the peer's address in its one form; take it and the scheme from a trusted proxy's headers only."""
+        peer = normalise_address(environ.get("REMOTE_ADDR", ""))
+        if peer is None:
+            return  # a Unix socket
+        environ["REMOTE_ADDR"] = peer
+        if not self.is_proxy(peer):
             return
         scheme = _last(environ.get("HTTP_X_FORWARDED_PROTO", "")).lower()
         if scheme in _DEFAULT_PORT:
             environ["wsgi.url_scheme"] = scheme
-        for address in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            if not _is_ip(address.strip()):
+        for text in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+            address = normalise_address(text)
+            if address is None:
                 return
-            environ["REMOTE_ADDR"] = address.strip()
-            if not self._is_proxy(address.strip()):
+            environ["REMOTE_ADDR"] = address
+            if not self.is_proxy(address):
                 return
 
     def refusal(self, environ: Environ) -> Refusal | None:
         """Why this request ends here, or None if it may pass."""
-        return self._host_refusal(environ.get("HTTP_HOST", "")) or self._origin_refusal(environ)
+        return _path_refusal(environ) or self._host_refusal(environ) or self._origin_refusal(environ)
 
     def foreign_origin(self, environ: Environ) -> str | None:
         """The Origin header of an allowed page of another origin: the one that CORS headers are for."""
         origin = environ.get("HTTP_ORIGIN")
         return origin if origin and parse_origin(origin) in self._origins else None
 
-    def _host_refusal(self, host: str) -> Refusal | None:
-        authority = parse_authority(host)
+    def _host_refusal(self, environ: Environ) -> Refusal | None:
+        host = environ.get("HTTP_HOST")
+        if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and environ["PATH_INFO"] in HEALTH_PATHS:
+            return None  # a load balancer; every browser names its Host
+        authority = parse_authority(host or "")
         if authority is None:
             return Refusal(HTTPStatus.BAD_REQUEST, "send one Host header: a name or an address, and perhaps a port")
         name = authority[0]
@@ -130,9 +162,29 @@ class Rules:
             return None
         return _foreign("a page of another origin may link to EGO's page, but not load from it")
 
-    def _is_proxy(self, address: str) -> bool:
-        ip = _address(address) if self._proxies else None
-        return ip is not None and any(ip in network for network in self._proxies)
+    def is_proxy(self, address: str) -> bool:
+        """Whether an address, in its one form, is a trusted proxy's."""
+        return any(ip_address(address) in network for network in self._proxies)
+
+
+def peer_of(environ: Environ) -> str:
+    """Who asks, for people: an address in its one form."""
+    return environ.get("REMOTE_ADDR") or "a program of this machine"
+
+
+def browser_mark(environ: Environ) -> str | None:
+    """What says that a browser sent this request, None if nothing does.
+
+    Over plain http browsers send no Sec-Fetch headers, and an image of a foreign page no Origin.
+    """
+    for name in environ:
+        if name.startswith("HTTP_SEC_"):
+            return name[5:].replace("_", "-").title()
+    for name, header in _BROWSERS_HEADERS.items():
+        if name in environ:
+            return header
+    accept = environ.get("HTTP_ACCEPT", "").lower()
+    return f"Accept: {accept[:60]}" if _BROWSERS_ACCEPT.search(accept) else None
 
 
 @cache
@@ -163,6 +215,44 @@ def parse_origin(text: str) -> tuple[str, str, int] | None:
         return None
     name, port = authority
     return scheme.lower(), name, port if port is not None else _DEFAULT_PORT[scheme.lower()]
+
+
+def _path_refusal(environ: Environ) -> Refusal | None:
+    """Why a path is not taken, None if it is: what the client wrote and what the server made of it are in normal form.
+
+    Servers, proxies and routers differ in what they make of the other forms, and then one of them guards another door
+    than the next one opens.
+    """
+    written, decoded = environ.get("RAW_URI", "").partition("?")[0], environ["PATH_INFO"]
+    why = (written and _why_not_as_written(written)) or _why_no_path(decoded)
+    return Refusal(HTTPStatus.BAD_REQUEST, f"{(written or decoded)[:120]!a}: {why}") if why else None
+
+
+@lru_cache(maxsize=4096)
+def _why_not_as_written(target: str) -> str | None:
+    if not target.startswith("/"):
+        return "the target must be a path that begins with /"
+    if _ENCODED.search(target):
+        return "the path has an encoded dot, slash, backslash or control character, or a % that encodes nothing"
+    if _UNWRITABLE.search(target):
+        return "the path has a space, a # or a control character; encode it"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _why_no_path(path: str) -> str | None:
+    first, *inner = path[1:].split("/")
+    if (inner and not first) or "" in inner[:-1]:
+        return "the path has an empty segment"
+    if not {".", ".."}.isdisjoint({first, *inner}):
+        return "the path has a dot segment"
+    if _CONTROL.search(path):
+        return "the path has a backslash or a control character"
+    try:
+        path.encode("latin-1").decode()  # WSGI's way of writing bytes
+    except ValueError:
+        return "the path is not UTF-8"
+    return None
 
 
 def _is_navigation(environ: Environ) -> bool:
@@ -220,9 +310,9 @@ def _allowed_origin(text: str) -> tuple[str, str, int]:
     return origin
 
 
-def _trusted_proxy(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _trusted_proxy(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return network_of(text)
     except ValueError as error:
         raise BadSetting(f"MIRROR_STAGE_TRUSTED_PROXIES: {text!r} is neither an address nor a network") from error
 
@@ -231,13 +321,10 @@ def _last(listed: str) -> str:
     return listed.rpartition(",")[2].strip()
 
 
-def _is_ip(text: str) -> bool:
-    return _address(text) is not None
-
-
 @lru_cache(maxsize=4096)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_ip(text: str) -> bool:
     try:
-        return ipaddress.ip_address(text)
+        ip_address(text)
     except ValueError:
-        return None
+        return False
+    return True

@@ -6,7 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from mirror_stage.alerts.domain import RULES, Alert, Transition, evaluate, evaluate_silence, move, resolve, silent_since
+from mirror_stage.alerts.domain import (
+    MESSAGES,
+    OFFLINE,
+    RULES,
+    SILENCE,
+    VALUES,
+    VALUES_BY_SUBJECT,
+    Alert,
+    Key,
+    Transition,
+    evaluate,
+    evaluate_silence,
+    move,
+    resolve,
+    silent_since,
+)
 from mirror_stage.core.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
@@ -30,12 +45,12 @@ def host_with(metric: str, value: float | None) -> Host:
 
 def run(metric: str, values: list[float | None], seconds: float = 1) -> list[list[Transition]]:
     """What each value in turn does, `seconds` apart."""
-    open_alerts: dict[str, Alert] = {}
+    open_alerts: dict[Key, Alert] = {}
     steps = []
     for n, value in enumerate(values):
         found = evaluate([RULES_BY_NAME[metric]], host_with(metric, value), open_alerts, NOW + int(n * seconds * 1000))
         for transition in found:
-            open_alerts = {metric: transition.alert} if transition.alert.status == "active" else {}
+            open_alerts = {transition.alert.key: transition.alert} if transition.alert.status == "active" else {}
         steps.append(found)
     return steps
 
@@ -49,7 +64,7 @@ def kinds(steps: list[list[Transition]]) -> list[str | None]:
     [
         ("cpu_load_high", [79.9, 80, 75, 70.1, 70, 79], [None, "fired", "moved", "moved", "resolved", None]),
         ("memory_high", [89.9, 90, 80.1, 80], [None, "fired", "moved", "resolved"]),
-        ("cpu_temperature_high", [84.9, 85, None, 75], [None, "fired", None, "resolved"]),
+        ("cpu_temperature_high", [84.9, 85, None, 75], [None, "fired", "moved", "resolved"]),
         ("gpu_temperature_high", [None, 80, 70], [None, "fired", "resolved"]),
         ("link_congestion", [0.89, 0.9, 0.7], [None, "fired", "resolved"]),
         ("clock_skew", [299, 300, 241, 240], [None, "fired", "moved", "resolved"]),
@@ -61,7 +76,7 @@ def test_each_rule_of_the_contract_fires_and_resolves_at_its_figures(metric, val
 
 
 def test_a_missing_value_neither_fires_nor_resolves() -> None:
-    assert kinds(run("gpu_temperature_high", [95, None, None, 95])) == ["fired", None, None, None]
+    assert kinds(run("gpu_temperature_high", [None, 95, None, None, 95])) == [None, "fired", "moved", "moved", "moved"]
 
 
 def test_congestion_is_critical_from_full_until_well_below() -> None:
@@ -100,8 +115,8 @@ def test_the_same_alert_gets_the_same_id_when_history_is_folded_again() -> None:
 def test_going_offline_resolves_the_other_alerts_with_the_reason() -> None:
     cpu = run("cpu_load_high", [90])[0][0].alert
     rule = RULES_BY_NAME["host_offline"]
-    assert evaluate_silence(rule, "a", 59_999, {"cpu_load_high": cpu}, NOW) == []
-    fired, resolved = evaluate_silence(rule, "a", 60_000, {"cpu_load_high": cpu}, NOW)
+    assert evaluate_silence(rule, "a", 59_999, {cpu.key: cpu}, NOW) == []
+    fired, resolved = evaluate_silence(rule, "a", 60_000, {cpu.key: cpu}, NOW)
     assert (fired.kind, fired.alert.metric, fired.alert.severity) == ("fired", "host_offline", "critical")
     assert (resolved.kind, resolved.alert.resolved_reason) == ("resolved", "host-offline")
 
@@ -109,7 +124,7 @@ def test_going_offline_resolves_the_other_alerts_with_the_reason() -> None:
 def test_an_alert_of_silence_knows_when_the_host_was_seen_last() -> None:
     rule = RULES_BY_NAME["host_offline"]
     fired = evaluate_silence(rule, "a", 61_500, {}, NOW)[0].alert
-    moved = evaluate_silence(rule, "a", 65_250, {"host_offline": fired}, NOW + 3_750)[0].alert
+    moved = evaluate_silence(rule, "a", 65_250, {OFFLINE: fired}, NOW + 3_750)[0].alert
     over = resolve(moved, NOW + 4_000, "sample").alert
     assert [silent_since(alert) for alert in (fired, moved, over)] == [NOW - 61_500] * 3
     assert over.current_value == 65.5
@@ -117,9 +132,116 @@ def test_an_alert_of_silence_knows_when_the_host_was_seen_last() -> None:
     assert set_back.current_value == 0
 
 
-def test_of_many_severities_in_one_instant_the_first_had_been() -> None:
+def test_each_change_of_severity_is_an_event_of_its_own_and_a_new_value_is_none() -> None:
     rule = RULES_BY_NAME["link_congestion"]
-    alert = run("link_congestion", [0.92])[0][0].alert
-    for value in (1.0, 0.92) * 12:
-        alert = move(rule, alert, value, NOW + 60_000).alert
-    assert alert.severities_before == ((NOW + 60_000, "warning"),)
+    alert, events = run("link_congestion", [0.92])[0][0].alert, []
+    for value in (1.0, 0.92, 0.93, 1.5):
+        moved = move(rule, alert, value, NOW + 60_000)
+        alert = moved.alert
+        events.append((moved.event, alert.severity, alert.version))
+    assert events == [
+        ("severity", "critical", 2),
+        ("severity", "warning", 3),
+        (None, "warning", 3),
+        ("severity", "critical", 4),
+    ]
+
+
+# ------------------------------------------------------------------ no data
+
+
+def test_a_value_that_stays_missing_ends_its_alert_after_three_samples_and_thirty_seconds() -> None:
+    often = run("cpu_temperature_high", [90, *[None] * 10], seconds=10)
+    assert kinds(often)[:6] == ["fired", "moved", "moved", "moved", "resolved", None]
+    assert (often[4][0].alert.resolved_reason, often[4][0].alert.current_value) == ("no-data", 90)
+    seldom = run("cpu_temperature_high", [90, None, None, None], seconds=3600)
+    assert kinds(seldom) == ["fired", "moved", "moved", "resolved"]
+
+
+def test_a_value_that_comes_back_in_time_keeps_its_alert() -> None:
+    steps = kinds(run("cpu_temperature_high", [90, None, None, None, 90, None, None, None, None], seconds=10))
+    assert [n for n, kind in enumerate(steps) if kind == "resolved"] == [8]
+
+
+def test_a_capacity_that_becomes_unknown_ends_the_congestion() -> None:
+    assert kinds(run("link_congestion", [1.2, None, None, None, None], seconds=10))[-1] == "resolved"
+
+
+# ------------------------------------------------------------------ disks
+
+
+def disks_of(**used: float) -> Host:
+    disks = [{"mountpoint": "/" + name.replace("root", ""), "used_percent": percent} for name, percent in used.items()]
+    sample = decoded(make_sample("a", at=NOW, disks=disks), received_at=NOW)[0]
+    return Host(1, "a", "host", (0.0, 0.0, 0.0), sample=sample)
+
+
+def test_each_disk_has_an_alert_of_its_own_that_names_its_mount() -> None:
+    rule, found = RULES_BY_NAME["disk_full"], []
+    open_alerts: dict[Key, Alert] = {}
+    for second, disks in enumerate([{"root": 91, "var": 98}, {"root": 85, "var": 96}, {"root": 20, "var": 94}]):
+        for step in evaluate([rule], disks_of(**disks), open_alerts, NOW + second * 1000):
+            found.append((step.kind, step.alert.subject, step.alert.severity))
+            open_alerts[step.alert.key] = step.alert
+            if step.alert.status == "resolved":
+                del open_alerts[step.alert.key]
+    assert found == [
+        ("fired", "/", "warning"),
+        ("fired", "/var", "critical"),
+        ("resolved", "/", "warning"),
+        ("moved", "/var", "critical"),
+        ("updated", "/var", "warning"),
+    ]
+    assert open_alerts["disk_full", "/var"].message == "a: disk /var is 94 % used"
+
+
+def test_a_disk_that_was_unmounted_ends_its_alert() -> None:
+    rule, seen = RULES_BY_NAME["disk_full"], []
+    usb = evaluate([rule], disks_of(root=20, usb=99), {}, NOW)[0].alert
+    for second in (5, 20, 35):
+        (step,) = evaluate([rule], disks_of(root=20), {usb.key: usb}, NOW + second * 1000)
+        usb = step.alert
+        seen.append((step.kind, usb.resolved_reason))
+    assert seen == [("moved", None), ("moved", None), ("resolved", "no-data")]
+
+
+def test_two_subjects_of_one_sample_are_two_alerts() -> None:
+    found = evaluate([RULES_BY_NAME["disk_full"]], disks_of(root=95, var=95), {}, NOW)
+    assert len({step.alert.id for step in found}) == 2
+
+
+def test_the_history_does_not_know_the_disks_so_a_replayed_sample_says_nothing_of_them() -> None:
+    rule, host = RULES_BY_NAME["disk_full"], disks_of()
+    full = evaluate([rule], disks_of(root=99), {}, NOW)[0].alert
+    assert host.sample is not None
+    host.sample.is_whole = False
+    assert evaluate([rule], host, {full.key: full}, NOW + 60_000) == []
+
+
+# ------------------------------------------------------------------ ids and instants
+
+
+def test_the_alert_of_a_silence_has_the_id_of_its_last_sample_whenever_it_is_noticed() -> None:
+    rule = RULES_BY_NAME["host_offline"]
+    first = evaluate_silence(rule, "a", 61_000, {}, NOW)[0].alert
+    later = evaluate_silence(rule, "a", 64_000, {}, NOW + 3_000)[0].alert
+    another = evaluate_silence(rule, "a", 61_000, {}, NOW + 3_000)[0].alert
+    assert first.id == later.id != another.id
+
+
+def test_no_alert_ends_before_it_began() -> None:
+    fired = evaluate_silence(RULES_BY_NAME["host_offline"], "a", 61_000, {}, NOW)[0].alert
+    over = resolve(fired, NOW - 500, "sample").alert  # the sample arrived before, and waited for its commit
+    assert (over.resolved_at, over.created_at) == (NOW, NOW)
+
+
+def test_every_rule_has_a_measure_with_a_value_and_a_message() -> None:
+    for rule in RULES:
+        assert rule.measure in MESSAGES
+        assert rule.measure == SILENCE or (rule.measure in VALUES) != (rule.measure in VALUES_BY_SUBJECT)
+
+
+def test_a_rule_of_another_name_judges_the_same_measure() -> None:
+    rule = replace(RULES_BY_NAME["cpu_load_high"], name="hot", fire_at=20, resolve_at=10)
+    (fired,) = evaluate([rule], host_with("cpu_load_high", 30), {}, NOW)
+    assert (fired.alert.metric, fired.alert.message) == ("hot", "a: CPU load is 30 %")

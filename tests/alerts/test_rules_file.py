@@ -23,6 +23,14 @@ def test_the_shipped_file_equals_the_built_in_rules() -> None:
     assert load(Config(alert_rules=path_of("config") / "alert_rules.toml")) == RULES
 
 
+@pytest.mark.parametrize("offline_after", [5, 60, 120, 3600])
+def test_a_copy_of_the_shipped_file_changes_nothing_whatever_the_environment_says(offline_after: float) -> None:
+    without = Config(offline_after_seconds=offline_after)
+    copied = Config(offline_after_seconds=offline_after, alert_rules=path_of("config") / "alert_rules.toml")
+    assert load(copied) == load(without)
+    assert {rule.name: rule.fire_at for rule in load(copied)}["host_offline"] == offline_after
+
+
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     rules = rules_of(tmp_path, "[cpu_load_high]\nfire_at = 95\n[memory_high]\nenabled = false\n")
     assert (rules["cpu_load_high"].fire_at, rules["cpu_load_high"].resolve_at) == (95, 70)
@@ -36,6 +44,17 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[cpu]\nfire_at = 1", "there is no such rule"),
         ("[cpu_load_high]\nfire_at = '95'", "fire_at must be a number"),
         ("[cpu_load_high]\nfire = 95", "fire is not one of"),
+        ("[cpu_load_high]\nfireat = 95", "did you mean fire_at?"),
+        ("[cpu_load_high]\nmeasure = 'swapUsedPercent'", "measure is not one of"),
+        ("[cpu_load_hi]\nfire_at = 95", "did you mean cpu_load_high?"),
+        ("[cpu_load_high]\nfire_at = nan", "fire_at must be a number"),
+        ("[cpu_load_high]\nenabled = 'false'", "enabled must be true or false"),
+        ("[cpu_load_high]\nenabled = false\nfireat = 1", "did you mean fire_at?"),
+        ("[cpu_load_high]\nunit = 3", "unit must be a text"),
+        ("[cpu_load_high]\ncritical_at = 95", "critical_at and critical_below go together"),
+        ("[disk_full]\ncritical_below = 98", "critical_below (98) must not be above critical_at (97)"),
+        ("[host_offline]\nresolve_at = 3", "a sample ends a silence"),
+        ("[host_offline]\nfire_at = 0", "a sample ends a silence"),
         ("[cpu_load_high]\nfire_at = 60", "resolve_at (70) must not be above fire_at (60)"),
         ("[cpu_load_high]\nseverity = 'loud'", "severity must be one of"),
         ("cpu_load_high = 3", "must be a table"),

@@ -82,7 +82,7 @@ def fill(engine: Engine, hosts: int, now_second: int) -> None:
         pruned = {RAW.name: RAW_SECONDS, **dict(zip(("1m", "15m"), (MINUTES_SECONDS, QUARTERS_SECONDS), strict=True))}
         for name, seconds in pruned.items():
             reached = {"name": name, "done": now_second // 900 * 900, "pruned": (now_second - seconds) // 900 * 900}
-            tx.execute(text("INSERT INTO history_tiers VALUES (:name, :done, :done, :pruned)"), reached)
+            tx.execute(text("INSERT INTO history_tiers VALUES (:name, :done, :done, :pruned, 0)"), reached)
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
 

@@ -205,7 +205,7 @@ def test_cancel_answers_200_202_and_409(client: FlaskClient, host: str) -> None:
     assert client.post(f"/api/commands/{second['id']}/cancel").status_code == 409
 
 
-@pytest.mark.parametrize("id", [UNKNOWN, "last", "%00", "%F0%9F", "x" * 500])
+@pytest.mark.parametrize("id", [UNKNOWN, "last", "%F0%9F", "x" * 500])
 def test_what_is_not_there_is_404(client: FlaskClient, id: str) -> None:
     url = f"/api/commands/{id}"
     answers = [client.get(url), client.get(f"{url}/events"), client.post(f"{url}/cancel")]

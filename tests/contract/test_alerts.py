@@ -145,6 +145,47 @@ def test_a_skewed_clock_is_told_from_five_minutes_on_until_four(ego: EgoServer) 
     assert seen == [(301, "info"), (260, "info"), (245, "info"), (236, None)]
 
 
+def test_each_full_disk_is_an_alert_whose_subject_is_its_mount(ego: EgoServer) -> None:
+    hostname = unique_hostname()
+
+    def disks(**used: float) -> dict[str, tuple[str, str]]:
+        """(severity, message) of the open alerts by subject, after a sample with these disks."""
+        rows = [{"mountpoint": f"/{name}", "fstype": "ext4", "used_percent": percent} for name, percent in used.items()]
+        rows.append({"mountpoint": "/snap/core/1", "fstype": "squashfs", "used_percent": 100})
+        post(ego, make_sample(hostname, disks=rows, swap_used_percent=20))
+        found = [alert for alert in ego.get("/api/alerts/active").json() if alert["hostname"] == hostname]
+        assert {alert["metric"] for alert in found} <= {"disk_full"}
+        return {alert["subject"]: (alert["severity"], alert["message"]) for alert in found}
+
+    assert disks(var=89.9, home=89) == {}
+    assert disks(var=90, home=97) == {
+        "/var": ("warning", f"{hostname}: disk /var is 90 % used"),
+        "/home": ("critical", f"{hostname}: disk /home is 97 % used"),
+    }
+    assert {subject: severity for subject, (severity, _) in disks(var=86, home=95).items()} == {
+        "/var": "warning",
+        "/home": "critical",
+    }
+    assert {subject: severity for subject, (severity, _) in disks(var=85, home=94).items()} == {"/home": "warning"}
+    assert disks(var=10, home=10) == {}
+    assert [alert["status"] for alert in listed(ego, hostname=hostname, metric="disk_full")["items"]] == [
+        "resolved"
+    ] * 2
+
+
+def test_full_swap_is_an_alert(ego: EgoServer) -> None:
+    hostname = unique_hostname()
+    seen = [alert_at(ego, hostname, "swap_full", swap_used_percent=used) for used in (89, 90, 97, 95, 94, 86, 85)]
+    severities = [alert["severity"] if alert else None for alert in seen]
+    assert severities == [None, "warning", "critical", "critical", "warning", "warning", None]
+
+
+def test_an_interval_is_taken_and_null_is_unknown(ego: EgoServer) -> None:
+    hostname = unique_hostname()
+    for interval in (0.5, 3600, None):
+        assert post(ego, make_sample(hostname, interval_seconds=interval))["accepted"] == 1
+
+
 def test_there_is_one_active_alert_per_host_and_metric(ego: EgoServer) -> None:
     hostname = unique_hostname()
     for value in (90, 95, 99):

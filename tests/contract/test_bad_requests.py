@@ -371,16 +371,18 @@ def test_a_method_that_a_path_does_not_have_is_refused_and_the_others_are_named(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/api", "/api/", "/api/nothing", "/api/commands/", "/api/commands/pending/", "/api/commands/pending/a/b",
-     "/api/hosts/a%2Fb/c", "/api/commands/pending/a%2Fb", "/api/twin", "/api/hosts/", "/api/../etc/passwd", "/api//health",
-     "/api/health/", "/api/%00", "/api/%FF", "/api/commands/" + UNKNOWN_ID + "/nothing"],
+    ("path", "status"),
+    [(path, 404) for path in (
+        "/api", "/api/", "/api/nothing", "/api/commands/", "/api/commands/pending/", "/api/commands/pending/a/b", "/api/twin",
+        "/api/hosts/", "/api/commands/" + UNKNOWN_ID + "/nothing")]
+    + [(path, 400) for path in (
+        "/api/hosts/a%2Fb/c", "/api/commands/pending/a%2Fb", "/api/../etc/passwd", "/api//health", "/api/%00", "/api/%FF")],
 )  # fmt: skip
-def test_a_path_that_does_not_exist_is_a_problem_and_never_html(sqlite_ego: EgoServer, path: str) -> None:
+def test_a_path_that_does_not_exist_is_a_problem_and_never_html(sqlite_ego: EgoServer, path: str, status: int) -> None:
     prepared = requests.Request("GET", sqlite_ego.url).prepare()
     prepared.url = sqlite_ego.url + path  # as it is
     with requests.Session() as session:
-        assert_problem(session.send(prepared, timeout=10, allow_redirects=False), 404)
+        assert_problem(session.send(prepared, timeout=10, allow_redirects=False), status)
 
 
 @pytest.mark.parametrize("route", ["/api/commands", "/api/alerts"])

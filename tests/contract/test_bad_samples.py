@@ -26,6 +26,8 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "a negative uptime": ("uptime_seconds", {"uptime_seconds": "-5"}),
     "2^63 bytes": ("net_bytes_tx", {"net_bytes_tx": str(2**63)}),
     "2^53 bytes": ("net_bytes_rx", {"net_bytes_rx": str(2**53)}),
+    "an interval of nothing": ("interval_seconds", {"interval_seconds": "0"}),
+    "a negative interval": ("interval_seconds", {"interval_seconds": "-5"}),
     "a negative counter": ("net_bytes_rx", {"net_bytes_rx": "-1"}),
     "a fraction of a byte": ("net_bytes_tx", {"net_bytes_tx": "12.7"}),
     "a fraction of a core": ("cpu_logical_cores", {"cpu_logical_cores": "1.5"}),

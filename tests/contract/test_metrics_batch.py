@@ -68,7 +68,7 @@ FULL: dict[str, Any] = {
 def test_a_batch_is_acknowledged_with_its_count_and_the_time_of_its_arrival(ego: EgoServer) -> None:
     answer = ego.post_samples(make_sample(unique_hostname()), make_sample(unique_hostname()))
     assert answer.status_code == 202
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     body = answer.json()
     assert body.keys() == {"accepted", "receivedAt"}
     assert body["accepted"] == 2

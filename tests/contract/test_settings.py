@@ -51,6 +51,8 @@ def test_the_hub_is_no_longer_synthetic_once_a_host_of_its_name_reports_itself(o
     assert hub["uplink"] is None
     assert [link for link in frame["links"] if link["target"] == "spine-1"] == []
     assert link_of(frame, hostname)["source"] == "spine-1"
+    assert requests.delete(f"{other_ego.url}/api/hosts/spine-1", timeout=10).status_code == 204
+    assert settled(other_ego)["hosts"][0]["isSynthetic"] is True
     assert_problem(requests.delete(f"{other_ego.url}/api/hosts/spine-1", timeout=10), 409)
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from mirror_stage import __version__
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import Instant
+from mirror_stage.core.version import VERSION
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.runtime import jobs
@@ -52,7 +52,7 @@ def submitted() -> Submitted:
 def test_the_first_sample_is_there_at_once_and_stamped(submitted: Submitted):
     make_monitor(submitted).observe()
     [[sample]] = submitted
-    assert (sample.hostname, sample.agent_version, sample.received_at) == ("ego-01", f"ego-{__version__}", NOW)
+    assert (sample.hostname, sample.agent_version, sample.received_at) == ("ego-01", f"ego-{VERSION}", NOW)
     assert sample.memory_total_bytes == psutil.virtual_memory().total
     assert sample.is_newest_of_request
 

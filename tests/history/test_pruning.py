@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import HOUR
+from mirror_stage.core.problems import Unavailable
 from mirror_stage.history import store, tiers
 from mirror_stage.history.domain import ROLLUPS
 from mirror_stage.history.keeping import Keeper
@@ -91,3 +92,36 @@ def test_no_step_of_rolling_up_and_pruning_holds_the_door_for_long(storage: Stor
         longest_ms=max(timed.milliseconds),
     )
     assert max(timed.milliseconds) < WAIT_MS
+
+
+def test_what_is_old_leaves_even_if_nothing_can_be_rolled_up(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk refuses new rollups; it would stay full for ever if pruning waited for them."""
+    clock = SetClock()
+    fill(storage, clock.now() // 1000 // 900 * 900 - 3 * 3600)
+    keeper = Keeper(storage.own, clock, {"raw": HOUR, "1m": 2 * HOUR, "15m": 24 * HOUR})  # type: ignore[arg-type]
+    keeper.begin()
+    later = clock.now() // 1000
+    storage.write(lambda tx: tiers.advance(tx, ROLLUPS[0], closed_until=later, done_until=later))
+
+    def full(_resolution: object) -> bool:
+        raise Unavailable("storage-full")
+
+    monkeypatch.setattr(keeper, "_roll_up", full)
+    with pytest.raises(Unavailable, match="storage-full"):
+        keeper.keep(busy_seconds=60)
+    left = storage.read(lambda tx: tx.execute(text("SELECT count(*) FROM host_metric_samples")).scalar())
+    assert left == 0
+
+
+def test_readiness_says_how_far_the_minutes_are_and_when_they_fall_behind(storage: Storage) -> None:
+    clock = SetClock()
+    keeper = Keeper(storage.own, clock, {"raw": HOUR, "1m": 2 * HOUR, "15m": 24 * HOUR})  # type: ignore[arg-type]
+    keeper.begin()
+    keeper.keep()
+    assert keeper.check()["ok"]
+    clock.advance(300)
+    check = keeper.check()
+    assert not check["ok"]
+    assert "s behind" in check["detail"]
+    keeper.keep()
+    assert keeper.check()["ok"]

@@ -51,6 +51,16 @@ def later(hours: int) -> list[tuple[str, Any]]:
     return [("post", [first]), ("advance", hours * 3600), ("keep", None), ("post", [second])]
 
 
+def half_pruned(killed_before_write: int) -> list[tuple[str, Any]]:
+    """EGO is killed while a minute is gone of one host and not yet of another; then something late comes for both."""
+    first, second = (
+        [(host, ("before the start", ms), {"cpu_load": cpu, "load_average": 1.0}) for host in "ab"]
+        for ms, cpu in ((5, 10.0), (9, 20.0))
+    )
+    rolled_up = [("post", first), ("advance", 120), ("keep", None), ("advance", 2 * 3600)]
+    return [*rolled_up, ("keep", killed_before_write), ("post", second)]
+
+
 def live(world: World, life: list[tuple[str, Any]]) -> None:
     """Live a life, then see that nothing of it was lost or counted twice."""
     started, taken = world.clock.now(), set[tuple[str, int]]()
@@ -78,6 +88,11 @@ def live(world: World, life: list[tuple[str, Any]]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(lives)
+@example(half_pruned(6))
+@example(half_pruned(7))
+@example(half_pruned(8))
+@example(half_pruned(9))
+@example(half_pruned(10))
 @example(later(2))
 @example(later(9))
 def test_rollups_are_what_brute_force_finds_on_sqlite(life: list[tuple[str, Any]]) -> None:

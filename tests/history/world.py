@@ -19,7 +19,8 @@ from mirror_stage.history.keeping import Keeper
 from mirror_stage.history.models import ROLLUP_TABLES
 from mirror_stage.history.summary import columns_of
 from mirror_stage.metrics.domain import Sample, stamp
-from mirror_stage.storage.db import Base, Storage, Work, engine_options
+from mirror_stage.storage.db import Base, Lane, Storage, Work, engine_options
+from mirror_stage.storage.pieces import Pace
 from tests.builders import SetClock, decoded
 from tests.pipeline.conftest import Bench
 
@@ -36,7 +37,7 @@ class Killed(Exception):
 class Flaky:
     """A storage whose process is killed before its n-th write."""
 
-    storage: Storage
+    storage: Lane
     writes_left: int
 
     def __getattr__(self, name: str) -> Any:
@@ -64,8 +65,17 @@ class World:
     def restart(self) -> None:
         """The same database, in a new process."""
         self.bench = Bench(self.storage, self.clock)
-        self.keeper = Keeper(self.storage, self.clock, self.kept)  # type: ignore[arg-type]
+        self.keeper = self._keeper(self.storage.own)
         self.keeper.begin()
+
+    def _keeper(self, lane: Any) -> Keeper:
+        """A keeper whose pieces are a host each, so that a kill comes in the middle of a minute."""
+        clock: Any = self.clock
+        keeper = Keeper(lane, clock, self.kept)
+        keeper._computed = Pace(1, least=1, most=1)
+        keeper._mended = Pace(2, least=2, most=2)
+        keeper._pruned = {resolution: Pace(1, least=1, most=1) for resolution in RESOLUTIONS}
+        return keeper
 
     def post(self, *samples: dict[str, Any]) -> None:
         """Have samples acknowledged."""
@@ -80,7 +90,7 @@ class World:
         if killed_before_write is None:
             assert self.keeper.keep(busy_seconds=60)
             return
-        keeper = Keeper(Flaky(self.storage, killed_before_write), self.clock, self.kept)  # type: ignore[arg-type]
+        keeper = self._keeper(Flaky(self.storage.own, killed_before_write))
         try:
             keeper.keep(busy_seconds=60)
         except Killed:

@@ -35,7 +35,7 @@ def test_a_posted_host_appears_and_follows_without_a_reload(page: Page, start_eg
     page.goto(f"{ego.url}/plain")
     expect(row(page, "core-switch")).to_contain_text("virtual")
     ego.post_samples(make_sample(host, cpu_percent=41.5, rack="R7"))
-    expect(row(page, host)).to_contain_text("41.5 %", timeout=6000)
+    expect(row(page, host)).to_contain_text("41.5%", timeout=6000)
     expect(row(page, host)).to_contain_text("R7")
     ego.post_samples(make_sample(host, cpu_percent=91.5))
     expect(row(page, host)).to_contain_text("warning", timeout=6000)
@@ -48,7 +48,7 @@ def test_the_page_is_whole_without_javascript(browser: Browser, start_ego: Calla
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{ego.url}/plain")
-    expect(row(page, host)).to_contain_text("12.5 %")
+    expect(row(page, host)).to_contain_text("12.5%")
     context.close()
 
 

@@ -36,7 +36,7 @@ def test_a_large_body_does_not_wait_for_the_commit_of_another() -> None:
     assert len(body) > 256 * 1024
     writer: Any = SlowWriter()
     clock: Any = SetClock()
-    ingest = Ingest(writer, clock, kept=OLDEST_TIER)
+    ingest = Ingest(writer, clock, kept=OLDEST_TIER, is_known=lambda _hostname: True)
     posts = [gevent.spawn(ingest.take, body, EGO, lenient=False) for _ in range(3)]
     with gevent.Timeout(10):
         while writer.waiting < 3:

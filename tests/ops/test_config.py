@@ -28,6 +28,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "PORT": Setting("port", 3000, "8080", 8080, "65536"),
     "MIRROR_STAGE_BIND": Setting("bind", "127.0.0.1", "::1", "::1", "a b"),
+    "MIRROR_STAGE_SOCKET_MODE": Setting("socket_mode", 0o600, "0660", 0o660, "0777"),
     "MIRROR_STAGE_DB_URL": Setting("db_url", None, "postgres://u:p@h:5432/d", "postgres://u:p@h:5432/d", "mysql://h/d"),
     "MIRROR_STAGE_DB_SSL": Setting("db_ssl", False, "true", True, "perhaps"),
     "MIRROR_STAGE_SQLITE_PATH": Setting("sqlite_path", Path("mirror_stage.db"), "/tmp/x.db", Path("/tmp/x.db"), None),
@@ -58,6 +59,7 @@ SETTINGS = {
     "MIRROR_STAGE_RETENTION_RAW_HOURS": Setting("retention_raw_hours", 24, "0.5", 0.5, "0"),
     "MIRROR_STAGE_RETENTION_1M_DAYS": Setting("retention_1m_days", 30, "1.5", 1.5, "0.5"),
     "MIRROR_STAGE_RETENTION_15M_DAYS": Setting("retention_15m_days", 730, "365", 365, "29"),
+    "MIRROR_STAGE_RETENTION_ALERTS_DAYS": Setting("retention_alerts_days", 90, "7.5", 7.5, "0"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+from flask_socketio import SocketIO
 
 from mirror_stage.web.realtime import WebSocketWall
 
@@ -28,14 +29,14 @@ def asked(body: Any, length: int) -> tuple[list[str], bytes]:
         start_response("200 OK", [])
         return [environ["wsgi.input"].read(length)]
 
-    wall = WebSocketWall(sockets, None, seconds=0.2)
+    wall = WebSocketWall(sockets, None, SocketIO(), seconds=0.2)
     environ = {"PATH_INFO": "/socket.io/", "REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(length), "wsgi.input": body}
     answer = wall(environ, lambda status, _headers: statuses.append(status))
     return statuses, b"".join(answer)
 
 
 def test_a_whole_body_reaches_socketio() -> None:
-    assert asked(BytesIO(b"4hello"), 6) == (["200 OK"], b"4hello")
+    assert asked(BytesIO(b'42["hello"]'), 11) == (["200 OK"], b'42["hello"]')
 
 
 @pytest.mark.timeout(10)

@@ -28,7 +28,7 @@ def past_of(bench: Bench) -> Past:
         clock,
         scene,
         kept_by_resolution=kept,
-        save=bench.saver.save,
+        until_recorded=bench.saver.until_recorded,
         twin_id=lambda: bench.frames.twin_id,
     )
 

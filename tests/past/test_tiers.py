@@ -53,7 +53,7 @@ def reached(bench: Bench, tier: Resolution, *, done: Instant = 0, pruned: Instan
 
     def write(tx: Any) -> None:
         tx.execute(text("DELETE FROM history_tiers WHERE resolution = :name"), values)
-        tx.execute(text("INSERT INTO history_tiers VALUES (:name, :done, :done, :pruned)"), values)
+        tx.execute(text("INSERT INTO history_tiers VALUES (:name, :done, :done, :pruned, 0)"), values)
         tx.execute(text(f"DELETE FROM {tier.table} WHERE at_second < :pruned"), values)
 
     bench.storage.write(write)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from mirror_stage.alerts.domain import RULES, Rule
+from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.pipeline.edge import Edge
 from mirror_stage.pipeline.known_hosts import KnownHosts
+from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.port import Port
 from mirror_stage.pipeline.restore import Restorer
@@ -45,6 +47,9 @@ class Bench:
     cancelled: list[Any] = field(default_factory=list)
     max_hosts: int = 10_000
     rules: tuple[Rule, ...] = RULES
+    is_listening: bool = True
+    elapsed_seconds: float = 0.0  # what the pauses of EGO are measured by
+    oldest_arrival: int | None = None  # of what waits for its commit
 
     def __post_init__(self) -> None:
         self.open_alerts = OpenAlerts()
@@ -56,13 +61,15 @@ class Bench:
         clock: Any = self.clock
         heard: Any = self.heard
         self.edge = Edge(self.storage, self.known, port, clock, hub="core-switch", max_hosts=self.max_hosts)
+        self.outbox = Outbox(lambda transition: heard.publish("/alerts", ALERT_UPDATE, alert_update(transition)))
         self.saver = Saver(
             self.storage,
             self.twin,
-            self.open_alerts,
+            self.outbox,
             clock,
             is_degraded=lambda: self.edge.trouble is not None,
             recovered=self.edge.recovered,
+            arrived_until=lambda: self.oldest_arrival or self.clock.now(),
         )
         self.owner = Owner(
             storage=self.storage,
@@ -71,12 +78,14 @@ class Bench:
             rules=self.rules,
             frames=self.frames,
             audience=Audience(self.frames, self.twin, heard),
+            outbox=self.outbox,
             saver=self.saver,
             port=port,
-            realtime=heard,
             readiness=self.readiness,
             clock=clock,
             tell_cancelled=self.cancelled.extend,
+            is_listening=lambda: self.is_listening,
+            elapsed=lambda: self.elapsed_seconds,
         )
         port.listen(self.known.hear)
         port.listen(self.owner.hear)
@@ -90,7 +99,8 @@ class Bench:
         return self.edge.admit([decoded(*samples, received_at=self.clock.now())])[0]
 
     def told(self) -> list[tuple[str, str]]:
-        """(transition, rule) of every alert that clients heard of."""
+        """(transition, rule) of every alert that clients heard of, once all is recorded."""
+        self.saver.record()
         return [(payload["transition"], payload["alert"]["metric"]) for _, payload in self.heard.events]
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from mirror_stage.access.domain import EGO
-from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.domain import OFFLINE, RULES
 from mirror_stage.core.problems import Conflict, NotFound, Refused, Unavailable
 from mirror_stage.metrics.domain import Receipt
 from mirror_stage.twin.domain import Status
@@ -61,7 +61,7 @@ def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
     again.clock.advance(1)
     again.owner.sweep()
     assert again.told() == [("fired", "host_offline")]
-    assert again.open_alerts.of("a")["host_offline"].current_value == 3660
+    assert again.open_alerts.of("a")[OFFLINE].current_value == 3660
 
 
 def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) -> None:
@@ -104,10 +104,19 @@ def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
 
 
 def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
-    bench.post(make_sample("ego-01", at=bench.clock.now()))
+    bench.post(make_sample("ego-01", at=bench.clock.now(), agent_version="ego-1.0"))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
             bench.owner.forget(name, EGO)
+
+
+def test_what_an_agent_reports_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
+    bench.post(make_sample("ego-01", at=bench.clock.now()), make_sample("core-switch", at=bench.clock.now()))
+    for name in ("core-switch", "ego-01"):
+        bench.owner.forget(name, EGO)
+    for twin in (bench.twin, bench.again().twin):
+        assert twin.hosts_by_name.keys() == {"core-switch"}
+        assert twin.hosts_by_name["core-switch"].is_synthetic
 
 
 def test_a_new_host_never_moves_another(bench: Bench) -> None:
@@ -225,8 +234,8 @@ def test_a_backlog_that_was_not_saved_does_not_move_the_twin_back_after_a_kill(b
 def test_two_alerts_of_one_batch_are_two(bench: Bench) -> None:
     now = bench.clock.now()
     bench.post(*(make_sample("a", at=now + n, cpu_percent=cpu) for n, cpu in enumerate((95, 10, 95))))
-    ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
     assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high"), ("fired", "cpu_load_high")]
+    ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -261,6 +270,7 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     waiting = decoded(make_sample("a", at=bench.clock.now(), cpu_percent=95), received_at=bench.clock.now())
     bench.clock.advance(1)
     bench.post(make_sample("b", at=bench.clock.now()))
+    bench.oldest_arrival = waiting[0].received_at
     bench.saver.save()  # while that sample waits for its commit
     bench.edge.admit([waiting])
     again = bench.again()

@@ -42,6 +42,9 @@ def test_two_machines_that_alternate_give_no_rate_and_do_not_flicker(bench: Benc
     rival = host_of(bench).rival
     assert rival is not None
     assert (rival.sample.ip, rival.since is not None) == ("10.0.0.6", True)
+    assert bench.told() == [("fired", "identity_conflict")]
+    [alert] = bench.open_alerts.all()
+    assert alert.message == "localhost: 2 machines report under this name: 10.0.0.5 and 10.0.0.6"
 
 
 def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_it_is_gone(bench: Bench) -> None:
@@ -56,6 +59,7 @@ def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_
         bench.clock.advance(5)
         bench.post(sent(bench, 777_685 + (n + 1) * 5, 2))
     assert host_of(bench).rival is None
+    assert [told for told in bench.told() if told[0] == "resolved"] == [("resolved", "identity_conflict")]
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_an_unreadable_hardware_is_asked_for_again(monkeypatch: pytest.MonkeyPat
     assert ["cpu_model" in collector.sample() for _ in range(3)] == [False, True, True]
 
 
-def test_a_tag_of_the_hosts_owner_outbids_what_was_measured(tmp_path: Path):
+def test_a_tag_from_the_settings_wins_over_a_measured_one(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100)
     machine.speeds["eth0"] = 1000
     sample = Collector(tags={"primary_interface_speed_mbps": "10000"}, parts=quick(), machine=machine).sample()
@@ -330,14 +330,14 @@ def test_without_a_route_it_is_the_one_that_owns_the_given_address_else_the_busi
     assert Network(machine=machine).read()["primary_interface"] == "eth0"
 
 
-def test_no_way_out_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_missing_primary_interface_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     machine = Interfaces(tmp_path, lo=100)
     machine.default = None
     network = Network(machine=machine)
     for _ in range(3):
         assert "primary_interface" not in network.read()
     assert [record.getMessage() for record in caplog.records] == [
-        "no interface leads anywhere: no address and no counters until one does"
+        "found no interface that leads to a network: samples have no address and no counters until there is one"
     ]
 
 

@@ -59,7 +59,7 @@ def test_once_prints_one_sample_without_an_ego() -> None:
         (("--version",), 0, ""),
     ],
 )
-def test_every_door_opens_where_the_libraries_of_ego_are_not_installed(
+def test_every_subcommand_works_without_the_libraries_of_ego(
     arguments: tuple[str, ...], status: int, said: str
 ) -> None:
     ran = run_alone(*arguments)

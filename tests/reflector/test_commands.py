@@ -127,7 +127,7 @@ def test_a_command_is_claimed_started_and_reported(scripted: ScriptedEgo, queue:
         ("all", "echo one\ntouch {marker}", "holds a line break outside of quotes"),
     ],
 )
-def test_what_the_owner_has_not_allowed_is_answered_and_does_not_run(
+def test_a_command_that_is_not_allowed_is_reported_and_does_not_run(
     policy: str, command: str, said: str, scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
 ) -> None:
     start(policy, ("uptime",))

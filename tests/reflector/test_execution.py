@@ -88,7 +88,7 @@ def test_a_timeout_ends_it_with_what_it_has_printed() -> None:
     assert ending.duration_seconds == pytest.approx(0.4, abs=0.3)
 
 
-def test_who_does_not_listen_to_term_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_term_is_killed_after_the_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRACE_SECONDS", 0.5)
     execution = Execution("deaf", [sys.executable, "-c", STUBBORN], 60, lambda *_: execution.stop("cancelled", 0.5))
     began = time.monotonic()
@@ -239,7 +239,7 @@ def test_a_command_knows_where_it_is_and_nothing_of_its_agent(monkeypatch: pytes
     assert not set(secrets) & set(shown)
 
 
-def test_a_command_keeps_the_umask_of_the_owner() -> None:
+def test_a_command_gets_the_umask_that_the_agent_was_started_with() -> None:
     execution = Execution("umask", ["/bin/sh", "-c", "umask"], 20, lambda *_: None, umask=0o027)
     assert execution.run().stdout.text().strip() == "0027"
 
@@ -262,7 +262,7 @@ def test_the_signal_that_has_killed_it_is_named(script: str, exit_code: int, nam
 # ---------------------------------------------------------------- who is left behind
 
 
-def test_who_is_left_behind_is_not_killed_by_what_he_prints(tmp_path: Path) -> None:
+def test_a_process_left_behind_is_not_killed_when_it_prints(tmp_path: Path) -> None:
     loop = f"for i in $(seq 80); do echo $i; echo $i >&2; sleep 0.02; done; echo done >{tmp_path}/end"
     ending = run("/bin/sh", "-c", f"({loop}) & echo started")
     assert (ending.status, ending.stdout.text().splitlines()[0]) == ("succeeded", "started")
@@ -272,19 +272,19 @@ def test_who_is_left_behind_is_not_killed_by_what_he_prints(tmp_path: Path) -> N
     wait_until(lambda: not any(thread.name == "leftover" for thread in threading.enumerate()), what="it is let go")
 
 
-def test_who_is_left_behind_without_our_output_is_not_spoken_of() -> None:
+def test_a_process_left_behind_without_our_pipes_gets_no_message() -> None:
     ending = run("/bin/sh", "-c", "sleep 0.2 >/dev/null 2>&1 & echo started")
     assert (ending.status, ending.stderr.text()) == ("succeeded", "")
 
 
-def test_the_limit_of_who_is_left_behind_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_time_limit_for_a_process_left_behind_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(leftovers, "HOURS_MAX", 0.5 / 3600)
     script = f"trap 'echo told >{tmp_path}/end; exit' PIPE; while :; do echo x || exit; sleep 0.05; done"
     run("/bin/sh", "-c", f"({script}) & echo started")
     wait_until((tmp_path / "end").exists, what="its output was closed")
 
 
-def test_no_more_are_read_from_than_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_leftovers_that_are_read_from_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "_places", threading.BoundedSemaphore(1))
     first = run("/bin/sh", "-c", "sleep 20 & echo $!")
     second = run("/bin/sh", "-c", "sleep 20 & echo $!")
@@ -318,12 +318,12 @@ print(before, adopted.reap(), len(zombies()))
 """
 
 
-def test_orphans_are_reaped_and_nobody_elses_children() -> None:
+def test_orphans_are_reaped_and_the_agents_own_children_are_not() -> None:
     ran = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=30, check=False)
     assert ran.stdout.split() == ["16", "16", "0"], ran.stderr
 
 
-def test_an_end_is_not_stolen_while_orphans_are_reaped() -> None:
+def test_reaping_orphans_loses_no_exit_status() -> None:
     is_over = threading.Event()
 
     def reap() -> None:

@@ -60,7 +60,7 @@ def stacked(name: str, *under: str) -> Link:
 
 
 LACP = bond("802.3ad", "eth0", "eth1", "eth2")
-TAP = Link("tap0", Kind.BARE, True, 10_000)
+TAP = Link("tap0", Kind.VIRTUAL, True, 10_000)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ TAP = Link("tap0", Kind.BARE, True, 10_000)
         ("a card", [wired("eth0", 1000)], "eth0", 1000),
         ("a card that does not tell", [wired("eth0", 0)], "eth0", None),
         ("a driver of before 2010", [wired("eth0", 65535)], "eth0", None),
-        ("a tunnel", [Link("tun0", Kind.BARE, True, 10)], "tun0", None),
+        ("a tunnel", [Link("tun0", Kind.VIRTUAL, True, 10)], "tun0", None),
         ("the active one of a bond", [bond("active-backup", "eth0", "eth1", active="eth1"), wired("eth0", 10000), wired("eth1", 1000)], "bond0", 1000),
         ("a bond without an active one", [bond("active-backup", "eth0"), wired("eth0", 10000, up=False)], "bond0", None),
         ("those of a bond that are up", [LACP, wired("eth0", 1000), wired("eth1", 1000), wired("eth2", 1000, up=False)], "bond0", 2000),
@@ -77,7 +77,7 @@ TAP = Link("tap0", Kind.BARE, True, 10_000)
         ("each sends the same", [bond("broadcast", "eth0", "eth1"), wired("eth0", 1000), wired("eth1", 100)], "bond0", 100),
         ("a bridge on a bond", [stacked("br0", "bond0", "tap0"), TAP, bond("802.3ad", "eth0"), wired("eth0", 2500)], "br0", 2500),
         ("a bridge of taps", [stacked("br0", "tap0"), TAP], "br0", None),
-        ("a VLAN whose parent is out of sight", [Link("eth0", Kind.PARENTS, True, 1000)], "eth0", 1000),
+        ("a VLAN whose parent is out of sight", [Link("eth0", Kind.HIDDEN_PARENT, True, 1000)], "eth0", 1000),
         ("a circle", [stacked("a", "b"), stacked("b", "a")], "a", None),
         ("by name where no system tells", [Link("en0", speed_mbps=1000)], "en0", 1000),
         ("a tunnel by name", [Link("tun0", speed_mbps=10)], "tun0", None),
@@ -88,11 +88,11 @@ def test_a_link_is_as_fast_as_the_wires_under_it(what: str, given: list[Link], n
 
 
 CONTAINERS_HOST = network(
-    Link("lo", Kind.BARE, True),
+    Link("lo", Kind.VIRTUAL, True),
     wired("eth0", 1000),
     wired("eth1", 1000),
     Link("docker0", Kind.STACKED, True, under=("veth1",)),
-    Link("veth1", Kind.BARE, True),
+    Link("veth1", Kind.VIRTUAL, True),
 )
 TRAFFIC = {"lo": 9999, "eth0": 10, "eth1": 20, "docker0": 500, "veth1": 500}
 
@@ -111,7 +111,7 @@ def test_without_a_route_the_busiest_real_one_leads_out(what: str, addressed: se
 
 
 def test_a_container_has_no_wire_and_yet_a_way_out():
-    inside = network(Link("lo", Kind.BARE, True), Link("eth0", Kind.BARE, True), Link("tun0", Kind.BARE, True))
+    inside = network(Link("lo", Kind.VIRTUAL, True), Link("eth0", Kind.VIRTUAL, True), Link("tun0", Kind.VIRTUAL, True))
     assert links.busiest(inside, {"lo": 1, "eth0": 5, "tun0": 50}, {"eth0"}, None) == "eth0"
 
 
@@ -121,7 +121,7 @@ def test_a_member_of_a_bridge_does_not_lead_out_beside_it():
 
 
 def test_of_too_many_the_primary_one_and_its_members_are_kept_then_those_that_are_up_then_the_busiest():
-    many = {f"veth{n}": Link(f"veth{n}", Kind.BARE, n % 2 == 0) for n in range(10)}
+    many = {f"veth{n}": Link(f"veth{n}", Kind.VIRTUAL, n % 2 == 0) for n in range(10)}
     known = network(bond("802.3ad", "eth0", "eth1"), wired("eth0", 1), wired("eth1", 1, up=False)) | many
     traffic = {name: 1000 + number for number, name in enumerate(many)} | {"bond0": 0, "eth0": 0, "eth1": 0}
     assert links.most_important(known, traffic, "bond0", 5) == {"bond0", "eth0", "eth1", "veth8", "veth6"}

@@ -49,7 +49,7 @@ def assert_taken(sample: dict[str, Any]) -> None:
     """EGO's own decoders take it, and what is missing is named."""
     assert [name for name in REQUIRED if name not in sample] == sample.get("unknown", [])
     raw = memoryview(orjson.dumps(as_known_to_every_ego(sample)))
-    slow, errors = decode_slow(raw)
+    slow, errors, _ = decode_slow(raw)
     assert errors == []
     assert slow == decode_fast(raw)
 

@@ -169,7 +169,7 @@ def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: lis
     ],
 )
 def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_be_had: int):
-    assert readings.arc_bytes_to_be_had(arcstats) == to_be_had
+    assert readings.reclaimable_arc_bytes(arcstats) == to_be_had
 
 
 @pytest.mark.parametrize(

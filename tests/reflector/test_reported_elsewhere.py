@@ -23,7 +23,7 @@ def run(*argv: str, timeout_seconds: float = 20) -> Ending:
     return Execution(unique_hostname("id"), argv, timeout_seconds, lambda *_: None).run()
 
 
-def test_who_waits_for_input_gets_its_end_at_once() -> None:
+def test_a_command_that_reads_stdin_gets_end_of_file_at_once() -> None:
     """Ylianst/MeshCentral 6076, rundeck/rundeck 1638: a command that reads stdin holds the agent for ever."""
     began = time.monotonic()
     assert run("/bin/sh", "-c", "read answer || exit 5").exit_code == 5

@@ -69,7 +69,7 @@ def test_it_writes_a_unit_for_this_program_and_the_settings_it_was_given(machine
     assert "journalctl" in machine.said[-1]
 
 
-def test_settings_that_are_there_are_the_owners(machine: Machine) -> None:
+def test_an_existing_settings_file_is_kept(machine: Machine) -> None:
     machine.settings.parent.mkdir(parents=True)
     machine.settings.write_text('ego = "http://mine"\n')
     machine.install()

@@ -74,3 +74,16 @@ def test_every_file_that_contributing_names_exists() -> None:
 def test_every_page_that_the_index_names_exists() -> None:
     for page in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/README.md").read_text()):
         assert (ROOT / "docs" / page).exists(), page
+
+
+def test_no_document_installs_us_from_a_public_index() -> None:
+    """No public index has this project: whoever registers its name there would own the machines of our users."""
+    documents = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *(path for path in ROOT.glob("config/**/*") if path.is_file()),
+    ]
+    assert len(documents) > 8
+    for path in documents:
+        by_name = re.findall(r"pip install (?:[^\n`]* )?mirror[-_]stage(?:\s|$)", path.read_text())
+        assert not by_name, f"{path.name}: {by_name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, Transition, evaluate, evaluate_silence, resolve
+from mirror_stage.alerts.domain import HOST_OFFLINE, OFFLINE, RULES, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import decode_batch
@@ -76,8 +76,8 @@ class Watched:
             if host.status is Status.OFFLINE:
                 silence = at - host.last_seen_at
                 self._apply(evaluate_silence(SILENCE, host.hostname, silence, self.alerts.of(host.hostname), at))
-            elif HOST_OFFLINE in (open_alerts := self.alerts.of(host.hostname)):
-                self._apply([resolve(open_alerts[HOST_OFFLINE], at, "sample")])
+            elif OFFLINE in (open_alerts := self.alerts.of(host.hostname)):
+                self._apply([resolve(open_alerts[OFFLINE], at, "sample")])
 
     def _apply(self, transitions: list[Transition]) -> None:
         self.alerts.apply(transitions)

@@ -73,7 +73,7 @@ def test_what_takes_its_time_prints_as_it_goes() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from([*PROGRAMS, "-c", "-l", "/", "&&", ";", "x", '"']))))
-def test_whatever_it_is_told_it_has_an_answer(command: str | list[str]) -> None:
+def test_every_command_line_has_an_answer(command: str | list[str]) -> None:
     script = run(command if isinstance(command, str) else " ".join(command))
     assert 0 <= script.exit_code <= 127
     assert [line.after for line in script.lines] == sorted(line.after for line in script.lines)

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
+from mirror_stage.alerts.store import active_at
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
 from mirror_stage.storage import migrate
@@ -57,6 +58,44 @@ def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Co
         assert set(Base.metadata.tables) <= tables(config)
     finally:
         app.extensions["mirror_stage"][Storage].close()
+
+
+def test_the_severities_that_alerts_had_become_events_and_can_be_gone_back(config: Config) -> None:
+    app = create_app(config, with_storage=False)
+    storage = app.extensions["mirror_stage"][Storage]
+
+    def rows(statement: str) -> list[tuple[Any, ...]]:
+        return storage.read(lambda tx: [tuple(row) for row in tx.execute(text(statement))])
+
+    try:
+        migrate.upgrade(app, "0004")
+        alerts = """
+            ('1', 'a', 'link_congestion', '', 'warning', 0.9, 0.6, 'resolved', 1000, 5000, 5000, 'value', 9),
+            ('2', 'b', 'cpu_load_high', '', 'warning', 80, 90, 'active', 2000, 2000, NULL, NULL, 1)
+        """
+        storage.write(lambda tx: tx.execute(text(f"INSERT INTO alerts VALUES {alerts}")))
+        severities = [("1", 2000, "warning"), ("1", 3000, "critical")]
+        for alert_id, until, severity in severities:
+            values = f"('{alert_id}', {until}, '{severity}')"
+            storage.write(lambda tx, v=values: tx.execute(text(f"INSERT INTO alert_severities VALUES {v}")))
+        migrate.upgrade(app)
+        assert rows(
+            "SELECT alert_id, version, transition, at, severity, value, reason FROM alert_events ORDER BY 1, 2"
+        ) == [
+            ("1", 1, "fired", 1000, "warning", None, None),
+            ("1", 2, "severity", 2000, "critical", None, None),
+            ("1", 3, "severity", 3000, "warning", None, None),
+            ("1", 9, "resolved", 5000, "warning", 0.6, "value"),
+            ("2", 1, "fired", 2000, "warning", None, None),
+        ]
+        assert rows("SELECT id, measure FROM alerts ORDER BY 1") == [("1", "utilization"), ("2", "cpuLoad")]
+        then = {at: [alert.severity for alert in storage.read(lambda tx, at=at: active_at(tx, at)) if alert.id == "1"]
+                for at in (1500, 2500, 3500)}  # fmt: skip
+        assert then == {1500: ["warning"], 2500: ["critical"], 3500: ["warning"]}
+        migrate.downgrade(app, "0004")
+        assert rows("SELECT alert_id, until, severity FROM alert_severities ORDER BY 2") == severities
+    finally:
+        storage.close()
 
 
 def test_what_is_known_of_the_hosts_at_the_upgrade_is_their_past(config: Config) -> None:

@@ -8,7 +8,7 @@ let etag = "";
 function row(host) {
   const m = host.metrics;
   const cells = [host.displayName, host.ip ?? "–", host.status + (host.isSynthetic ? " (virtual)" : ""), host.severity ?? "",
-    show(m.cpuLoad, 1, " %"), show(m.memoryUsedPercent, 1, " %"), show(m.loadAverage, 2, ""), show(m.cpuTemperature, 1, " °C"),
+    show(m.cpuLoad, 1, "%"), show(m.memoryUsedPercent, 1, "%"), show(m.loadAverage, 2, ""), show(m.cpuTemperature, 1, " °C"),
     show(m.netThroughputGbps, 3, " Gbit/s"), host.rack ?? "", host.lastSeen ?? ""];
   const line = document.createElement("tr");
   line.className = host.status;

@@ -1,5 +1,6 @@
 /** Values as people read them, in one language. Pure: `index.svelte.ts` holds the language. */
 
+import { rowOf, type Metric } from '../metrics';
 import type { Dictionary } from './en';
 
 /** Shown for what is not known: never an invented number. */
@@ -8,16 +9,18 @@ export const UNKNOWN = '–';
 export interface Format {
   /** 42.5; `digits` after the point, always that many */
   number(value: number | null | undefined, digits?: number): string;
-  /** 42.5 % of a value from 0 to 100 */
+  /** 42.5% of a value from 0 to 100 */
   percent(value: number | null | undefined, digits?: number): string;
-  /** 42 % of a value from 0 to 1 */
+  /** 42% of a value from 0 to 1 */
   ratio(value: number | null | undefined): string;
   celsius(value: number | null | undefined): string;
+  /** A value of a metric in its unit */
+  metric(metric: Metric, value: number | null | undefined, digits?: number): string;
   /** A rate given in Gbit/s, in the unit that suits it and the person's choice of bits or bytes */
   rate(gbps: number | null | undefined): string;
   /** Binary multiples: 15.6 GiB */
   bytes(value: number | null | undefined): string;
-  /** A length of time in its two largest units: 3 d 4 h */
+  /** A length of time in its two largest units, without one that is nothing: 3 d 4 h; 1 min */
   duration(seconds: number | null | undefined): string;
   /** A length of time in its largest unit, for ages: 12 s, 3 min */
   age(seconds: number | null | undefined): string;
@@ -61,32 +64,40 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     return `${number(value, digits)} ${units[size] ?? ''}`;
   }
 
-  function parts(seconds: number): string[] {
+  /** The two largest units of a length of time, without those that are nothing */
+  function lengthOf(seconds: number): string[] {
     const whole = Math.max(0, Math.floor(seconds));
     const { units } = words;
-    return [
+    const parts = [
       [Math.floor(whole / 86_400), units.days],
       [Math.floor(whole / 3_600) % 24, units.hours],
       [Math.floor(whole / 60) % 60, units.minutes],
       [whole % 60, units.seconds],
-    ].reduce<string[]>((said, [amount, unit]) => {
-      if (said.length > 0 || (amount as number) > 0) said.push((unit as (n: string) => string)(number(amount as number)));
-      return said;
-    }, []);
+    ] as const;
+    const first = parts.findIndex(([amount]) => amount > 0);
+    return first === -1 ? [] : parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => unit(number(amount)));
   }
 
   const instant = (at: number | string): Date => new Date(at);
 
+  const known = (write: (value: number, digits: number) => string) => (value: number | null | undefined, digits = 0): string =>
+    isUnknown(value) ? UNKNOWN : write(value, digits);
+  /** How the values of each unit are written */
+  const units = {
+    percent: known((value, digits) => `${number(value, digits)}%`),
+    ratio: known((value) => `${number(value * 100)}%`),
+    celsius: known((value) => `${number(value)} °C`),
+    rate: known((gbps) => scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates])),
+    bytes: known((value) => scaled(value, 1024, BYTE_UNITS)),
+    plain: number,
+  };
+
   return {
+    ...units,
     number,
-    percent: (value, digits = 0) => (isUnknown(value) ? UNKNOWN : `${number(value, digits)} %`),
-    ratio: (value) => (isUnknown(value) ? UNKNOWN : `${number(value * 100)} %`),
-    celsius: (value) => (isUnknown(value) ? UNKNOWN : `${number(value)} °C`),
-    rate: (gbps) =>
-      isUnknown(gbps) ? UNKNOWN : scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates]),
-    bytes: (value) => (isUnknown(value) ? UNKNOWN : scaled(value, 1024, BYTE_UNITS)),
-    duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : parts(seconds).slice(0, 2).join(' ') || words.units.seconds('0')),
-    age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (parts(seconds)[0] ?? words.units.seconds('0'))),
+    metric: (metric, value, digits = rowOf(metric).decimals ?? 0) => units[rowOf(metric).unit](value, digits),
+    duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : lengthOf(seconds).join(' ') || words.units.seconds('0')),
+    age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (lengthOf(seconds)[0] ?? words.units.seconds('0'))),
     time: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : clock.format(instant(at))),
     date: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : day.format(instant(at))),
     dateTime: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : calendar.format(instant(at))),

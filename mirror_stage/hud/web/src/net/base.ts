@@ -2,11 +2,14 @@
 
 const base = new URL('.', document.baseURI);
 
+/** Names and values; a list is the same name several times. */
+export type Query = Record<string, string | number | undefined | readonly (string | number)[]>;
+
 /** The address of something EGO serves: `address('api/info')`. */
-export function address(path: string, query: Record<string, string | number | undefined> = {}): string {
+export function address(path: string, query: Query = {}): string {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined) url.searchParams.set(name, String(value));
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) url.searchParams.append(name, String(one));
   }
   return url.href;
 }

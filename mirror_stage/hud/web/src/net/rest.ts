@@ -1,11 +1,9 @@
-/** REST: JSON in and out, and every refusal as one kind of error that says what EGO said. */
+/** REST: JSON in and out, typed by EGO's OpenAPI document, and every refusal as one kind of error that says what EGO said. */
 
-import { address } from './base';
-import type { ProblemBody } from './wire';
+import { address, type Query } from './base';
+import type { paths, Problem } from './openapi';
 
 const PATIENCE_MS = 15_000;
-
-type Query = Record<string, string | number | undefined>;
 
 /** EGO, or the way to it, said no. `status` 0: nobody answered. */
 export class Refusal extends Error {
@@ -15,39 +13,51 @@ export class Refusal extends Error {
     readonly title: string,
     readonly detail: string,
     readonly requestId: string | null = null,
-    readonly errors: NonNullable<ProblemBody['errors']> = [],
+    readonly errors: NonNullable<Problem['errors']> = [],
     readonly retryAfterSeconds: number | null = null,
   ) {
     super(detail || title);
   }
 }
 
-interface Options {
-  query?: Query | undefined;
+type Method = 'get' | 'post' | 'delete';
+/** The routes that have a method, as the document writes them: `/api/hosts/{hostname}` */
+type Route<Has extends Method> = { [Path in keyof paths]: paths[Path] extends Record<Has, object> ? Path : never }[keyof paths];
+type Operation<Path extends keyof paths, Has extends Method> = NonNullable<paths[Path][Has]>;
+type Json<Part> = Part extends { content: { 'application/json': infer Value } } ? Value : never;
+type Answer<Of> = Of extends { responses: infer All } ? Json<All[keyof All & (200 | 201 | 202)]> : never;
+type Body<Of> = Of extends { requestBody: infer Sent } ? Json<Sent> : undefined;
+type QueryOf<Of> = Of extends { parameters: { query?: infer Asked } } ? Asked : undefined;
+
+interface Options<Of = unknown> {
+  /** What stands for the names in braces */
+  path?: Record<string, string> | undefined;
+  query?: QueryOf<Of> | undefined;
   signal?: AbortSignal | undefined;
   headers?: Record<string, string> | undefined;
 }
 
-/** The value of `GET path`. Throws Refusal; an AbortError if `signal` ended it. */
-export function get<Value>(path: string, options: Options = {}): Promise<Value> {
-  return ask<Value>('GET', path, undefined, options);
+/** The answer of `GET path`. Throws Refusal; an AbortError if `signal` ended it. */
+export function get<Path extends Route<'get'>>(path: Path, options: Options<Operation<Path, 'get'>> = {}): Promise<Answer<Operation<Path, 'get'>>> {
+  return ask('GET', path, undefined, options);
 }
 
-export function post<Value>(path: string, body: unknown, options: Options = {}): Promise<Value> {
-  return ask<Value>('POST', path, body, options);
-}
-
-export async function remove(path: string, options: Options = {}): Promise<void> {
-  await ask<unknown>('DELETE', path, undefined, options);
+export function post<Path extends Route<'post'>>(
+  path: Path,
+  body: Body<Operation<Path, 'post'>>,
+  options: Options<Operation<Path, 'post'>> = {},
+): Promise<Answer<Operation<Path, 'post'>>> {
+  return ask('POST', path, body, options);
 }
 
 async function ask<Value>(method: string, path: string, body: unknown, options: Options): Promise<Value> {
   const deadline = AbortSignal.timeout(PATIENCE_MS);
   const headers: Record<string, string> = { Accept: 'application/json', ...options.headers };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const place = path.replace(/^\//, '').replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(options.path?.[name] ?? ''));
   let answer: Response;
   try {
-    answer = await fetch(address(path, options.query), {
+    answer = await fetch(address(place, options.query as Query | undefined), {
       method,
       headers,
       body: body === undefined ? null : JSON.stringify(body),
@@ -66,7 +76,7 @@ async function refusalOf(answer: Response): Promise<Refusal> {
   const wait = Number(answer.headers.get('Retry-After'));
   const retryAfter = Number.isFinite(wait) && wait > 0 ? wait : null;
   try {
-    const problem = (await answer.json()) as ProblemBody;
+    const problem = (await answer.json()) as Problem;
     return new Refusal(answer.status, problem.title, problem.detail, requestId, problem.errors, retryAfter);
   } catch {
     // A proxy answered in a form of its own: its status is all that can be believed.

@@ -1,7 +1,7 @@
 /** EGO: a slow crystal over the hub, and its mirror image. One draw call. */
 
 import { BufferAttribute, BufferGeometry, Mesh, Vector4 } from 'three';
-import type { Plan } from './layout';
+import type { Plan } from './plan';
 import { CRYSTAL_FRAGMENT, CRYSTAL_VERTEX } from './shaders/stage.glsl';
 import { material, ORDER, type Shared } from './stage';
 

@@ -1,6 +1,6 @@
 /** What the scene reads of the twin: a structural part of `store/twin.ts`, so that tests and benches can bring their own. */
 
-import type { Gauge } from '../net/wire';
+import type { Live } from '../metrics';
 
 export interface FleetEntry {
   readonly hostname: string;
@@ -17,11 +17,10 @@ export interface FleetEntry {
 }
 
 /** Numbers by seat; NaN is unknown. */
-export type FleetColumns = Readonly<Record<Gauge, ArrayLike<number>>> & {
+export type FleetColumns = Readonly<Record<Live, ArrayLike<number>>> & {
   readonly state: ArrayLike<number>;
   readonly slot: ArrayLike<number>;
   readonly lastSeenAt: ArrayLike<number>;
-  readonly capacityGbps: ArrayLike<number>;
 };
 
 export interface FleetChanges {

@@ -2,7 +2,7 @@
 
 import { BufferAttribute, BufferGeometry, Matrix4, Mesh } from 'three';
 import { Instances, tile } from './instances';
-import { BOX, RACK, type Plan } from './layout';
+import { BOX, RACK, type Plan } from './plan';
 import { Words } from './lettering';
 import { DECAL_FRAGMENT, DECAL_VERTEX, FLOOR_FRAGMENT, FLOOR_VERTEX, SKY_FRAGMENT, SKY_VERTEX } from './shaders/stage.glsl';
 import { material, ORDER, type Shared } from './stage';

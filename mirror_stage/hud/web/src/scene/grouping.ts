@@ -1,7 +1,7 @@
 /** What stands together: for each grouping, in which room and rack a host is put. */
 
 import type { FleetEntry, FleetView } from './fleet';
-import type { Resident } from './layout';
+import type { Resident } from './plan';
 
 type Home = { room: string | null; rack: string | null };
 

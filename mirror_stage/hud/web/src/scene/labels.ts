@@ -2,8 +2,9 @@
 
 import { CRITICAL, OFFLINE, OK, STATES, urgencyOf } from '../store/status';
 import type { FleetView } from './fleet';
-import { BOX, type Plan } from './layout';
+import { BOX, type Plan } from './plan';
 import { distanceTo } from './picking';
+import type { Projected } from './projection';
 import { capOf } from './racks';
 
 export const MOST_LABELS = 24;
@@ -19,13 +20,6 @@ export interface Label {
   readonly isSelected: boolean;
   /** Where it points, in the scene */
   readonly at: readonly [x: number, y: number, z: number];
-}
-
-export interface Projected {
-  readonly x: number;
-  readonly y: number;
-  /** Pixels that one unit of the scene has there */
-  readonly scale: number;
 }
 
 /** What should be labelled, the most urgent first: a host where it can be seen apart, else its rack with a count. */

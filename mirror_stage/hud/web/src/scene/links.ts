@@ -3,8 +3,8 @@
 import { BufferAttribute, BufferGeometry, Mesh, Vector2 } from 'three';
 import type { FleetView } from './fleet';
 import { Instances } from './instances';
-import type { Plan } from './layout';
-import { trafficOf } from './metrics';
+import type { Plan } from './plan';
+import { trafficOf } from './colouring';
 import { extrasOf, routesOf, type Ribbon } from './routes';
 import { LINK_FRAGMENT, LINK_VERTEX } from './shaders/link.glsl';
 import { material, ORDER, type Shared } from './stage';

@@ -1,6 +1,6 @@
 /** Which host is under a ray or in a rectangle: plain loops over the boxes. */
 
-import { BOX } from './layout';
+import { BOX } from './plan';
 
 export interface Ray {
   readonly x: number;

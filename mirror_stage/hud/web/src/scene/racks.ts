@@ -4,7 +4,7 @@ import { BackSide, BufferAttribute, BufferGeometry, FrontSide, Mesh, type Textur
 import { CRITICAL, OFFLINE } from '../store/status';
 import type { FleetView } from './fleet';
 import { Instances, openBox } from './instances';
-import { RACK, type Plan } from './layout';
+import { RACK, type Plan } from './plan';
 import { RACK_FRAGMENT, RACK_VERTEX } from './shaders/rack.glsl';
 import { material, ORDER, type Shared } from './stage';
 

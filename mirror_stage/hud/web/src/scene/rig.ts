@@ -2,7 +2,7 @@
 
 import { MathUtils, PerspectiveCamera, Spherical, Vector3 } from 'three';
 import { OrbitControls } from 'three/addons/controls/OrbitControls.js';
-import { BOX, type Bounds, type Plan } from './layout';
+import { BOX, type Bounds, type Plan } from './plan';
 
 /** Pixels of the canvas that something covers. */
 export interface Insets {

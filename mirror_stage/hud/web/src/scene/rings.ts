@@ -2,7 +2,7 @@
 
 import { Mesh } from 'three';
 import { Instances, tile } from './instances';
-import { BOX, type Plan } from './layout';
+import { BOX, type Plan } from './plan';
 import { RING_FRAGMENT, RING_VERTEX } from './shaders/stage.glsl';
 import { material, ORDER, type Shared } from './stage';
 

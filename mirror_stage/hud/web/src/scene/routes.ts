@@ -1,7 +1,7 @@
 /** The ways of the links, as a pure function of the plan: arcs for few, one trunk a rack for more, floor aisles for many. */
 
-import { BOX, RACK, type Plan, type Rack } from './layout';
-import type { LinkKind } from './metrics';
+import { BOX, RACK, type Plan, type Rack } from './plan';
+import type { LinkKind } from './colouring';
 
 export type Point = readonly [x: number, y: number, z: number];
 

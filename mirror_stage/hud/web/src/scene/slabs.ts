@@ -1,11 +1,12 @@
 /** The hosts as slabs: place, state, the metric on the face. One instance for each seat of the twin, two draw calls. */
 
 import { BackSide, FrontSide, Mesh, Vector2, type Texture } from 'three';
+import type { ColourBy } from '../metrics';
 import type { FleetView } from './fleet';
 import { Instances, openBox } from './instances';
-import { BOX, type Plan } from './layout';
+import { BOX, type Plan } from './plan';
 import { NAME_GRID } from './lettering';
-import { METRICS, type ColourBy, type Thresholds } from './metrics';
+import { BARS, type Limits } from './colouring';
 import { SLAB_FRAGMENT, SLAB_VERTEX } from './shaders/slab.glsl';
 import { material, ORDER, type Shared } from './stage';
 
@@ -67,9 +68,9 @@ export class Slabs {
     instances.sendAll();
   }
 
-  colour(by: ColourBy, thresholds: Thresholds): void {
+  colour(by: ColourBy, limits: Limits): void {
     this.colourBy = by;
-    this.fireAt = METRICS[by].fireAt(thresholds);
+    this.fireAt = BARS[by].fireAt(limits);
     this.uByMetric.value = by === 'status' ? 0 : 1;
   }
 
@@ -90,7 +91,7 @@ export class Slabs {
   apply(fleet: FleetView, seats: readonly number[] | undefined): number {
     const { instances, mask, fireAt, selected } = this;
     const [bar, tint] = [instances.array('aBar'), instances.array('aTint')];
-    const { fraction, figure } = METRICS[this.colourBy];
+    const { fraction, figure } = BARS[this.colourBy];
     const { columns } = fleet;
     const { state } = columns;
     const now = this.shared.uTime.value;

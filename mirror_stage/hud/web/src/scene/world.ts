@@ -5,18 +5,21 @@
  * when nobody looks, and with reduced motion whenever nothing has changed.
  */
 
-import { Scene, Vector3, WebGLRenderer } from 'three';
+import { Scene, WebGLRenderer } from 'three';
+import type { ColourBy } from '../metrics';
 import { OK, urgencyOf } from '../store/status';
 import { Crystal } from './crystal';
 import type { FleetChanges, FleetEntry, FleetView } from './fleet';
 import { Ground } from './ground';
 import { isMoved, residentsOf, type Grouping } from './grouping';
-import { Labels, labelsOf, placed, type Label, type Projected } from './labels';
-import { arrange, BOX, type Plan } from './layout';
-import { digitStrip, NamePlates } from './lettering';
+import { arrange } from './layout';
+import { BOX, boxOf, type Plan } from './plan';
+import { digitStrip } from './lettering';
 import { Links } from './links';
-import { legendOf, type ColourBy, type Legend, type Thresholds } from './metrics';
+import { legendOf, type Legend, type Limits } from './colouring';
+import { Names } from './names';
 import { pick, within, type Rectangle } from './picking';
+import { Projection } from './projection';
 import { Quality } from './quality';
 import { Racks } from './racks';
 import { Rig, type Insets } from './rig';
@@ -34,7 +37,7 @@ export interface Choices {
   readonly mask: Uint8Array | null;
   /** Hostnames, the first is the one in the detail */
   readonly selection: readonly string[];
-  readonly thresholds: Thresholds;
+  readonly limits: Limits;
   readonly isMotionReduced: boolean;
   readonly isWall: boolean;
   /** The stream is lost or silent: colour goes */
@@ -76,15 +79,12 @@ export interface WorldOptions {
 
 const MOVE_MS = 400;
 const EASE_MS = 450; // of a bar, and a little
-const LABELS_MS = 250;
-const NAMES_MS = 400;
-const NAME_PIXELS = 9.5; // of a slab's height from which on its name is worth writing
 const LIFE_MS = 600;
 const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
 const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
 const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
 const DEFAULTS: Choices = {
-  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], thresholds: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
 export class World {
@@ -92,27 +92,25 @@ export class World {
   private readonly scene = new Scene();
   private readonly shared = sharedUniforms();
   private readonly digits = digitStrip();
-  private readonly plates = new NamePlates();
-  private readonly slabs = new Slabs(this.shared, this.plates.texture, this.digits);
+  private readonly slabs: Slabs;
   private readonly racks = new Racks(this.shared, this.digits);
   private readonly ground = new Ground(this.shared);
   private readonly crystal = new Crystal(this.shared);
   private readonly links = new Links(this.shared);
   private readonly rings = new Rings(this.shared);
   private readonly rig: Rig;
-  private readonly labels: Labels;
+  private readonly projection: Projection;
+  private readonly names: Names;
   private readonly quality: Quality;
   private readonly sizes: ResizeObserver;
   private choices = DEFAULTS;
   private plan: Plan = arrange([], null, 1);
   /** The entries that the plan was made of, by seat */
   private planned: (FleetEntry | undefined)[] = [];
-  private shownLabels: readonly Label[] = [];
   private selected: readonly number[] = [];
   private ego = -1;
   private hovered = -1;
   private pointer: { x: number; y: number } | null = null;
-  private size = { width: 0, height: 0 };
   private insets: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
   private isActive = true;
   private isLost = false;
@@ -121,8 +119,6 @@ export class World {
   private request = 0;
   private drawnAt = 0;
   private movedAt = -Infinity;
-  private namedAt = 0;
-  private labelledAt = 0;
   /** Draw at least until then (performance.now()) */
   private busyUntil = 0;
   private stopListening = (): void => undefined;
@@ -139,8 +135,9 @@ export class World {
     this.renderer = new WebGLRenderer({ canvas, antialias: true, powerPreference: 'high-performance', stencil: false });
     this.quality = new Quality(devicePixelRatio, isQualityPinned);
     this.rig = new Rig(canvas, () => this.wake());
-    this.labels = new Labels(overlay);
-    overlay.classList.add('scene-labels');
+    this.projection = new Projection(this.rig.camera);
+    this.names = new Names(overlay, this.projection);
+    this.slabs = new Slabs(this.shared, this.names.plates.texture, this.digits);
     this.scene.matrixWorldAutoUpdate = false; // nothing has a matrix of its own: places are in the buffers
     this.scene.add(
       this.ground.sky, this.slabs.mirrored, this.racks.mirrored, this.crystal.mesh, this.ground.floor,
@@ -176,7 +173,7 @@ export class World {
     const isRegrouped = choices.groupBy !== before.groupBy;
     if (isRegrouped) this.planned = [];
     if (isRegrouped || choices.unracked !== before.unracked) this.place(isRegrouped);
-    if (choices.colourBy !== before.colourBy || choices.thresholds !== before.thresholds) this.slabs.colour(choices.colourBy, choices.thresholds);
+    if (choices.colourBy !== before.colourBy || choices.limits !== before.limits) this.slabs.colour(choices.colourBy, choices.limits);
     this.slabs.filter(choices.mask);
     this.racks.apply(this.fleet, this.plan, choices.mask);
     this.select();
@@ -233,7 +230,7 @@ export class World {
 
   /** The hostnames in a rectangle of the canvas, by slot, without the hub. */
   hostsWithin(rectangle: Rectangle): string[] {
-    const seats = within(rectangle, this.plan.boxes, this.fleet.end, (x, y, z) => this.project(x, y, z));
+    const seats = within(rectangle, this.plan.boxes, this.fleet.end, (x, y, z) => this.projection.project(x, y, z));
     const { mask } = this.choices;
     return seats.filter((seat) => mask === null || mask[seat] === 1).flatMap((seat) => {
       const entry = this.fleet.entries[seat];
@@ -251,9 +248,9 @@ export class World {
   screen(hostname: string): { x: number; y: number } | null {
     const seat = this.fleet.seatsByHostname.get(hostname);
     if (seat === undefined || !this.plan.boxes[seat * BOX + 3]) return null;
-    const [x, y, z, , height, depth] = this.boxOf(seat);
+    const [x, y, z, , height, depth] = boxOf(this.plan, seat);
     const isBehind = this.rig.camera.position.z < z;
-    return this.project(x, y + height / 2, z + (isBehind ? -depth / 2 : depth / 2));
+    return this.projection.project(x, y + height / 2, z + (isBehind ? -depth / 2 : depth / 2));
   }
 
   /** What must stay the same while data flows. */
@@ -279,7 +276,7 @@ export class World {
     this.canvas.removeEventListener('webglcontextrestored', this.restored);
     document.removeEventListener('visibilitychange', this.wake);
     this.rig.dispose();
-    this.labels.show([]);
+    this.names.clear();
     this.renderer.dispose();
   }
 
@@ -341,7 +338,7 @@ export class World {
     this.movedAt = isStill ? -Infinity : performance.now();
     shared.uMove.value = isStill ? 1 : 0;
     if (!this.rig.isOwn || plan.isAnew) this.rig.fit(plan, isFirst);
-    this.namedAt = 0;
+    this.names.rewrite();
     this.tellLegend();
     this.stir(MOVE_MS);
   }
@@ -354,11 +351,11 @@ export class World {
     this.rings.show(this.plan, this.selected, this.hovered);
     this.links.choose(this.plan, fleet, this.selected);
     this.links.apply(fleet, this.plan, this.choices.mask);
-    this.labelledAt = 0;
+    this.names.rechoose();
   }
 
   private tellLegend(): void {
-    this.events.legend(legendOf(this.choices.colourBy, this.choices.thresholds, linkKindOf(this.plan)));
+    this.events.legend(legendOf(this.choices.colourBy, this.choices.limits, linkKindOf(this.plan)));
   }
 
   // ── the loop ──
@@ -388,7 +385,7 @@ export class World {
       return;
     }
     const isViewMoving = this.advance(now, passed / 1000);
-    if (!this.isLost && this.size.width > 0) this.draw(now, isViewMoving);
+    if (!this.isLost && this.projection.size.width > 0) this.draw(now, isViewMoving);
     this.drawnAt = now;
     if (this.quality.frame(now, cap)) this.adjust();
     const isAnimated = !this.choices.isMotionReduced && this.hasFleet;
@@ -416,11 +413,13 @@ export class World {
     camera.updateMatrixWorld();
     this.ground.look(camera.projectionMatrixInverse, camera.matrixWorld);
     this.hover();
-    if (now - this.namedAt > NAMES_MS && !(isViewMoving && now - this.namedAt < NAMES_MS * 3)) this.writeNames(now);
-    this.label(now);
+    const cells = this.names.write(this.fleet, this.plan, now, isViewMoving);
+    if (cells) this.slabs.name(cells);
+    this.names.label(this.fleet, this.plan, { selected: this.selected, hovered: this.hovered, mask: this.choices.mask }, camera.position, this.insets, now);
     const start = performance.now();
     this.renderer.render(this.scene, camera);
     const { stats } = this;
+    stats.labels = this.names.count;
     stats.frameMs = performance.now() - start;
     stats.draws++;
     stats.drawCalls = this.renderer.info.render.calls;
@@ -434,47 +433,7 @@ export class World {
     if (seat === this.hovered) return;
     this.hovered = seat;
     this.rings.show(this.plan, this.selected, seat);
-    this.labelledAt = 0;
-  }
-
-  /** Names on the faces of those slabs that are large enough, the largest first. */
-  private writeNames(now: number): void {
-    this.namedAt = now;
-    const { fleet } = this;
-    const { width, height } = this.size;
-    const seen: { seat: number; pixels: number }[] = [];
-    for (let seat = 0; seat < fleet.end; seat++) {
-      const [x, y, z, wide, tall] = this.boxOf(seat);
-      if (!wide) continue;
-      const point = this.project(x, y, z);
-      if (!point) continue;
-      const pixels = tall * point.scale;
-      if (pixels < NAME_PIXELS || point.x < -200 || point.x > width + 200 || point.y < -60 || point.y > height + 60) continue;
-      seen.push({ seat, pixels });
-    }
-    seen.sort((one, other) => other.pixels - one.pixels || one.seat - other.seat);
-    const names = new Map(seen.slice(0, NamePlates.CAPACITY).map(({ seat }) => [seat, fleet.entries[seat]?.displayName ?? '']));
-    const cells = this.plates.show([...names.values()]);
-    this.slabs.name(new Map([...names].flatMap(([seat, name]) => (cells.has(name) ? [[seat, cells.get(name) as number]] : []))));
-  }
-
-  private label(now: number): void {
-    const { camera } = this.rig;
-    const project = (x: number, y: number, z: number): Projected | null => this.project(x, y, z);
-    if (now - this.labelledAt > LABELS_MS) {
-      this.labelledAt = now;
-      const seats = { selected: this.selected, hovered: this.hovered, mask: this.choices.mask };
-      const wanted = labelsOf(this.fleet, this.plan, seats, (x, y, z) => project(x, y, z)?.scale ?? 0);
-      const { width, height } = this.size;
-      const { top, right, bottom, left } = this.insets;
-      const free = { left: left + 4, top: top + 4, right: width - right - 4, bottom: height - bottom - 4 };
-      this.shownLabels = placed(wanted, this.plan, camera.position, project, free).map(({ label }) => label);
-      this.stats.labels = this.shownLabels.length;
-    }
-    this.labels.show(this.shownLabels.flatMap((label) => {
-      const point = project(...label.at);
-      return point ? [{ label, x: point.x + 12, y: point.y - 11 }] : [];
-    }));
+    this.names.rechoose();
   }
 
   private troubledRacks(): number[] {
@@ -488,39 +447,18 @@ export class World {
 
   // ── where things are ──
 
-  private boxOf(seat: number): [x: number, y: number, z: number, width: number, height: number, depth: number] {
-    const { boxes } = this.plan;
-    const at = seat * BOX;
-    return [boxes[at] as number, boxes[at + 1] as number, boxes[at + 2] as number, boxes[at + 3] as number, boxes[at + 4] as number, boxes[at + 5] as number];
-  }
-
-  private readonly scratch = new Vector3();
-
-  private project(x: number, y: number, z: number): Projected | null {
-    const { camera } = this.rig;
-    const at = this.scratch.set(x, y, z).applyMatrix4(camera.matrixWorldInverse);
-    const away = -at.z;
-    if (away < camera.near) return null;
-    at.applyMatrix4(camera.projectionMatrix);
-    const { width, height } = this.size;
-    return { x: ((at.x + 1) / 2) * width, y: ((1 - at.y) / 2) * height, scale: (camera.projectionMatrix.elements[5] as number) * height / 2 / away };
-  }
-
   private seatAt(x: number, y: number): number {
     const start = performance.now();
-    const { camera } = this.rig;
-    const eye = camera.position;
-    const way = this.scratch.set((x / this.size.width) * 2 - 1, 1 - (y / this.size.height) * 2, 0.5).unproject(camera).sub(eye).normalize();
-    const seat = pick({ x: eye.x, y: eye.y, z: eye.z, dx: way.x, dy: way.y, dz: way.z }, this.plan.boxes, this.fleet.end);
+    const seat = pick(this.projection.ray(x, y), this.plan.boxes, this.fleet.end);
     this.stats.pickMs = performance.now() - start;
     return seat;
   }
 
   private measure(): void {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (width === 0 || height === 0 || (width === this.size.width && height === this.size.height)) return;
-    const isFirst = this.size.width === 0;
-    this.size = { width, height };
+    if (width === 0 || height === 0 || (width === this.projection.size.width && height === this.projection.size.height)) return;
+    const isFirst = this.projection.size.width === 0;
+    this.projection.size = { width, height };
     this.renderer.setSize(width, height, false);
     this.links.resize(width, height);
     this.rig.resize(width, height);

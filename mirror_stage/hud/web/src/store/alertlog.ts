@@ -1,6 +1,7 @@
 /** Alerts in the order and the groups in which people look at them. Pure. */
 
-import type { Alert } from '../net/wire';
+import type { Alert } from '../net/openapi';
+import { ruleOf } from './rules';
 import { severityCode } from './status';
 
 export const ALERT_GROUPS = ['none', 'host', 'rule'] as const;
@@ -21,7 +22,7 @@ export function byUrgency(one: Alert, other: Alert): number {
 export function grouped(alerts: readonly Alert[], by: AlertGroup): Group[] {
   const groups = new Map<string, Alert[]>();
   for (const alert of [...alerts].sort(byUrgency)) {
-    const name = by === 'none' ? '' : by === 'host' ? alert.hostname : alert.metric;
+    const name = by === 'none' ? '' : by === 'host' ? alert.hostname : ruleOf(alert);
     groups.set(name, [...(groups.get(name) ?? []), alert]);
   }
   return [...groups]

@@ -1,7 +1,8 @@
 /** The open alerts: loaded once per connection, then kept by EGO's updates; or those of the past that is on show. */
 
+import type { Alert } from '../net/openapi';
 import { get, Refusal } from '../net/rest';
-import type { Alert, AlertUpdate } from '../net/wire';
+import type { AlertUpdate } from '../net/wire';
 import { SEVERITIES } from './status';
 import { world } from './world.svelte';
 
@@ -35,7 +36,7 @@ class Alerts {
 
   async load(): Promise<void> {
     try {
-      const active = await get<Alert[]>('api/alerts/active');
+      const active = await get('/api/alerts/active');
       this.byId.clear();
       for (const alert of active) this.byId.set(alert.id, alert);
       this.error = null;

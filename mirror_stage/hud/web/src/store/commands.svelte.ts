@@ -6,8 +6,9 @@
  */
 
 import { newKey } from '../net/keys';
+import type { Command } from '../net/openapi';
 import { get, post, Refusal } from '../net/rest';
-import type { Command, CommandOutput, Page } from '../net/wire';
+import type { CommandOutput } from '../net/wire';
 import { isOpen, runsOf } from './runs';
 import { world } from './world.svelte';
 
@@ -120,7 +121,7 @@ class Commands {
   async cancel(ids: readonly string[]): Promise<void> {
     await inTurns(ids, async (id) => {
       try {
-        this.take(await post<Command>(`api/commands/${id}/cancel`, undefined));
+        this.take(await post('/api/commands/{id}/cancel', undefined, { path: { id } }));
       } catch (error) {
         if (!(error instanceof Refusal) || error.status !== 409) throw error;
       }
@@ -143,7 +144,7 @@ class Commands {
     const body = { hostname, command, timeoutSeconds, metadata: { run, hosts: sending.size }, ...(retryOf && { retryOf }) };
     for (let left = TRIES - 1; ; left--) {
       try {
-        this.take(await post<Command>('api/commands', body, { headers: { 'Idempotency-Key': errand.key } }));
+        this.take(await post('/api/commands', body, { headers: { 'Idempotency-Key': errand.key } }));
         return null;
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
@@ -166,7 +167,7 @@ class Commands {
     this.isLoading = true;
     try {
       for (let page = first; page < first + PAGES_MOST; page++) {
-        const { items, total } = await get<Page<Command>>('api/commands', { query: { page, pageSize: PAGE_SIZE } });
+        const { items, total } = await get('/api/commands', { query: { page, pageSize: PAGE_SIZE } });
         for (const command of items) this.put(command);
         this.total = total;
         const oldest = runsOf(this.byId.values()).at(-1);

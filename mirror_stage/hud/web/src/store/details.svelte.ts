@@ -1,6 +1,6 @@
 /** What EGO knows of a host beyond the stream: asked for while somebody looks, up to 4 hosts at a time. */
 
-import type { HostDetail } from '../net/wire';
+import type { HostDetail } from '../net/openapi';
 import { world } from './world.svelte';
 
 /** The newest detail and the report before it: rates come from two. */

@@ -1,6 +1,6 @@
 /** The mean of a gauge over the hosts that are heard, and the host where it is worst. Pure. */
 
-import type { Gauge } from '../net/wire';
+import type { Gauge } from '../metrics';
 import type { Twin } from './twin';
 
 export interface Extreme {

@@ -1,13 +1,11 @@
 /** What follows from the twin at each tick: how many hosts are in which state, and which match the search. */
 
+import { SUMMED, type Summed } from '../metrics';
 import { extremeOf, type Extreme } from './extremes';
 import { parse } from './search';
 import { STATES } from './status';
 import { view } from './view.svelte';
 import { world } from './world.svelte';
-
-export const SUMMED = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'utilization'] as const;
-type Summed = (typeof SUMMED)[number];
 
 class Fleet {
   readonly query = $derived(parse(view.query));

@@ -5,15 +5,9 @@
  * samples was merely too short to hold one (the line goes on).
  */
 
-import type { HostsHistory, GroupsHistory, HistoryHead } from '../net/wire';
-import { KEPT, type Rings } from './rings';
-
-export const METRICS = [
-  'cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps',
-  'utilization', 'loadAverage', 'fullestDiskPercent', 'swapUsedPercent', 'gpuTemperature',
-] as const;
-export type Metric = (typeof METRICS)[number];
-export const USUAL_METRICS: readonly Metric[] = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps'];
+import { CHARTED, REMEMBERED, type Charted } from '../metrics';
+import type { AvgColumns, Histories, MeanColumns } from '../net/openapi';
+import type { Rings } from './rings';
 
 export type Values = (number | null | undefined)[];
 
@@ -26,19 +20,17 @@ export interface Course {
   readonly p95: Values | null;
 }
 
-export interface Past {
+export interface HistoryData {
   /** Seconds since 1970, rising */
   readonly times: readonly number[];
   readonly stepSeconds: number;
   readonly resolution: 'raw' | '1m' | '15m' | 'browser';
-  readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Metric, Course>>> }[];
+  readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Charted, Course>>> }[];
 }
 
-type Columns = Readonly<Record<string, readonly (number | null)[]>>;
-
 /** The answer about hosts, in the order of `hostnames`. */
-export function ofHosts(answer: HostsHistory, hostnames: readonly string[], silenceSeconds: number): Past {
-  const found = new Map(answer.hosts.map((host) => [host.hostname, host.metrics]));
+export function ofHosts(answer: Histories, hostnames: readonly string[], silenceSeconds: number): HistoryData {
+  const found = new Map((answer.hosts ?? []).map((host) => [host.hostname, host.metrics]));
   return {
     ...headOf(answer),
     series: hostnames.flatMap((name) => {
@@ -49,8 +41,9 @@ export function ofHosts(answer: HostsHistory, hostnames: readonly string[], sile
 }
 
 /** The answer about groups: the one that is called `group`, or the only one. */
-export function ofGroup(answer: GroupsHistory, group: string | null, name: string, silenceSeconds: number): Past {
-  const one = answer.groups.find((each) => each.group === group) ?? (answer.groups.length === 1 ? answer.groups[0] : undefined);
+export function ofGroup(answer: Histories, group: string | null, name: string, silenceSeconds: number): HistoryData {
+  const groups = answer.groups ?? [];
+  const one = groups.find((each) => each.group === group) ?? (groups.length === 1 ? groups[0] : undefined);
   return {
     ...headOf(answer),
     series: one ? [{ name, hosts: one.hosts, courses: coursesOf(answer, one.metrics, silenceSeconds) }] : [],
@@ -58,8 +51,8 @@ export function ofGroup(answer: GroupsHistory, group: string | null, name: strin
 }
 
 /** What this browser remembers of some hosts: each by itself, or all as one group. */
-export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): Past {
-  const all = hosts.map(({ name, seat }) => ({ name, kept: KEPT.map((gauge) => rings.series(seat, gauge)) }));
+export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: number }[], group: string | null, since: number, beatSeconds: number): HistoryData {
+  const all = hosts.map(({ name, seat }) => ({ name, kept: REMEMBERED.map((metric) => rings.series(seat, metric)) }));
   const whole = all[0]?.kept[0]?.[0] ?? [];
   const first = whole.findIndex((time) => time >= since);
   const times = first === -1 ? [] : whole.slice(first);
@@ -73,7 +66,7 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
       ? own.map(({ name, columns }) => ({
           name,
           hosts: 1,
-          courses: Object.fromEntries(KEPT.map((gauge, row) => [gauge, course(columns[row] ?? [])])),
+          courses: Object.fromEntries(REMEMBERED.map((metric, row) => [metric, course(columns[row] ?? [])])),
         }))
       : own.length === 0
         ? []
@@ -81,7 +74,7 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
             name: group,
             hosts: own.length,
             courses: Object.fromEntries(
-              KEPT.map((gauge, row) => [gauge, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
+              REMEMBERED.map((metric, row) => [metric, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
             ),
           }];
   return { times, stepSeconds: beatSeconds, resolution: 'browser', series };
@@ -140,9 +133,9 @@ export function summaryOf(course: Course): { least: number; mean: number; most: 
 }
 
 /** Where the newest known value of any series stands; -1 if there is none. */
-export function newest(past: Past, metrics: readonly Metric[]): number {
+export function newest(data: HistoryData, metrics: readonly Charted[]): number {
   let place = -1;
-  for (const { courses } of past.series) {
+  for (const { courses } of data.series) {
     for (const metric of metrics) {
       const mean = courses[metric]?.mean ?? [];
       place = Math.max(place, mean.findLastIndex((value) => typeof value === 'number'));
@@ -151,19 +144,19 @@ export function newest(past: Past, metrics: readonly Metric[]): number {
   return place;
 }
 
-function headOf(answer: HistoryHead): Omit<Past, 'series'> {
+function headOf(answer: Histories): Omit<HistoryData, 'series'> {
   return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
 }
 
-function coursesOf(answer: HistoryHead, metrics: Readonly<Record<string, Columns>>, silenceSeconds: number): Partial<Record<Metric, Course>> {
+function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumns | MeanColumns>>, silenceSeconds: number): Partial<Record<Charted, Course>> {
   const times = answer.t.map((at) => Date.parse(at) / 1000);
   const most = Math.max(silenceSeconds, answer.stepSeconds);
-  const column = (columns: Columns, name: string): Values => bridged(times, columns[name] ?? [], most);
+  const column = (values: readonly (number | null)[]): Values => bridged(times, values, most);
   return Object.fromEntries(
-    METRICS.filter((metric) => metric in metrics).map((metric) => {
-      const columns = metrics[metric] as Columns;
-      const mean = column(columns, 'avg' in columns ? 'avg' : 'mean');
-      return [metric, { mean, least: column(columns, 'min'), most: column(columns, 'max'), p95: 'p95' in columns ? column(columns, 'p95') : null }];
+    CHARTED.filter((metric) => metric in metrics).map((metric) => {
+      const columns = metrics[metric] as AvgColumns | MeanColumns;
+      const mean = column('avg' in columns ? columns.avg : columns.mean);
+      return [metric, { mean, least: column(columns.min), most: column(columns.max), p95: 'p95' in columns ? column(columns.p95) : null }];
     }),
   );
 }

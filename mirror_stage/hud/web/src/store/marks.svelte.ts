@@ -1,7 +1,7 @@
 /** The alerts of some hosts over a stretch of time, for the marks of the history: asked for once, then kept by EGO's updates. */
 
+import type { Alert } from '../net/openapi';
 import { get, Refusal } from '../net/rest';
-import type { Alert, Page } from '../net/wire';
 import { alerts } from './alerts.svelte';
 import type { Stretch } from './range';
 
@@ -40,7 +40,7 @@ export class Marks {
   private async pages(hostname: string | undefined, since: number, signal: AbortSignal): Promise<{ alerts: Alert[]; isCut: boolean }> {
     const found: Alert[] = [];
     for (let page = 1; page <= PAGES_MOST; page++) {
-      const { items, total } = await get<Page<Alert>>('api/alerts', { query: { hostname, page, pageSize: PAGE }, signal });
+      const { items, total } = await get('/api/alerts', { query: { hostname, page, pageSize: PAGE }, signal });
       found.push(...items);
       const oldest = items.at(-1);
       if (!oldest || found.length >= total || Date.parse(oldest.createdAt) / 1000 < since) return { alerts: found, isCut: false };

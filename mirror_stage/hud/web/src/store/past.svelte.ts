@@ -5,8 +5,8 @@
  */
 
 import { untrack } from 'svelte';
+import type { Host, Snapshot } from '../net/openapi';
 import { get, Refusal } from '../net/rest';
-import type { HostEntry, PastSnapshot } from '../net/wire';
 import { alerts } from './alerts.svelte';
 import { advanced, nextSpeed, SPEEDS } from './playback';
 import { Twin } from './twin';
@@ -25,7 +25,7 @@ class Past {
   speed = $state<number>(SPEEDS[0]);
   error = $state.raw<Refusal | null>(null);
   /** How finely EGO still knows the moment on show */
-  resolution = $state<PastSnapshot['resolution']>('raw');
+  resolution = $state<NonNullable<Snapshot['resolution']>>('raw');
   /** What happened live since the past is on show */
   missed = $state.raw({ fired: 0, critical: 0, resolved: 0 });
 
@@ -136,7 +136,7 @@ class Past {
       while (this.at !== null && this.at !== this.shownAt) {
         const at = this.at;
         const query = { at: new Date(at).toISOString() };
-        const snapshot = await get<PastSnapshot>('api/twin/state', { query, signal: abort.signal });
+        const snapshot = await get('/api/twin/state', { query, signal: abort.signal });
         if (this.at === null) break;
         this.take(snapshot);
         this.shownAt = at;
@@ -154,16 +154,16 @@ class Past {
     if (this.at !== null && this.at !== this.shownAt && this.error === null) void this.ask();
   }
 
-  private take(snapshot: PastSnapshot): void {
+  private take(snapshot: Snapshot): void {
     if (!world.isPast) this.missed = { fired: 0, critical: 0, resolved: 0 };
     this.twin.take({ ...snapshot, hosts: snapshot.hosts.map((host) => ({ ...host, slot: this.slotOf(host) })) });
-    this.resolution = snapshot.resolution;
-    alerts.past = snapshot.alerts;
+    this.resolution = snapshot.resolution ?? 'raw';
+    alerts.past = snapshot.alerts ?? [];
     world.show(this.twin);
   }
 
   /** The slot that the host has now, so that it stands where it stands now. */
-  private slotOf(host: HostEntry): number {
+  private slotOf(host: Host): number {
     const seat = world.live.seatsByHostname.get(host.hostname);
     if (seat !== undefined) return world.live.columns.slot[seat] as number;
     const slot = this.goneSlots.get(host.hostname) ?? UNKNOWN_SLOT + this.goneSlots.size;

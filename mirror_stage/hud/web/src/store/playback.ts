@@ -1,6 +1,6 @@
 /** The clock of a replay: how far it goes, in what steps, and how what happened lies along it. Pure. */
 
-import type { Timeline } from '../net/wire';
+import type { Timeline } from '../net/openapi';
 
 export const SPEEDS = [1, 5, 10, 30, 60] as const;
 export const BUCKETS = 120;

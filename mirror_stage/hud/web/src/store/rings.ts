@@ -4,12 +4,11 @@
  * All rings share one beat and one axis of time; a ring is allocated when its seat is taken.
  */
 
+import { REMEMBERED, type Remembered } from '../metrics';
 import type { Columns, Twin } from './twin';
 
 export const BEAT_MS = 5_000;
 export const BEATS = 180;
-export const KEPT = ['cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'rxGbps', 'txGbps'] as const;
-export type KeptGauge = (typeof KEPT)[number];
 
 export class Rings {
   /** seconds since 1970 by EGO's clock, as uPlot wants them */
@@ -33,18 +32,18 @@ export class Rings {
     const { columns, end, entries } = this.twin;
     for (let seat = 0; seat < end; seat++) {
       if (!entries[seat]) continue;
-      const ring = (this.values[seat] ??= new Float32Array(BEATS * KEPT.length).fill(NaN));
+      const ring = (this.values[seat] ??= new Float32Array(BEATS * REMEMBERED.length).fill(NaN));
       const isHeard = columns.status[seat] === 0;
-      KEPT.forEach((gauge, row) => {
-        ring[row * BEATS + place] = isHeard ? ((columns as Columns)[gauge][seat] as number) : NaN;
+      REMEMBERED.forEach((metric, row) => {
+        ring[row * BEATS + place] = isHeard ? ((columns as Columns)[metric][seat] as number) : NaN;
       });
     }
   }
 
   /** Times in seconds and values, oldest first; null where nothing is known. */
-  series(seat: number, gauge: KeptGauge): [times: number[], values: (number | null)[]] {
+  series(seat: number, metric: Remembered): [times: number[], values: (number | null)[]] {
     const ring = this.values[seat];
-    const row = KEPT.indexOf(gauge);
+    const row = REMEMBERED.indexOf(metric);
     const count = Math.min(this.beats, BEATS);
     const times = new Array<number>(count);
     const values = new Array<number | null>(count);

@@ -3,7 +3,8 @@
  * name of their run stands in each one's `metadata`, so that every browser sees the same runs. Pure.
  */
 
-import type { Command, CommandOutput } from '../net/wire';
+import type { Command } from '../net/openapi';
+import type { CommandOutput } from '../net/wire';
 
 export interface Run {
   /** The run's name, or the command's id where it was created without one */

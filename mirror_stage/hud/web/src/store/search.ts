@@ -8,6 +8,7 @@
  * `util`, `age` compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a term turns it round, quotes keep spaces.
  */
 
+import { METRICS, SEARCHED, unitOf, valueAt } from '../metrics';
 import type { HostEntry } from '../net/wire';
 import { STATES } from './status';
 import type { Columns, Twin } from './twin';
@@ -33,16 +34,12 @@ const TEXTS: Record<string, (entry: HostEntry) => string | null> = {
   role: (entry) => entry.role,
 };
 
-const NUMBERS: Record<string, (columns: Columns, seat: number, now: number) => number> = {
-  cpu: (columns, seat) => columns.cpuLoad[seat] as number,
-  mem: (columns, seat) => columns.memoryUsedPercent[seat] as number,
-  load: (columns, seat) => columns.loadAverage[seat] as number,
-  temp: (columns, seat) => columns.cpuTemperature[seat] as number,
-  gpu: (columns, seat) => columns.gpuTemperature[seat] as number,
-  net: (columns, seat) => (columns.rxGbps[seat] as number) + (columns.txGbps[seat] as number),
-  rx: (columns, seat) => columns.rxGbps[seat] as number,
-  tx: (columns, seat) => columns.txGbps[seat] as number,
-  util: (columns, seat) => (columns.utilization[seat] as number) * 100,
+/** Numbers are compared as people read them: percent, degrees, Gbit/s. */
+type Reader = (columns: Columns, seat: number, now: number) => number;
+const NUMBERS: Record<string, Reader> = {
+  ...Object.fromEntries(
+    SEARCHED.map((metric): [string, Reader] => [METRICS[metric].search, (columns, seat) => valueAt(columns, metric, seat) * unitOf(metric).times]),
+  ),
   age: (columns, seat, now) => (now - (columns.lastSeenAt[seat] as number)) / 1000,
 };
 

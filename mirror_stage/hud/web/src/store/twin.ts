@@ -6,8 +6,9 @@
  * is reactive: who draws calls `listen` and is told which seats changed.
  */
 
-import type { Delta, Gauge, HostEntry, LinkEntry, Snapshot, Status } from '../net/wire';
-import { GAUGES } from '../net/wire';
+import { GAUGES, LIVE, METRICS, OF_HOST, OF_LINK, type Live } from '../metrics';
+import type { Link } from '../net/openapi';
+import type { Delta, HostEntry, Snapshot, Status } from '../net/wire';
 import { severityCode, stateOf } from './status';
 
 const FIRST_CAPACITY = 1024;
@@ -28,7 +29,7 @@ export type Applied = 'applied' | 'gap';
 export type Listener = (changes: Changes) => void;
 
 /** Columns, indexed by seat. NaN: unknown. Replaced when they grow, so do not keep a column across frames. */
-export type Columns = Record<Gauge, Float32Array> & {
+export type Columns = Record<Live, Float32Array | Float64Array> & {
   /** 0 online, 1 stale, 2 offline */
   status: Uint8Array;
   /** 0 none, 1 info, 2 warning, 3 critical */
@@ -39,8 +40,6 @@ export type Columns = Record<Gauge, Float32Array> & {
   slot: Float64Array;
   /** milliseconds since 1970 by EGO's clock */
   lastSeenAt: Float64Array;
-  capacityGbps: Float32Array;
-  memoryTotalBytes: Float64Array;
 };
 
 export class Twin {
@@ -156,24 +155,17 @@ export class Twin {
     columns.severity[seat] = severityCode(host.severity);
     columns.state[seat] = stateOf(columns.status[seat] as number, columns.severity[seat] as number);
     columns.lastSeenAt[seat] = host.lastSeen === null ? NaN : Date.parse(host.lastSeen);
-    columns.cpuLoad[seat] = metrics.cpuLoad ?? NaN;
-    columns.memoryUsedPercent[seat] = metrics.memoryUsedPercent ?? NaN;
-    columns.loadAverage[seat] = metrics.loadAverage ?? NaN;
-    columns.cpuTemperature[seat] = metrics.cpuTemperature ?? NaN;
-    columns.gpuTemperature[seat] = metrics.gpuTemperature ?? NaN;
-    columns.capacityGbps[seat] = metrics.netCapacityGbps ?? NaN;
-    columns.memoryTotalBytes[seat] = metrics.memoryTotalBytes ?? NaN;
+    for (const metric of OF_HOST) columns[metric][seat] = metrics[METRICS[metric].host] ?? NaN;
     return seat;
   }
 
   /** A link's numbers stand with its target: each host has one uplink. */
-  private takeLinks(links: readonly LinkEntry[]): void {
+  private takeLinks(links: readonly Link[]): void {
     for (const link of links) {
       const seat = this.seatsByHostname.get(link.target);
       if (seat === undefined) continue;
-      this.columns.rxGbps[seat] = link.measured ? link.rxGbps : NaN;
-      this.columns.txGbps[seat] = link.measured ? link.txGbps : NaN;
-      this.columns.utilization[seat] = link.measured && link.capacityGbps ? link.utilization : NaN;
+      for (const metric of OF_LINK) this.columns[metric][seat] = link.measured ? link[metric] : NaN;
+      if (!link.capacityGbps) this.columns.utilization[seat] = NaN;
     }
   }
 
@@ -206,15 +198,15 @@ function columnsOf(capacity: number, before?: Columns): Columns {
     state: new Uint8Array(capacity),
     slot: new Float64Array(capacity),
     lastSeenAt: new Float64Array(capacity).fill(NaN),
-    capacityGbps: new Float32Array(capacity).fill(NaN),
-    memoryTotalBytes: new Float64Array(capacity).fill(NaN),
-    ...(Object.fromEntries(GAUGES.map((gauge) => [gauge, new Float32Array(capacity).fill(NaN)])) as Record<
-      Gauge,
-      Float32Array
-    >),
+    ...(Object.fromEntries(LIVE.map((metric) => [metric, blank(metric, capacity)])) as Record<Live, Float32Array | Float64Array>),
   };
   if (before) {
     for (const name of Object.keys(columns) as (keyof Columns)[]) columns[name].set(before[name] as never);
   }
   return columns;
+}
+
+/** A column of unknown values; bytes need more digits than 32 bits have. */
+function blank(metric: Live, capacity: number): Float32Array | Float64Array {
+  return (METRICS[metric].unit === 'bytes' ? new Float64Array(capacity) : new Float32Array(capacity)).fill(NaN);
 }

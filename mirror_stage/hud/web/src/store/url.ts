@@ -1,8 +1,8 @@
 /** The address bar as a value: `#/table?q=cpu>80&sel=web-1`. Pure; `view.svelte.ts` holds the value. */
 
-export const COLOUR_BY = ['status', 'cpu', 'memory', 'temperature', 'network'] as const;
+import { COLOUR_BY, type ColourBy } from '../metrics';
+
 export const GROUP_BY = ['rack', 'room', 'tier', 'platform'] as const;
-export type ColourBy = (typeof COLOUR_BY)[number];
 export type GroupBy = (typeof GROUP_BY)[number];
 
 export interface Place {

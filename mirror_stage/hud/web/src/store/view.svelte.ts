@@ -1,6 +1,7 @@
 /** Where the person is and what is chosen: the address bar, as reactive values. A link reproduces it. */
 
-import { hashOf, HOME, placeOf, type ColourBy, type GroupBy, type Place } from './url';
+import type { ColourBy } from '../metrics';
+import { hashOf, HOME, placeOf, type GroupBy, type Place } from './url';
 
 class View {
   private place = $state.raw<Place>(HOME);

@@ -6,9 +6,11 @@
  */
 
 import { Link } from '../net/link';
-import type { Delta, Info, Snapshot } from '../net/wire';
+import type { Info } from '../net/openapi';
 import { get } from '../net/rest';
+import type { Delta, Snapshot } from '../net/wire';
 import { Rings } from './rings';
+import { Rules } from './rules';
 import { Twin } from './twin';
 
 const TICK_MS = 250;
@@ -33,6 +35,7 @@ class World {
   /** EGO's clock at the last frame */
   frameAt = $state(0);
   info = $state.raw<Info | null>(null);
+  readonly rules = $derived(new Rules(this.info?.rules ?? []));
   readonly isPast = $derived(this.twin !== this.live);
   /** The moment on show: EGO's clock, or that of the past. Ages are reckoned from it. */
   readonly now = $derived.by(() => {
@@ -81,7 +84,7 @@ class World {
 
   private welcome(): void {
     this.heard();
-    void get<Info>('api/info').then(
+    void get('/api/info').then(
       (info) => (this.info = info),
       () => undefined, // asked again at the next connect; nothing that is shown depends on it until then
     );

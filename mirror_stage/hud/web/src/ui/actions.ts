@@ -1,41 +1,47 @@
-/** Who acts on a shortcut: the last component that said it would. */
+/** Who acts on a shortcut: the one component that said it would. */
 
 import { settings } from '../store/settings.svelte';
-import { shortcutsOf, type Action } from './keys';
+import { shortcutOf, type Action, type Place } from './keys';
 
-type Run = (event: KeyboardEvent) => void | boolean;
+type Run = (event: KeyboardEvent) => unknown;
 
-const runs = new Map<Action, Run[]>();
+const runs = new Map<Action, Run>();
 
-/** Act on `action` until the returned function is called. `run` answers false to leave the key to others. */
-export function on(action: Action, run: Run): () => void {
-  const stack = runs.get(action) ?? [];
-  runs.set(action, [...stack, run]);
-  return () => runs.set(action, (runs.get(action) ?? []).filter((one) => one !== run));
-}
-
-/** Several at once, for an `$effect`: `$effect(() => onAll({ table: … }))`. */
+/**
+ * Act on some actions until the returned function is called: `$effect(() => onAll({ table: … }))`. A `run` that answers
+ * false has left the key to the browser. Throws if another component acts on one of them: a key has one meaning.
+ */
 export function onAll(actions: Partial<Record<Action, Run>>): () => void {
-  const ends = Object.entries(actions).map(([action, run]) => on(action as Action, run));
-  return () => ends.forEach((end) => end());
+  const entries = Object.entries(actions) as [Action, Run][];
+  for (const [action] of entries) if (runs.has(action)) throw new Error(`two components act on the shortcut "${action}"`);
+  for (const [action, run] of entries) runs.set(action, run);
+  return () => entries.forEach(([action]) => runs.delete(action));
 }
 
 /** Give a key press to whoever acts on it. */
 export function press(event: KeyboardEvent): void {
   if (event.defaultPrevented) return;
   const target = event.target instanceof Element ? event.target : null;
-  const situation = {
+  const shortcut = shortcutOf(event, {
     isTyping: target?.closest('input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]') != null,
     isOnControl: target?.closest('button, a, summary, [role=separator], input, [role=slider]') != null,
-    isOnStage: target?.closest('[data-stage]') != null,
+    focus: (target?.closest<HTMLElement>('[data-keys]')?.dataset.keys as Place | undefined) ?? null,
     singleKeys: settings.singleKeys,
-  };
-  for (const shortcut of shortcutsOf(event, situation)) {
-    for (const run of [...(runs.get(shortcut.action) ?? [])].reverse()) {
-      if (run(event) !== false) {
-        event.preventDefault();
-        return;
-      }
-    }
-  }
+  });
+  const run = shortcut && runs.get(shortcut.action);
+  if (run && run(event) !== false) event.preventDefault();
+}
+
+const open: (() => void)[] = [];
+
+/** Something was opened that Escape closes, before anything that was open already. The returned function: it is closed. */
+export function opened(close: () => void): () => void {
+  open.push(close);
+  return () => void open.splice(open.lastIndexOf(close), 1);
+}
+
+/** Close what was opened last; false: nothing is open. */
+export function closeLast(): boolean {
+  open.at(-1)?.();
+  return open.length > 0;
 }

@@ -1,8 +1,9 @@
 /** What an alert says, in the words of this language, not of EGO's log. */
 
 import { i18n } from '../i18n/index.svelte';
-import type { Alert } from '../net/wire';
+import type { Alert } from '../net/openapi';
 import { inUnit } from '../store/alertlog';
+import { ruleOf, SILENCE } from '../store/rules';
 import { world } from '../store/world.svelte';
 
 /** The words of a rule of EGO's; its name where there are none. */
@@ -12,20 +13,19 @@ export function wordsOf(rule: string): string {
 
 /** `CPU temperature`, or `Disk · /var` */
 export function titleOf(alert: Alert): string {
-  return wordsOf(alert.metric) + (alert.subject ? ` · ${alert.subject}` : '');
+  return wordsOf(ruleOf(alert)) + (alert.subject ? ` · ${alert.subject}` : '');
 }
 
 /** A value in the unit of an alert's rule: `85.6 °C`, `2 min` */
 export function amountOf(alert: Alert, value: number): string {
-  const unit = world.info?.rules.find((rule) => rule.name === alert.metric)?.unit ?? '';
-  const [amount, in_] = inUnit(value, unit);
+  const [amount, in_] = inUnit(value, world.rules.unitOf(alert));
   if (in_ === 's') return i18n.f.duration(amount);
-  return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ ? ` ${in_}` : ''}`;
+  return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ === '%' || in_ === '' ? in_ : ` ${in_}`}`;
 }
 
 /** Its value now: a silence grows, and EGO does not send it every second. */
 export function valueNow(alert: Alert): number {
-  const isSilence = alert.metric === 'host_offline' && alert.status === 'active';
+  const isSilence = world.rules.measureOf(alert) === SILENCE && alert.status === 'active';
   return alert.currentValue + (isSilence ? Math.max(0, world.now - Date.parse(alert.updatedAt)) / 1000 : 0);
 }
 

@@ -2,9 +2,11 @@
 
 import type uPlot from 'uplot';
 import type { Format } from '../i18n/format';
+import { isMetric, METRICS, rowOf, UNITS, unitOf, type Charted } from '../metrics';
 import type { Severity } from '../net/wire';
-import type { Metric, Values } from '../store/history';
+import type { Values } from '../store/history';
 import { isoOf, type Stretch } from '../store/range';
+import type { Limit } from '../store/rules';
 import { COLOURS } from '../store/status';
 
 /** Held apart by tests/unit/palette.test.ts; the fifth host begins again with a broken line. */
@@ -25,52 +27,27 @@ export function lookOf(place: number): Look {
 /** Of a group: its mean is the line, its worst hosts a finer one. */
 export const P95_LOOK: Look = { colour: '#f59e0b', dash: [3, 3] };
 
-interface Scale {
-  /** The scale for what is known, from `least` to `most` */
-  range(least: number, most: number): [number, number];
-  text(value: number | null, f: Format): string;
-  readonly fileUnit: string;
+/** The axis for what is known, from `least` to `most` */
+type Axis = (least: number, most: number) => [number, number];
+
+const from0 = (full: number): Axis => (_least, most) => [0, Math.max(full, most)];
+const grown: Axis = (_least, most) => [0, most > 0 ? most * 1.12 : 1];
+const AXES: Record<keyof typeof UNITS, Axis> = {
+  percent: from0(100),
+  ratio: from0(1),
+  celsius: (least, most) => [Math.floor((least - 2) / 10) * 10, Math.ceil((most + 2) / 10) * 10],
+  rate: grown,
+  bytes: grown,
+  plain: grown,
+};
+
+export function axisOf(metric: Charted): Axis {
+  return AXES[METRICS[metric].unit];
 }
 
-const from0 = (full: number) => (_least: number, most: number): [number, number] => [0, Math.max(full, most)];
-const grown = (_least: number, most: number): [number, number] => [0, most > 0 ? most * 1.12 : 1];
-const percent: Scale = { range: from0(100), text: (value, f) => f.percent(value), fileUnit: '%' };
-const celsius: Scale = {
-  range: (least, most) => [Math.floor((least - 2) / 10) * 10, Math.ceil((most + 2) / 10) * 10],
-  text: (value, f) => f.celsius(value),
-  fileUnit: '°C',
-};
-const rate: Scale = { range: grown, text: (value, f) => f.rate(value), fileUnit: 'Gbit/s' };
-
-export const SCALES: Record<Metric, Scale> = {
-  cpuLoad: percent,
-  memoryUsedPercent: percent,
-  swapUsedPercent: percent,
-  fullestDiskPercent: percent,
-  cpuTemperature: celsius,
-  gpuTemperature: celsius,
-  rxGbps: rate,
-  txGbps: rate,
-  utilization: { range: from0(1), text: (value, f) => f.ratio(value), fileUnit: '0-1' },
-  loadAverage: { range: grown, text: (value, f) => f.number(value, 2), fileUnit: '' },
-};
-
-/** Which rows an alert's rule speaks of; the rules of silence and clocks speak of all. */
-const METRICS_OF_RULES: Record<string, readonly Metric[]> = {
-  cpu_load_high: ['cpuLoad'],
-  memory_high: ['memoryUsedPercent'],
-  cpu_temperature_high: ['cpuTemperature'],
-  gpu_temperature_high: ['gpuTemperature'],
-  link_congestion: ['utilization', 'rxGbps', 'txGbps'],
-};
-
-export function concerns(rule: string, metric: Metric): boolean {
-  return METRICS_OF_RULES[rule]?.includes(metric) ?? true;
-}
-
-/** The rule whose limit is a height in this row, if there is one. */
-export function ruleOf(metric: Metric): string | undefined {
-  return Object.keys(METRICS_OF_RULES).find((rule) => METRICS_OF_RULES[rule]?.[0] === metric);
+/** Whether an alert about a measure is marked in the chart of a metric: those about no metric (silence, clocks) are in all. */
+export function isMarkedIn(metric: Charted, measure: string | null): boolean {
+  return measure === null || !isMetric(measure) || measure === metric || measure === rowOf(metric).marks;
 }
 
 /** An alert on the axis of time, in seconds; `to` null: it is still open. */
@@ -126,14 +103,14 @@ export function aloneIn(values: Values, first: number, last: number): number[] {
 }
 
 export interface Drawing {
-  metric: Metric;
+  metric: Charted;
   drawn: readonly Drawn[];
   /** The edges of the band below the lines, least and most; null: there is none */
   band: readonly [least: Values, most: Values] | null;
   stretch: Stretch;
   marks: readonly Mark[];
   /** Where its rule fires */
-  limit: { value: number; severity: Severity } | null;
+  limit: Limit | null;
   /** The moment of the past that is on show, seconds */
   moment: number | null;
 }
@@ -161,7 +138,7 @@ interface Told {
 /** What uPlot needs to draw a row. `now` gives the newest Drawing: marks and limits are read each time it draws. */
 export function optionsOf(now: () => Drawing, size: { width: number; height: number }, paint: Paint, language: string, f: Format, told: Told): uPlot.Options {
   const first = now();
-  const scale = SCALES[first.metric];
+  const axis = axisOf(first.metric);
   const edges = first.band ? 2 : 0;
   const edge = (): uPlot.Series => ({ stroke: 'transparent', width: 0, points: { show: false } });
   return {
@@ -181,7 +158,7 @@ export function optionsOf(now: () => Drawing, size: { width: number; height: num
     },
     scales: {
       x: { time: true, range: () => [now().stretch.from, now().stretch.to] },
-      y: { range: (_chart, least, most) => (least === null || most === null ? scale.range(0, 0) : scale.range(least, most)) },
+      y: { range: (_chart, least, most) => axis(least ?? 0, most ?? 0) },
     },
     series: [
       {},
@@ -209,7 +186,7 @@ export function optionsOf(now: () => Drawing, size: { width: number; height: num
       {
         stroke: paint.ink, font: paint.font, size: 72, gap: 6, space: 34,
         grid: { stroke: paint.line, width: 1 }, ticks: { show: false },
-        values: (_chart, ticks) => ticks.map((tick) => scale.text(tick, f)),
+        values: (_chart, ticks) => ticks.map((tick) => f.metric(first.metric, tick)),
       },
     ],
     hooks: {
@@ -293,10 +270,10 @@ function drawShape(ctx: CanvasRenderingContext2D, severity: Severity, x: number,
 }
 
 /** The rows of a file: one for each instant and series that has something. */
-export function fileRows(times: readonly number[], series: readonly { name: string; courses: Partial<Record<Metric, { mean: Values; least: Values; most: Values }>> }[], metrics: readonly Metric[], nameOf: (metric: Metric) => string, head: readonly [string, string]): (string | number | null)[][] {
+export function fileRows(times: readonly number[], series: readonly { name: string; courses: Partial<Record<Charted, { mean: Values; least: Values; most: Values }>> }[], metrics: readonly Charted[], nameOf: (metric: Charted) => string, head: readonly [string, string]): (string | number | null)[][] {
   const rows: (string | number | null)[][] = [
     [...head, ...metrics.flatMap((metric) => {
-      const unit = SCALES[metric].fileUnit ? ` [${SCALES[metric].fileUnit}]` : '';
+      const unit = unitOf(metric).file && ` [${unitOf(metric).file}]`;
       return ['', ' min', ' max'].map((which) => `${nameOf(metric)}${which}${unit}`);
     })],
   ];

@@ -2,7 +2,8 @@
 
 import type { Dictionary } from '../i18n/en';
 import type { Format } from '../i18n/format';
-import type { HostEntry, Rule } from '../net/wire';
+import { IN_TABLE, METRICS, UNITS, unitOf, valueAt, type InTable, type Metric } from '../metrics';
+import type { HostEntry } from '../net/wire';
 import { STATES, urgencyOf } from '../store/status';
 import type { Columns, Twin } from '../store/twin';
 
@@ -11,21 +12,6 @@ export interface Row {
   columns: Columns;
   seat: number;
   now: number;
-}
-
-/** From which value EGO's rules call a host a warning: 0 nothing, 1 warning, 2 critical. Unknown rules judge nothing. */
-export type Judge = (rule: string, value: number) => 0 | 1 | 2;
-
-const CRITICAL_LOAD = 1; // of link_congestion, which is one rule with two severities
-
-export function judgeOf(rules: readonly Rule[]): Judge {
-  const byName = new Map(rules.map((rule) => [rule.name, rule]));
-  return (name, value) => {
-    const rule = byName.get(name);
-    if (!rule || !(value >= rule.fireAt)) return 0;
-    if (name === 'link_congestion') return value >= CRITICAL_LOAD ? 2 : 1;
-    return rule.severity === 'critical' ? 2 : rule.severity === 'warning' ? 1 : 0;
-  };
 }
 
 export interface Column {
@@ -42,34 +28,29 @@ export interface Column {
   readonly fileUnit?: string;
   /** The length of a bar beside the number, 0 to 1 */
   share?(row: Row): number;
-  /** EGO's rule about this number */
-  readonly rule?: string;
+  /** The metric in it */
+  readonly metric?: Metric;
 }
 
-type Gauge = NumberColumn & keyof Dictionary['metrics'];
-type NumberColumn = { [Name in keyof Columns]: Columns[Name] extends Float32Array | Float64Array ? Name : never }[keyof Columns];
-
-const gauge = (
-  id: Gauge,
-  width: number,
-  fileUnit: string,
-  write: (value: number, f: Format) => string,
-  more: Pick<Column, 'rule'> & { full?: number } = {},
-): Column => {
-  const { full, ...rest } = more;
+/** The column of a metric: all of it follows from the metric's row. */
+function metricColumn(id: InTable): Column {
+  const { unit, column } = METRICS[id];
+  const { width, decimals, bar }: { width: number; decimals?: number; bar?: true } = column;
+  const [low, high] = bar ? (unitOf(id).bar ?? [0, 1]) : [0, 1];
+  const read = (row: Row): number => valueAt(row.columns, id, row.seat);
   return {
     id,
     width,
     label: (t) => t.metrics[id],
     isNumber: true,
-    sortKey: (row) => row.columns[id][row.seat] as number,
-    text: (row, _t, f) => write(row.columns[id][row.seat] as number, f),
-    fileValue: (row) => row.columns[id][row.seat] as number,
-    fileUnit,
-    ...(full === undefined ? {} : { share: (row: Row) => (row.columns[id][row.seat] as number) / full }),
-    ...rest,
+    sortKey: read,
+    text: (row, _t, f) => f.metric(id, read(row), decimals),
+    fileValue: read,
+    fileUnit: UNITS[unit].file,
+    ...(bar && { share: (row: Row) => (read(row) - low) / (high - low) }),
+    metric: id,
   };
-};
+}
 
 type Field = 'ip' | 'rack' | 'room' | 'tier' | 'platform' | 'agentVersion' | 'uplink';
 
@@ -83,7 +64,6 @@ const field = (id: Field, width: number): Column => ({
   fileValue: (row) => row.entry[id],
 });
 
-const throughput = (row: Row): number => (row.columns.rxGbps[row.seat] as number) + (row.columns.txGbps[row.seat] as number);
 const age = (row: Row): number => (row.now - (row.columns.lastSeenAt[row.seat] as number)) / 1000;
 const JUST_NOW_SECONDS = 3;
 
@@ -116,26 +96,7 @@ export const COLUMNS: readonly Column[] = [
   field('rack', 4.5),
   field('room', 6.5),
   field('tier', 6.5),
-  gauge('cpuLoad', 8.25, '%', (value, f) => f.percent(value, 1), { full: 100, rule: 'cpu_load_high' }),
-  gauge('memoryUsedPercent', 8.25, '%', (value, f) => f.percent(value, 1), { full: 100, rule: 'memory_high' }),
-  gauge('loadAverage', 5.5, '', (value, f) => f.number(value, 2)),
-  gauge('cpuTemperature', 5.75, '°C', (value, f) => f.celsius(value), { rule: 'cpu_temperature_high' }),
-  gauge('gpuTemperature', 7.5, '°C', (value, f) => f.celsius(value), { rule: 'gpu_temperature_high' }),
-  {
-    id: 'network',
-    width: 6.5,
-    label: (t) => t.metrics.network,
-    isNumber: true,
-    sortKey: throughput,
-    text: (row, _t, f) => f.rate(throughput(row)),
-    fileValue: throughput,
-    fileUnit: 'Gbit/s',
-  },
-  gauge('rxGbps', 7.5, 'Gbit/s', (value, f) => f.rate(value)),
-  gauge('txGbps', 7.5, 'Gbit/s', (value, f) => f.rate(value)),
-  gauge('utilization', 7.5, '0-1', (value, f) => f.ratio(value), { full: 1, rule: 'link_congestion' }),
-  gauge('memoryTotalBytes', 7, 'B', (value, f) => f.bytes(value)),
-  gauge('capacityGbps', 7, 'Gbit/s', (value, f) => f.rate(value)),
+  ...IN_TABLE.map(metricColumn),
   field('platform', 10),
   field('agentVersion', 7),
   field('uplink', 8),

@@ -1,9 +1,27 @@
-/** The keyboard map, one row each, and which row a key press is. Who does something about it registers in `actions.ts`. */
+/**
+ * The keyboard map: every key, where it works, what it does. Help, menu and handlers all read it; who does something
+ * about an action registers in `actions.ts`. An action's words are `keys.actions` of the dictionaries.
+ *
+ * Not in here: the keys of a text field, a list of suggestions, tabs or a slider, which are the platform's.
+ */
 
 import type { Dictionary } from '../i18n/en';
+import { COLOUR_BY } from '../metrics';
 
 export type Action = keyof Dictionary['keys']['actions'];
 export type KeyGroup = keyof Dictionary['keys']['groups'];
+
+/**
+ * Where a key works: everywhere; with the time travel open; while the scene, or the charts of the history, have the
+ * focus.
+ */
+export type Place = 'everywhere' | 'timeTravel' | 'scene' | 'charts';
+
+/** The places whose keys work at the same time: none of these may give a key two meanings. */
+export const TOGETHER = {
+  charts: ['everywhere', 'charts'],
+  others: ['everywhere', 'timeTravel', 'scene'],
+} as const satisfies Record<string, readonly Place[]>;
 
 export interface Shortcut {
   readonly action: Action;
@@ -12,19 +30,23 @@ export interface Shortcut {
   /** `event.code` of the same key on a Latin layout: what counts while a Korean IME turns keys into jamo */
   readonly code: string;
   readonly shift?: boolean;
+  /** The heading of the help that it stands under */
   readonly group: KeyGroup;
-  /** 'stage': only while the mirror world has the focus */
-  readonly where: 'anywhere' | 'stage';
+  readonly place: Place;
   /** Works even where single keys are off, and while typing */
   readonly always?: boolean;
 }
 
-const row = (group: KeyGroup, where: Shortcut['where']) =>
-  (action: Action, key: string, code: string, more: Partial<Shortcut> = {}): Shortcut => ({ action, key, code, group, where, ...more });
-const everywhere = row('everywhere', 'anywhere');
-const hosts = row('hosts', 'anywhere');
-const scene = row('scene', 'stage');
-const time = row('time', 'anywhere');
+const row = (group: KeyGroup, place: Place) =>
+  (action: Action, key: string, code: string, more: Partial<Shortcut> = {}): Shortcut => ({ action, key, code, group, place, ...more });
+const everywhere = row('everywhere', 'everywhere');
+const hosts = row('hosts', 'everywhere');
+const scene = row('scene', 'scene');
+const time = row('time', 'timeTravel');
+const charts = row('charts', 'charts');
+
+const WAYS = ['Up', 'Down', 'Left', 'Right'] as const;
+const arrow = (way: (typeof WAYS)[number]): [string, string] => [`arrow${way.toLowerCase()}`, `Arrow${way}`];
 
 export const SHORTCUTS: readonly Shortcut[] = [
   everywhere('search', '/', 'Slash'),
@@ -44,14 +66,11 @@ export const SHORTCUTS: readonly Shortcut[] = [
   hosts('previousHost', '[', 'BracketLeft'),
   hosts('open', 'enter', 'Enter'),
   hosts('group', 'g', 'KeyG'),
-  ...['1', '2', '3', '4', '5'].map((digit) => hosts('colourBy', digit, `Digit${digit}`)),
+  ...COLOUR_BY.map((_, index) => hosts('colourBy', `${index + 1}`, `Digit${index + 1}`)),
   scene('fly', 'f', 'KeyF'),
   scene('fit', '0', 'Digit0'),
   scene('boxSelect', 'b', 'KeyB'),
-  ...['Up', 'Down', 'Left', 'Right'].flatMap((way) => [
-    scene('orbit', `arrow${way.toLowerCase()}`, `Arrow${way}`),
-    scene('pan', `arrow${way.toLowerCase()}`, `Arrow${way}`, { shift: true }),
-  ]),
+  ...WAYS.flatMap((way) => [scene('orbit', ...arrow(way)), scene('pan', ...arrow(way), { shift: true })]),
   scene('zoom', '+', 'Equal'),
   scene('zoom', '=', 'Equal'),
   scene('zoom', '-', 'Minus'),
@@ -60,7 +79,16 @@ export const SHORTCUTS: readonly Shortcut[] = [
   time('stepOn', '.', 'Period'),
   time('start', 'home', 'Home'),
   time('end', 'end', 'End'),
-  time('live', 'l', 'KeyL'),
+  row('time', 'everywhere')('live', 'l', 'KeyL'),
+  charts('cursor', ...arrow('Left')),
+  charts('cursor', ...arrow('Right')),
+  charts('cursorFar', ...arrow('Left'), { shift: true }),
+  charts('cursorFar', ...arrow('Right'), { shift: true }),
+  charts('cursorFirst', 'home', 'Home'),
+  charts('cursorLast', 'end', 'End'),
+  charts('zoomTime', '+', 'Equal'),
+  charts('zoomTime', '=', 'Equal'),
+  charts('zoomTime', '-', 'Minus'),
 ];
 
 export interface KeyPress {
@@ -77,22 +105,26 @@ export interface Situation {
   isTyping: boolean;
   /** A button, link or the like has the focus: Enter and Space are its own */
   isOnControl: boolean;
-  isOnStage: boolean;
+  /** The scene or the charts, if one of them has the focus */
+  focus: Place | null;
   singleKeys: boolean;
 }
 
 const LATIN = /^[\x20-\x7e]$|^[A-Z][A-Za-z]{2,}\d*$/;
 
-/** The rows that a key press may mean, the best first. */
-export function shortcutsOf(press: KeyPress, situation: Situation): Shortcut[] {
-  if (press.isComposing || press.ctrlKey || press.altKey || press.metaKey) return [];
+/** The row that a key press means. */
+export function shortcutOf(press: KeyPress, situation: Situation): Shortcut | undefined {
+  if (press.isComposing || press.ctrlKey || press.altKey || press.metaKey) return undefined;
   // A jamo, a letter of another script or 'Process' says nothing: then the key's place on the board does.
   const isLatin = LATIN.test(press.key) && press.key !== 'Process' && press.key !== 'Unidentified';
   const isLetterOrNamed = /^[a-z ]$|^.{2,}$/.test(press.key.toLowerCase());
-  return SHORTCUTS.filter((shortcut) => {
+  const places: readonly Place[] = situation.focus === 'charts' ? TOGETHER.charts : TOGETHER.others;
+  return SHORTCUTS.find((shortcut) => {
+    const { place } = shortcut;
+    const needsFocus = place === 'scene' || place === 'charts';
+    if (!places.includes(place) || (needsFocus && place !== situation.focus)) return false;
     if (situation.isTyping && !shortcut.always) return false;
-    if (!situation.singleKeys && !shortcut.always) return false;
-    if (shortcut.where === 'stage' && !situation.isOnStage) return false;
+    if (!situation.singleKeys && !shortcut.always && !needsFocus) return false;
     if (situation.isOnControl && (shortcut.key === 'enter' || shortcut.key === ' ')) return false;
     if (!isLatin) return shortcut.code === press.code && (shortcut.shift ?? false) === press.shiftKey;
     // With Shift, punctuation is another character already, wherever the layout keeps it.

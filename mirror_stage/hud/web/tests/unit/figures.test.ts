@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Alert, HostDetail, Rule } from '../../src/net/wire';
+import type { Alert, HostDetail } from '../../src/net/openapi';
 import { grouped, inUnit } from '../../src/store/alertlog';
-import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf, stateBy } from '../../src/ui/host/figures';
+import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -22,12 +22,7 @@ describe('the rate of an interface', () => {
 });
 
 test('the hottest place of all that are measured is named', () => {
-  expect(hottest(detail(0, 0))).toEqual({ celsius: 61, where: 'disk' });
-});
-
-test('a state comes from the rule of EGO alone', () => {
-  const rule = { name: 'cpu_load_high', unit: '%', fireAt: 70, resolveAt: 60, severity: 'warning' } as Rule;
-  expect([stateBy(rule, 69.9), stateBy(rule, 70), stateBy({ ...rule, severity: 'critical' }, 70), stateBy(undefined, 100), stateBy(rule, null)]).toEqual([0, 1, 2, 0, 0]);
+  expect(hottest(detail(0, 0))).toEqual({ celsius: 61, where: 'disk', metric: 'cpuTemperature' });
 });
 
 test('disks stand by how full they are, processes by what is asked for, the unknown last', () => {

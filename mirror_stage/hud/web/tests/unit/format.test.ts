@@ -36,8 +36,8 @@ test.each([
 
 describe('lengths of time', () => {
   test.each([
-    [0, '0 s', '0 s'], [0.4, '0 s', '0 s'], [59, '59 s', '59 s'], [60, '1 min 0 s', '1 min'],
-    [3_725, '1 h 2 min', '1 h'], [273_600, '3 d 4 h', '3 d'],
+    [0, '0 s', '0 s'], [0.4, '0 s', '0 s'], [59, '59 s', '59 s'], [60, '1 min', '1 min'],
+    [3_725, '1 h 2 min', '1 h'], [86_400 + 60, '1 d', '1 d'], [273_600, '3 d 4 h', '3 d'],
   ])('%d s is %s as a duration and %s as an age', (seconds, duration, age) => {
     expect(english.duration(seconds)).toBe(duration);
     expect(english.age(seconds)).toBe(age);
@@ -49,7 +49,7 @@ describe('lengths of time', () => {
 });
 
 test('percent, ratio and temperature', () => {
-  expect(english.percent(42.25, 1)).toBe('42.3 %');
-  expect(english.ratio(0.815)).toBe('82 %');
+  expect(english.percent(42.25, 1)).toBe('42.3%');
+  expect(english.ratio(0.815)).toBe('82%');
   expect(english.celsius(61.4)).toBe('61 °C');
 });

@@ -1,6 +1,8 @@
 /** Builders of what EGO sends. */
 
-import { GAUGES, type Delta, type HostEntry, type LinkEntry, type Snapshot } from '../../src/net/wire';
+import { GAUGES, type Gauge } from '../../src/metrics';
+import type { Link } from '../../src/net/openapi';
+import type { Delta, HostEntry, Snapshot } from '../../src/net/wire';
 
 export const AT = '2026-11-24T12:00:00.000Z';
 
@@ -18,7 +20,7 @@ export function host(hostname: string, slot: number, more: Partial<HostEntry> = 
   };
 }
 
-export function link(target: string, more: Partial<LinkEntry> = {}): LinkEntry {
+export function link(target: string, more: Partial<Link> = {}): Link {
   return {
     id: `core-switch::${target}`, source: 'core-switch', target, throughputGbps: 3, rxGbps: 2, txGbps: 1, utilization: 0.2,
     capacityGbps: 10, measured: true, ...more,
@@ -33,10 +35,10 @@ export function snapshot(hosts: HostEntry[], more: Partial<Snapshot> = {}): Snap
 }
 
 /** A delta from revision 1 to 2; `rows` are [slot, status code, values]. */
-export function delta(rows: [slot: number, status: number, gauges?: Partial<Record<(typeof GAUGES)[number], number | null>>][], more: Partial<Delta> = {}): Delta {
+export function delta(rows: [slot: number, status: number, gauges?: Partial<Record<Gauge, number | null>>][], more: Partial<Delta> = {}): Delta {
   const columns = Object.fromEntries(
     GAUGES.map((gauge) => [gauge, rows.map(([, , gauges]) => gauges?.[gauge] ?? null)]),
-  ) as Record<(typeof GAUGES)[number], (number | null)[]>;
+  ) as Record<Gauge, (number | null)[]>;
   return {
     epoch: 'e1', revision: 2, previous: 1, generatedAt: '2026-11-24T12:00:01.000Z', removed: [],
     upserted: { hosts: [], links: [] }, slots: rows.map(([slot]) => slot), status: rows.map(([, status]) => status),

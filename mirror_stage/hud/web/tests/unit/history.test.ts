@@ -1,12 +1,12 @@
 /** The past as columns: gaps, groups, what the browser remembers, the file, the ticks. */
 
 import { describe, expect, test } from 'vitest';
-import type { HostsHistory } from '../../src/net/wire';
+import type { Histories } from '../../src/net/openapi';
 import { across, bridged, newest, ofGroup, ofHosts, ofMemory, summaryOf, valueAt } from '../../src/store/history';
 import { BEAT_MS, Rings } from '../../src/store/rings';
 import { groupOf, membersOf, NAMED_MOST, questionOf, saidOfGroup } from '../../src/store/subject';
 import { Twin } from '../../src/store/twin';
-import { aloneIn, fileRows, lookOf, LINES_MOST, SCALES, timeTicks } from '../../src/ui/chart';
+import { aloneIn, fileRows, lookOf, LINES_MOST, axisOf, timeTicks } from '../../src/ui/chart';
 import { host, snapshot } from './frames';
 
 describe('a gap stays a gap', () => {
@@ -29,7 +29,7 @@ describe('a gap stays a gap', () => {
   });
 });
 
-const answer: HostsHistory = {
+const answer: Histories = {
   from: '2026-11-24T12:00:00.000Z', to: '2026-11-24T12:02:00.000Z', stepSeconds: 60, resolution: '1m',
   t: ['2026-11-24T12:00:00.000Z', '2026-11-24T12:01:00.000Z'],
   hosts: [
@@ -49,7 +49,7 @@ test('hosts come in the order in which they were asked for, and the worst stays 
 
 test('a group is the one that was asked for among its kind', () => {
   const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95] } });
-  const groups = { ...answer, groupBy: 'room', groups: [{ group: 'A', hosts: 2, metrics: columns(1) }, { group: 'B', hosts: 3, metrics: columns(2) }] };
+  const groups = { ...answer, groupBy: 'room' as const, groups: [{ group: 'A', hosts: 2, metrics: columns(1) }, { group: 'B', hosts: 3, metrics: columns(2) }] };
   expect(ofGroup(groups, 'B', 'Room B', 15).series).toMatchObject([{ name: 'Room B', hosts: 3, courses: { cpuLoad: { mean: [2, 2], p95: [95, 95] } } }]);
   expect(ofGroup(groups, 'C', 'Room C', 15).series).toEqual([]);
 });
@@ -112,10 +112,10 @@ test('ticks of time name the day where it changes', () => {
 });
 
 test('scales begin at nothing where nothing is what they count, and hold all that is known', () => {
-  expect(SCALES.cpuLoad.range(3, 40)).toEqual([0, 100]);
-  expect(SCALES.cpuLoad.range(3, 140)).toEqual([0, 140]);
-  expect(SCALES.rxGbps.range(0, 0)).toEqual([0, 1]);
-  const [low, high] = SCALES.cpuTemperature.range(41, 66);
+  expect(axisOf('cpuLoad')(3, 40)).toEqual([0, 100]);
+  expect(axisOf('cpuLoad')(3, 140)).toEqual([0, 140]);
+  expect(axisOf('rxGbps')(0, 0)).toEqual([0, 1]);
+  const [low, high] = axisOf('cpuTemperature')(41, 66);
   expect(low).toBeLessThan(41);
   expect(high).toBeGreaterThan(66);
 });

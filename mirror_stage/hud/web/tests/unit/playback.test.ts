@@ -1,7 +1,7 @@
 /** The clock of the replay and its strip. */
 
 import { describe, expect, test } from 'vitest';
-import type { Timeline } from '../../src/net/wire';
+import type { Timeline } from '../../src/net/openapi';
 import { advanced, barsOf, bucketAt, nextSpeed, SPEEDS, stepMsOf, stepped } from '../../src/store/playback';
 import { isoOf } from '../../src/store/range';
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { extremeOf } from '../../src/store/extremes';
 import { Twin } from '../../src/store/twin';
 import { csv } from '../../src/ui/clipboard';
-import { judgeOf, sortedSeats } from '../../src/ui/columns';
+import { sortedSeats } from '../../src/ui/columns';
 import { nextInRack, nextProblem } from '../../src/ui/moves';
 import { windowOf } from '../../src/ui/window';
 import { delta, host, snapshot } from './frames';
@@ -83,23 +83,4 @@ describe('mean and worst', () => {
     expect(extremeOf(twin, 'cpuLoad', Uint8Array.from([1, 0, 1, 0, 0]))?.worst).toBe(50);
     expect(extremeOf(twin, 'gpuTemperature', null)).toBeNull();
   });
-});
-
-test.each([
-  ['cpu_load_high', 79.9, 0],
-  ['cpu_load_high', 80, 1],
-  ['link_congestion', 0.95, 1],
-  ['link_congestion', 1, 2],
-  ['host_offline', 60, 2],
-  ['clock_skew', 900, 0],
-  ['unknown', 1e9, 0],
-  ['cpu_load_high', NaN, 0],
-] as const)('by EGO\u2019s rule %s, %d is level %d', (rule, value, level) => {
-  const rules = [
-    { name: 'cpu_load_high', unit: 'percent', fireAt: 80, resolveAt: 70, severity: 'warning' as const },
-    { name: 'link_congestion', unit: 'ratio', fireAt: 0.9, resolveAt: 0.7, severity: 'warning' as const },
-    { name: 'host_offline', unit: 'seconds', fireAt: 60, resolveAt: 0, severity: 'critical' as const },
-    { name: 'clock_skew', unit: 'seconds', fireAt: 300, resolveAt: 240, severity: 'info' as const },
-  ];
-  expect(judgeOf(rules)(rule, value)).toBe(level);
 });

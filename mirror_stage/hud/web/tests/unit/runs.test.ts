@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Command } from '../../src/net/wire';
+import type { Command } from '../../src/net/openapi';
 import { agreement, folded, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
 
 let made = 0;

@@ -1,25 +1,27 @@
 /** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
 
-import type { Disk, HostDetail, NetworkInterface, Rule, TopProcess } from '../../net/wire';
-import { CRITICAL, OK, WARNING } from '../../store/status';
+import type { Disk, HostDetail, Interface, Process } from '../../net/openapi';
 
-/** The hottest of all that is measured, and where; null where nothing is. */
-export function hottest(detail: HostDetail): { celsius: number; where: string } | null {
-  const all: [string, number | null][] = [
-    ['CPU', detail.metrics.cpuTemperature],
-    ['GPU', detail.metrics.gpuTemperature],
-    ...Object.entries(detail.diagnostics.temperatures ?? {}),
-  ];
-  return all.reduce<{ celsius: number; where: string } | null>(
-    (most, [where, celsius]) => (celsius !== null && (most === null || celsius > most.celsius) ? { celsius, where } : most),
-    null,
-  );
+export interface Heat {
+  readonly celsius: number;
+  /** CPU, GPU, or the name of a sensor */
+  readonly where: string;
+  /** The metric whose rules say how bad it is; a sensor counts as the CPU's */
+  readonly metric: 'cpuTemperature' | 'gpuTemperature';
 }
 
-/** The state that a rule of EGO gives a value: the HUD has no thresholds of its own. */
-export function stateBy(rule: Rule | undefined, value: number | null): number {
-  if (rule === undefined || value === null || Number.isNaN(value) || value < rule.fireAt) return OK;
-  return rule.severity === 'critical' ? CRITICAL : WARNING;
+/** The hottest of all that is measured; null where nothing is. */
+export function hottest(detail: HostDetail): Heat | null {
+  const { metrics, diagnostics } = detail;
+  const all: (Omit<Heat, 'celsius'> & { celsius: number | null })[] = [
+    { where: 'CPU', metric: 'cpuTemperature', celsius: metrics.cpuTemperature },
+    { where: 'GPU', metric: 'gpuTemperature', celsius: metrics.gpuTemperature },
+    ...Object.entries(diagnostics.temperatures ?? {}).map(([where, celsius]) => ({ where, metric: 'cpuTemperature' as const, celsius })),
+  ];
+  return all.reduce<Heat | null>(
+    (most, { celsius, ...rest }) => (celsius !== null && (most === null || celsius > most.celsius) ? { celsius, ...rest } : most),
+    null,
+  );
 }
 
 export interface Flow {
@@ -45,13 +47,23 @@ export function flowOf(name: string, before: HostDetail | null, now: HostDetail)
   return { rxGbps, txGbps, share: busier === null || speed <= 0 ? null : Math.min(1, busier / speed) };
 }
 
+/** The interfaces in their order, each with what flows through it and how much went wrong. */
+export function flowsOf(now: HostDetail, before: HostDetail | null): (Interface & { flow: Flow; errors: number; drops: number })[] {
+  return byStanding(now.diagnostics.interfaces ?? []).map((each) => ({
+    ...each,
+    flow: flowOf(each.name, before, now),
+    errors: (each.errIn ?? 0) + (each.errOut ?? 0),
+    drops: (each.dropIn ?? 0) + (each.dropOut ?? 0),
+  }));
+}
+
 /** The fullest first; those that do not say how full they are last. */
 export function byFullness(disks: readonly Disk[]): Disk[] {
   return [...disks].sort((one, other) => (other.usedPercent ?? -1) - (one.usedPercent ?? -1) || one.mountpoint.localeCompare(other.mountpoint));
 }
 
 /** Up before down, the fast before the slow, by name. */
-export function byStanding(interfaces: readonly NetworkInterface[]): NetworkInterface[] {
+export function byStanding(interfaces: readonly Interface[]): Interface[] {
   return [...interfaces].sort(
     (one, other) => Number(other.isUp ?? 0) - Number(one.isUp ?? 0) || (other.speedMbps ?? 0) - (one.speedMbps ?? 0) || one.name.localeCompare(other.name),
   );
@@ -61,7 +73,7 @@ export const PROCESS_COLUMNS = ['name', 'cpuPercent', 'memoryPercent'] as const;
 export type ProcessColumn = (typeof PROCESS_COLUMNS)[number];
 
 /** Names rising, numbers falling; what is unknown last. */
-export function sortedProcesses(processes: readonly TopProcess[], by: ProcessColumn): TopProcess[] {
+export function sortedProcesses(processes: readonly Process[], by: ProcessColumn): Process[] {
   return [...processes].sort((one, other) =>
     by === 'name' ? one.name.localeCompare(other.name) : (other[by] ?? -1) - (one[by] ?? -1) || one.name.localeCompare(other.name),
   );

@@ -1,6 +1,6 @@
 /** Made-up fleets from a seed. */
 
-import type { Resident } from '../../../src/scene/layout';
+import type { Resident } from '../../../src/scene/plan';
 import { Twin } from '../../../src/store/twin';
 import { host, snapshot } from '../frames';
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { arrange, BOX, type Plan, type Resident } from '../../../src/scene/layout';
+import { arrange } from '../../../src/scene/layout';
+import { BOX, type Plan, type Resident } from '../../../src/scene/plan';
 import { randomOf, resident, residents } from './fleets';
 
 const capacityOf = (all: readonly Resident[]): number => Math.max(...all.map((one) => one.seat)) + 1;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { arrange, BOX, type Plan } from '../../../src/scene/layout';
+import { arrange } from '../../../src/scene/layout';
+import { BOX, type Plan } from '../../../src/scene/plan';
 import { extrasOf, linkKindOf, routesOf } from '../../../src/scene/routes';
 import { residents } from './fleets';
 

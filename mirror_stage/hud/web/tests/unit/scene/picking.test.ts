@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { arrange, BOX } from '../../../src/scene/layout';
+import { arrange } from '../../../src/scene/layout';
+import { BOX } from '../../../src/scene/plan';
 import { distanceTo, pick, within } from '../../../src/scene/picking';
 import { randomOf, residents } from './fleets';
 

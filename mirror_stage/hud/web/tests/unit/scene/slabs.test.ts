@@ -1,7 +1,8 @@
 import { InstancedBufferAttribute, Texture, type Mesh } from 'three';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { residentsOf } from '../../../src/scene/grouping';
-import { arrange, BOX } from '../../../src/scene/layout';
+import { arrange } from '../../../src/scene/layout';
+import { BOX } from '../../../src/scene/plan';
 import { FIRST_CAPACITY, Slabs } from '../../../src/scene/slabs';
 import { sharedUniforms } from '../../../src/scene/stage';
 import { WARNING } from '../../../src/store/status';

@@ -1,61 +1,43 @@
 /** What can be read from the colours: for each choice the part of a bar that is filled, the number beside it, its legend. */
 
+import { COLOUR_BY, COLOURED, unitOf, type ColourBy } from '../metrics';
 import { COLOURS, LOAD_RAMP, STATES, type State } from '../store/status';
 import type { FleetColumns } from './fleet';
 
-/** Values at which EGO's rules fire, by the rule's name. */
-export type Thresholds = Readonly<Record<string, number>>;
+/** The lowest value at which a rule of EGO's fires, by what the rule measures. */
+export type Limits = Readonly<Record<string, number>>;
 
-interface Metric {
+interface Bar {
   /** 0 to 1, NaN unknown */
   readonly fraction: (columns: FleetColumns, seat: number) => number;
   /** In the unit that people read, NaN unknown */
   readonly figure: (columns: FleetColumns, seat: number) => number;
   readonly unit: string;
-  /** Values at both ends of the bar */
+  /** The figures at both ends of the bar */
   readonly range: readonly [number, number];
   /** Where on the bar the rule fires; 2: there is no rule */
-  readonly fireAt: (thresholds: Thresholds) => number;
+  readonly fireAt: (limits: Limits) => number;
 }
 
 const NONE = 2;
-const [COLD, HOT] = [20, 100];
+
+function barOf(colourBy: ColourBy): Bar {
+  const metric = COLOURED[colourBy];
+  const { bar: [low, high] = [0, 1], times, sign } = unitOf(metric);
+  const part = (value: number): number => (value - low) / (high - low);
+  return {
+    fraction: (columns, seat) => clamped(part(columns[metric][seat] as number)),
+    figure: (columns, seat) => (columns[metric][seat] as number) * times,
+    unit: sign,
+    range: [low * times, high * times],
+    fireAt: (limits) => (limits[metric] === undefined ? NONE : part(limits[metric])),
+  };
+}
 
 const clamped = (value: number): number => (value < 0 ? 0 : value > 1 ? 1 : value); // keeps NaN
-const cpu: Metric = {
-  fraction: (columns, seat) => clamped((columns.cpuLoad[seat] as number) / 100),
-  figure: (columns, seat) => columns.cpuLoad[seat] as number,
-  unit: '%',
-  range: [0, 100],
-  fireAt: (thresholds) => (thresholds.cpu_load_high ?? 200) / 100,
-};
 
-export const METRICS = {
-  status: cpu, // the colour is the state's, the bar is still CPU
-  cpu,
-  memory: {
-    fraction: (columns, seat) => clamped((columns.memoryUsedPercent[seat] as number) / 100),
-    figure: (columns, seat) => columns.memoryUsedPercent[seat] as number,
-    unit: '%',
-    range: [0, 100],
-    fireAt: (thresholds) => (thresholds.memory_high ?? 200) / 100,
-  },
-  temperature: {
-    fraction: (columns, seat) => clamped(((columns.cpuTemperature[seat] as number) - COLD) / (HOT - COLD)),
-    figure: (columns, seat) => columns.cpuTemperature[seat] as number,
-    unit: '°C',
-    range: [COLD, HOT],
-    fireAt: (thresholds) => (thresholds.cpu_temperature_high === undefined ? NONE : (thresholds.cpu_temperature_high - COLD) / (HOT - COLD)),
-  },
-  network: {
-    fraction: (columns, seat) => clamped(columns.utilization[seat] as number),
-    figure: (columns, seat) => (columns.utilization[seat] as number) * 100,
-    unit: '%',
-    range: [0, 100],
-    fireAt: (thresholds) => thresholds.link_congestion ?? NONE,
-  },
-} as const satisfies Record<string, Metric>;
-export type ColourBy = keyof typeof METRICS;
+/** The bar of each choice; where the colour is the state's, the bar is CPU. */
+export const BARS = Object.fromEntries(COLOUR_BY.map((colourBy) => [colourBy, barOf(colourBy)])) as Record<ColourBy, Bar>;
 
 /** What the stage shows beside the canvas: what the colours and the links mean. */
 export interface Legend {
@@ -81,9 +63,9 @@ export function trafficOf(gbps: number): number {
   return gbps > SLOWEST_GBPS ? Math.min(1, Math.log(gbps / SLOWEST_GBPS) / Math.log(FASTEST_GBPS / SLOWEST_GBPS)) : 0;
 }
 
-export function legendOf(colourBy: ColourBy, thresholds: Thresholds, each: LinkKind): Legend {
-  const { range, unit, fireAt } = METRICS[colourBy];
-  const tick = fireAt(thresholds);
+export function legendOf(colourBy: ColourBy, limits: Limits, each: LinkKind): Legend {
+  const { range, unit, fireAt } = BARS[colourBy];
+  const tick = fireAt(limits);
   return {
     hosts:
       colourBy === 'status'

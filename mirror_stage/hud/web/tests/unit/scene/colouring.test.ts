@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { legendOf, METRICS, trafficOf } from '../../../src/scene/metrics';
+import { legendOf, BARS, trafficOf } from '../../../src/scene/colouring';
 import { PALETTE_GLSL, rgb } from '../../../src/scene/palette';
 import { COLOURS } from '../../../src/store/status';
 import { twinOf } from './fleets';
@@ -9,16 +9,16 @@ describe('metrics', () => {
     const { columns } = twinOf(1);
     columns.cpuTemperature[0] = 60;
     columns.memoryUsedPercent[0] = NaN;
-    expect(METRICS.cpu.fraction(columns, 0)).toBeCloseTo(0.1);
-    expect(METRICS.temperature.fraction(columns, 0)).toBeCloseTo(0.5);
-    expect(METRICS.temperature.figure(columns, 0)).toBe(60);
-    expect(METRICS.memory.fraction(columns, 0)).toBeNaN();
+    expect(BARS.cpu.fraction(columns, 0)).toBeCloseTo(0.1);
+    expect(BARS.temperature.fraction(columns, 0)).toBeCloseTo(0.5);
+    expect(BARS.temperature.figure(columns, 0)).toBe(60);
+    expect(BARS.memory.fraction(columns, 0)).toBeNaN();
   });
 
   test('show where the rule of EGO fires, and nothing where there is none', () => {
-    expect(METRICS.temperature.fireAt({ cpu_temperature_high: 80 })).toBeCloseTo(0.75);
-    for (const metric of Object.values(METRICS)) expect(metric.fireAt({})).toBeGreaterThan(1);
-    expect(legendOf('temperature', { cpu_temperature_high: 80 }, 'rack').hosts).toMatchObject({ kind: 'ramp', unit: '°C', fireAt: 80 });
+    expect(BARS.temperature.fireAt({ cpuTemperature: 80 })).toBeCloseTo(0.75);
+    for (const metric of Object.values(BARS)) expect(metric.fireAt({})).toBeGreaterThan(1);
+    expect(legendOf('temperature', { cpuTemperature: 80 }, 'rack').hosts).toMatchObject({ kind: 'ramp', unit: '°C', fireAt: 80 });
     expect(legendOf('status', {}, 'host').hosts).toMatchObject({ kind: 'states' });
   });
 

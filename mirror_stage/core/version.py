@@ -1,0 +1,3 @@
+"""The version of EGO, its agent and its simulator."""
+
+VERSION = "0.1.0"

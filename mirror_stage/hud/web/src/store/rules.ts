@@ -1,0 +1,82 @@
+/**
+ * EGO's rules: a rule has a name, a measure and a severity. This is the one place that knows which rule watches which
+ * metric; everything else asks by metric. The wire calls the name of an alert's rule `metric`. Pure.
+ */
+
+import type { Alert, Rule } from '../net/openapi';
+import type { Severity } from '../net/wire';
+import { CRITICAL, OK, WARNING } from './status';
+
+/** The measure of a rule that watches whether a host reports at all. */
+export const SILENCE = 'silenceSeconds';
+
+/** What the shipped rules measure, for an EGO whose `/api/info` does not say it. */
+const MEASURES: Readonly<Record<string, string>> = {
+  cpu_load_high: 'cpuLoad',
+  memory_high: 'memoryUsedPercent',
+  cpu_temperature_high: 'cpuTemperature',
+  gpu_temperature_high: 'gpuTemperature',
+  link_congestion: 'utilization',
+  clock_skew: 'clockOffsetSeconds',
+  host_offline: SILENCE,
+};
+
+/** The congestion of a link is one rule with two severities: from here on it is critical. */
+const CRITICAL_FROM: Readonly<Record<string, number>> = { utilization: 1 };
+
+export interface Limit {
+  readonly value: number;
+  readonly severity: Severity;
+}
+
+export function ruleOf(alert: Alert): string {
+  return alert.metric;
+}
+
+export class Rules {
+  private readonly byName: ReadonlyMap<string, Rule>;
+  /** The rules about each measure, the one that fires first in front */
+  private readonly byMeasure = new Map<string, Rule[]>();
+  /** The lowest value at which a rule fires, for each measure */
+  readonly limits: Readonly<Record<string, number>>;
+
+  constructor(all: readonly Rule[]) {
+    this.byName = new Map(all.map((rule) => [rule.name, rule]));
+    for (const rule of [...all].sort((one, other) => one.fireAt - other.fireAt)) {
+      const measure = measureOf(rule);
+      if (measure !== null) this.byMeasure.set(measure, [...(this.byMeasure.get(measure) ?? []), rule]);
+    }
+    this.limits = Object.fromEntries([...this.byMeasure].map(([measure, [first]]) => [measure, (first as Rule).fireAt]));
+  }
+
+  /** What an alert is about: a metric, or another measure such as `silenceSeconds`; null: not known. */
+  measureOf(alert: Alert): string | null {
+    return measureOf(this.byName.get(ruleOf(alert)) ?? { name: ruleOf(alert) });
+  }
+
+  /** The unit of an alert's value and threshold; '' if its rule is gone. */
+  unitOf(alert: Alert): string {
+    return this.byName.get(ruleOf(alert))?.unit ?? '';
+  }
+
+  /** Where the first rule about a measure fires; null: no rule watches it. */
+  limitOf(measure: string): Limit | null {
+    const first = this.byMeasure.get(measure)?.[0];
+    return first ? { value: first.fireAt, severity: first.severity as Severity } : null;
+  }
+
+  /** How bad the rules call a value: OK, WARNING or CRITICAL. What no rule watches is OK. */
+  levelOf(measure: string, value: number | null): 0 | 1 | 2 {
+    let worst: 0 | 1 | 2 = OK;
+    for (const rule of this.byMeasure.get(measure) ?? []) {
+      if (value === null || !(value >= rule.fireAt)) continue;
+      if (rule.severity === 'critical' || value >= (CRITICAL_FROM[measure] ?? Infinity)) return CRITICAL;
+      if (rule.severity === 'warning') worst = WARNING;
+    }
+    return worst;
+  }
+}
+
+function measureOf(rule: { name: string; measure?: string | null }): string | null {
+  return rule.measure ?? MEASURES[rule.name] ?? null;
+}

@@ -1,0 +1,56 @@
+/** What happened along the strip of the time travel: loaded from EGO, and again as time passes. */
+
+import { untrack } from 'svelte';
+import type { Timeline } from '../net/openapi';
+import { get, Refusal } from '../net/rest';
+import { past } from './past.svelte';
+import { BUCKETS, stepMsOf } from './playback';
+import { isoOf, SPANS, type Span } from './range';
+import { view } from './view.svelte';
+import { world } from './world.svelte';
+
+export const STRIPS = ['1h', '6h', '24h', '7d'] as const satisfies readonly Span[];
+export type Strip = (typeof STRIPS)[number];
+const RENEW_MS = 30_000;
+
+export class TimelineLoader {
+  /** The length of the strip, of the address */
+  readonly span = $derived<Strip>(STRIPS.find((one) => one === view.more.strip) ?? '1h');
+  private readonly seconds = $derived(SPANS[this.span]);
+  timeline = $state.raw<Timeline | null>(null);
+  error = $state.raw<Refusal | null>(null);
+  /** A link may lead further back than the strip reaches from now: then the moment stands in the middle. */
+  readonly middle = $derived(past.at !== null && past.at < world.clock - this.seconds * 1000 ? Math.round(past.at / 1000) : null);
+  /** Both ends of the strip, and one step along it: milliseconds */
+  readonly from = $derived(this.timeline ? Date.parse(this.timeline.from) : world.clock - this.seconds * 1000);
+  readonly to = $derived(this.timeline ? Date.parse(this.timeline.to) : world.clock);
+  readonly stepMs = $derived(stepMsOf(this.seconds));
+
+  /** Create it inside a component: it ends with the component. */
+  constructor() {
+    $effect(() => {
+      void this.middle;
+      const abort = new AbortController();
+      const load = (): void => void untrack(() => this.load(abort.signal));
+      load();
+      const timer = setInterval(() => document.hidden || load(), Math.max(RENEW_MS, (this.seconds * 1000) / BUCKETS));
+      return () => {
+        abort.abort();
+        clearInterval(timer);
+      };
+    });
+  }
+
+  async load(signal?: AbortSignal): Promise<void> {
+    const now = Math.floor(world.clock / 1000) - 1;
+    const end = this.middle === null ? now : Math.min(now, this.middle + this.seconds / 2);
+    try {
+      this.timeline = await get('/api/timeline', { query: { from: isoOf(end - this.seconds), to: isoOf(end), buckets: BUCKETS }, signal });
+      this.error = null;
+    } catch (error) {
+      if (signal?.aborted) return;
+      if (!(error instanceof Refusal)) throw error;
+      this.error = error;
+    }
+  }
+}

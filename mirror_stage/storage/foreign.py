@@ -1,0 +1,45 @@
+"""Whether a database belongs to somebody else. EGO touches nothing in it then, not even the journal mode of its file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+OURS = frozenset({"ego_state", "host_metric_samples"})  # every schema of EGO has had these
+ALEMBIC = "alembic_version"
+
+
+def trouble_of_file(path: Path) -> str | None:
+    """Why EGO leaves this SQLite file alone, in one line; None if it is EGO's, empty, or not there yet."""
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        )
+        names = [name for (name,) in rows]
+    return _trouble(names, str(path), "MIRROR_STAGE_SQLITE_PATH to another file")
+
+
+def trouble_of_server(tx: Connection) -> str | None:
+    """The same of a PostgreSQL database; tables of extensions are nobody's."""
+    where = f"the database {tx.engine.url.database}"
+    return _trouble(tx.execute(_TABLES).scalars().all(), where, "MIRROR_STAGE_DB_URL to a database of EGO's own")
+
+
+_TABLES = text(
+    "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+    " AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
+)
+
+
+def _trouble(names: Collection[str], where: str, remedy: str) -> str | None:
+    found = sorted(set(names) - {ALEMBIC})
+    if not found or set(names) >= OURS:
+        return None
+    some = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+    return f"{where} holds tables of another system ({some}); nothing was changed in it: set {remedy}"

@@ -1,0 +1,85 @@
+"""Who was refused, and why: one line of the log for each peer and reason, and a sentence for readiness."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from mirror_stage.core.budget import Budget
+from mirror_stage.core.clock import elapsed_seconds
+
+log = logging.getLogger(__name__)
+
+TOLD = frozenset({400, 403, 413, 421, 429})  # what somebody has to mend; the others mend themselves or are no fault
+WINDOW_SECONDS = 600.0
+PEERS_MAX = 100
+_DETAIL_MAX = 300
+_DETAIL = "mirror_stage.refusal"
+
+
+@dataclass(slots=True)
+class Refused:
+    """What one peer was refused lately: how often in each minute, and the newest reason."""
+
+    by_minute: Counter[int] = field(default_factory=Counter)
+    detail: str = ""
+    told_at: dict[int, float] = field(default_factory=dict)  # by status, when the log was told
+
+
+class Refusals:
+    """The refusals of the last ten minutes, of at most PEERS_MAX peers: of more, those that were refused last."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[str, Refused] = {}
+        self._lines = Budget(per_second=0.1, burst=20)  # whoever has many addresses must not fill the log
+
+    def note(self, peer: str, status: int, detail: str, now: float | None = None) -> None:
+        """Remember one refusal; the log is told once for each peer and status in ten minutes."""
+        if status not in TOLD:
+            return
+        now = elapsed_seconds() if now is None else now
+        refused = self._by_peer.pop(peer, None) or Refused()
+        self._by_peer[peer] = refused  # the newest stands last
+        if len(self._by_peer) > PEERS_MAX:
+            del self._by_peer[next(iter(self._by_peer))]
+        minute = int(now // 60)
+        refused.by_minute[minute] += 1
+        for old in [known for known in refused.by_minute if known <= minute - WINDOW_SECONDS // 60]:
+            del refused.by_minute[old]
+        refused.detail = detail[:_DETAIL_MAX]
+        if now - refused.told_at.get(status, -WINDOW_SECONDS) >= WINDOW_SECONDS and self._lines.take(now):
+            refused.told_at[status] = now
+            log.warning("%s is refused (%d): %s", peer, status, refused.detail)
+
+    def check(self, now: float | None = None) -> dict[str, Any]:
+        """For readiness: whether nobody was refused, else who was, how often and why."""
+        first = int((elapsed_seconds() if now is None else now) // 60) - WINDOW_SECONDS // 60
+        counts = {
+            peer: sum(count for minute, count in refused.by_minute.items() if minute > first)
+            for peer, refused in self._by_peer.items()
+        }
+        peers = [peer for peer, count in counts.items() if count]
+        if not peers:
+            return {"ok": True, "detail": "nobody in the last 10 minutes"}
+        newest = peers[-1]
+        times = "once" if counts[newest] == 1 else f"{counts[newest]} times"
+        others = f" (and {len(peers) - 1} more peers)" if len(peers) > 1 else ""
+        detail = f"{newest} was refused {times} in the last 10 minutes{others}: {self._by_peer[newest].detail}"
+        return {"ok": False, "detail": detail}
+
+
+def explain(environ: dict[str, Any], detail: str, errors: list[dict[str, Any]] | None) -> None:
+    """Leave the reason of a refusal for the wall, which sees every answer; the first error says it best."""
+    if errors:
+        first = errors[0]
+        field = ".".join(str(part) for part in (first.get("index"), first.get("field")) if part not in {None, ""})
+        place = f"samples.{field}" if "index" in first else field
+        detail = f"{place}: {first.get('message', detail)}" if place else detail
+    environ[_DETAIL] = detail
+
+
+def reason_left(environ: dict[str, Any]) -> str | None:
+    """What `explain` has left."""
+    return environ.get(_DETAIL)

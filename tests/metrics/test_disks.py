@@ -1,0 +1,63 @@
+"""Which disks count: none that is full by nature, and none twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mirror_stage.metrics.domain import Sample
+from tests.builders import decoded, make_sample
+
+
+def sample_with(*disks: dict[str, Any]) -> Sample:
+    return decoded(make_sample("a", disks=list(disks)))[0]
+
+
+def disk(
+    mountpoint: str, percent: float | None, device: str = "", fstype: str = "ext4", total: int = 0
+) -> dict[str, Any]:
+    return {"mountpoint": mountpoint, "used_percent": percent, "device": device, "fstype": fstype, "total_bytes": total}
+
+
+@pytest.mark.parametrize(
+    ("mountpoint", "fstype"),
+    [
+        ("/snap/core22/1380", "squashfs"),
+        ("/snap/core22/1380", "fuse.snapfuse"),
+        ("/media/cdrom", "iso9660"),
+        ("D:\\", "CDFS"),
+        ("/sys/firmware/efi/efivars", "efivarfs"),
+        ("/dev", "devtmpfs"),
+        ("/var/lib/docker/overlay2/1a2b/merged", "overlay"),
+        ("/run/containers/merged", "overlay"),
+    ],
+)
+def test_what_is_full_by_nature_does_not_count(mountpoint: str, fstype: str) -> None:
+    sample = sample_with(disk("/", 40), disk(mountpoint, 100, fstype=fstype))
+    assert (sample.disks_used_percent, sample.fullest_disk_percent) == ({"/": 40}, 40)
+
+
+def test_the_root_of_a_container_is_its_disk() -> None:
+    assert sample_with(disk("/", 93, "overlay", "overlay")).disks_used_percent == {"/": 93}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_mounted_several_times_is_one_disk_with_its_shortest_mountpoint(order: int) -> None:
+    mounts = [disk("/home", 92.1, "/dev/sda2", "btrfs", 10**12), disk("/", 92, "/dev/sda2", "btrfs", 10**12)]
+    mounts.append(disk("/var/lib/x", 92.2, "/dev/sda2", "btrfs", 10**12))
+    assert sample_with(*mounts[::order]).disks_used_percent == {"/": 92}
+
+
+def test_two_disks_of_one_size_are_two() -> None:
+    both = sample_with(disk("/a", 50, "/dev/sda1", total=10), disk("/b", 60, "/dev/sdb1", total=10))
+    assert both.disks_used_percent == {"/a": 50, "/b": 60}
+
+
+def test_one_mountpoint_named_twice_is_one() -> None:
+    twice = sample_with(disk("/a", 50, "/dev/sda1", total=10), disk("/a", 51, "/dev/sda1", total=10))
+    assert twice.disks_used_percent == {"/a": 51}
+
+
+def test_a_disk_without_a_figure_is_unknown() -> None:
+    assert sample_with(disk("/", None)).fullest_disk_percent is None

@@ -1,0 +1,102 @@
+"""A start replays what arrived after the last save, wherever the clocks put it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND
+from mirror_stage.history import store as history
+from mirror_stage.pipeline.writer import Writer
+from tests.builders import decoded, make_sample
+from tests.pipeline.conftest import Bench
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The (first, last) second of each question about what was not saved."""
+    asked: list[tuple[int, int]] = []
+    ask = history.received_since
+
+    def noted(tx: Any, since: int, first: int, last: int, host_ids: Any = None) -> Any:
+        asked.append((first, last))
+        return ask(tx, since=since, first=first, last=last, host_ids=host_ids)
+
+    monkeypatch.setattr(history, "received_since", noted)
+    return asked
+
+
+def cpu(bench: Bench, hostname: str) -> float:
+    sample = bench.twin.hosts_by_name[hostname].sample
+    assert sample is not None
+    return sample.cpu_load
+
+
+def test_what_a_clean_stop_has_saved_is_not_replayed(bench: Bench, asked: list[tuple[int, int]]) -> None:
+    for _ in range(120):
+        bench.post(make_sample("a", at=bench.clock.advance(5)))
+    bench.saver.finish(is_whole=True)
+    again = bench.again()
+    assert asked == []
+    assert cpu(again, "a") == 12.5
+    again.again()  # the second one was killed: it left no word
+    assert asked
+
+
+def test_a_stop_that_could_not_save_all_is_replayed(bench: Bench, asked: list[tuple[int, int]]) -> None:
+    bench.post(make_sample("a", at=bench.clock.advance(5)))
+    bench.saver.finish(is_whole=False)
+    bench.again()
+    assert asked
+
+
+def test_a_kill_costs_reading_from_the_last_save_on_however_long_the_history(
+    bench: Bench, asked: list[tuple[int, int]]
+) -> None:
+    for _ in range(60):
+        bench.post(make_sample("a", at=bench.clock.advance(60)))
+    bench.saver.save()
+    saved_at = bench.clock.now()
+    for number in range(1, 4):
+        bench.post(make_sample("a", at=bench.clock.advance(1), cpu_percent=number))
+    bench.clock.advance(HOUR // SECOND)  # EGO was down
+    again = bench.again()
+    assert cpu(again, "a") == 3
+    assert min(first for first, _ in asked) >= saved_at // SECOND - 10
+    assert max(last for _, last in asked) <= saved_at // SECOND + 3
+
+
+@pytest.mark.parametrize("behind", [HOUR, 3 * MINUTE, -4 * MINUTE])
+def test_a_host_whose_clock_is_elsewhere_is_found_there(bench: Bench, behind: int) -> None:
+    for _ in range(5):
+        bench.post(make_sample("a", at=bench.clock.advance(1)), make_sample("late", at=bench.clock.now() - behind))
+    bench.saver.save()
+    now = bench.clock.advance(1)
+    bench.post(make_sample("a", at=now, cpu_percent=70), make_sample("late", at=now - behind, cpu_percent=71))
+    again = bench.again()
+    assert (cpu(again, "a"), cpu(again, "late")) == (70, 71)
+
+
+def test_readiness_says_how_much_is_restored(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.advance(5)))
+    bench.saver.save()
+    bench.post(make_sample("a", at=bench.clock.advance(600)))
+    again = bench.again()
+    assert again.readiness.why_not == "restoring, 100 %"
+    assert again.readiness.is_ready
+
+
+def test_the_writer_knows_the_oldest_arrival_that_is_not_committed_yet(new_bench: Callable[..., Bench]) -> None:
+    seen: list[int | None] = []
+    writer = Writer(lambda batches: seen.append(writer.oldest_arrival) or [None] * len(batches))  # type: ignore[func-returns-value]
+    from mirror_stage.pipeline.writer import Job
+
+    jobs = [Job(decoded(make_sample("a"), received_at=at)) for at in (1_000, 2_000, 3_000)]
+    writer._queue.extend(jobs[1:])
+    writer._commit(jobs[:1])
+    assert seen == [1_000]
+    assert writer.oldest_arrival == 2_000
+    writer._queue.clear()
+    assert writer.oldest_arrival is None

@@ -1,0 +1,210 @@
+"""Silence is judged by each host's interval, and counts only while EGO listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mirror_stage.core.instants import HOUR, SECOND
+from mirror_stage.core.problems import Unavailable
+from mirror_stage.twin.domain import Status
+from tests.builders import decoded, make_sample
+from tests.past.conftest import past_of
+from tests.pipeline.conftest import Bench
+
+
+def status(bench: Bench, host: str = "a") -> str:
+    return bench.twin.hosts_by_name[host].status
+
+
+def report(bench: Bench, seconds: float, times: int, **fields: Any) -> None:
+    """So many samples, `seconds` apart, swept each time."""
+    for _ in range(times):
+        bench.clock.advance(seconds)
+        bench.owner.sweep()
+        bench.post(make_sample("a", at=bench.clock.now(), **fields))
+
+
+def silence(bench: Bench, seconds: float) -> str:
+    bench.clock.advance(seconds)
+    bench.owner.sweep()
+    return status(bench)
+
+
+def test_a_host_that_says_it_reports_each_hour_is_not_offline_after_a_minute(bench: Bench) -> None:
+    report(bench, 3600, 3, interval_seconds=3600)
+    assert bench.told() == []
+    assert silence(bench, 2 * 3600) == Status.ONLINE
+    assert silence(bench, 3600) == Status.STALE
+    assert bench.told() == []
+    assert silence(bench, 2 * 3600) == Status.OFFLINE
+    assert bench.told() == [("fired", "host_offline")]
+    alert = next(iter(bench.open_alerts.of("a").values()))
+    assert (alert.threshold, alert.current_value) == (5 * 3600, 5 * 3600)
+
+
+def test_an_interval_that_nobody_says_is_learnt_from_three_gaps_and_is_there_after_a_restart(bench: Bench) -> None:
+    report(bench, 300, 4)
+    assert bench.told().count(("fired", "host_offline")) == 3  # until three gaps are known the usual limits hold
+    bench.heard.events.clear()
+    report(bench, 310, 5)
+    bench.saver.save()
+    again = bench.again()
+    assert again.twin.hosts_by_name["a"].interval == 300 * SECOND
+    report(again, 300, 3)
+    assert bench.told() + again.told() == []
+
+
+def test_an_outage_or_two_teach_nothing(bench: Bench) -> None:
+    report(bench, 5, 6)
+    for _ in range(2):
+        bench.post(make_sample("a", at=bench.clock.advance(4000)))
+    assert bench.twin.hosts_by_name["a"].interval is None
+    report(bench, 5, 6)
+    assert bench.twin.hosts_by_name["a"].gaps == ()
+
+
+def test_a_host_that_reports_often_again_is_judged_by_the_usual_limits_again(bench: Bench) -> None:
+    report(bench, 300, 5)
+    assert bench.twin.hosts_by_name["a"].interval == 300 * SECOND
+    report(bench, 5, 3)
+    assert bench.twin.hosts_by_name["a"].interval is None
+    assert silence(bench, 60) == Status.OFFLINE
+
+
+def test_an_interval_of_many_years_is_taken_for_a_day(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now(), interval_seconds=1e300))
+    assert bench.twin.hosts_by_name["a"].interval == 24 * HOUR
+    bench.saver.save()
+    assert bench.again().twin.hosts_by_name["a"].interval == 24 * HOUR
+
+
+def test_the_past_judges_silence_by_the_interval_of_then(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.advance(5), interval_seconds=600))
+    at = bench.clock.advance(900)
+    bench.saver.record()
+    (_, host) = past_of(bench).moment(at).hosts
+    assert (host.status, status(bench)) == (Status.ONLINE, Status.ONLINE)
+
+
+def test_the_watchers_pause_is_not_the_silence_of_the_watched(bench: Bench) -> None:
+    bench.clock.advance(100)
+    bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
+    bench.clock.advance(70)
+    bench.elapsed_seconds += 70  # EGO was suspended
+    bench.owner.sweep()
+    assert (status(bench), bench.told()) == (Status.ONLINE, [])
+    bench.post(make_sample("a", at=bench.clock.advance(1)))
+    for _ in range(58):
+        bench.clock.advance(1)
+        bench.elapsed_seconds += 1
+        bench.owner.sweep()
+    assert (status(bench), status(bench, "b"), bench.told()) == (Status.STALE, Status.STALE, [])
+    bench.clock.advance(1)
+    bench.owner.sweep()
+    assert status(bench, "b") == Status.OFFLINE  # who is silent all the same is told, a minute later
+    assert bench.told() == [("fired", "host_offline")]
+
+
+def test_who_was_offline_before_a_pause_stays_offline_after_it(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    assert silence(bench, 70) == Status.OFFLINE
+    bench.elapsed_seconds += 20
+    assert silence(bench, 20) == Status.OFFLINE
+    assert bench.told() == [("fired", "host_offline")]
+
+
+def test_while_no_sample_gets_through_nobody_is_called_silent(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    bench.is_listening = False  # a commit hangs, and samples wait behind it
+    assert silence(bench, 120) == Status.ONLINE
+    bench.is_listening = True
+    assert silence(bench, 59) == Status.STALE
+    assert bench.told() == []
+    assert silence(bench, 1) == Status.OFFLINE
+
+
+def test_a_sample_that_arrived_before_the_alert_and_is_folded_after_it_ends_it_not_before_it_began(
+    bench: Bench,
+) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    arrived = bench.clock.advance(59)
+    bench.clock.advance(2)
+    bench.owner.sweep()
+    bench.edge.admit([decoded(make_sample("a", at=arrived), received_at=arrived)])
+    assert bench.told() == [("fired", "host_offline"), ("resolved", "host_offline")]
+    over = bench.heard.events[-1][1]["alert"]
+    assert over["createdAt"] <= over["resolvedAt"]
+
+
+def test_a_vanished_sensor_ends_its_alert_also_after_a_restart(bench: Bench) -> None:
+    report(bench, 10, 1, cpu_temperature=95)
+    report(bench, 10, 2)
+    bench.saver.save()
+    again = bench.again()
+    assert [alert.metric for alert in again.open_alerts.all()] == ["cpu_temperature_high"]
+    report(again, 10, 4)
+    assert again.told() == [("resolved", "cpu_temperature_high")]
+    assert again.heard.events[0][1]["alert"]["resolvedReason"] == "no-data"
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_an_alert_of_a_disk_survives_a_restart_and_its_replay(bench: Bench, times: int) -> None:
+    full = {"disks": [{"mountpoint": "/", "used_percent": 96}, {"mountpoint": "/data", "used_percent": 99}]}
+    report(bench, 1, 1, **full)
+    bench.saver.record()
+    report(bench, 20, times, **full)  # not saved
+    again = bench.again()
+    report(again, 1, 1, **full)
+    assert sorted((alert.subject, alert.severity) for alert in again.open_alerts.all()) == [
+        ("/", "warning"),
+        ("/data", "critical"),
+    ]
+    assert again.told() == []
+
+
+# ------------------------------------------------------------------ what other monitors were reported for
+
+
+def test_who_was_offline_before_a_restart_and_still_is_is_no_new_alert(bench: Bench) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    assert silence(bench, 70) == Status.OFFLINE
+    bench.saver.save()
+    (before,) = bench.open_alerts.all()
+    again = bench.again()
+    assert silence(again, 200) == Status.OFFLINE
+    assert [alert.id for alert in again.open_alerts.all()] == [before.id]
+    assert again.told() == []
+
+
+def test_who_comes_back_while_the_database_is_away_is_not_offline_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+    silence(bench, 70)
+    bench.saver.save()
+
+    def away(_work: Any) -> Any:
+        raise Unavailable("the database does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", away)
+        bench.post(make_sample("a", at=bench.clock.advance(1)))
+        assert bench.told() == [("fired", "host_offline"), ("resolved", "host_offline")]
+    bench.saver.save()
+    assert bench.again().open_alerts.all() == []
+
+
+def test_silence_is_still_found_after_the_database_was_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.post(make_sample("a", at=bench.clock.now()))
+
+    def locked(_work: Any) -> Any:
+        raise Unavailable("the database does not answer: database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.storage, "write", locked)
+        assert silence(bench, 30) == Status.STALE
+        bench.saver.save()
+    assert silence(bench, 40) == Status.OFFLINE
+    assert bench.told() == [("fired", "host_offline")]

@@ -1,0 +1,16 @@
+"""One EGO for the tests of this folder that need a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import EgoServer, running_ego
+
+
+@pytest.fixture(scope="session")
+def guarded_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """A real EGO on SQLite. Any address of 127.0.0.0/8 is a peer of its own."""
+    with running_ego(tmp_path_factory.mktemp("guarded")) as server:
+        yield server
