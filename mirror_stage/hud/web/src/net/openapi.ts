@@ -1106,6 +1106,7 @@ export interface components {
             message: string;
             error: string;
             errors?: components["schemas"]["FieldError"][];
+            moreErrors?: number;
         };
         PaginationMetadata: {
             /** @description Total number of items. */
@@ -1136,6 +1137,7 @@ export interface components {
         };
         Rule: {
             name: string;
+            measure: string;
             unit: string;
             fireAt: number;
             resolveAt: number | null;
@@ -1208,9 +1210,6 @@ export interface components {
             memory_percent?: number | null;
         };
         Sample: {
-            hostname: string;
-            /** @description ISO 8601; no zone is UTC */
-            timestamp: string;
             /**
              * @description required; see `unknown`
              * @default null
@@ -1221,6 +1220,8 @@ export interface components {
              * @default null
              */
             memory_used_percent?: number | null;
+            /** @default null */
+            swap_used_percent?: number | null;
             /**
              * @description required; see `unknown`
              * @default null
@@ -1231,16 +1232,23 @@ export interface components {
              * @default null
              */
             uptime_seconds?: number | null;
-            agent_version: string;
-            platform: string;
             /** @default null */
             cpu_temperature?: number | null;
             /** @default null */
             gpu_temperature?: number | null;
             /** @default null */
+            memory_total_bytes?: number | null;
+            /** @default null */
+            memory_available_bytes?: number | null;
+            /** @default null */
             net_bytes_tx?: number | null;
             /** @default null */
             net_bytes_rx?: number | null;
+            hostname: string;
+            /** @description ISO 8601; no zone is UTC */
+            timestamp: string;
+            agent_version: string;
+            platform: string;
             /** @default null */
             ip?: string | null;
             /** @default null */
@@ -1249,10 +1257,6 @@ export interface components {
             rack?: string | null;
             /** @default null */
             position?: components["schemas"]["PositionReading"] | null;
-            /** @default null */
-            memory_total_bytes?: number | null;
-            /** @default null */
-            memory_available_bytes?: number | null;
             /** @default null */
             system_manufacturer?: string | null;
             /** @default null */
@@ -1280,8 +1284,6 @@ export interface components {
             /** @default null */
             cpu_per_core?: number[] | null;
             /** @default null */
-            swap_used_percent?: number | null;
-            /** @default null */
             disks?: components["schemas"]["DiskReading"][] | null;
             /** @default null */
             interfaces?: components["schemas"]["InterfaceReading"][] | null;
@@ -1300,7 +1302,10 @@ export interface components {
             agent_instance?: string | null;
             /** @default null */
             primary_interface?: string | null;
-            /** @default null */
+            /**
+             * @description seconds between two samples of this host
+             * @default null
+             */
             interval_seconds?: number | null;
             /**
              * @default null
@@ -1329,6 +1334,7 @@ export interface components {
             rejected?: number;
             errors?: components["schemas"]["SampleError"][];
             dropped?: components["schemas"]["Dropped"][];
+            moreErrors?: number;
         };
         Alert: {
             id: string;
@@ -1358,17 +1364,17 @@ export interface components {
         Metrics: {
             cpuLoad: number | null;
             memoryUsedPercent: number | null;
+            swapUsedPercent: number | null;
             loadAverage: number | null;
             uptimeSeconds: number | null;
             cpuTemperature: number | null;
             gpuTemperature: number | null;
             memoryTotalBytes: number | null;
             memoryAvailableBytes: number | null;
-            swapUsedPercent: number | null;
             netBytesTx: number | null;
             netBytesRx: number | null;
-            netThroughputGbps: number | null;
             netCapacityGbps: number | null;
+            netThroughputGbps: number | null;
         };
         Host: {
             hostname: string;
