@@ -3,7 +3,8 @@ import type { Alert, Rule } from '../../src/net/openapi';
 import { Rules, SILENCE } from '../../src/store/rules';
 import { isMarkedIn } from '../../src/ui/chart';
 
-const rule = (name: string, fireAt: number, severity = 'warning', more: object = {}): Rule => ({ name, unit: 'percent', fireAt, resolveAt: null, severity, ...more });
+const rule = (name: string, fireAt: number, severity = 'warning', more: object = {}): Rule =>
+  ({ name, unit: 'percent', fireAt, resolveAt: null, severity, ...more }) as Rule;
 const alert = (metric: string): Alert => ({ metric }) as Alert;
 const rules = new Rules([
   rule('cpu_load_high', 80), rule('link_congestion', 0.9), rule('host_offline', 60, 'critical'), rule('clock_skew', 300, 'info'),
