@@ -74,3 +74,27 @@ def test_every_file_that_contributing_names_exists() -> None:
 def test_every_page_that_the_index_names_exists() -> None:
     for page in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/README.md").read_text()):
         assert (ROOT / "docs" / page).exists(), page
+
+
+def code_and_headings(page: str) -> tuple[list[str], list[str]]:
+    """The lines of code without their comments, and the level of each heading, of a page in Markdown."""
+    blocks = re.split(r"^```.*$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    code = [re.sub(r"\s+# .*$", "", line) for block in blocks[1::2] for line in block.splitlines()]
+    headings = [level for prose in blocks[::2] for level in re.findall(r"^(#+) ", prose, flags=re.MULTILINE)]
+    return code, headings
+
+
+def test_the_korean_readme_has_the_code_and_the_headings_of_the_english_one() -> None:
+    code, headings = code_and_headings("README.md")
+    assert ".venv/bin/mirror-stage simulate --hosts 200" in code
+    assert len(headings) > 5
+    assert code_and_headings("README.ko.md") == (code, headings)
+
+
+def test_both_readmes_name_the_same_pages_and_link_to_each_other() -> None:
+    def links(page: str) -> set[str]:
+        return set(re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()))
+
+    assert links("README.md") - {"README.ko.md"} == links("README.ko.md") - {"README.md"}
+    assert "README.ko.md" in links("README.md")
+    assert "README.md" in links("README.ko.md")
