@@ -11,9 +11,10 @@ KEPT_SECONDS = 10.0
 
 
 class Accounts:
-    """The numbers (uids) of accounts that are given as names or numbers; those that do not exist are left out.
+    """The uids of accounts that are given as names or uids. An account that does not exist is left out.
 
-    They are looked up again after 10 s: a service's account may come with the service, under a new number each time.
+    A look-up is valid for 10 s. The account of a service with `DynamicUser=` exists only while the service runs, and has
+    another uid after each start.
     """
 
     def __init__(self, names: Iterable[str]):
@@ -22,7 +23,7 @@ class Accounts:
         self._uids: frozenset[int] = frozenset()
 
     def uids(self) -> frozenset[int]:
-        """The numbers as they are now, or were 10 s ago."""
+        """The uids of the accounts; the answer is at most 10 s old."""
         now = elapsed_seconds()
         if self._looked_up_at is None or now - self._looked_up_at >= KEPT_SECONDS:
             self._looked_up_at = now
@@ -30,12 +31,12 @@ class Accounts:
         return self._uids
 
     def unknown(self) -> list[str]:
-        """The names that no account has."""
+        """The names for which this machine has no account."""
         return [name for name in self._names if uid_named(name) is None]
 
 
 def uid_named(name: str) -> int | None:
-    """The number of an account; None if there is none of this name."""
+    """The uid of an account; None if there is no account of this name."""
     if name.isdecimal():
         return int(name)
     try:

@@ -1,7 +1,7 @@
-"""Who asks, and what they may do: an actor, its role, and the one decision. Pure.
+"""Who asks, and what they may do: actors, their roles, and the function that decides. Pure.
 
-There are no credentials yet. Whoever runs programs as EGO's own account or as root on this machine could read EGO's
-database anyway, so these two are trusted; everybody else is anonymous.
+EGO has no credentials yet. It trusts its own account and root, because these two accounts can read its database anyway.
+Everybody else is anonymous, except the accounts that the settings name.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Final
 
 OPEN: Final = "open"  # everybody
 REPORT: Final = "report"  # an agent sends samples
-AGENT: Final = "agent"  # an agent's queue: fetch commands, report how they ended
-VIEW: Final = "view"  # reads
-OPERATE: Final = "operate"  # changes, and commands
+AGENT: Final = "agent"  # an agent fetches commands and reports results
+VIEW: Final = "view"  # read
+OPERATE: Final = "operate"  # queue and cancel commands, delete hosts
 PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, OPERATE)
 
-LOCAL: Final = "local"  # a program of this machine, of an account that EGO trusts
+LOCAL: Final = "local"  # a program on this machine, run by an account that EGO trusts
 ANONYMOUS: Final = "anonymous"  # anybody else
 JOB: Final = "job"  # EGO itself
 
@@ -33,9 +33,9 @@ ROLES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. `name` is set where it is proven, `hostname` where the actor may touch that one host only.
+    """Who asks. `name` is set if EGO has proof of it. `hostname` is set if the actor may touch only that host.
 
-    `because` says why the role is not a larger one, to the person who has to act.
+    `because` is the reason of a refusal: it says why the role allows no more, and what to do.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Actor:
 
     @property
     def recorded_as(self) -> str:
-        """How the record of what happened names this actor."""
+        """The name of this actor in `command_events`."""
         return self.name or self.kind
 
 
@@ -55,24 +55,24 @@ EGO = Actor(JOB, "ego", role=ADMIN)
 
 
 def job(name: str) -> Actor:
-    """EGO, as it does one of its jobs."""
+    """The actor for one of EGO's periodic jobs."""
     return Actor(JOB, f"job:{name}", role=ADMIN)
 
 
 def shown_name(recorded: str | None) -> str | None:
-    """What clients are shown of a recorded actor: only a name, and `ego` for each of EGO's jobs."""
+    """The name of a recorded actor that clients see: `ego` for each of EGO's jobs, None for `local` and `anonymous`."""
     if recorded is None or recorded in {LOCAL, ANONYMOUS}:
         return None
     return "ego" if recorded.startswith("job:") else recorded
 
 
 def decide(actor: Actor, permission: str | None, host: str | None = None) -> str | None:
-    """Why the actor may not do what needs `permission` (None: nobody declared one), to `host` if it names one.
+    """The reason why the actor may not do what needs `permission`, on `host` if that is given; None if it may.
 
-    None if it may.
+    A `permission` of None means that the route or event has no row in the table: nobody may use it.
     """
     if permission is None:
-        return "nobody has declared who may do this, so nobody may; this is an error in EGO"
+        return "no permission is declared for this route or event, so EGO refuses everybody; this is an error in EGO"
     if permission == OPEN:
         return None
     if permission not in ROLES[actor.role]:
@@ -84,7 +84,7 @@ def decide(actor: Actor, permission: str | None, host: str | None = None) -> str
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom EGO trusts without a credential; accounts of this machine are numbers (uids)."""
+    """Whom EGO trusts without a credential. Accounts of this machine are given as uids."""
 
     security: str
     is_loopback: bool
@@ -95,9 +95,9 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is known of a connection: the client's address, whether a proxy passed it on, and who opened it.
+    """A connection: the client's address, whether a proxy passed it on, and the account that opened it.
 
-    `can_tell` is whether this machine can say which account opened a connection at all; `uid` is None if it does not
+    `can_tell` is False if this machine cannot say of any connection which account opened it. `uid` is None if it cannot
     say it of this one.
     """
 
@@ -108,7 +108,7 @@ class Connection:
 
 
 def actor_of(connection: Connection, trust: Trust) -> Actor:
-    """Who asks over this connection."""
+    """The actor that sends requests over this connection."""
     if trust.security == "open":
         return Actor(ANONYMOUS, peer=connection.peer, role=ADMIN)
     because = _not_from_here(connection, trust)
@@ -122,15 +122,15 @@ def actor_of(connection: Connection, trust: Trust) -> Actor:
 
 
 def _not_from_here(connection: Connection, trust: Trust) -> str | None:
-    """Why it does not matter which account of this machine asks, or None if it does."""
+    """The reason to refuse the connection whatever its account is; None if the account decides."""
     if trust.security == "strict":
-        return "MIRROR_STAGE_SECURITY is strict, and this version has no credentials that could satisfy it"
+        return "MIRROR_STAGE_SECURITY is strict: everybody needs a credential, and this version has none yet"
     if not trust.is_loopback:
         return "EGO can be reached from the network and has no credentials yet; bind it to 127.0.0.1"
     if connection.is_proxied:
         return (
-            "the request came through a proxy, and EGO has no credentials yet; if the proxy guards it, "
-            "say MIRROR_STAGE_SECURITY=open"
+            "the request came through a proxy, and EGO has no credentials yet; if the proxy asks for a password, "
+            "set MIRROR_STAGE_SECURITY=open"
         )
     return None
 
@@ -138,17 +138,15 @@ def _not_from_here(connection: Connection, trust: Trust) -> str | None:
 def _not_trusted(uid: int | None, role: str, trust: Trust) -> str:
     if uid is None:
         return (
-            "EGO cannot see which account of this machine asks, because the connection is closed at its other end or "
-            "begins elsewhere; keep the connection open until the answer is there"
+            "EGO cannot find the account that opened this connection: the client closed it already, or it comes from "
+            "another machine or container; keep the connection open until you have the answer"
         )
     if role == REPORTER:
-        return (
-            f"the account uid {uid} may report samples and fetch commands, and nothing else (MIRROR_STAGE_LOCAL_AGENTS)"
-        )
+        return f"the account with uid {uid} may report samples and fetch commands, and nothing else (MIRROR_STAGE_LOCAL_AGENTS)"
     own = max(trust.own, default=0)
     return (
         f"the request came from another account of this machine (uid {uid}). EGO trusts its own (uid {own}) and root: "
-        f"ask as one of them, or add {uid} to MIRROR_STAGE_LOCAL_USERS, or to MIRROR_STAGE_LOCAL_AGENTS if it only reports "
+        f"use one of them, or add {uid} to MIRROR_STAGE_LOCAL_USERS, or to MIRROR_STAGE_LOCAL_AGENTS if it only reports "
         "and fetches commands. Do not add a proxy's account, because everybody who reaches the proxy would be trusted; "
-        "if the proxy itself asks for a password, say MIRROR_STAGE_SECURITY=open"
+        "if the proxy itself asks for a password, set MIRROR_STAGE_SECURITY=open"
     )

@@ -1,7 +1,7 @@
-"""The one place that finds out who asks, for REST and Socket.IO alike, and turns away who may not.
+"""Binds an actor to every REST request and every Socket.IO client, and refuses what the actor may not do.
 
-`g.actor` is set before every view and every event handler. A client of Socket.IO has one actor for each namespace, bound
-when it connects and kept with its connection; what it may do is decided again at each of its events.
+The gate sets `g.actor` before every view and every event handler. A Socket.IO client has one actor for each namespace:
+the gate binds it when the client connects, and asks `decide` again at each event.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 
 from mirror_stage.access.accounts import Accounts
 from mirror_stage.access.domain import ANONYMOUS, Actor, Connection, Trust, actor_of, decide
-from mirror_stage.access.peers import Peers, means, own_uids
+from mirror_stage.access.peers import Peers, own_uids, uid_lookup
 from mirror_stage.access.permissions import EVENTS, PERMISSIONS, permission_of_event
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Forbidden
@@ -29,21 +29,21 @@ Handler = Callable[..., Any]
 _PROXIED = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP"}
 )
-_WIRES = ("gunicorn.socket", "werkzeug.socket")  # where a server puts the connection of a request
-_BOUND = "mirror_stage.actors"  # where the connection of a Socket.IO client keeps who it is, by namespace
+_SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket")  # where a server puts the socket of a request
+_BOUND = "mirror_stage.actors"  # in the environ of a Socket.IO client: its actors by namespace
 
 
 class Gate:
-    """Knows whom this EGO trusts."""
+    """Finds the actor of a request or a Socket.IO client, by the settings of this EGO."""
 
     def __init__(self, config: Config, socketio: SocketIO):
         self._config, self._socketio = config, socketio
         self._own, self._peers = own_uids(), Peers()
-        means()  # found out now: later a lack of open files would look like a system that cannot say
+        uid_lookup()  # now: later, with no file left to open, it would look as if this system had no look-up
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
     def actor_of(self, environ: Environ) -> Actor:
-        """Who sends this request."""
+        """The actor of the request with this WSGI environment."""
         trust = Trust(self._config.security, self._config.is_loopback, self._own)
         can_tell, uid = self.opened(environ)
         if can_tell and uid not in trust.own:
@@ -52,26 +52,26 @@ class Gate:
         return actor_of(Connection(environ.get("REMOTE_ADDR"), is_proxied, can_tell, uid), trust)
 
     def opened(self, environ: Environ) -> tuple[bool, int | None]:
-        """Whether EGO can say who opens connections, and the account that opened the one of this request, if known."""
+        """Whether this machine can say which account opened a connection, and the uid for this request, if known."""
         if self._config.security == "open":
-            return False, None  # it does not matter
-        return self._peers.opened(next((environ[name] for name in _WIRES if name in environ), None))
+            return False, None  # not needed: everybody may do everything
+        return self._peers.opened(next((environ[name] for name in _SOCKET_KEYS if name in environ), None))
 
     def client(self, namespace: str, sid: str) -> Actor:
-        """Who a client of Socket.IO is, as it was bound when it connected; nobody once it is gone."""
+        """The actor that was bound to a Socket.IO client when it connected; after it left, one that may do nothing."""
         environ = self._socketio.server.get_environ(sid, namespace) or {}
         return cast("Actor", environ.get(_BOUND, {}).get(namespace, _STRANGER))
 
     def event_refusal(self, namespace: str, sid: str, event: str) -> str | None:
-        """Why a client may not (or no longer) ask for this event, or None if it may."""
+        """The reason why a client may not send this event, or may not any more; None if it may."""
         return decide(self.client(namespace, sid), permission_of_event(namespace, event))
 
     def notes(self) -> Iterator[str]:
-        """What whoever starts EGO should know of whom it trusts."""
-        if self._config.security == "auto" and means() is None:
+        """Warnings for the start log about accounts that EGO trusts or does not find."""
+        if self._config.security == "auto" and uid_lookup() is None:
             yield (
-                "this system does not say which account opened a connection: every account of this machine, and whoever "
-                "reaches a proxy here that adds no X-Forwarded-For, may do everything"
+                "this system does not say which account opened a connection: every account of this machine may do "
+                "everything, and so may everybody who reaches a proxy here that adds no X-Forwarded-For"
             )
         for name in self._users.unknown():
             yield f"MIRROR_STAGE_LOCAL_USERS: this machine has no account {name}"
@@ -81,9 +81,9 @@ _STRANGER = Actor(ANONYMOUS)
 
 
 class Arrivals:
-    """WSGI middleware: looks who opened a connection when its first request arrives.
+    """WSGI middleware: looks up which account opened a connection when its first request arrives.
 
-    Socket.IO asks later, and the connection on which a polling client said hello may be closed by then.
+    Socket.IO looks later. By then a client that polls may have closed the connection of its first request.
     """
 
     def __init__(self, wsgi: Any, gate: Gate):
@@ -95,7 +95,7 @@ class Arrivals:
 
 
 class Sockets(SocketIO):  # type: ignore[misc]  # Flask-SocketIO has no types
-    """Socket.IO whose handlers are all behind the gate: nothing can be registered that is not."""
+    """Socket.IO with a permission check around every handler that is registered."""
 
     def on(self, message: str, namespace: str | None = None) -> Callable[[Handler], Handler]:
         register = super().on(message, namespace)
@@ -103,7 +103,7 @@ class Sockets(SocketIO):  # type: ignore[misc]  # Flask-SocketIO has no types
 
 
 def init_app(app: Flask, socketio: SocketIO) -> None:
-    """Ask before every request of this application. Call it when all routes and events are there."""
+    """Check the permission before every request. Call it after all routes and events are registered."""
     check_declared(app, socketio)
     app.before_request(admit)
 
@@ -113,23 +113,23 @@ def check_declared(app: Flask, socketio: SocketIO) -> None:
     undeclared = sorted({rule.endpoint for rule in app.url_map.iter_rules()} - PERMISSIONS.keys())
     for namespace, handlers in socketio.server.handlers.items():
         undeclared += sorted(f"{namespace} {event}" for event in handlers.keys() - EVENTS.get(namespace, {}).keys())
-    undeclared += sorted(socketio.server.namespace_handlers)  # classes of handlers: they would pass the gate by
+    undeclared += sorted(socketio.server.namespace_handlers)  # class-based handlers would bypass the gate
     if undeclared:
         raise RuntimeError(f"without a permission in mirror_stage/access/permissions.py: {', '.join(undeclared)}")
 
 
 def actor() -> Actor:
-    """Who sends this request or event."""
+    """The actor of the current request or event."""
     return cast("Actor", g.actor)
 
 
 def admit() -> None:
-    """Set `g.actor`. Raises Forbidden unless it has the permission of this request's route.
+    """Set `g.actor`. Raises Forbidden unless the actor has the permission that this request's route needs.
 
-    Every view finds this done; one that waits does it again before it acts, because a right may be gone meanwhile.
+    It runs before every view. A view that waits calls it again before it acts: the permission may have been withdrawn.
     """
     if request.endpoint is None:
-        return  # no such route, or not with this method: Flask says so
+        return  # no such route or method: Flask answers 404 or 405
     g.actor = service(Gate).actor_of(request.environ)
     reason = decide(g.actor, PERMISSIONS.get(request.endpoint), (request.view_args or {}).get("hostname"))
     if reason is not None:
@@ -137,7 +137,7 @@ def admit() -> None:
 
 
 def _guarded(handler: Handler, namespace: str, event: str) -> Handler:
-    """The handler of an event, for those who may ask for it. Others get `{"ok": false, "error": reason}`."""
+    """The handler with a permission check. A client that may not send the event gets `{"ok": false, "error": reason}`."""
 
     @wraps(handler)
     def connect(*arguments: Any) -> Any:
@@ -157,7 +157,7 @@ def _guarded(handler: Handler, namespace: str, event: str) -> Handler:
 
 
 def _admit_client(namespace: str) -> None:
-    """Bind who connects to a namespace. Raises ConnectionRefusedError unless it may hear it and EGO is ready."""
+    """Bind an actor to a client that connects. Raises ConnectionRefusedError unless it may connect and EGO is ready."""
     g.actor = service(Gate).actor_of(request.environ)
     reason = decide(g.actor, permission_of_event(namespace, "connect"))
     readiness = service(Readiness)

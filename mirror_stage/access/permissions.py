@@ -1,4 +1,4 @@
-"""Who may call what: the table from route to permission, and from Socket.IO event to permission. What is not in it is refused."""
+"""The permission that each route and each Socket.IO event needs. EGO refuses what is not in these tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PERMISSIONS: Mapping[str, str] = {
     "health.ready": OPEN,
     "health.info": VIEW,
     "api-docs.openapi_json": OPEN,
-    "hud.index": OPEN,  # programs and pictures; what they show they ask for by themselves
+    "hud.index": OPEN,  # code and pictures without data: the HUD reads its data from the API
     "hud.asset": OPEN,
     "hud.icon": OPEN,
     "hud.licences": OPEN,
@@ -41,7 +41,7 @@ PERMISSIONS: Mapping[str, str] = {
     "field.result": AGENT,
 }
 
-# By namespace, then event. `connect` is the namespace itself: who may not connect hears nothing of it.
+# By namespace, then event. A client that may not `connect` receives no event of the namespace.
 EVENTS: Mapping[str, Mapping[str, str]] = {
     "/digital-twin": {
         "connect": VIEW,
@@ -58,5 +58,5 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
 
 
 def permission_of_event(namespace: str, event: str) -> str | None:
-    """The permission that an event of a client needs; None if nobody declared one."""
+    """The permission that an event of a client needs; None if the table has none."""
     return EVENTS.get(namespace, {}).get(event)

@@ -54,7 +54,7 @@ def asks(
         (asks(proxied=True), ANONYMOUS, NOBODY, "MIRROR_STAGE_SECURITY=open"),
         (asks(uid=0, proxied=True), ANONYMOUS, NOBODY, "through a proxy"),
         (asks(uid=REFLECTOR, proxied=True), ANONYMOUS, NOBODY, "through a proxy"),
-        (asks(uid=None, can_tell=False), LOCAL, ADMIN, None),  # what cannot be asked is not held against anybody
+        (asks(uid=None, can_tell=False), LOCAL, ADMIN, None),  # a system that cannot tell trusts all its accounts
         (asks(uid=None, can_tell=False, proxied=True), ANONYMOUS, NOBODY, "through a proxy"),
         (asks(loopback=False), ANONYMOUS, NOBODY, "bind it to 127.0.0.1"),
         (asks(security="strict"), ANONYMOUS, NOBODY, "strict"),

@@ -1,4 +1,4 @@
-"""Which account is at the other end: every way of asking gives the same answer, and nobody is taken for another."""
+"""EGO finds the account that opened a connection, by netlink and by /proc alike, and takes nobody for another account."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.accounts import OTHER, as_account, needs_root
 WAYS = pytest.mark.parametrize("uid_of", [uid_by_netlink, uid_by_proc])
 
 
-def ends(wire: socket.socket) -> tuple[peers.End, peers.End]:
-    return peers._end_of(wire.getpeername()), peers._end_of(wire.getsockname())
+def ends(connection: socket.socket) -> tuple[peers.End, peers.End]:
+    return peers._end_of(connection.getpeername()), peers._end_of(connection.getsockname())
 
 
 def ipv4() -> tuple[socket.socket, Callable[[socket.socket], None]]:
@@ -59,9 +59,9 @@ def test_the_account_of_a_client(form: str, uid_of: UidOf) -> None:
     listener, connect = serve()
     with listener, socket.socket(family) as client:
         connect(client)
-        wire, _ = listener.accept()
-        with wire:
-            assert uid_of(*ends(wire)) == os.geteuid()
+        connection, _ = listener.accept()
+        with connection:
+            assert uid_of(*ends(connection)) == os.geteuid()
 
 
 @WAYS
@@ -73,8 +73,8 @@ def test_a_socket_belongs_to_the_account_that_opened_it(uid_of: UidOf) -> None:
 
         def connect_and_stay() -> int:
             kept.append(socket.create_connection(address))
-            wire, _ = listener.accept()
-            return uid_of(*ends(wire))  # type: ignore[return-value]
+            connection, _ = listener.accept()
+            return uid_of(*ends(connection))  # type: ignore[return-value]
 
         assert as_account(OTHER, connect_and_stay) == OTHER
 
@@ -83,12 +83,12 @@ def test_a_socket_belongs_to_the_account_that_opened_it(uid_of: UidOf) -> None:
 def test_a_client_that_has_closed_is_not_taken_for_root(uid_of: UidOf) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
-        wire, _ = listener.accept()
-        with wire:
+        connection, _ = listener.accept()
+        with connection:
             client.shutdown(socket.SHUT_WR)
-            assert uid_of(*ends(wire)) == os.geteuid()  # it has said all, and still reads
+            assert uid_of(*ends(connection)) == os.geteuid()  # it has said all, and still reads
             client.close()
-            assert uid_of(*ends(wire)) is None
+            assert uid_of(*ends(connection)) is None
 
 
 @WAYS
@@ -99,21 +99,21 @@ def test_whoever_listens_on_the_clients_port_is_not_taken_for_it(uid_of: UidOf) 
 
 
 def test_this_machine_can_tell() -> None:
-    assert peers.means() is uid_by_netlink
+    assert peers.uid_lookup() is uid_by_netlink
 
 
 def test_a_connection_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(peers, "means", lambda: lambda *_ends: looked.append(_ends) or 7)
+    monkeypatch.setattr(peers, "uid_lookup", lambda: lambda *_ends: looked.append(_ends) or 7)
     known = Peers()
     for _ in range(2):
-        client_end, wire = socket.socketpair(socket.AF_UNIX)
-        with client_end, wire:
-            assert known.opened(wire) == known.opened(wire) == (True, os.geteuid())  # SO_PEERCRED
+        client_end, connection = socket.socketpair(socket.AF_UNIX)
+        with client_end, connection:
+            assert known.opened(connection) == known.opened(connection) == (True, os.geteuid())  # SO_PEERCRED
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
-        wire, _ = listener.accept()
-        with wire:
-            assert [known.opened(wire) for _ in range(3)] == [(True, 7)] * 3
+        connection, _ = listener.accept()
+        with connection:
+            assert [known.opened(connection) for _ in range(3)] == [(True, 7)] * 3
     assert len(looked) == 1
 
 
@@ -137,14 +137,14 @@ def test_accounts_are_names_or_numbers_and_are_looked_up_again(monkeypatch: pyte
 
 
 def test_where_nobody_can_tell_the_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "means", lambda: None)
-    monkeypatch.setattr(peers, "means", lambda: None)
+    monkeypatch.setattr(gate, "uid_lookup", lambda: None)
+    monkeypatch.setattr(peers, "uid_lookup", lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
-        wire, _ = listener.accept()
-        with wire:
+        connection, _ = listener.accept()
+        with connection:
             asks = Gate(Config(testing=True, local_users=("no-such-account",)), SocketIO())
-            assert asks.actor_of({"gunicorn.socket": wire}).kind == LOCAL
-            assert asks.actor_of({"gunicorn.socket": wire, "HTTP_X_FORWARDED_FOR": "10.0.0.7"}).kind == ANONYMOUS
+            assert asks.actor_of({"gunicorn.socket": connection}).kind == LOCAL
+            assert asks.actor_of({"gunicorn.socket": connection, "HTTP_X_FORWARDED_FOR": "10.0.0.7"}).kind == ANONYMOUS
     cannot_say, unknown = asks.notes()
     assert "does not say which account" in cannot_say
     assert unknown == "MIRROR_STAGE_LOCAL_USERS: this machine has no account no-such-account"

@@ -87,3 +87,27 @@ def test_no_document_installs_us_from_a_public_index() -> None:
     for path in documents:
         by_name = re.findall(r"pip install (?:[^\n`]* )?mirror[-_]stage(?:\s|$)", path.read_text())
         assert not by_name, f"{path.name}: {by_name}"
+
+
+def code_and_headings(page: str) -> tuple[list[str], list[str]]:
+    """The lines of code without their comments, and the level of each heading, of a page in Markdown."""
+    blocks = re.split(r"^```.*$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    code = [re.sub(r"\s+# .*$", "", line) for block in blocks[1::2] for line in block.splitlines()]
+    headings = [level for prose in blocks[::2] for level in re.findall(r"^(#+) ", prose, flags=re.MULTILINE)]
+    return code, headings
+
+
+def test_the_korean_readme_has_the_code_and_the_headings_of_the_english_one() -> None:
+    code, headings = code_and_headings("README.md")
+    assert ".venv/bin/mirror-stage simulate --hosts 200" in code
+    assert len(headings) > 5
+    assert code_and_headings("README.ko.md") == (code, headings)
+
+
+def test_both_readmes_name_the_same_pages_and_link_to_each_other() -> None:
+    def links(page: str) -> set[str]:
+        return set(re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()))
+
+    assert links("README.md") - {"README.ko.md"} == links("README.ko.md") - {"README.md"}
+    assert "README.ko.md" in links("README.md")
+    assert "README.md" in links("README.ko.md")
