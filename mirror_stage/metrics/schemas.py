@@ -163,4 +163,5 @@ class ReceiptSchema(WireSchema):
     rejected = fields.Integer()
     errors = fields.List(fields.Nested(SampleErrorSchema))
     dropped = fields.List(fields.Nested(DroppedSchema))
+    moreDropped = fields.Integer()
     moreErrors = fields.Integer()

@@ -85,7 +85,9 @@ class Ingest:
         if receipt.duplicates:
             answer["duplicates"] = receipt.duplicates
         if batch.dropped:
-            answer["dropped"] = batch.dropped
+            answer["dropped"] = batch.dropped[:ERRORS_MAX]
+            if len(batch.dropped) > ERRORS_MAX:
+                answer["moreDropped"] = len(batch.dropped) - ERRORS_MAX
         if batch.errors:
             answer |= {"rejected": len({row["index"] for row in batch.errors}), "errors": batch.errors[:ERRORS_MAX]}
             if len(batch.errors) > ERRORS_MAX:

@@ -506,6 +506,7 @@ def test_a_hub_with_the_name_of_egos_own_machine_works(start_ego: Callable[..., 
     settings = {
         "MIRROR_STAGE_HUB_HOSTNAME": "ego-hub",
         "EGO_HOSTNAME": "ego-hub",
+        "MIRROR_STAGE_EGO_MONITOR_ENABLED": "true",
         "MIRROR_STAGE_TWIN_DIAGNOSTICS": "true",
     }
     server = start_ego(settings)

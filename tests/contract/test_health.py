@@ -23,6 +23,7 @@ RULES = [
         ("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning"),
         ("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning"),
         ("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info"),
+        ("identity_conflict", "machinesOfName", "machines", 2, 1, "warning"),
         ("host_offline", "silenceSeconds", "s", 60, None, "critical"),
     )
 ]

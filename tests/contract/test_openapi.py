@@ -236,7 +236,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
 
 def test_the_required_keys_of_an_answer_are_all_its_keys(document: dict[str, Any]) -> None:
     sometimes = {
-        "Receipt": {"duplicates", "rejected", "errors", "moreErrors"},
+        "Receipt": {"duplicates", "rejected", "errors", "moreErrors", "dropped", "moreDropped"},
         "Problem": {"errors", "moreErrors"},
         "FieldError": {"index"},
         "Check": {"latencyMs"},

@@ -59,7 +59,14 @@ def test_the_hub_is_no_longer_synthetic_once_a_host_of_its_name_reports_itself(o
 def test_a_file_changes_the_rules(other_ego: EgoServer) -> None:
     hostname = unique_hostname()
     rules = {rule["name"]: rule for rule in other_ego.get("/api/info").json()["rules"]}
-    changed = {"name": "cpu_load_high", "unit": "%", "fireAt": 50, "resolveAt": 20, "severity": "critical"}
+    changed = {
+        "name": "cpu_load_high",
+        "measure": "cpuLoad",
+        "unit": "%",
+        "fireAt": 50,
+        "resolveAt": 20,
+        "severity": "critical",
+    }
     assert rules["cpu_load_high"] == changed
     assert "memory_high" not in rules
     assert rules["host_offline"]["fireAt"] == 30

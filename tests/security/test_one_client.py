@@ -76,16 +76,23 @@ BAD_LISTS = {
 
 
 @pytest.mark.parametrize("name", BAD_LISTS)
-def test_a_long_list_of_nonsense_is_refused_by_its_length(guarded_ego: EgoServer, name: str) -> None:
+def test_a_long_list_of_nonsense_costs_that_list_and_nobody_waits(guarded_ego: EgoServer, name: str) -> None:
     sample = json.dumps(make_sample("hog"))[:-1] + f',"{name}":{BAD_LISTS[name]}}}'
-    answer = post(guarded_ego, f'{{"samples":[{",".join([sample] * 16)}]}}'.encode())
-    assert answer.status == 400
+    slowest = Slowest(guarded_ego)
+    with slowest.watching():
+        answer = post(guarded_ego, f'{{"samples":[{",".join([sample] * 16)}]}}'.encode())
+    assert answer.status == 202
     assert len(answer.body) < 64 * 1024
-    assert {row["field"] for row in answer.json()["errors"]} == {name}
+    assert {row["field"] for row in answer.json()["dropped"]} == {name}
+    assert slowest.seconds < PATIENT_SECONDS
 
 
 def test_an_answer_names_a_hundred_errors_and_counts_the_others(guarded_ego: EgoServer) -> None:
-    bad = make_sample("hog") | {"disks": [{}] * 64}
+    bad = (
+        make_sample("hog")
+        | {f"{kind}_temperature": "warm" for kind in ("cpu", "gpu")}
+        | {"tags": {str(n): n for n in range(64)}}
+    )
     slowest = Slowest(guarded_ego)
     with slowest.watching():
         answer = post(guarded_ego, json.dumps({"samples": [bad] * 1_000}).encode())

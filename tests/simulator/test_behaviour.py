@@ -106,7 +106,14 @@ def test_a_sample_is_complete_for_ego() -> None:
     machine = next(machine for machine in fleet_of(60, 7).machines if machine.gpu_load is not None)
     (sample,) = samples_at([Encoder(Behaviour(machine))], BEGAN_AT)
     missing = [name for name in sample.__slots__ if getattr(sample, name) is None]
-    assert set(missing) == {"position", "tx_gbps", "rx_gbps", "interval_seconds"}  # EGO measures rates itself
+    assert set(missing) == {
+        "position",
+        "tx_gbps",
+        "rx_gbps",
+        "interval_seconds",
+        "agent_instance",
+        "primary_interface",
+    }  # EGO measures rates itself
     assert sample.net_capacity_gbps == machine.link_mbps / 1000
     assert len(sample.details.cpu_per_core) == 2 * machine.hardware.cores
     assert len(sample.details.top_processes) == 5

@@ -1334,6 +1334,7 @@ export interface components {
             rejected?: number;
             errors?: components["schemas"]["SampleError"][];
             dropped?: components["schemas"]["Dropped"][];
+            moreDropped?: number;
             moreErrors?: number;
         };
         Alert: {
