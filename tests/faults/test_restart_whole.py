@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from tests.faults.browsers import event_of, next_event, open_browser
 from tests.servers import EgoServer, wait_until
 
 WHOLE_SECONDS = 3.0
+OF_IMPORTING = 1.8  # times what importing EGO computes: most of a start is that, and how long it takes is the machine's
 BYTES_A_SECOND = 50_000_000  # of each counter: 0.4 Gbps each way
 ALARMING = {
     "host-0001": {"cpu_percent": 95},
@@ -145,6 +149,14 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
+def importing_seconds() -> float:
+    """The CPU seconds of a process that only imports EGO, here and now."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import mirror_stage.app"], check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 @pytest.mark.parametrize("size", short_and_full((150, 2), (1_000, 10)))  # hosts, restarts
 def test_a_restart_shows_everything_at_once(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], size: tuple[int, int], slack: float
@@ -196,4 +208,4 @@ def test_a_restart_shows_everything_at_once(
     assert len(look.frame["hosts"]) == len(look.body["hosts"]) == hosts + 1
     assert len(after["alerts"]) == len(ALARMING)
     assert slowest <= WHOLE_SECONDS * slack
-    assert computed <= WHOLE_SECONDS
+    assert computed <= OF_IMPORTING * importing_seconds()
