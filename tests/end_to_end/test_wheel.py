@@ -119,7 +119,7 @@ def test_it_carries_the_hud_and_the_licences_of_what_is_in_it(wheel: Path) -> No
     licences = archive.read(f"{HUD}/THIRD_PARTY_LICENSES.txt").decode()
     for package in ("svelte", "socket.io-client", "@lucide/svelte"):
         assert re.search(rf"^{re.escape(package)} \d+\.\d+\.\d+ \((MIT|ISC)\)$", licences, re.MULTILINE), package
-    assert not [name for name in archive.namelist() if "/web/" in name or "node_modules" in name]
+    assert not [name for name in archive.namelist() if "/hud/web/" in name or "node_modules" in name]
 
 
 def test_an_sdist_carries_the_hud_so_that_a_wheel_of_it_needs_no_registry(sdist: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def post_fleet(ego: EgoServer) -> None:
         hot = make_sample("hot-01", at=at, cpu_percent=97, rack="R1", ip="10.0.2.1")
         full = make_sample(
             "full-01", at=at, rack="R2", ip="10.0.2.2", primary_interface_speed_mbps=10,
-            net_bytes_rx=seconds * 10_000_000, net_bytes_tx=0,
+            net_bytes_rx=seconds * 1_500_000, net_bytes_tx=0,
         )  # fmt: skip
         liar = make_sample("liar", at=at, rack=MARKUP[:64], tags={"display_name": MARKUP, "room": MARKUP})
         assert ego.post_samples(*well, hot, full, liar).status_code == 202

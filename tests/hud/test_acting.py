@@ -136,7 +136,7 @@ def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: 
                 at = (datetime.now(UTC) - timedelta(seconds=2 - seconds)).isoformat()
                 ego.post_samples(
                     make_sample(
-                        host, at=at, primary_interface_speed_mbps=1, net_bytes_rx=seconds * 9**9, net_bytes_tx=0
+                        host, at=at, primary_interface_speed_mbps=1, net_bytes_rx=seconds * 150_000, net_bytes_tx=0
                     )
                 )
             expect(
