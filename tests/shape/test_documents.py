@@ -111,3 +111,19 @@ def test_both_readmes_name_the_same_pages_and_link_to_each_other() -> None:
     assert links("README.md") - {"README.ko.md"} == links("README.ko.md") - {"README.md"}
     assert "README.ko.md" in links("README.md")
     assert "README.md" in links("README.ko.md")
+
+
+def long_lines(path: Path) -> list[int]:
+    """The numbers of the lines of prose in a page in Markdown that are longer than 300 characters."""
+    found, is_code = [], False
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not is_code and not line.startswith("|") and len(line) > 300:
+            found.append(number)
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
+def test_no_line_of_prose_is_longer_than_300_characters(page: str) -> None:
+    assert not long_lines(ROOT / page), f"{page} has long lines: wrap them, or make a list of them"
