@@ -131,7 +131,7 @@ def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud:
 @needs_history
 def test_a_gap_stays_a_gap_in_the_lines_the_table_and_the_file(hud: Open, tmp_path: Path) -> None:
     with hud("#/history?range=15m&sel=web-01&rows=cpuLoad") as page:
-        rows = page.get_by_role("group", name=re.compile("^Lines over time"))
+        rows = page.get_by_role("group", name=re.compile("^Charts over time"))
         rows.focus()
         values = set()
         for _ in range(12):

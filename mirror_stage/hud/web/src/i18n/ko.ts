@@ -284,7 +284,7 @@ export const ko: Dictionary = {
   replay: {
     play: '재생',
     pause: '일시 정지',
-    speed: (times) => `${times}배속. 누르면 바뀝니다.`,
+    speed: (times) => `${times}× 배속. 누르면 바뀝니다.`,
     strip: '표시 구간',
     now: '지금',
     slider: '표시 시점',
