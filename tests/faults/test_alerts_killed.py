@@ -39,7 +39,18 @@ def expected(ego: EgoServer) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     open_alerts: dict[str, dict[Key, Alert]] = {host: {} for host in HOSTS}
     for hostname, at, load in rows:
-        sample = Sample(hostname, at, load, 40.0, 0.5, 7200, "0.1.0", "Linux", received_at=at, at=at)
+        sample = Sample(
+            hostname=hostname,
+            reported_at=at,
+            agent_version="0.1.0",
+            platform="Linux",
+            cpu_load=load,
+            memory_used_percent=40.0,
+            load_average=0.5,
+            uptime_seconds=7200,
+            received_at=at,
+            at=at,
+        )
         host = Host(1, hostname, "host", (0.0, 0.0, 0.0), sample=sample)
         for step in evaluate(RULES, host, open_alerts[hostname], at):
             if step.event is not None:

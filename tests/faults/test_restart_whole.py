@@ -22,6 +22,7 @@ from tests.faults.browsers import event_of, next_event, open_browser
 from tests.servers import EgoServer, wait_until
 
 WHOLE_SECONDS = 3.0
+BEYOND_IMPORTING_SECONDS = 1.6  # what a start may take beside importing: 3 s in all where that takes 1.4 s
 OF_IMPORTING = 1.8  # times what importing EGO computes: most of a start is that, and how long it takes is the machine's
 BYTES_A_SECOND = 50_000_000  # of each counter: 0.4 Gbps each way
 ALARMING = {
@@ -207,5 +208,6 @@ def test_a_restart_shows_everything_at_once(
     assert not wrong, "\n".join(wrong[:20])
     assert len(look.frame["hosts"]) == len(look.body["hosts"]) == hosts + 1
     assert len(after["alerts"]) == len(ALARMING)
-    assert slowest <= WHOLE_SECONDS * slack
-    assert computed <= OF_IMPORTING * importing_seconds()
+    importing = importing_seconds()
+    assert slowest <= (importing + BEYOND_IMPORTING_SECONDS) * slack
+    assert computed <= OF_IMPORTING * importing

@@ -98,6 +98,8 @@ def test_a_pipe_inside_a_command_breaks_as_it_does_in_a_shell() -> None:
     assert ending.stderr.text() == "", "no word of a broken pipe"
 
 
+LIBC_SIGNALS = 0b11 << 31  # 32 and 33 belong to the C library: no program can set them, some shells leave them ignored
+
 INHERITED = (
     "import os, signal, sys\n"
     "for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD): signal.signal(number, signal.SIG_IGN)\n"
@@ -128,7 +130,7 @@ def test_what_ignores_and_blocks_signals_around_an_agent_changes_nothing(scripte
         (signals,) = scripted.wait_for("/signals/result")
         (failed,) = scripted.wait_for("/failed/result")
         assert (failed.content["status"], failed.content["exitCode"]) == ("failed", 3)
-        masks = [int(line.split()[1], 16) for line in signals.content["stdout"].splitlines()]
+        masks = [int(line.split()[1], 16) & ~LIBC_SIGNALS for line in signals.content["stdout"].splitlines()]
         assert masks == [0, 0], "nothing is blocked, nothing is ignored"
         assert agent.stop() < 2
 
