@@ -52,9 +52,9 @@ def end_lease(ego: EgoServer, *ids: str) -> None:
 
 
 def lose(ego: EgoServer, *ids: str) -> None:
-    """Let running commands become lost."""
+    """Let running commands become lost. A machine that stalls EGO for 5 s moves every lease by that: it may take a while."""
     end_lease(ego, *ids)
-    wait_until(lambda: all(command(ego, id)["reason"] == "lost" for id in ids), 10, what="the commands are lost")
+    wait_until(lambda: all(command(ego, id)["reason"] == "lost" for id in ids), 40, what="the commands are lost")
 
 
 def at_once(*works: Callable[[], Answer]) -> list[Answer]:
