@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.pipeline.port import Message, Registered
+from mirror_stage.pipeline.port import Message
 from mirror_stage.twin.domain import Arrival, Newest
 from mirror_stage.twin.throughput import Rates, rates_between
 
 STRANGERS_MAX = 10_000  # hosts whose agents poll and never report; the oldest are forgotten
 
-
 _UNKNOWN = Newest()
 
 
 class KnownHosts:
-    """Ids, places, newest samples and polls by hostname."""
+    """Id, newest sample and last poll of each host, by its name."""
 
     def __init__(self) -> None:
         self.ids_by_hostname: dict[str, int] = {}
@@ -24,7 +23,7 @@ class KnownHosts:
 
     def hear(self, message: Message) -> None:
         """Take in what happened."""
-        self.register(message.newcomers)
+        self.ids_by_hostname |= {hostname: host_id for hostname, (host_id, _) in message.newcomers.items()}
         for sample in message.samples:
             if sample.hostname in self.ids_by_hostname:
                 self._newest[sample.hostname], _ = self.newest_of(sample.hostname).after(sample)
@@ -33,10 +32,7 @@ class KnownHosts:
         for hostname in message.removed:
             self.ids_by_hostname.pop(hostname, None)
             self._newest.pop(hostname, None)
-
-    def register(self, newcomers: Registered) -> None:
-        """Hosts that have a row now."""
-        self.ids_by_hostname |= {hostname: host_id for hostname, (host_id, _) in newcomers.items()}
+            self._polls.pop(hostname, None)  # it is deliverable again when its agent asks again
 
     def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
         """A host as it was saved."""

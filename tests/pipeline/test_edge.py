@@ -8,10 +8,12 @@ import gevent
 import pytest
 from sqlalchemy import text
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.core.problems import BadRow, Invalid, Unavailable
 from mirror_stage.history import store as history
 from mirror_stage.metrics.domain import Receipt
 from mirror_stage.pipeline import edge as edge_module
+from mirror_stage.pipeline.port import Message
 from tests.builders import decoded, make_sample
 from tests.pipeline.conftest import Bench
 
@@ -128,3 +130,11 @@ def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
     answers = bench.edge.admit([bad, good])
     assert [type(answer) for answer in answers] == [Invalid, Receipt]
     assert mbps(bench) == 10.0
+
+
+def test_what_an_edge_knows_of_a_host_leaves_with_it(bench: Bench) -> None:
+    bench.post(sent(bench, 0, 0, command_policy="all"))
+    bench.known.hear(Message(polls={"a": bench.clock.now()}))
+    assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == ("all", bench.clock.now())
+    bench.owner.forget("a", EGO)
+    assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == (None, None)
