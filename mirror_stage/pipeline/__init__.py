@@ -1,1 +1,1 @@
-"""The way of a sample: writer, edge, owner."""
+"""The path of a sample: writer, edge, owner."""

@@ -1,4 +1,4 @@
-"""The edge: commits the batches that wait, works out the rates of their samples, answers, and tells the owner."""
+"""The edge: commits waiting batches, works out the rates of their samples, answers each batch, and tells the owner."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from mirror_stage.twin.throughput import rates_between
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 0.5  # a commit that takes longer does not hold the live view up
-STUCK_AFTER: Instant = 3 * SECOND  # and behind one that takes longer than this samples wait unseen
+PATIENCE_SECONDS = 0.5  # if a commit takes longer, the owner gets its samples before the commit ends
+STUCK_AFTER: Instant = 3 * SECOND  # if a commit takes longer, the edge is stuck: later samples wait for it
 
 Batches = Sequence[Sequence[Sample]]
 Newcomers = dict[str, tuple[int, Place]]
 
 
 class Edge:
-    """The way of samples into the history. It knows the hosts by what the port tells it."""
+    """Commits samples to the history. It learns about hosts from the messages of the port."""
 
     def __init__(self, storage: Lane, known: KnownHosts, port: Port, clock: Clock, *, hub: str, max_hosts: int):
         self._storage, self._known, self._port, self._clock = storage, known, port, clock
@@ -48,7 +48,7 @@ class Edge:
         return self._committing_since is not None and self._clock.now() - self._committing_since > STUCK_AFTER
 
     def admit(self, batches: Batches) -> list[Answer]:
-        """Commit every waiting batch at once, tell the owner, and say how each fared."""
+        """Commit all waiting batches in one transaction and tell the owner. Returns one answer for each batch."""
         late = self._measure(batches)
         newcomers: Newcomers = {}
         self._committing_since = self._clock.now()
@@ -58,17 +58,17 @@ class Edge:
         finally:
             self._committing_since = None
         stored = [samples for samples, answer in zip(batches, answers, strict=True) if not _is_refused(answer)]
-        self._tell(stored, newcomers)  # what was told early is a repeat, which changes nothing
+        self._tell(stored, newcomers)  # samples that the owner has already change nothing
         return answers
 
     def recovered(self) -> None:
-        """The database takes writes again, though nobody has sent a sample since."""
+        """Note that the database takes writes again, although no sample has been committed since the failure."""
         self.trouble = None
 
     def _measure(self, batches: Batches) -> Batches:
         """Set the rates of every sample that is its host's newest: the live view needs them, even if the commit fails.
 
-        The others of each batch come back: the history measures them.
+        Returns the other samples of each batch. They are late: `_measure_late` sets their rates from the history.
         """
         measured = Measured(self._known)
         return [[sample for sample in samples if not measured.take(sample)] for samples in batches]
@@ -93,7 +93,7 @@ class Edge:
             newcomers.clear()
             problem = why if isinstance(why, Problem) else Invalid(f"the database refuses these samples: {why}")
             if self.trouble is None:
-                log.warning("samples are refused, the live view goes on: %s", problem.detail)
+                log.warning("samples cannot be stored; the live view continues: %s", problem.detail)
             self.trouble = problem.detail
             return [problem] * len(batches)
         if self.trouble is not None:
@@ -110,7 +110,7 @@ class Edge:
         return receipts
 
     def _append_alone(self, tx: Tx, batches: Batches, newcomers: Newcomers) -> list[Answer]:
-        """Each batch under its own savepoint: a bad one fails alone, and duplicates are counted where they are."""
+        """Append each batch under its own savepoint: a bad one fails alone, and each receipt counts its duplicates."""
         answers: list[Answer] = []
         measured = Measured(self._known)
         for samples in batches:
@@ -128,7 +128,7 @@ class Edge:
 
     def _append(self, tx: Tx, samples: Sequence[Sample], newcomers: Newcomers, measured: Measured) -> Receipt:
         ids = self._ids(tx, samples, newcomers)
-        history.mark_repeated(tx, samples, ids)  # before they are measured: a repeat is never the newest
+        history.mark_repeated(tx, samples, ids)  # before their rates are set: a repeated sample is never the newest
         _measure_late(tx, [sample for sample in samples if not measured.take(sample)], ids)
         receipt = history.append(tx, samples, ids)
         self._mark_late(tx, samples, ids)
@@ -144,7 +144,7 @@ class Edge:
         unknown: dict[str, Sample | None] = {}
         for sample in samples:
             if sample.hostname not in ids:
-                host_id = known.get(sample.hostname)  # asked once: a host may be removed while this transaction waits
+                host_id = known.get(sample.hostname)  # read once: the host may be removed while this transaction waits
                 if host_id is None:
                     unknown.setdefault(sample.hostname, sample)
                 else:
@@ -152,7 +152,7 @@ class Edge:
         if not unknown:
             return ids
         if len(known) + len(newcomers) + len(unknown) > self._max_hosts:
-            full = f"{self._max_hosts} hosts are known and no more are taken; raise MIRROR_STAGE_MAX_HOSTS"
+            full = f"EGO knows {self._max_hosts} hosts and takes no more; to allow more, raise MIRROR_STAGE_MAX_HOSTS"
             raise Refused(full, retry_after=60)
         registered = twin_store.register(tx, unknown, self._hub)
         newcomers.update(registered)
@@ -160,10 +160,10 @@ class Edge:
 
 
 def _measure_late(tx: Tx, samples: Sequence[Sample], ids: dict[str, int]) -> None:
-    """Set the rates of late samples of one batch, each since the one before it.
+    """Set the rates of the late samples of one batch, each from the sample before it.
 
-    That is the one before it in the batch, for the first of a host the one before it in the history: one question per
-    batch and host.
+    For the first late sample of a host, that is the one before it in the history; for the others, the one before it in
+    the batch. So there is one query for each batch and host.
     """
     late: dict[str, Sample] = {}
     for sample in samples:
@@ -175,7 +175,7 @@ def _measure_late(tx: Tx, samples: Sequence[Sample], ids: dict[str, int]) -> Non
 
 @contextmanager
 def _after(seconds: float, work: Callable[[Batches], None], batches: Batches) -> Iterator[None]:
-    """While this lasts: if it lasts longer than `seconds`, `work` is done meanwhile. Without gevent nothing is."""
+    """If the `with` block takes longer than `seconds`, call `work(batches)` in a greenlet. Without gevent, never."""
     if not monkey.is_module_patched("threading"):
         yield
         return
@@ -188,5 +188,5 @@ def _after(seconds: float, work: Callable[[Batches], None], batches: Batches) ->
 
 
 def _is_refused(answer: Answer) -> bool:
-    """Whether a batch is at fault itself. Where only the database is, the live view moves all the same."""
+    """Whether the batch itself is at fault. If only the database is, the live view takes its samples all the same."""
     return isinstance(answer, Invalid | Refused)

@@ -1,4 +1,4 @@
-"""What an edge knows of each host. The port keeps it up to date; the edge never asks the twin."""
+"""What an edge knows about each host. The port keeps it up to date; the edge never asks the twin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mirror_stage.pipeline.port import Message
 from mirror_stage.twin.domain import Arrival, Newest
 from mirror_stage.twin.throughput import Rates, rates_between
 
-STRANGERS_MAX = 10_000  # hosts whose agents poll and never report; the oldest are forgotten
+STRANGERS_MAX = 10_000  # hosts whose agents poll but never report; those that polled longest ago are forgotten
 
 _UNKNOWN = Newest()
 
@@ -22,7 +22,7 @@ class KnownHosts:
         self._polls: dict[str, Instant] = {}
 
     def hear(self, message: Message) -> None:
-        """Take in what happened."""
+        """Update what is known from a message of the port."""
         self.ids_by_hostname |= {hostname: host_id for hostname, (host_id, _) in message.newcomers.items()}
         for sample in message.samples:
             if sample.hostname in self.ids_by_hostname:
@@ -32,10 +32,10 @@ class KnownHosts:
         for hostname in message.removed:
             self.ids_by_hostname.pop(hostname, None)
             self._newest.pop(hostname, None)
-            self._polls.pop(hostname, None)  # it is deliverable again when its agent asks again
+            self._polls.pop(hostname, None)  # commands can be delivered again once its agent polls again
 
     def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
-        """A host as it was saved."""
+        """Add a host as it was saved."""
         self.ids_by_hostname[hostname] = host_id
         self._newest[hostname] = Newest(sample)
         if last_poll_at is not None:
@@ -45,7 +45,7 @@ class KnownHosts:
         return self._newest.get(hostname, _UNKNOWN)
 
     def policy_of(self, hostname: str) -> str | None:
-        """Whether a host's agent takes commands, as it says itself; None is unknown."""
+        """The command policy that a host's agent reports; None if unknown."""
         sample = self.newest_of(hostname).sample
         return sample.command_policy if sample is not None else None
 
@@ -63,7 +63,7 @@ class KnownHosts:
 
 
 class Measured:
-    """Works out the rates of samples that are about to be committed, each since the newest one before it."""
+    """Works out the rates of samples that are about to be committed, each from its host's newest sample until then."""
 
     def __init__(self, known: KnownHosts | Measured):
         self._before = known
@@ -73,7 +73,7 @@ class Measured:
         return self._newest.get(hostname) or self._before.newest_of(hostname)
 
     def take(self, sample: Sample) -> bool:
-        """Set the rates of a sample that is its host's newest. Whether it was; a late one is measured by the history."""
+        """Whether a sample is its host's newest. If so, its rates are set; those of a late one need the history."""
         newest = self.newest_of(sample.hostname)
         self._newest[sample.hostname], kind = newest.after(sample)
         sample.tx_gbps = sample.rx_gbps = None
@@ -82,10 +82,10 @@ class Measured:
         return kind is Arrival.FRESH or kind is Arrival.REANCHORED
 
     def keep(self, trial: Measured) -> None:
-        """What was measured on trial stands."""
+        """Take over the newest samples of `trial`, whose batch was stored."""
         self._newest |= trial._newest
 
 
 def set_rates(sample: Sample, rates: Rates | None) -> None:
-    """Complete a sample: its rates, or that they are unknown."""
+    """Complete a sample: set both rates, or None where they are unknown."""
     sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)

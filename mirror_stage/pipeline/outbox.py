@@ -1,4 +1,4 @@
-"""The transitions of alerts on their way: into the database first, then to whoever listens."""
+"""Transitions of alerts that wait to be stored. The listeners are told of each one after that."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mirror_stage.core.instants import SECOND, Instant
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Instant = SECOND // 2  # a commit that takes longer does not hold the live view up
-WAITING_MAX = 50_000  # while the database is away; then of each alert the newest transition only
+PATIENCE: Instant = SECOND // 2  # a transition that waits longer is told before it is stored
+WAITING_MAX = 50_000  # while the database fails; beyond that, only the newest transition of each alert is kept
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A transition that is not stored yet, since when, and whether the listeners have heard of it all the same."""
+    """A transition that is not stored yet: since when it waits, and whether the listeners have been told of it."""
 
     transition: Transition
     since: Instant
@@ -25,9 +25,9 @@ class Waiting:
 
 
 class Outbox:
-    """Keeps transitions until they are stored, in their order. `tell` is called once for each, after that.
+    """Keeps transitions in their order until they are stored, then calls `tell` once for each.
 
-    What waits longer than PATIENCE is told before: the live view may run ahead of the storage.
+    A transition that waits longer than PATIENCE is told before: the live view may run ahead of the database.
     """
 
     def __init__(self, tell: Callable[[Transition], None]):
@@ -38,25 +38,25 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, transitions: Iterable[Transition], now: Instant, *, is_told: bool) -> None:
-        """These have just happened."""
+        """Add transitions that have just happened. Those that are only `moved` are neither stored nor told."""
         self._waiting += [Waiting(one, now, is_told) for one in transitions if one.kind != "moved"]
 
     def transitions(self) -> list[Transition]:
-        """All that wait, oldest first."""
+        """All transitions that wait, oldest first."""
         return [waiting.transition for waiting in self._waiting]
 
     def stored(self, count: int) -> None:
-        """The oldest so many are in the database: tell them."""
+        """Tell the `count` oldest transitions, which are in the database now, and keep them no longer."""
         done, self._waiting = self._waiting[:count], self._waiting[count:]
         self._tell_each(done)
 
     def hurry(self, now: Instant, patience: Instant = PATIENCE) -> None:
-        """Tell what has waited longer than this; it is stored later."""
+        """Tell the transitions that have waited for `patience` or longer. They are stored later."""
         if self._waiting and now - self._waiting[0].since >= patience:
             self._tell_each([waiting for waiting in self._waiting if now - waiting.since >= patience])
 
     def bound(self) -> None:
-        """Forget what nobody can act on any more, if too much waits: what is over, and was never stored."""
+        """If too many wait, keep the newest of each alert, but none of an alert that ended before it was stored."""
         if len(self._waiting) <= WAITING_MAX:
             return
         newest = {waiting.transition.alert.id: waiting for waiting in self._waiting}

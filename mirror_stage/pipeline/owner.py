@@ -1,4 +1,4 @@
-"""The owner: folds samples into the live twin, judges alerts, lets hosts leave. Nobody else changes twin or alerts."""
+"""The owner: folds samples into the live twin, judges alerts, removes hosts. Nothing else changes twin or alerts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from mirror_stage.twin.state import Twin
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 3.0  # between two sweeps, which are due each second: longer, and EGO stood still
+PAUSE_SECONDS = 3.0  # a sweep is due each second; a longer gap between two means that EGO stood still
 
 
 class Owner:
-    """The only one that changes the twin and the open alerts. It hears of samples through the port."""
+    """The only part that changes the twin and the open alerts. It receives samples through the port."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Owner:
         is_listening: Callable[[], bool] = lambda: True,
         elapsed: Callable[[], float] = elapsed_seconds,
     ):
-        """`is_listening` says whether samples get through; `elapsed` counts seconds while EGO stands still, too."""
+        """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still."""
         self._storage, self._clock, self._readiness = storage, clock, readiness
         self._frames, self._audience, self._saver, self._port = frames, audience, saver, port
         self._outbox, self._tell_cancelled = outbox, tell_cancelled
@@ -66,7 +66,7 @@ class Owner:
     # ------------------------------------------------------------------ what happens
 
     def hear(self, message: Message) -> None:
-        """Take in what happened at an edge."""
+        """Apply a message of an edge: new hosts, samples, polls."""
         self._admit(message.newcomers)
         self.absorb(message.samples)
         for hostname, at in message.polls.items():
@@ -78,20 +78,20 @@ class Owner:
                 self.twin.admit(host_id, hostname, place)
 
     def absorb(self, samples: Sequence[Sample]) -> None:
-        """Fold samples into the twin and the open alerts. One that cannot be folded costs itself: it is stored."""
+        """Fold samples into the twin and the open alerts. A sample that cannot be folded is logged and skipped."""
         for sample in samples:
             if sample.hostname not in self.twin.hosts_by_name:
-                continue  # the database is away, and without a row there is no slot
+                continue  # the database fails, so the host has no row, and without a row no place in the twin
             try:
                 host, kind = self.twin.fold(sample)
                 is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
-                if is_newest and not sample.is_repeated:  # what was stored before was judged before
+                if is_newest and not sample.is_repeated:  # a repeated sample was judged before
                     self._judge(host, sample.received_at)
             except Exception:
                 log.exception("the live view passes over a sample of %s; it is stored", sample.hostname)
 
     def _judge(self, host: Host, now: Instant) -> None:
-        """What the host's newest sample does to its alerts. A sample ends its silence."""
+        """Update the host's alerts from its newest sample, which also ends its offline alert."""
         open_alerts = self.open_alerts.of(host.hostname)
         transitions = evaluate(self.rules, host, open_alerts, now)
         if open_alerts and OFFLINE in open_alerts:
@@ -100,14 +100,14 @@ class Owner:
             self._apply(transitions)
 
     def _apply(self, transitions: Iterable[Transition]) -> None:
-        """Take transitions in. Nobody is told of them before they are stored; of a replayed one nobody is."""
+        """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
         self.open_alerts.apply(transitions)
         self._outbox.put(transitions, self._clock.now(), is_told=not self._readiness.is_ready)
         for hostname in {t.alert.hostname for t in transitions if t.kind != "moved"}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
     def sweep(self) -> None:
-        """Silent hosts turn stale, then offline; their alerts follow. Silence counts only while EGO listened."""
+        """Mark silent hosts stale, then offline, and update their alerts. Silence counts only while EGO listened."""
         now, rule = self._clock.now(), self._silence_rule
         self._notice_pause(now)
         self.twin.sweep(now, self._resumed_at)
@@ -124,44 +124,44 @@ class Owner:
                 silence, its_rule = now - host.last_seen_at, replace(rule, fire_at=limit) if host.interval else rule
                 transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
             elif OFFLINE in open_alerts and host.last_seen_at > open_alerts[OFFLINE].created_at:
-                transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))  # a late one is a sign of life too
+                transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))  # a late sample counts too
         self._apply(transitions)
 
     def _notice_pause(self, now: Instant) -> None:
-        """Silence counts anew after EGO stood still: stopped, suspended, or held up; and while no sample gets through."""
+        """Count silence from now on, if EGO stood still (stopped, suspended or blocked) or no sample gets through."""
         elapsed = self._elapsed()
         paused, self._swept_at = elapsed - self._swept_at, elapsed
         if paused > PAUSE_SECONDS:
-            log.warning("EGO stood still for %.1f s; the silence of hosts counts from now on", paused)
+            log.warning("EGO stood still for %.1f s; the silence of hosts is counted from now on", paused)
         if paused > PAUSE_SECONDS or not self._is_listening():
             self._resumed_at = now
 
     def tick(self) -> None:
-        """One frame for everybody, and what of the alerts has waited too long for the database."""
+        """Tell the transitions that have waited too long for the database, and show every client a new frame."""
         now = self._clock.now()
         self._outbox.hurry(now)
         self._frames.take(now)
         self._audience.show(now)
 
     def follow(self) -> None:
-        """Where no scheduler runs: what happened is recorded and shown at once."""
+        """Record and show what happened, at once. Called where no scheduler runs."""
         self._saver.record()
         self.tick()
 
     def forget(self, hostname: str, actor: Actor) -> None:
-        """Let a host leave: its alerts resolve, its pending commands are cancelled. Raises NotFound, Conflict."""
+        """Remove a host, resolve its alerts and cancel its pending commands. Raises NotFound, Conflict."""
         host = self.twin.hosts_by_name.get(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
         if host.role != Role.HOST and not _is_spoofed(host):
             raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
-        self._saver.save()  # what it was until now is kept
+        self._saver.save()  # the past keeps what the host was until now
         now = self._clock.now()
         cancelled = self._storage.write(lambda tx: _remove(tx, host, actor, now))
         transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
         self.twin.forget(hostname)
         self._port.send(Message(removed=[hostname]))
-        if host.role is Role.HUB:  # the report goes, the centre of the network stays
+        if host.role is Role.HUB:  # only its report is removed; the hub itself always stays
             self.twin.admit(host.id, hostname, host.place)
         self._apply(transitions)
         self._tell_cancelled(cancelled)
@@ -171,7 +171,7 @@ class Owner:
     # ------------------------------------------------------------------ a start
 
     def judge_first(self, host: Host) -> None:
-        """Judge a host by the only sample it has: the edge saved that with the host, perhaps before it was judged."""
+        """Judge a host by its first sample: EGO may have stopped after it stored both, and before it judged."""
         if host.sample is not None and OFFLINE not in self.open_alerts.of(host.hostname):
             self._judge(host, host.sample.received_at)
 
@@ -191,7 +191,7 @@ class Owner:
 
 
 def _is_spoofed(host: Host) -> bool:
-    """Whether an agent's report stands where EGO would show its own: the hub, or this machine."""
+    """Whether an agent reports under the name of the hub, or of the machine on which EGO runs."""
     if host.sample is None:
         return False
     return host.role is Role.HUB or not host.sample.agent_version.startswith(OWN_VERSIONS)

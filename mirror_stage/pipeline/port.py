@@ -1,7 +1,7 @@
 """The port between edges and the owner of the twin, and the one kind of message that crosses it.
 
 An edge takes requests: it decodes, works out rates, commits, answers. The owner folds samples into the live twin and
-judges alerts. In one process the port is a call.
+judges alerts. Both run in one process, so the port is a function call.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What happened, in the order in which its listeners take it: hosts that are new, samples, polls, hosts that left.
+    """What happened, in the order in which a listener applies it: new hosts, samples, polls, removed hosts.
 
-    A sample is complete: it has its rates. `polls` says when a host's agent asked for commands.
+    A sample is complete: it has its rates. `polls` says when a host's agent last asked for commands.
     """
 
     newcomers: Registered = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Port:
         self._listeners: list[Callable[[Message], None]] = []
 
     def listen(self, listener: Callable[[Message], None]) -> None:
-        """From now on `listener` is called with each message."""
+        """Call `listener` with each message from now on."""
         self._listeners.append(listener)
 
     def send(self, message: Message) -> None:

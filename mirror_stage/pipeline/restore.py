@@ -1,4 +1,4 @@
-"""After a start: bring back everything that was known, then fold what came after the last save."""
+"""Restores the twin and the alerts at a start, then folds the samples that arrived after the last save."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from mirror_stage.twin.frames import Frames
 
 log = logging.getLogger(__name__)
 
-WANDER: Instant = 5 * SECOND  # how far from its last sample's distance to its arrival a host's next ones may lie
-AHEAD: Instant = 5 * MINUTE  # how far ahead of its arrival a sample can be
-SOUGHT_MAX: Instant = 10 * MINUTE  # how much is sought, at most, of hosts whose clocks are elsewhere
+WANDER: Instant = 5 * SECOND  # how much a host's offset (sample time minus arrival) may change after its last sample
+AHEAD: Instant = 5 * MINUTE  # a sample's time may be this far ahead of its arrival
+SOUGHT_MAX: Instant = 10 * MINUTE  # how much history is searched, at most, for hosts whose clocks are wrong
 TOLD_EVERY_SECONDS = 5.0
 
 Rows = list[tuple[int, dict[str, Any]]]
@@ -53,7 +53,7 @@ class Restorer:
         self._readiness, self._clock = readiness, clock
 
     def restore(self) -> None:
-        """Bring back hosts and open alerts, then fold the history that the last save has not seen. Then EGO is ready."""
+        """Restore hosts and open alerts, then fold the samples that arrived after the last save. Then EGO is ready."""
         twin = self._owner.twin
         now = self._owner.started_at = self._clock.now()
         self._frames.twin_id = self._storage.write(twin_store.twin_id)
@@ -83,10 +83,10 @@ class Restorer:
         self._owner.twin.restore(host, identity)
 
     def _replay(self, saved_at: Instant, now: Instant) -> None:
-        """Fold what arrived after the last save, piece by piece. What is older costs nothing, however much it is."""
+        """Fold the samples that arrived after the last save, piece by piece. Older history costs no time."""
         hosts = self._owner.twin.hosts_by_name
         firsts = (host.sample.received_at for host in hosts.values() if host.sample is not None)
-        saved_at = max(saved_at, min(firsts, default=now))  # before the first save each host has its first sample
+        saved_at = max(saved_at, min(firsts, default=now))  # a host is stored with its first sample
         for host in list(hosts.values()):
             if host.sample is not None and host.first_seen_at == host.sample.received_at >= saved_at:
                 self._owner.judge_first(host)
@@ -108,14 +108,14 @@ class Restorer:
             self._readiness.tell(share)
             if elapsed_seconds() - told_at > TOLD_EVERY_SECONDS:
                 told_at = elapsed_seconds()
-                log.info("restoring, %.0f %%: %d samples that were not saved", share * 100, folded)
+                log.info("restoring, %.0f %%: %d samples replayed", share * 100, folded)
             gevent.sleep(0)
 
     def _unsaved(self, saved_at: Instant, now: Instant, samples: Mapping[int, Sample]) -> Iterator[tuple[float, Rows]]:
-        """What arrived at `saved_at` or later: (how much of it has been read so far, rows in order of arrival).
+        """The samples that arrived at `saved_at` or later, as (share read so far: 0 to 1, rows in order of arrival).
 
-        The history is ordered by the samples' own time. Hosts whose clocks agree with EGO's lie together, and are read
-        second after second from there; those with other clocks are sought where their clocks say.
+        The history is ordered by the samples' own time. Hosts whose clocks agree with EGO's are read together, second
+        after second. Samples of other hosts are searched for at the times that their own clocks showed.
         """
         end = self._storage.read(lambda tx: history.newest_second(tx, max(saved_at, now) + AHEAD))
         by_offset: dict[int, dict[int, Instant]] = {}
@@ -142,7 +142,7 @@ class Restorer:
 
 
 def _unsaved_since(tx: Tx) -> Instant | None:
-    """What arrived from then on is not in the saved twin; 0 if nothing was saved yet, None if EGO stopped after all was."""
+    """Since when arrivals are missing from the saved twin: 0 if it was never saved, None if a clean stop saved all."""
     is_whole, saved_at = notes.read(tx, notes.SAVED_WHOLE), notes.read(tx, notes.SAVED_AT)
     notes.forget(tx, notes.SAVED_WHOLE)
     return None if is_whole is not None else int(saved_at or 0)

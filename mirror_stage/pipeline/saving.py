@@ -1,4 +1,4 @@
-"""Saving the twin and the alerts: what happened to alerts and what hosts are, at once; their numbers once a second."""
+"""Saves the twin and the alerts: transitions of alerts and identities of hosts at once, values of hosts each second."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from mirror_stage.twin.state import Twin
 log = logging.getLogger(__name__)
 
 DETAILS_EVERY: Instant = 30 * SECOND
-RECORDED_WITHIN_SECONDS = 1.0  # whoever asks for what has just happened waits no longer for it
+RECORDED_WITHIN_SECONDS = 1.0  # a reader waits at most this long until recent changes are in the database
 
 
 @dataclass(slots=True)
 class Saved:
-    """What the database has of a host's details, so that they are written rarely."""
+    """When a host's details were last saved, with which hardware. So they are written rarely."""
 
     at: Instant
     hardware: tuple[Any, ...]
@@ -59,7 +59,7 @@ class Batch:
             notes.write(tx, notes.SAVED_AT, str(self.saved_until))
 
     def parts(self) -> list[tuple[str, Batch]]:
-        """Each row alone, with what to call it."""
+        """One batch for each row, with a name for the log."""
         found = [(host.hostname, Batch(hosts=[host])) for host in self.hosts]
         found += [(f"identity of host {one.host_id}", Batch(identities=[one])) for one in self.identities]
         found += [(host.hostname, Batch(details=[host])) for host in self.details]
@@ -68,10 +68,10 @@ class Batch:
 
 
 class Saver:
-    """Writes alerts with their transitions, identities, hosts, and now and then details.
+    """Writes alerts with their transitions, identities, hosts, and from time to time their details.
 
-    `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save goes through.
-    `arrived_until` says before which instant everything that arrived is in the twin: a start replays what came later.
+    `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save succeeds.
+    `arrived_until` returns an instant: every sample that arrived before it is in the twin. A start replays later ones.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Saver:
         self._arrived_until = arrived_until or clock.now
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
-        self._begun = self._ended = 0  # how many times something was written, or tried to be
+        self._begun = self._ended = 0  # how many writes, also failed ones
         self._failed = False
 
     def record(self) -> None:
-        """Write what happened to alerts since the last call, and what hosts are now. Then whoever listens is told.
+        """Write the transitions of alerts that wait and the new identities of hosts, then tell the listeners.
 
-        An alert is committed with its host, so that after a kill no sample that was judged is judged again. While
-        something is being written nothing is done: the next call takes what waits.
+        An alert is committed together with its host, so that after a kill no sample is judged twice. While another
+        write runs, this does nothing: the next call writes what waits.
         """
         if self._saving.locked() or not self._has_something():
             return
@@ -105,25 +105,29 @@ class Saver:
             self._write([], None)
 
     def save(self, *, is_last: bool = False) -> bool:
-        """The same, with every host that changed since the last save; whether that went well. What fails stays dirty."""
-        with self._saving:  # a job and a removal may come at once; an older save must not end last
+        """Write what `record` writes, and every host that changed since the last save; whether it succeeded.
+
+        If it failed, the hosts stay dirty: the next save writes them.
+        """
+        with self._saving:  # a job and a removal may save at the same time; the older save must not end last
             saved_until, hosts = self._arrived_until(), self._twin.take_dirty()
             if not hosts and not self._has_something(is_last=is_last) and not self._is_degraded():
                 return True
             if not self._write(hosts, saved_until, is_last=is_last):
                 return False
-            self._recovered()  # even if nobody sends: who waits for readiness must not wait for ever
+            self._recovered()  # also if nobody sends samples: otherwise EGO would stay degraded until somebody does
             return True
 
     def finish(self, *, is_whole: bool) -> None:
-        """The last save of a clean stop. If all that was stored is in the twin, the next start need not replay it."""
+        """Save for the last time before a clean stop. `is_whole`: all stored samples are in the twin, so the next start
+        need not replay any."""
         if self.save(is_last=True) and is_whole:
             self._storage.write(lambda tx: notes.write(tx, notes.SAVED_WHOLE, "yes"))
 
     def until_recorded(self) -> None:
-        """Return when what happened before is in the database, after a second at most. Writes nothing itself."""
+        """Wait until all earlier changes are in the database, for a second at most. Writes nothing itself."""
         if not monkey.is_module_patched("threading"):
-            return  # whoever changed something has recorded it
+            return  # without gevent each change is recorded at once
         wanted, deadline = self._begun + 1, elapsed_seconds() + RECORDED_WITHIN_SECONDS
         while self._has_something() and self._ended < wanted and not self._failed and elapsed_seconds() < deadline:
             gevent.sleep(0.01)
@@ -133,7 +137,7 @@ class Saver:
         return self._begun > self._ended or bool(self._outbox) or has_identities
 
     def _write(self, hosts: list[Host], saved_until: Instant | None, *, is_last: bool = False) -> bool:
-        """Whether these hosts are written, and all that happened."""
+        """Write these hosts, the waiting transitions and the new identities; whether it succeeded."""
         self._begun += 1
         now = self._clock.now()
         transitions, identities = self._outbox.transitions(), self._twin.take_identities(now, is_last=is_last)
@@ -148,7 +152,7 @@ class Saver:
             self._outbox.hurry(now, patience=0)
             self._outbox.bound()
             if not self._failed:
-                log.warning("the twin was not saved, it is tried again: %s", why)
+                log.warning("the twin could not be saved; EGO will try again: %s", why)
             self._failed = True
             return False
         finally:
@@ -169,7 +173,7 @@ class Saver:
 
     @staticmethod
     def _write_each(tx: Tx, batch: Batch, now: Instant) -> None:
-        """Write row by row: one that the database refuses is logged and does not hold the others up."""
+        """Write row by row: a row that the database refuses is logged, and the others are still written."""
         for name, part in batch.parts():
             try:
                 attempt(tx, partial(part.write, now=now))
@@ -184,10 +188,10 @@ class Saver:
 
 
 def _hardware(host: Host) -> tuple[Any, ...]:
-    """What rarely changes of a host's details."""
-    told = host.sample.details if host.sample is not None else None
+    """The details of a host that rarely change."""
+    details = host.sample.details if host.sample is not None else None
     return (
-        getattr(told, "cpu_model", None),
-        getattr(told, "os_kernel", None),
-        getattr(told, "memory_total_bytes", None),
+        getattr(details, "cpu_model", None),
+        getattr(details, "os_kernel", None),
+        getattr(details, "memory_total_bytes", None),
     )

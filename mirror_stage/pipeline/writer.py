@@ -1,4 +1,4 @@
-"""The bounded queue in front of the pipeline, and the one greenlet that empties it: group commit without a timer."""
+"""The bounded queue in front of the edge, and the one greenlet that empties it: group commit without a timer."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Admit = Callable[[Sequence[Sequence[Sample]]], list[Answer]]
 log = logging.getLogger(__name__)
 
 QUEUE_BATCHES = 2_000
-QUEUE_BYTES = 8 * 2**20  # of bodies; decoded they weigh some five times as much
-GROUP_SAMPLES = 2_000  # one commit takes at most so many, or one whole batch
+QUEUE_BYTES = 8 * 2**20  # of request bodies; decoded, they take about five times as much memory
+GROUP_SAMPLES = 2_000  # at most so many in one commit; a larger batch is committed alone
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Writer:
     """`submit` answers when the batch is durable. Without gevent's patches it commits in the calling thread."""
 
     def __init__(self, admit: Admit, then: Callable[[], None] = lambda: None):
-        """`admit` commits a group and answers each batch; `then` follows each commit where there is no greenlet."""
+        """`admit` commits a group and answers each batch; `then` is called after each commit if no greenlet runs."""
         self._admit, self._then = admit, then
         self._queue: deque[Job] = deque()
         self._under_way: list[Job] = []
@@ -55,14 +55,14 @@ class Writer:
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        """Commit what waits, then end. Whoever comes later is refused."""
+        """Commit what waits, then end. Later batches are refused."""
         self._is_stopped = True
         if self._greenlet is not None:
             self._waiting.set()
             self._greenlet.join(timeout=5)
 
     def check(self, trouble: str | None) -> dict[str, Any]:
-        """Whether samples are stored; `trouble` is why the last commit failed."""
+        """The entry for `/health`: whether samples are stored. `trouble` is why the last commit failed."""
         detail = f"queue {len(self._queue)} of {QUEUE_BATCHES}"
         if trouble is not None:
             detail += f"; the last commit failed: {trouble}"
@@ -70,8 +70,8 @@ class Writer:
 
     @property
     def oldest_arrival(self) -> Instant | None:
-        """When the oldest sample arrived that is neither committed nor refused yet; None if all are."""
-        waiting = (*self._under_way[:1], *itertools.islice(self._queue, 1))  # they came in this order
+        """When the oldest sample arrived that has no answer yet; None if there is none."""
+        waiting = (*self._under_way[:1], *itertools.islice(self._queue, 1))  # both are in order of arrival
         return min((sample.received_at for job in waiting for sample in job.samples), default=None)
 
     @property
@@ -80,7 +80,7 @@ class Writer:
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
-        """Room for a body of `size` bytes from before it is decoded until it is answered. Raises Unavailable."""
+        """Reserve room for a body of `size` bytes until it is answered. Raises Unavailable if there is none."""
         if self._bytes and self._bytes + size > QUEUE_BYTES:
             raise Unavailable("more samples arrive than can be stored; send them again later")
         self._bytes += size
@@ -90,13 +90,13 @@ class Writer:
             self._bytes -= size
 
     def submit(self, samples: list[Sample]) -> Receipt:
-        """The receipt of a batch that is committed now. Raises Refused, Unavailable, OutcomeUnknown, Invalid."""
+        """Commit a batch and return its receipt. Raises Refused, Unavailable, OutcomeUnknown, Invalid."""
         if self._is_stopped:
             raise Unavailable("EGO is stopping; send it again when it is back")
         if self._greenlet is None:
             with self._lock:
                 answer = self._admit([samples])[0]
-                self._then()  # no scheduler runs either: the answer is in the twin at once
+                self._then()  # no scheduler runs either, so nothing else would record and show the samples
                 return _unwrapped(answer)
         if len(self._queue) >= QUEUE_BATCHES:
             raise Unavailable("more samples arrive than can be stored; send them again later")
@@ -126,7 +126,7 @@ class Writer:
         self._under_way = group
         try:
             answers: list[Answer] = self._admit([job.samples for job in group])
-        except Exception as error:  # a fault of ours must not leave the senders waiting for ever
+        except Exception as error:  # a bug of EGO must not leave the senders waiting for ever
             log.exception("a group of %d batches failed", len(group))
             answers = [Unavailable(f"EGO failed to store this: {type(error).__name__}; its log has the details")] * len(
                 group
