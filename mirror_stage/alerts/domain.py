@@ -1,4 +1,4 @@
-"""Rules with hysteresis, and what a host's newest values do to its open alerts. Pure: no Flask, no SQL, no clock."""
+"""Rules with hysteresis, and how a host's newest values change its open alerts. Pure: no Flask, no SQL, no clock."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
 
-TOLD_EVERY: Instant = 10 * SECOND  # an `updated` at most so often per alert
-MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # so many samples without its value, over so long, end an alert
+TOLD_EVERY: Instant = 10 * SECOND  # at most one `updated` per alert in this time, unless its severity changes
+MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # an alert ends after 3 samples in a row, over 30 s, without its value
 SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
 SILENCE = "silenceSeconds"
@@ -19,7 +19,7 @@ MACHINES = "machinesOfName"
 NO_DATA = "no-data"
 _ALERT_IDS = uuid.UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
 
-Key = tuple[str, str | None]  # of an alert among those of its host: the rule's name and the subject
+Key = tuple[str, str | None]  # (name of the rule, subject): identifies an alert among those of its host
 OFFLINE: Key = (HOST_OFFLINE, None)
 
 
@@ -60,7 +60,7 @@ def _clock_offset(host: Host) -> float | None:
     return abs(sample.clock_offset_seconds) if sample is not None and sample.is_newest_of_request else None
 
 
-# What a host has one of, by measure.
+# The measures of which a host has one value.
 VALUES: Mapping[str, Callable[[Host], float | None]] = {
     "cpuLoad": lambda host: host.sample.cpu_load if host.sample else None,
     "memoryUsedPercent": lambda host: host.sample.memory_used_percent if host.sample else None,
@@ -74,14 +74,14 @@ VALUES: Mapping[str, Callable[[Host], float | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """What a host may have several of: the highest value, known at once, and that of each subject."""
+    """A measure of which a host may have several values: the highest, quick to find, and that of each subject."""
 
     highest: Callable[[Host], float | None]
     by_subject: Callable[[Host], Mapping[str, float]]
 
 
 def _machines(host: Host) -> Mapping[str, float]:
-    """Two, under the addresses of both, while two machines report under the host's name."""
+    """`{"<both addresses>": 2.0}` while two machines report under the host's name, else empty."""
     rival = host.rival
     if rival is None or rival.since is None:
         return {}
@@ -115,8 +115,8 @@ MESSAGES: Mapping[str, str] = {
 class Alert:
     """One thing that is or was wrong. Its key is (hostname, metric, subject); `metric` is the name of its rule.
 
-    `told_*` is what clients heard last; `version` counts what they heard. `missing` samples in a row, since
-    `missing_since`, did not have its value: only this process counts them.
+    `told_*` is what clients heard last; `version` counts what they heard. The last `missing` samples, since
+    `missing_since`, did not have its value; these two are kept in memory only.
     """
 
     id: str
@@ -150,9 +150,9 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What happened to an alert: `fired`, `updated`, `resolved`, or `moved` (its value, which nobody is told).
+    """What happened to an alert: `fired`, `updated`, `resolved`, or `moved` (its value changed, clients are not told).
 
-    `event` is what is recorded of it for good: `fired`, `severity`, `resolved`, or nothing.
+    `event` is what the table `alert_events` records of it: `fired`, `severity`, `resolved`, or nothing.
     """
 
     kind: str
@@ -161,7 +161,7 @@ class Transition:
 
 
 def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[Key, Alert], now: Instant) -> list[Transition]:
-    """What the host's newest values do to its open alerts. A value that stays missing ends its alert."""
+    """The transitions that follow from the host's newest values. A value that stays missing ends its alert."""
     found: list[Transition] = []
     for rule in rules:
         value_of = VALUES.get(rule.measure)
@@ -183,7 +183,7 @@ def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[Key, Alert]
 def _judge_subjects(
     rule: Rule, host: Host, values: Mapping[str, float], open_alerts: Mapping[Key, Alert], now: Instant
 ) -> list[Transition]:
-    """The same for each subject that the host has, and those that it had."""
+    """The transitions of one rule, for each subject that the host has and for those that have gone."""
     if host.sample is not None and not host.sample.is_whole:
         return []
     found: list[Transition] = []
@@ -196,7 +196,7 @@ def _judge_subjects(
 def _judge(
     rule: Rule, host: Host, subject: str | None, value: float | None, alert: Alert | None, now: Instant
 ) -> list[Transition]:
-    """What one value does to its alert, or that it makes one."""
+    """What one value does to its alert, or the alert that it fires: at most one transition."""
     if value is None:
         return [miss(alert, now)] if alert is not None else []
     if alert is None:
@@ -213,7 +213,7 @@ def _judge(
 def evaluate_silence(
     rule: Rule, hostname: str, silence: Instant, open_alerts: Mapping[Key, Alert], now: Instant
 ) -> list[Transition]:
-    """What `silence` ms without a sample do; when a host goes offline its other alerts end with it."""
+    """The transitions after `silence` ms without a sample. When a host goes offline, its other alerts end."""
     alert, seconds = open_alerts.get((rule.name, None)), silence / SECOND
     if alert is not None:
         return [Transition("moved", replace(alert, current_value=seconds, updated_at=now))]
@@ -224,13 +224,13 @@ def evaluate_silence(
 
 
 def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Instant, cause: Instant) -> Transition:
-    """A new alert. Its id follows from its key and its cause, so that folding the history again gives the same one.
+    """A new alert. Its id is computed from its key and `cause`, so that a replay of the history gives the same id.
 
-    The cause of a value is its sample's instant; that of a silence is when the host was last seen.
+    `cause` is the instant of the sample that has the value; for a silence, when the host was last seen.
     """
-    told = (hostname, rule.name, str(cause)) if subject is None else (hostname, rule.name, subject, str(cause))
+    parts = (hostname, rule.name, str(cause)) if subject is None else (hostname, rule.name, subject, str(cause))
     alert = Alert(
-        id=str(uuid.uuid5(_ALERT_IDS, "\n".join(told))),
+        id=str(uuid.uuid5(_ALERT_IDS, "\n".join(parts))),
         hostname=hostname,
         metric=rule.name,
         measure=rule.measure,
@@ -247,7 +247,7 @@ def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Inst
 
 
 def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
-    """The alert with its new value; worth telling if its severity changed, or its rounded value did and 10 s passed."""
+    """The alert with its new value. Clients hear of a new severity at once, of a new rounded value every 10 s."""
     severity = severity_of(rule, value, alert.severity)
     moved = replace(alert, current_value=value, severity=severity, updated_at=now, missing=0)
     rounded = round(value, 1)
@@ -258,7 +258,7 @@ def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
 
 
 def miss(alert: Alert, now: Instant) -> Transition:
-    """The alert after one more sample without its value; over, if that has lasted."""
+    """The alert after one more sample without its value; resolved, if the value has been missing for long enough."""
     since = alert.missing_since if alert.missing else now
     if alert.missing + 1 >= MISSING_SAMPLES and now - since >= MISSING_FOR:
         return resolve(alert, now, NO_DATA)
@@ -266,19 +266,20 @@ def miss(alert: Alert, now: Instant) -> Transition:
 
 
 def silent_since(offline: Alert) -> Instant:
-    """When the host of an alert of silence, open or over, had been seen last: its value says how long before it was
-    written, and its threshold how long before it fired at least.
+    """When the host of an offline alert, open or resolved, was last seen.
+
+    The alert's value is the silence until its last update. Its threshold is the least silence before it fired.
     """
     told = offline.updated_at - round(offline.current_value * SECOND)
     return min(told, offline.created_at - round(offline.threshold * SECOND))
 
 
 def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None) -> Transition:
-    """The alert, over; never before it began, though what ended it may have waited longer than what began it."""
+    """The alert, resolved. It never ends before it began, even if the sample that ends it arrived earlier."""
     if alert.measure == SILENCE:
         value = max(0, now - silent_since(alert)) / SECOND  # EGO's clock may have been set back while it was down
     now = max(now, alert.created_at)
-    over = replace(
+    resolved = replace(
         alert,
         status="resolved",
         resolved_at=now,
@@ -287,7 +288,7 @@ def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None)
         current_value=alert.current_value if value is None else value,
         version=alert.version + 1,
     )
-    return Transition("resolved", over, "resolved")
+    return Transition("resolved", resolved, "resolved")
 
 
 def severity_of(rule: Rule, value: float, current: str | None) -> str:
@@ -300,5 +301,5 @@ def severity_of(rule: Rule, value: float, current: str | None) -> str:
 
 
 def worst(alerts: Iterator[Alert]) -> str | None:
-    """The worst severity among alerts, None without one."""
+    """The worst severity among alerts; None if there are none."""
     return max((alert.severity for alert in alerts), key=SEVERITIES.index, default=None)

@@ -47,9 +47,9 @@ class AlertRow(Base):
 
 
 class AlertEvent(Base):
-    """One transition of an alert: `fired`, `severity` or `resolved`, committed with the alert before anybody is told.
+    """One transition of an alert: `fired`, `severity` or `resolved`, committed with the alert before clients are told.
 
-    `value` is that of then, None where it was not recorded.
+    `value` is the alert's value at that time, None where it was not recorded.
     """
 
     __tablename__ = "alert_events"

@@ -40,7 +40,7 @@ def parse(document: dict[str, Any], built_in: tuple[Rule, ...], path: Path) -> t
     for name, table in document.items():
         where = f"{_VARIABLE}: {path}: [{name}]"
         if name not in known:
-            raise BadSetting(f"{where}: there is no such rule; there are {', '.join(names)}{_nearest(name, names)}")
+            raise BadSetting(f"{where}: there is no such rule; the rules are {', '.join(names)}{_nearest(name, names)}")
         if not isinstance(table, dict):
             raise BadSetting(f"{where}: must be a table")
         changed = _changed(known[name], table, where)

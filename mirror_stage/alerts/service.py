@@ -1,4 +1,4 @@
-"""Questions about alerts."""
+"""Answers questions about alerts, and removes old ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.instants import Instant
 from mirror_stage.storage.db import Storage
 
-ENDED_MAX = 1_000_000  # alerts that are kept beside the active ones, at most
+ENDED_MAX = 1_000_000  # how many resolved alerts are kept, at most
 PRUNED_AT_ONCE = 500
 
 
 class AlertService:
-    """The active alerts from memory, all of them from the database.
+    """Reads the active alerts from memory, and all alerts from the database.
 
-    `until_recorded` returns when what happened before it was called is in the database. `kept` is how long those that
-    ended are kept.
+    `until_recorded` waits until all earlier changes are in the database. `kept` is the retention of resolved alerts.
     """
 
     def __init__(self, storage: Storage, open_alerts: OpenAlerts, until_recorded: Callable[[], None], kept: Instant):
@@ -34,13 +33,13 @@ class AlertService:
 
     def page(self, filters: dict[str, str], page: int, page_size: int) -> tuple[list[Alert], int]:
         """One page of all alerts, newest first, and how many there are."""
-        self._until_recorded()  # what fired a moment ago is part of the answer
+        self._until_recorded()  # so that the answer has the alerts that fired a moment ago
         stored, total = self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
-        open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # whose values move in memory only
+        open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # only these have the newest values
         return [open_by_id.get(alert.id, alert) for alert in stored], total
 
     def prune(self, now: Instant) -> None:
-        """Remove alerts that ended long ago, or are more than ENDED_MAX, in small steps."""
-        prune = partial(store.prune, edge=now - self._kept, most_kept=ENDED_MAX, most=PRUNED_AT_ONCE)
+        """Remove resolved alerts that are older than the retention or more than ENDED_MAX, in small steps."""
+        prune = partial(store.prune, ended_before=now - self._kept, most_kept=ENDED_MAX, most=PRUNED_AT_ONCE)
         while self._storage.own.write(prune) == PRUNED_AT_ONCE:
             gevent.sleep(0)

@@ -10,7 +10,7 @@ _NONE: Mapping[Key, Alert] = {}
 
 
 class OpenAlerts:
-    """At most one active alert a host, rule and subject."""
+    """At most one open alert for each host, rule and subject."""
 
     def __init__(self) -> None:
         self._by_host: dict[str, dict[Key, Alert]] = {}
@@ -25,7 +25,7 @@ class OpenAlerts:
         return sorted(alerts, key=lambda alert: (alert.created_at, alert.id), reverse=True)
 
     def severity_of(self, hostname: str) -> str | None:
-        """The worst open alert of a host."""
+        """The worst severity of a host's open alerts; None if there are none."""
         return worst(iter(self.of(hostname).values()))
 
     def restore(self, alerts: Iterable[Alert]) -> None:
@@ -34,7 +34,7 @@ class OpenAlerts:
             self._by_host.setdefault(alert.hostname, {})[alert.key] = alert
 
     def apply(self, transitions: Iterable[Transition]) -> None:
-        """Take transitions in."""
+        """Keep the alerts that are active after these transitions, drop those that are resolved."""
         for transition in transitions:
             alert = transition.alert
             open_alerts = self._by_host.setdefault(alert.hostname, {})

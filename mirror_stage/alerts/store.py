@@ -36,7 +36,8 @@ _EVENT = tuple(column.name for column in _EVENTS.columns)
 def record(tx: Connection, transitions: Sequence[Transition]) -> None:
     """Write alerts as they are after these transitions, and each transition that is an event.
 
-    The resolved ones first, so that never two are active for one key. An event that is stored already stays as it is.
+    Resolved alerts are written first, so that one key never has two active alerts. An event that is stored already
+    stays as it is.
     """
     newest = {transition.alert.id: transition.alert for transition in transitions}
     in_order = sorted(newest.values(), key=lambda alert: alert.status == "active")
@@ -51,13 +52,13 @@ def _event(event: str, alert: Alert) -> tuple[Any, ...]:
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
-    """A row. Its numbers are floats: rules say 80 and 0.9, and psycopg refuses an array of both kinds."""
-    told = {
+    """The row of an alert. All its numbers are floats: psycopg refuses an array of integers (80) and floats (0.9)."""
+    converted = {
         "subject": alert.subject or "",
         "threshold": float(alert.threshold),
         "current_value": float(alert.current_value),
     }
-    return tuple(told[name] if name in told else getattr(alert, name) for name in _COLUMNS)
+    return tuple(converted[name] if name in converted else getattr(alert, name) for name in _COLUMNS)
 
 
 def load_active(tx: Connection) -> list[Alert]:
@@ -65,23 +66,25 @@ def load_active(tx: Connection) -> list[Alert]:
     return [_alert(row) for row in tx.execute(select(_TABLE).where(_TABLE.c.status == "active")).mappings()]
 
 
-def prune(tx: Connection, edge: Instant, most_kept: int, most: int) -> int:
-    """How many alerts were removed: of those that ended before `edge` or are not among the `most_kept` that ended last,
-    the oldest. Active ones stay."""
+def prune(tx: Connection, ended_before: Instant, most_kept: int, most: int) -> int:
+    """Remove the oldest resolved alerts, at most `most`, and return how many. Active alerts stay.
+
+    Removed are those that ended before `ended_before`, and those that are not among the `most_kept` that ended last.
+    """
     ended = _TABLE.c.resolved_at
     newest_first = select(ended).where(ended.is_not(None)).order_by(ended.desc())
     overfull = tx.execute(newest_first.offset(most_kept).limit(1)).scalar()
     if overfull is not None:
-        edge = max(edge, overfull + 1)
-    over = select(_TABLE.c.id).where(ended < edge).order_by(ended).limit(most)
-    ids = list(tx.execute(over).scalars())
+        ended_before = max(ended_before, overfull + 1)
+    oldest = select(_TABLE.c.id).where(ended < ended_before).order_by(ended).limit(most)
+    ids = list(tx.execute(oldest).scalars())
     tx.execute(delete(_EVENTS).where(_EVENTS.c.alert_id.in_(ids)))
     tx.execute(delete(_TABLE).where(_TABLE.c.id.in_(ids)))
     return len(ids)
 
 
 def active_at(tx: Connection, at: Instant) -> list[Alert]:
-    """Every alert that was active at an instant, newest first; with the severity of then."""
+    """Every alert that was active at an instant, newest first, with the severity that it had then."""
     of_then = select(_EVENTS.c.severity).where(_EVENTS.c.alert_id == _TABLE.c.id, _EVENTS.c.at <= at)
     newest = of_then.order_by(_EVENTS.c.version.desc()).limit(1).scalar_subquery()
     severity = func.coalesce(newest, _TABLE.c.severity)
@@ -92,10 +95,10 @@ def active_at(tx: Connection, at: Instant) -> list[Alert]:
 
 
 def _was_active(wanted: Select[Any], at: Instant) -> Select[Any]:
-    """The same, of the alerts that were active at an instant.
+    """The query `wanted`, limited to the alerts that were active at an instant.
 
-    Of one host, rule and subject at most one is active at a time: the newest that had begun by then. So each of those is
-    looked up once, however many alerts there have been.
+    Only one alert of a host, rule and subject is active at a time: the newest that had begun by then. So the query
+    looks up one alert for each host, rule and subject, however many there have been.
     """
     rules = _RULES.columns(*(column(name, Text) for name in _KEY)).cte("rules")
     began = _TABLE.alias("began")
@@ -125,7 +128,7 @@ _FOLLOWING = ", ".join(
     " ORDER BY a.hostname, a.metric, a.subject LIMIT 1)"
     for name in _KEY
 )
-_RULES = text(  # each host, rule and subject that ever had an alert: one seek of the index after the other
+_RULES = text(  # each host, rule and subject that ever had an alert: one index lookup for each
     "WITH RECURSIVE r(hostname, metric, subject) AS (SELECT * FROM (SELECT hostname, metric, subject FROM alerts"
     f" ORDER BY hostname, metric, subject LIMIT 1) AS first UNION ALL SELECT {_FOLLOWING} FROM r"
     " WHERE r.hostname IS NOT NULL) SELECT hostname, metric, subject FROM r WHERE hostname IS NOT NULL"
@@ -135,8 +138,9 @@ Counts = list[tuple[bool, str, int, int, int]]
 
 
 def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> dict[str, Counts]:
-    """Of the alerts that were `open` at `start`, `fired` and `resolved` before `end`: (is it silence, severity,
-    bucket, how many, sum of their ms since `start`), counted in the database.
+    """How many alerts were `open` at `start`, and how many `fired` and `resolved` from then until `end`.
+
+    Each row is (whether the alerts are of silence, severity, bucket, count, sum of their ms since `start`).
     """
     is_offline = (_TABLE.c.measure == SILENCE).label("is_offline")
     found: dict[str, Counts] = {}
