@@ -1,4 +1,4 @@
-"""A command's life: where it can stand, the legal moves, what an outcome is and how much of it is kept. Pure."""
+"""The standings of a command, the transitions between them, and what is kept of its outcome. Pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ OPEN_MAX = 10_000
 CLAIM_MAX = 5
 WAIT_SECONDS_MAX = 30.0
 KEY_KEPT: Final[Instant] = DAY
-KEPT_FOR: Final[Instant] = 30 * DAY  # a command that is over
+KEPT_FOR: Final[Instant] = 30 * DAY  # how long a command is kept after it ended
 LEASE_GRACE: Final[Instant] = 60 * SECOND
-STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer one means that EGO was down
+STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer gap between two stamps means that EGO was down
 CHUNK_BYTES_MAX = 16 * 1024
-OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output; its result replaces it
-CHUNK_OVERHEAD_BYTES = 64  # so that a million empty chunks do not count as nothing
+OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output, until its result replaces that
+CHUNK_OVERHEAD_BYTES = 64  # counted for each chunk, so that empty chunks are limited too
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"
@@ -58,7 +58,7 @@ OUTCOMES = frozenset(
         (TIMEOUT, EXEC_TIMEOUT),
     }
 )
-FIELD_WORDS = {"success": SUCCEEDED, "error": FAILED}  # what agents already in the field say
+FIELD_WORDS = {"success": SUCCEEDED, "error": FAILED}  # the statuses that agents already in the field report
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 
@@ -85,7 +85,7 @@ class Act(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One edge of the diagram: its name in the record, and where it leads. No status: the outcome says."""
+    """One transition: its recorded name and the status it leads to. Without a status, the reported outcome sets it."""
 
     name: str
     status: str | None = None
@@ -94,7 +94,8 @@ class Move:
 
 CREATED = Move("created", PENDING)
 
-# A command only ever goes down this table; within one act the earlier standing comes first.
+# A command only moves down this table. An act that several standings allow is tried in this order: a command that moves
+# down in the meantime is still found.
 MOVES: Mapping[tuple[Standing, Act], Move] = {
     (Standing.PENDING, Act.CLAIM): Move("claimed", RUNNING),
     (Standing.PENDING, Act.CANCEL): Move("cancelled", FAILED, CANCELLED),
@@ -118,7 +119,7 @@ REFUSALS: Mapping[tuple[Standing, Act], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command as it is stored. `metadata` is JSON text; `result_digest` identifies the report it ended with."""
+    """One command as it is stored. `metadata` is JSON text; `result_digest` identifies the report that ended it."""
 
     seq: int
     id: str
@@ -167,7 +168,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class NewCommand:
-    """What somebody wants to have run."""
+    """A request to run a command on a host."""
 
     hostname: str
     command: str
@@ -178,7 +179,7 @@ class NewCommand:
 
     @property
     def digest(self) -> str:
-        """The same for requests that mean the same."""
+        """A hash of all fields: two requests that mean the same have the same digest."""
         return _digest(
             [self.hostname, self.command, self.timeout_seconds, self.expires_in_seconds, self.metadata, self.retry_of]
         )
@@ -186,7 +187,7 @@ class NewCommand:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What an agent hears when it shows that it is alive."""
+    """The answer to a heartbeat: until when the agent holds the command, and whether it shall stop it."""
 
     lease_until: Instant
     cancel_requested: bool
@@ -217,7 +218,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is kept of an output stream, how long it was, and whether something is missing."""
+    """The kept text of an output stream, its full length, and whether something was cut."""
 
     text: str | None
     size_bytes: int | None
@@ -248,7 +249,7 @@ def normalise_id(text: str) -> str | None:
 
 
 def key_digest(key: str, actor: Actor) -> str:
-    """What an Idempotency-Key is stored as: the same key of somebody else is another one."""
+    """The stored form of an Idempotency-Key. It depends on the actor, so two actors may use the same key."""
     return _digest([actor.name, key])
 
 
@@ -257,7 +258,7 @@ def outcome_of(reported: Mapping[str, Any]) -> Outcome:
     status = FIELD_WORDS.get(reported["status"], reported["status"])
     reason = reported.get("reason") or (EXEC_TIMEOUT if status == TIMEOUT else None)
     if (status, reason) not in OUTCOMES:
-        raise BadOutcome(f"{status} has no reason {reason}")
+        raise BadOutcome(f"status {status} cannot have reason {reason}")
     exit_code, duration_seconds = reported.get("exitCode"), reported.get("durationSeconds")
     stdout, stderr = reported.get("stdout"), reported.get("stderr")
     stdout_bytes, stderr_bytes = reported.get("stdoutBytes"), reported.get("stderrBytes")
@@ -273,7 +274,7 @@ def outcome_of(reported: Mapping[str, Any]) -> Outcome:
 
 
 def kept(text: str | None, reported_bytes: int | None) -> Stream:
-    """Both ends of a stream, at most 16 and 48 KiB, the line that says how much is left out, and its true length.
+    """The kept part of a stream: at most its first 16 and its last 48 KiB, and a line that says how much is left out.
 
     `reported_bytes` is the length that the agent counted before it cut the stream itself.
     """
@@ -295,14 +296,14 @@ def refusal(act: Act, command: Command) -> str:
 
 
 def gap(previous: Instant | None, now: Instant) -> Instant:
-    """How far leases must be moved, in ms: the time EGO was down, or that its clock was set back meanwhile; else 0."""
+    """How many ms all leases must move: the time that EGO was down, negative if its clock was set back, else 0."""
     if previous is None or 0 <= now - previous <= STAMP_GAP:
         return 0
     return now - previous
 
 
 def chunk_weight(text: str) -> int:
-    """What a chunk of live output counts for, in bytes."""
+    """How many bytes a chunk of live output counts."""
     return len(text.encode()) + CHUNK_OVERHEAD_BYTES
 
 

@@ -1,4 +1,4 @@
-"""What clients of the `/commands` namespace hear, and in which order."""
+"""The events of the `/commands` namespace, and the order in which they are published."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def command_output(id: str, chunk: Chunk) -> dict[str, Any]:
 class InOrder:
     """Publishes the transitions of each command in the order of their versions.
 
-    Commits return to their greenlets in nearly the right order. A transition is held back until its predecessor was
-    published, or until every write has returned that was under way when it came: then nobody here has the predecessor.
+    Greenlets return from their commits in nearly the right order. A transition is held until its predecessor has been
+    published, or until all writes have returned that were under way when it was offered: then no write of this process
+    can bring the predecessor any more.
     """
 
     def __init__(self, publish: Callable[[Command], None]):
         self._publish = publish
         self._writes = 0
         self._under_way: set[int] = set()
-        self._versions_by_id: OrderedDict[str, int] = (
-            OrderedDict()
-        )  # of open commands; what is forgotten is only slower
+        # Of open commands. If one is forgotten, its next transition is only published later.
+        self._versions_by_id: OrderedDict[str, int] = OrderedDict()
         self._held: list[tuple[frozenset[int], Command]] = []
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Say that a write is under way which may bring transitions; offer them before it ends."""
+        """Mark a write that may bring transitions. Offer them inside the `with` block."""
         self._writes += 1
         number = self._writes
         self._under_way.add(number)
@@ -59,7 +59,7 @@ class InOrder:
 
     def _publish_one(self) -> bool:
         for place, (writes, command) in enumerate(self._held):
-            if self._is_next(command) or not self._may_follow(command, writes):
+            if self._is_next(command) or not self._must_wait(command, writes):
                 del self._held[place]
                 self._remember(command)
                 self._publish(command)
@@ -69,8 +69,8 @@ class InOrder:
     def _is_next(self, command: Command) -> bool:
         return command.version == self._versions_by_id.get(command.id, 0) + 1
 
-    def _may_follow(self, command: Command, writes: frozenset[int]) -> bool:
-        """Whether an earlier transition of this command may still come, or is held itself."""
+    def _must_wait(self, command: Command, writes: frozenset[int]) -> bool:
+        """Whether an earlier transition of this command is held, or may still come."""
         earlier = any(held.id == command.id and held.version < command.version for _, held in self._held)
         return earlier or not self._under_way.isdisjoint(writes)
 

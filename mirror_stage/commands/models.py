@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.storage.db import Base
 
-_SEQ = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in INTEGER keys only
+_SEQ = BigInteger().with_variant(Integer, "sqlite")  # SQLite gives numbers to INTEGER keys only
 
 
 class CommandRow(Base):
@@ -21,14 +21,14 @@ class CommandRow(Base):
     timeout_seconds: Mapped[float] = mapped_column(Double)
     status: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
-    is_closed: Mapped[bool] = mapped_column(Boolean)  # lost, and nobody waits for a late report any more
+    is_closed: Mapped[bool] = mapped_column(Boolean)  # lost, and a late result is refused
     requested_at: Mapped[int] = mapped_column(BigInteger)
-    started_at: Mapped[int | None] = mapped_column(BigInteger)  # handed out
-    start_reported_at: Mapped[int | None] = mapped_column(BigInteger)  # its agent says that it runs
+    started_at: Mapped[int | None] = mapped_column(BigInteger)  # when it was handed out
+    start_reported_at: Mapped[int | None] = mapped_column(BigInteger)  # when its agent first said that it runs
     completed_at: Mapped[int | None] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger)
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
-    claimed_by: Mapped[str | None] = mapped_column(Text)  # the instance that keeps a journal of what it was handed
+    claimed_by: Mapped[str | None] = mapped_column(Text)  # the agent's instance, if that keeps a journal
     exit_code: Mapped[int | None] = mapped_column(BigInteger)
     stdout_bytes: Mapped[int | None] = mapped_column(BigInteger)
     stderr_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -42,13 +42,13 @@ class CommandRow(Base):
     updated_at: Mapped[int] = mapped_column(BigInteger)
     result_digest: Mapped[str | None] = mapped_column(Text)
     request_digest: Mapped[str] = mapped_column(Text)
-    idempotency_key: Mapped[str | None] = mapped_column(Text, unique=True)  # a digest of who sent which key
+    idempotency_key: Mapped[str | None] = mapped_column(Text, unique=True)  # a digest of the actor and the key
     output_seq: Mapped[int] = mapped_column(BigInteger)  # newest chunk of live output; -1: none
     output_bytes: Mapped[int] = mapped_column(BigInteger)
     command: Mapped[str] = mapped_column(Text)
     command_folded: Mapped[str] = mapped_column(Text)  # for the search: SQLite folds ASCII only
     metadata_json: Mapped[str | None] = mapped_column("metadata", Text)
-    stdout: Mapped[str | None] = mapped_column(Text)  # the long ones last: SQLite reads a row from its front
+    stdout: Mapped[str | None] = mapped_column(Text)  # long columns stand last: SQLite reads a row from its front
     stderr: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""REST: `/api/commands`, and `/api/field/commands` for the agents that were there first."""
+"""REST: `/api/commands`, and `/api/field/commands` for agents that are in the field already."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def pending(query: dict[str, Any], hostname: str) -> Response:
 @blp.response(200, CommandSchema)
 def get_command(id: str) -> Response:
     """One command."""
-    return _answer(service(CommandService).get(_known(id), actor()))
+    return _answer(service(CommandService).get(_id_in_path(id), actor()))
 
 
 @blp.get("/<id>/events")
 @blp.response(200, EventList)
 def events(id: str) -> Response:
     """Every transition of a command, oldest first."""
-    items = [event_on_wire(event) for event in service(CommandService).events_of(_known(id), actor())]
+    items = [event_on_wire(event) for event in service(CommandService).events_of(_id_in_path(id), actor())]
     return json_response({"items": items, "total": len(items)})
 
 
@@ -103,7 +103,7 @@ def result(outcome: Outcome, id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def heartbeat(_phase: dict[str, Any], id: str) -> Response:
     """Show that a command runs: its lease is extended."""
-    return json_response(lease_on_wire(service(CommandService).heartbeat(_known(id), actor())))
+    return json_response(lease_on_wire(service(CommandService).heartbeat(_id_in_path(id), actor())))
 
 
 @blp.post("/<id>/output")
@@ -111,7 +111,7 @@ def heartbeat(_phase: dict[str, Any], id: str) -> Response:
 @blp.response(200, LeaseSchema)
 def output(chunk: Chunk, id: str) -> Response:
     """Pass on what a command prints while it runs; a `seq` that is not above the newest is ignored."""
-    return json_response(lease_on_wire(service(CommandService).append_output(_known(id), chunk, actor())))
+    return json_response(lease_on_wire(service(CommandService).append_output(_id_in_path(id), chunk, actor())))
 
 
 @blp.post("/<id>/cancel")
@@ -119,7 +119,7 @@ def output(chunk: Chunk, id: str) -> Response:
 @blp.alt_response(202, schema=CommandSchema, description="It runs; its agent is asked to stop it")
 def cancel(id: str) -> Response:
     """Cancel a command, ask for its end, or close a lost one."""
-    command = service(CommandService).cancel(_known(id), actor())
+    command = service(CommandService).cancel(_id_in_path(id), actor())
     return _answer(command, 202 if command.status == RUNNING else 200)
 
 
@@ -150,7 +150,7 @@ def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
     environ = request.environ
 
     def is_there() -> bool:
-        """Whether the agent still waits. Raises Forbidden if it may not any more."""
+        """Whether the agent is still connected. Raises Forbidden if it has lost its permission."""
         admit()
         return is_connected(environ)
 
@@ -171,7 +171,7 @@ def _claimed(body: Any) -> Response:
 
 
 def _reported(id: str, outcome: Outcome) -> Response:
-    command, is_first = service(CommandService).report(_known(id), outcome, actor())
+    command, is_first = service(CommandService).report(_id_in_path(id), outcome, actor())
     return _answer(command, 201 if is_first else 200)
 
 
@@ -179,17 +179,17 @@ def _answer(command: Command, status: int = 200) -> Response:
     return json_response(service(CommandService).on_wire(command), status)
 
 
-def _known(id: str) -> str:
-    known = domain.normalise_id(id)
-    if known is None:
+def _id_in_path(id: str) -> str:
+    normalised = domain.normalise_id(id)
+    if normalised is None:
         raise NotFound(f"there is no command {id[:40]!a}")
-    return known
+    return normalised
 
 
 def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= KEY_MAX:
-        raise Invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_MAX} are taken")
+        raise Invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_MAX} are allowed")
     return key
 
 

@@ -90,7 +90,7 @@ class NewCommandSchema(WireSchema):
 
 
 class ResultSchema(WireSchema):
-    """How a command ended. `stdoutBytes` and `stderrBytes` count what the agent itself has cut, too."""
+    """How a command ended. `stdoutBytes` and `stderrBytes` are the full lengths, before the agent cut anything."""
 
     status = Text(required=True, validate=OneOf((domain.SUCCEEDED, domain.FAILED, domain.TIMEOUT)))
     exitCode = _optional(Whole, Range(-SAFE_WHOLE, SAFE_WHOLE))
@@ -113,7 +113,7 @@ class ResultSchema(WireSchema):
 
 
 class FieldResultSchema(ResultSchema):
-    """The same from an agent that is in the field already: `success` is succeeded, `error` is failed."""
+    """A result from an agent that is in the field already: `success` is succeeded, `error` is failed."""
 
     status = Text(required=True, validate=OneOf((*domain.FIELD_WORDS, domain.SUCCEEDED, domain.FAILED, domain.TIMEOUT)))
 
@@ -138,7 +138,7 @@ class OutputSchema(WireSchema):
 
 
 class WatchSchema(WireSchema):
-    """A Socket.IO client asks for the output of a command behind chunk `afterSeq`; null is all of it."""
+    """A Socket.IO client asks for a command's output after chunk `afterSeq`; null asks for all of it."""
 
     id = Text(required=True, validate=_id)
     afterSeq = _optional(Whole, Range(-1, SAFE_WHOLE))
@@ -238,7 +238,7 @@ class EventList(WireSchema):
 
 
 def command_on_wire(command: Command, *, deliverable: bool) -> dict[str, Any]:
-    """A CommandSchema, by hand: marshmallow takes ten times as long, and every request and event has one."""
+    """A CommandSchema, built by hand: marshmallow takes ten times as long, and every answer and event has one."""
     return {
         "id": command.id,
         "hostname": command.hostname,
@@ -270,7 +270,7 @@ def command_on_wire(command: Command, *, deliverable: bool) -> dict[str, Any]:
 
 
 def pending_on_wire(command: Command) -> dict[str, Any]:
-    """A PendingSchema: what its agent needs of a command that it is handed."""
+    """A PendingSchema: what an agent needs to know of a command that it shall run."""
     return {
         "id": command.id,
         "command": command.command,
@@ -296,5 +296,5 @@ def event_on_wire(event: Event) -> dict[str, Any]:
 
 
 def _plain(seconds: float | None) -> float | int | None:
-    """30 for 30.0: SQLite gives back now the one, now the other."""
+    """An integer if the value is whole: SQLite returns sometimes 30, sometimes 30.0."""
     return int(seconds) if seconds is not None and seconds == int(seconds) else seconds

@@ -1,4 +1,4 @@
-"""What can be done with commands: one transaction, then everybody who should know is told."""
+"""What can be done with commands. Each action is one transaction; then the clients are told."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ Answer = TypeVar("Answer")
 
 
 class CommandService:
-    """The command queue. Of the twin it knows only what it is given: a host's policy and when its agent last polled.
+    """The command queue. It does not read the twin: `policy_of` and `last_poll_of` say what it needs about a host.
 
-    Each transaction asks for the time itself: a slow database must hand out nothing that expired while it was waited for.
+    Each transaction reads the clock when it runs. Otherwise a slow database could hand out a command that expired while
+    the transaction waited.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class CommandService:
         instance: str | None = None,
         is_there: Callable[[], bool] = lambda: True,
     ) -> list[Command]:
-        """What an agent shall run now, oldest first; within `wait` seconds, if nothing waits yet.
+        """The commands that an agent shall run now, oldest first. If there are none, wait up to `wait` seconds for one.
 
-        `instance` is given by an agent that keeps a journal. Nothing is claimed once `is_there` says no.
+        Only an agent that keeps a journal gives its `instance`. Once `is_there` returns False, nothing is claimed.
         """
         self._polled(hostname, self._clock.now())
         return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, actor), is_there)
@@ -83,7 +84,7 @@ class CommandService:
         return again + fresh
 
     def report(self, id: str, outcome: Outcome, actor: Actor) -> tuple[Command, bool]:
-        """The command with its outcome, and whether this report brought it: the first one does."""
+        """The command with its outcome, and whether this report was the first: only that one sets the outcome."""
         now = self._clock.now
         return self._write(lambda tx: store.report(tx, id, outcome, actor, now()), _if_changed)
 
@@ -93,7 +94,7 @@ class CommandService:
         return self._storage.write(lambda tx: store.heartbeat(tx, id, actor, now()))
 
     def append_output(self, id: str, chunk: Chunk, actor: Actor) -> Lease:
-        """The extended lease; a new chunk goes to those who watch the command."""
+        """The extended lease. A new chunk is sent to the clients that watch the command."""
         now = self._clock.now
         lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, actor, now()))
         if is_new:
@@ -101,13 +102,13 @@ class CommandService:
         return lease
 
     def cancel(self, id: str, actor: Actor) -> Command:
-        """The command: cancelled if it waited, asked to stop if it runs, closed if it was lost."""
+        """The command: cancelled if it was pending, asked to stop if it runs, closed if it was lost."""
         now = self._clock.now
         command, _ = self._write(lambda tx: store.cancel(tx, id, actor, now()), _if_changed)
         return command
 
     def publish_all(self, commands: Sequence[Command]) -> None:
-        """Tell of transitions that somebody else has committed, by `store.cancel_pending_of` in a wider transaction."""
+        """Publish transitions that the caller has committed, with `store.cancel_pending_of` in its own transaction."""
         self._in_order.offer(commands)
 
     def get(self, id: str, actor: Actor) -> Command:
@@ -126,7 +127,7 @@ class CommandService:
         return self._storage.read(lambda tx: store.events_of(tx, id, actor))
 
     def watch_over(self, now: Instant, actor: Actor = EGO) -> None:
-        """Stamp the database; then what ran out is lost or expired. For one process, each second."""
+        """Stamp the database, then mark commands as lost or expired. Called each second, in one process only."""
         own = self._storage.own
         own.write(lambda tx: store.stamp(tx, now))
         while len(self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), list, own)) >= REAP_AT_ONCE:
@@ -138,16 +139,16 @@ class CommandService:
             gevent.sleep(0)
 
     def look_for_pending(self) -> None:
-        """Wake every agent that waits although there is something for it: another process may have queued it."""
+        """Wake each waiting agent that has a pending command: another process may have queued it."""
         if len(self._waiters):
             self._waiters.look_again(self._storage.own.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
 
     def watch(
         self, client: str, id: str, after_seq: int, actor: Actor, may_hear: Callable[[], bool] = lambda: True
     ) -> None:
-        """Send a client the stored output of a command behind `after_seq`, then each new chunk until it is over.
+        """Send a client the stored output of a command after `after_seq`, then each new chunk until the command ends.
 
-        `may_hear` is asked before each chunk; the first no ends the watch.
+        `may_hear` is called before each chunk; the first False ends the watch.
         """
 
         def tell(chunk: Chunk) -> None:
@@ -157,7 +158,7 @@ class CommandService:
             self._realtime.tell(events.NAMESPACE, client, events.COMMAND_OUTPUT, events.command_output(id, chunk))
 
         watch = Watch(tell, after_seq)
-        self._watchers.add(client, id, watch)  # before the look into the database, so that nothing slips in between
+        self._watchers.add(client, id, watch)  # before the read below, so that no chunk is missed in between
         is_open = False
         try:
             command, stored = self._storage.read(lambda tx: store.output_after(tx, id, after_seq, actor))
@@ -168,11 +169,11 @@ class CommandService:
                 self._watchers.remove(client, id)
 
     def forget_client(self, client: str) -> None:
-        """Send a client that is gone nothing more."""
+        """End all watches of a client that is gone."""
         self._watchers.forget_client(client)
 
     def close(self) -> None:
-        """Let every waiting agent go, so that the process can stop."""
+        """Answer every waiting agent, so that the process can stop."""
         self._waiters.close()
 
     def on_wire(self, command: Command) -> dict[str, Any]:
@@ -186,7 +187,7 @@ class CommandService:
     def _write(
         self, work: Work[Answer], changed: Callable[[Answer], Sequence[Command]], lane: Lane | None = None
     ) -> Answer:
-        """What `work` returns; the commands that `changed` finds in it have made a transition, and all are told."""
+        """Run `work` in a transaction and publish the commands that `changed` finds in its answer. Returns the answer."""
         with self._in_order.writing():
             answer = (lane or self._storage).write(work)
             self._in_order.offer(changed(answer))

@@ -21,7 +21,7 @@ _watch_schema = WatchSchema()
 
 
 def register(socketio: SocketIO) -> None:
-    """Install what clients of the namespace may ask for."""
+    """Install the handlers of the namespace."""
     socketio.on_event("connect", connect, namespace=NAMESPACE)
     socketio.on_event("watch-command", watch_command, namespace=NAMESPACE)
     socketio.on_event("disconnect", disconnect, namespace=NAMESPACE)
@@ -40,7 +40,7 @@ def watch_command(wanted: Any = None, *_rest: Any) -> Ack:
         client, gate = _client(), service(Gate)
 
         def may_hear() -> bool:
-            """Whether this client still may watch: a right may be taken back while a command runs."""
+            """Whether this client may still watch: it may lose its permission while the command runs."""
             return gate.event_refusal(NAMESPACE, client, "watch-command") is None
 
         service(CommandService).watch(client, id, after_seq, actor(), may_hear)

@@ -1,7 +1,8 @@
 """All SQL of the commands, as functions of a transaction.
 
-Every move is one conditional UPDATE: its WHERE is the standing it starts from, so of two that race one finds no row.
-On SQLite writes are serial anyway; on PostgreSQL they are not, so there a host's creations and claims take turns.
+Every transition is one conditional UPDATE. Its WHERE is the standing that it starts from, so if two race, one of them
+finds no row. SQLite runs one write at a time. PostgreSQL does not, so there `_take_turns` lets a host's creations and
+claims run one after the other.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ _C = _TABLE.c
 _waiting = _TABLE.alias("waiting")
 _COMMAND = tuple(_C[field.name] for field in fields(Command))
 _EVENT = tuple(field.name for field in fields(Event))
-_IS_OPEN = or_(_C.status == PENDING, _C.status == RUNNING)  # not IN: its list would be expanded at each call
+_IS_OPEN = or_(_C.status == PENDING, _C.status == RUNNING)  # not IN: SQLAlchemy would expand its list at each call
 
 
 class _Greatest(GenericFunction[int]):
-    """The greatest of its arguments; SQLite says max."""
+    """SQL's `greatest`, which SQLite calls `max`."""
 
     name = "greatest"
     type = BigInteger()
@@ -105,7 +106,7 @@ _THIS_ONE = (
 
 
 def _lease_until() -> ColumnElement[int]:
-    """Now + the timeouts of all unfinished claims of the host up to this one + 60 s; what is being claimed counts."""
+    """Now + the timeouts of all unfinished claims of the host up to this one + 60 s, with those being claimed now."""
     other = _TABLE.alias("other")
     unfinished = or_(other.c.status == RUNNING, and_(other.c.status == PENDING, other.c.expires_at > _NOW))
     seconds = (
@@ -118,16 +119,17 @@ def _lease_until() -> ColumnElement[int]:
 
 
 def _first(order: ColumnElement[int], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a row is among the first `:most` that meet the conditions; rows that others are changing are passed over.
+    """Whether a row is among the first `:most` that meet the conditions. Rows that others have locked are skipped.
 
-    The order must be an index's. A CTE, because PostgreSQL may run a plain subquery with a LIMIT more than once.
+    `order` must be the order of an index. This is a CTE, because PostgreSQL may run a subquery with a LIMIT more than
+    once.
     """
     first = select(_waiting.c.seq).where(*conditions).order_by(order).limit(bindparam("most", type_=Integer))
     return _C.seq.in_(select(first.with_for_update(skip_locked=True).cte("first_of_all").c.seq))
 
 
 def _move(standing: Standing, act: Act, *conditions: ColumnElement[bool], **changes: Any) -> Update:
-    """The statement that makes one move of the domain's table and returns the commands that made it."""
+    """The UPDATE that makes one transition of MOVES and returns the commands that made it."""
     move = MOVES[standing, act]
     values: dict[str, Any] = {"version": _C.version + 1, "updated_at": _MOMENT}
     if move.status is not None:
@@ -138,7 +140,7 @@ def _move(standing: Standing, act: Act, *conditions: ColumnElement[bool], **chan
 
 
 def _given(*names: str) -> dict[str, Any]:
-    """Columns that take the parameters `new_<column>`."""
+    """Columns with their new values: the parameters `new_<column>`."""
     return {name: bindparam(f"new_{name}", type_=_C[name].type) for name in names}
 
 
@@ -198,7 +200,7 @@ _REAP = {
         _first(_waiting.c.seq, _waiting.c.status == PENDING, _waiting.c.expires_at <= _NOW),
     ),
 }
-_SIGN_OF_LIFE = (
+_EXTEND_LEASE = (
     update(_TABLE)
     .where(_STANDS[Standing.RUNNING], *_THIS_ONE)
     .values(
@@ -207,7 +209,7 @@ _SIGN_OF_LIFE = (
     )
     .returning(_C.seq, _C.lease_until, _C.cancel_requested, _C.output_bytes)
 )
-_NEW_CHUNK = _SIGN_OF_LIFE.where(_C.output_seq < bindparam("chunk_seq", type_=BigInteger)).values(
+_NEW_CHUNK = _EXTEND_LEASE.where(_C.output_seq < bindparam("chunk_seq", type_=BigInteger)).values(
     output_seq=bindparam("chunk_seq", type_=BigInteger),
     output_bytes=_C.output_bytes + bindparam("weight", type_=BigInteger),
 )
@@ -281,24 +283,24 @@ def _of_key(tx: Connection, key: str, new: NewCommand, now: Instant) -> Command 
         tx.execute(update(_TABLE).where(_C.seq == former.seq).values(idempotency_key=None))
         return None
     if row[0] != new.digest:
-        raise KeyReused(f"this Idempotency-Key belongs to command {former.id}, whose request was another one")
+        raise KeyReused(f"this Idempotency-Key belongs to command {former.id}, which had a different request")
     return former
 
 
 def _refuse_overfull(tx: Connection, hostname: str) -> None:
     pending, open_in_all = tx.execute(_OVERFULL, {"host": hostname}).one()
     if pending >= PENDING_OF_HOST_MAX:
-        raise Refused(f"{pending} commands wait for {hostname} already; at most {PENDING_OF_HOST_MAX} may")
+        raise Refused(f"{pending} commands wait for {hostname} already; at most {PENDING_OF_HOST_MAX} may wait")
     if open_in_all >= OPEN_MAX:
-        raise Refused(f"{OPEN_MAX} commands wait or run, which is all that EGO takes")
+        raise Refused(f"{OPEN_MAX} commands wait or run already; EGO takes no more at a time")
 
 
 def claim(
     tx: Connection, hostname: str, actor: Actor, now: Instant, *, instance: str | None, limit: int
 ) -> tuple[list[Command], list[Command]]:
-    """What was handed to this instance before and has not started, and what it gets now; each oldest first.
+    """The commands that this instance claimed before and has not started, and those it claims now; each oldest first.
 
-    `instance` is given by agents that keep a journal. Together they are at most `limit`.
+    Only agents that keep a journal give an `instance`. Both lists together have at most `limit` commands.
     """
     _take_turns(tx, "host", hostname)
     again: list[Command] = []
@@ -312,7 +314,7 @@ def claim(
 
 
 def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant) -> tuple[Command, bool]:
-    """The command with its outcome, and whether this report brought it. Raises NotFound, Conflict."""
+    """The command with its outcome, and whether this report set it. Raises NotFound, Conflict."""
     values = {
         "wanted_id": id,
         "bound_to": actor.hostname,
@@ -335,14 +337,14 @@ def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant
             return command, True
     command = get(tx, id, actor)
     if command.result_digest != outcome.digest:
-        raise Conflict(f"command {id} takes no such result: {refusal(Act.RESULT, command)}")
+        raise Conflict(f"command {id} does not take this result: {refusal(Act.RESULT, command)}")
     return command, False
 
 
 def heartbeat(tx: Connection, id: str, actor: Actor, now: Instant) -> Lease:
     """The extended lease of a running command. Raises NotFound, Conflict."""
     wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
-    row = tx.execute(_SIGN_OF_LIFE, wanted).first()
+    row = tx.execute(_EXTEND_LEASE, wanted).first()
     if row is None:
         command = get(tx, id, actor)
         raise Conflict(f"command {id} takes no heartbeat: {refusal(Act.HEARTBEAT, command)}")
@@ -350,7 +352,7 @@ def heartbeat(tx: Connection, id: str, actor: Actor, now: Instant) -> Lease:
 
 
 def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Instant) -> tuple[Lease, bool]:
-    """The extended lease, and whether the chunk was stored: one that is not behind the newest was there before.
+    """The extended lease, and whether the chunk was stored. A `seq` that is not above the newest is a repeat.
 
     Raises NotFound, Conflict.
     """
@@ -367,7 +369,7 @@ def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Inst
 
 
 def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command, bool]:
-    """The command, and whether this changed it; one that runs is only asked to stop. Raises NotFound, Conflict."""
+    """The command, and whether this call changed it. A running one is only asked to stop. Raises NotFound, Conflict."""
     wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     for standing, statement in _CANCEL.items():
         for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, actor):
@@ -379,21 +381,24 @@ def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command
 
 
 def cancel_pending_of(tx: Connection, hostname: str, note: str, actor: Actor, now: Instant) -> list[Command]:
-    """The commands that waited for a host, cancelled; `note` goes into their record."""
-    edge = Standing.PENDING, Act.CANCEL
-    return _moved(tx, edge, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
+    """Cancel the pending commands of a host and return them. `note` is recorded with each."""
+    transition = Standing.PENDING, Act.CANCEL
+    return _moved(tx, transition, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
 
 
 def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> list[Command]:
-    """At most `most` commands whose lease is over (lost), and as many that nobody fetched in time (expired)."""
+    """Mark commands lost whose lease is over, and expired if nobody fetched them in time; at most `most` of each.
+
+    Returns all of them.
+    """
     reaped: list[Command] = []
-    for edge, statement in _REAP.items():
-        reaped += _moved(tx, edge, statement, {"now": now, "most": most}, actor)
+    for transition, statement in _REAP.items():
+        reaped += _moved(tx, transition, statement, {"now": now, "most": most}, actor)
     return reaped
 
 
 def stamp(tx: Connection, now: Instant) -> Instant:
-    """Note that EGO is up, and give all running leases the time in which it was not. Returns that time, mostly 0."""
+    """Note that EGO is up, and move all running leases by the time that it was down. Returns that time, mostly 0."""
     stamped_at = notes.read(tx, notes.STAMPED_AT)
     moved_by = gap(None if stamped_at is None else int(stamped_at), now)
     if moved_by:
@@ -434,7 +439,7 @@ def events_of(tx: Connection, id: str, actor: Actor) -> list[Event]:
 
 
 def output_after(tx: Connection, id: str, after_seq: int, actor: Actor) -> tuple[Command, list[Chunk]]:
-    """A command and the stored chunks of its output behind `after_seq`. Raises NotFound."""
+    """A command and the stored chunks of its output after `after_seq`. Raises NotFound."""
     command = get(tx, id, actor)
     columns = _OUTPUTS.c.seq, _OUTPUTS.c.stream, _OUTPUTS.c.chunk
     wanted = select(*columns).where(_OUTPUTS.c.command_seq == command.seq, _OUTPUTS.c.seq > after_seq)
@@ -442,12 +447,12 @@ def output_after(tx: Connection, id: str, after_seq: int, actor: Actor) -> tuple
 
 
 def hosts_with_pending(tx: Connection, now: Instant) -> list[str]:
-    """The names of the hosts that something waits for."""
+    """The names of the hosts that have a pending command."""
     wanted = select(_C.hostname).distinct().where(_C.status == PENDING, _C.expires_at > now)
     return list(tx.execute(wanted).scalars())
 
 
-_ENDED = ("reported", "cancelled", "expired", "lost")  # not the late report of what was lost: it ended once
+_ENDED = ("reported", "cancelled", "expired", "lost")  # not `reported-late`: a lost command has ended already
 
 
 def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -> list[tuple[int, str, str, int]]:
@@ -462,7 +467,7 @@ def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -
 
 
 def prune(tx: Connection, now: Instant, most: int) -> int:
-    """How many of the oldest commands were removed, because they have been over for 30 days."""
+    """Remove those of the `most` oldest commands that ended at least 30 days ago. Returns how many."""
     oldest = select(_C.seq).order_by(_C.seq).limit(most).subquery()
     over = and_(not_(_IS_OPEN), _C.completed_at <= now - KEPT_FOR)
     seqs = list(tx.execute(select(_C.seq).where(_C.seq.in_(select(oldest.c.seq)), over)).scalars())
@@ -477,16 +482,16 @@ def prune(tx: Connection, now: Instant, most: int) -> int:
 
 def _moved(
     tx: Connection,
-    edge: tuple[Standing, Act],
+    transition: tuple[Standing, Act],
     statement: Update,
     values: dict[str, Any],
     actor: Actor,
     *,
     note: str | None = None,
 ) -> list[Command]:
-    """The commands that made a move, oldest first, each with its row in the record."""
+    """Make one transition and record it. Returns the commands that made it, oldest first."""
     commands = sorted((Command(*row) for row in tx.execute(statement, values)), key=lambda command: command.seq)
-    _record(tx, commands, MOVES[edge].name, actor, note)
+    _record(tx, commands, MOVES[transition].name, actor, note)
     return commands
 
 
@@ -498,11 +503,11 @@ def _record(tx: Connection, commands: Sequence[Command], name: str, actor: Actor
     insert_rows(tx, _EVENTS, ("command_seq", *_EVENT), rows, KEEP_FIRST)
 
 
-_TURNS = {"host": 1, "key": 2}  # always taken in this order, so that nobody waits in a circle
+_TURNS = {"host": 1, "key": 2}  # always locked in this order, so that there is no deadlock
 
 
 def _take_turns(tx: Connection, kind: str, name: str) -> None:
-    """Wait, on PostgreSQL, until no other transaction creates or claims for this name; SQLite has one at a time."""
+    """On PostgreSQL, wait until no other transaction creates or claims for this name. SQLite writes one at a time."""
     if tx.dialect.name == "postgresql":
         wanted = {"kind": _TURNS[kind], "name": name}
         tx.execute(text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), wanted)

@@ -1,4 +1,4 @@
-"""Agents that wait for a command: long polls, at most one a host, woken when there is something to claim."""
+"""Agents that wait for a command: long polls, at most one for each host, woken when there is a command to claim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gevent.event import Event
 from mirror_stage.core.clock import elapsed_seconds
 
 Found = TypeVar("Found")
-_poll = monkey.get_original("select", "poll")  # the patched one gives way to other greenlets
+_poll = monkey.get_original("select", "poll")  # gevent's version would let other greenlets run
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -39,7 +39,7 @@ class Waiter:
         self.is_dismissed = False
 
     def dismiss(self) -> None:
-        """Let it go without another look."""
+        """End its wait without another claim."""
         self.is_dismissed = True
         self.woken.set()
 
@@ -58,9 +58,9 @@ class Waiters:
     def serve(
         self, hostname: str, seconds: float, claim: Callable[[], list[Found]], is_there: Callable[[], bool]
     ) -> list[Found]:
-        """What `claim` returns as soon as that is something, within `seconds`; [] when the time is over.
+        """What `claim` returns, as soon as that is not empty; [] after `seconds`.
 
-        Looks once and does not wait when too many wait. Claims nothing for a client that is gone.
+        If too many requests wait, this claims once and does not wait. It claims nothing for a client that is gone.
         """
         waiter = self._enter(hostname, seconds)
         until = elapsed_seconds() + seconds
@@ -78,7 +78,7 @@ class Waiters:
                 del self._waiters_by_hostname[hostname]
 
     def _enter(self, hostname: str, seconds: float) -> Waiter:
-        """A new waiter: before the first claim, so that nothing can slip in between claiming and waiting."""
+        """A new waiter. It is made before the first claim, so that no command is missed between claim and wait."""
         waiter = Waiter()
         older = self._waiters_by_hostname.pop(hostname, None)
         if older is not None:
@@ -88,14 +88,14 @@ class Waiters:
         return waiter
 
     def look_again(self, hostnames: Iterable[str]) -> None:
-        """Wake those who wait for these hosts."""
+        """Wake the requests that wait for these hosts."""
         for hostname in hostnames:
             waiter = self._waiters_by_hostname.get(hostname)
             if waiter is not None:
                 waiter.woken.set()
 
     def close(self) -> None:
-        """Dismiss everybody, and let nobody wait any more."""
+        """Dismiss every waiter, and let no request wait from now on."""
         self._is_closed = True
         for waiter in self._waiters_by_hostname.values():
             waiter.dismiss()

@@ -1,4 +1,4 @@
-"""Who watches which command's output: each chunk reaches each client once, stored ones first."""
+"""Which client watches which command's output: each chunk reaches each client once, stored chunks first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Watchers:
         self._ids_by_client: dict[str, list[str]] = {}
 
     def add(self, client: str, id: str, watch: Watch) -> None:
-        """Begin; a client's second watch of a command replaces the first, and its 17th command the oldest."""
+        """Begin a watch. A second one of the same command replaces the first; a client's 17th ends its oldest."""
         ids = self._ids_by_client.setdefault(client, [])
         if id not in ids:
             ids.append(id)

@@ -104,7 +104,7 @@ def test_a_report_becomes_an_outcome(reported: dict[str, str], status: str, reas
     [("succeeded", "rejected"), ("failed", "exec_timeout"), ("timeout", "cancelled"), ("failed", "lost")],
 )
 def test_a_status_takes_only_its_own_reasons(status: str, reason: str) -> None:
-    with pytest.raises(BadOutcome, match=f"{status} has no reason {reason}"):
+    with pytest.raises(BadOutcome, match=f"status {status} cannot have reason {reason}"):
         outcome_of({"status": status, "reason": reason})
 
 
