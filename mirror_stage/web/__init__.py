@@ -1,1 +1,1 @@
-"""What every REST route and socket shares: bodies, schemas, answers, the walls in front of them, Socket.IO."""
+"""What all REST routes and sockets share: bodies, schemas, answers, the walls in front of them, Socket.IO."""

@@ -1,4 +1,4 @@
-"""The HTTP answer for every error: each ends as `application/problem+json`."""
+"""The HTTP answers for errors: each one is `application/problem+json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirror_stage.web.problem_json import problem_json
 
 
 def problem_response(problem: Problem) -> Response:
-    """The answer for a refusal; the wall outside is told the reason."""
+    """The answer for a refusal. Its reason is also left for the outermost wall, which counts refusals."""
     refusals.explain(request.environ, problem.detail, problem.errors)
     response = Response(
         problem_json(problem.status, problem.detail, problem.errors),
@@ -26,8 +26,8 @@ def problem_response(problem: Problem) -> Response:
 
 
 _IN_OUR_WORDS = {
-    404: "there is no such route; /api/openapi.json lists all that there are",
-    405: "this route does not take this method; Allow names those that it takes",
+    404: "there is no such route; /api/openapi.json lists all routes",
+    405: "this route does not take this method; the Allow header lists the methods that it takes",
 }
 
 
@@ -45,7 +45,7 @@ def _http_exception_response(error: HTTPException) -> Response:
 
 
 def init_app(app: Flask) -> None:
-    """Give every error of this application its one form."""
+    """Answer every error of this application with problem+json."""
     app.register_error_handler(Problem, problem_response)
     app.register_error_handler(HTTPException, _http_exception_response)
 
@@ -53,7 +53,7 @@ def init_app(app: Flask) -> None:
     def unexpected(error: Exception) -> Response:
         app.logger.exception("unexpected error in %s %s", request.method, request.path)
         return Response(
-            problem_json(500, "an error of EGO's own; its log has the details"),
+            problem_json(500, "EGO failed because of a bug; its log has the details"),
             500,
             mimetype="application/problem+json",
         )

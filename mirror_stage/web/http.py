@@ -1,4 +1,4 @@
-"""The REST doors' common ways: bodies read under limits, strict JSON, blueprints whose refusals are problem+json."""
+"""What all REST routes share: bodies read under limits, strict JSON, blueprints whose refusals are problem+json."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from mirror_stage.web.schemas import PAGES_MAX, rows_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-BODY_MAX = 64 * 1024  # where a schema says nothing else in Meta.body_max
+BODY_MAX = 64 * 1024  # unless a schema sets Meta.body_max
 BODY_SECONDS = 10.0
 UNPACKED_MAX = 16 * 2**20
 UNPACKED_RATIO_MAX = 20
-BODIES_MAX = 32 * 2**20  # of all requests together, as they arrived and unpacked
-BODIES_OF_PEER_MAX = 20 * 2**20  # the largest batch, packed and unpacked; what is left has room for any other body
-GZIP_MEMBERS_MAX = 64  # who packs piece by piece sends a few
+BODIES_MAX = 32 * 2**20  # bytes of all requests together: bodies as they arrived, and unpacked
+BODIES_OF_PEER_MAX = 20 * 2**20  # the largest batch, packed and unpacked; the rest has room for any other body
+GZIP_MEMBERS_MAX = 64  # a client that packs piece by piece sends a few
 DRAINED_MAX, DRAIN_SECONDS = 64 * 2**20, 0.5
 _CHUNK = 64 * 1024
-_TOLD_MAX = 10  # errors in the one sentence for people
+_ERRORS_IN_DETAIL_MAX = 10
 
 
 class StrictParser(FlaskParser):
-    """webargs with our reading of a body, our 400 and our words."""
+    """webargs, but bodies are read with `read_body`, and bad input is answered with 400 and EGO's own text."""
 
     DEFAULT_VALIDATION_STATUS = 400
 
@@ -46,10 +46,11 @@ class StrictParser(FlaskParser):
         if set(messages) <= {"json", "query", "headers", "path"}:  # webargs names the place first
             messages = {key: text for inner in messages.values() for key, text in _as_dict(inner).items()}
         errors = list(rows_of(messages))
-        told = [f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in errors[:_TOLD_MAX]]
-        if len(errors) > _TOLD_MAX:
-            told.append(f"and {len(errors) - _TOLD_MAX} more")
-        raise Invalid("; ".join(told), errors=errors)
+        shown = errors[:_ERRORS_IN_DETAIL_MAX]
+        texts = [f"{row['field']}: {row['message']}" if row["field"] else row["message"] for row in shown]
+        if len(errors) > len(shown):
+            texts.append(f"and {len(errors) - len(shown)} more")
+        raise Invalid("; ".join(texts), errors=errors)
 
 
 def _as_dict(messages: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _as_dict(messages: Any) -> dict[str, Any]:
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A domain's REST routes. The endpoint's permission stands in `permissions.py`."""
+    """A domain's REST routes. The permission of each endpoint stands in `access/permissions.py`."""
 
     ARGUMENTS_PARSER = StrictParser()
 
@@ -90,7 +91,7 @@ def read_body(most: int) -> bytes:
 
 
 def init_app(app: Flask) -> None:
-    """Give back what a request's body was granted when the request ends; an answer says what its bytes are."""
+    """Set the Content-Type of each answer, and release the memory granted to a request's body when the request ends."""
 
     @app.after_request
     def typed(response: Response) -> Response:
@@ -109,16 +110,16 @@ def init_app(app: Flask) -> None:
                 del _granted[request.remote_addr or ""]
 
 
-JSON_TYPE = "application/json; charset=utf-8"  # some clients take Latin-1 where nothing is said
+JSON_TYPE = "application/json; charset=utf-8"  # without a charset some clients read Latin-1
 
 _ALL = "all peers"
-_granted: Counter[str] = Counter()  # bytes of the bodies that are read or worked on, by peer and of all
+_granted: Counter[str] = Counter()  # bytes of the bodies in memory, by peer and of all peers
 
 
 def _grant(size: int) -> None:
-    """Count bytes that have arrived, until their request ends. Raises Unavailable when the memory for them is spent.
+    """Count bytes of a body that have arrived, until their request ends. Raises Unavailable if there are too many.
 
-    What is merely declared costs nothing, and no peer takes more than its share.
+    Bytes that are only declared do not count. Each peer also has a limit of its own.
     """
     peer = request.remote_addr or ""
     if _granted[_ALL] + size > BODIES_MAX or _granted[peer] + size > BODIES_OF_PEER_MAX:
@@ -131,7 +132,7 @@ def _received(most: int) -> bytes:
     declared = request.content_length
     if declared is not None and declared > most:
         _drain(declared)
-        raise TooLarge(f"the body has {declared} bytes; at most {most} are taken here")
+        raise TooLarge(f"the body has {declared} bytes; at most {most} are allowed here")
     source, parts, size = request.environ["wsgi.input"], [], 0
     left = None if request.environ.get("wsgi.input_terminated") else declared or 0
     with gevent.Timeout(BODY_SECONDS, IncompleteBody(f"the body did not arrive within {BODY_SECONDS:g} s")):
@@ -153,7 +154,7 @@ def _received(most: int) -> bytes:
 
 
 def _drain(declared: int) -> None:
-    """Take what is on its way, for half a second: a client that is cut off while it sends never sees the refusal."""
+    """Read and drop the body for half a second: a client that is cut off while it sends never sees the refusal."""
     source, left = request.environ["wsgi.input"], min(declared, DRAINED_MAX)
     with gevent.Timeout(DRAIN_SECONDS, False):
         while left > 0:
@@ -171,14 +172,14 @@ def _read(source: Any, most: int) -> bytes:
         raise  # the deadline
     except OSError as error:
         raise IncompleteBody("the connection ended in the middle of the body; send it again") from error
-    except Exception as error:  # gunicorn has a dozen kinds
+    except Exception as error:  # gunicorn raises a dozen different ones
         raise Invalid(f"the body cannot be read: {error}") from error
     return part
 
 
 def _unpacked(packed: bytes) -> bytes:
     """The contents of a gzip body; it may have several members, the last of them empty."""
-    most = min(UNPACKED_MAX, max(len(packed) * UNPACKED_RATIO_MAX, _CHUNK))  # a small body may pack well
+    most = min(UNPACKED_MAX, max(len(packed) * UNPACKED_RATIO_MAX, _CHUNK))  # a small body may have a higher ratio
     parts: list[bytes] = []
     size, rest = 0, packed
     for _ in range(GZIP_MEMBERS_MAX):
@@ -186,7 +187,7 @@ def _unpacked(packed: bytes) -> bytes:
         try:
             part = machine.decompress(rest, most - size + 1)
         except zlib.error as error:
-            what = "something follows the end of the gzip body" if parts else "the body is not gzip"
+            what = "there are other bytes after the end of the gzip body" if parts else "the body is not gzip"
             raise Invalid(f"{what}: {error}") from error
         size += len(part)
         if size > most:
@@ -194,7 +195,7 @@ def _unpacked(packed: bytes) -> bytes:
         if not machine.eof:
             raise Invalid("the gzip body ends too early")
         parts.append(part)
-        rest = machine.unused_data.lstrip(b"\0")  # some pad with zeros
+        rest = machine.unused_data.lstrip(b"\0")  # some clients pad with zeros
         if not rest:
             if size > _CHUNK:
                 _grant(size)
@@ -216,7 +217,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def hostname_in_path(text: str) -> str:
-    """The one form of a hostname that stands in a URL. Raises Invalid."""
+    """The normal form of a hostname in a URL. Raises Invalid."""
     try:
         return normalise_hostname(text)
     except BadField as error:
@@ -227,6 +228,6 @@ def bounded_page(query: dict[str, Any]) -> tuple[int, int]:
     """(page, page size), taken out of a validated query. Raises Invalid beyond the 10,000th row."""
     page, page_size = query.pop("page"), query.pop("pageSize")
     if page * page_size > PAGES_MAX:
-        detail = f"page x pageSize is at most {PAGES_MAX}; narrow the question instead"
+        detail = f"page x pageSize is at most {PAGES_MAX}; use a narrower query instead"
         raise Invalid(detail, errors=[{"field": "page", "message": detail}])
     return page, page_size

@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 at `/api/openapi.json`, generated from the schemas and routes; refusals are one documented form."""
+"""OpenAPI 3.1 at `/api/openapi.json`, generated from the schemas and routes. All refusals have one documented form."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class ProblemSchema(WireSchema):
 
 
 class ProblemApi(Api):
-    """flask-smorest, documenting problem+json and leaving the errors to `errors.py`."""
+    """flask-smorest, but it documents problem+json and leaves errors to `answers.py`."""
 
     ERROR_SCHEMA = ProblemSchema
 
     def _register_error_handlers(self) -> None:
-        """`errors.init_app` has done it."""
+        """Do nothing: `answers.init_app` has registered them."""
 
     def _register_responses(self) -> None:
-        """Every refusal in its one form, by the name of its status and as the default."""
+        """Document the form of all refusals, under the name of each status and as the default."""
         content = {"application/problem+json": {"schema": self.ERROR_SCHEMA}}
         for status in HTTPStatus:
             refusal = {"description": status.phrase} | (

@@ -1,4 +1,4 @@
-"""The port between the doors and the services behind them: a route or a socket asks for a service by its class."""
+"""The port between routes and sockets and the services: a route or a socket gets a service by its class."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-ERRORS_MAX = 100  # in one answer: a few kB of request must not become MB
+ERRORS_MAX = 100  # in one answer: a request of a few kB must not get an answer of MB
 
 
 def problem_json(status: int, detail: str, errors: list[dict[str, Any]] | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Socket.IO: the one server object, publishing, and the wrapper that keeps slow readers from harming others."""
+"""Socket.IO: the one server object, publishing, and the limits that keep one client from harming the others."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mirror_stage.core.clock import elapsed_seconds
 from mirror_stage.web import refusals
 from mirror_stage.web.problem_json import problem_json
 
-SEND_SECONDS = 10.0  # a client that takes nothing for so long is cut
+SEND_SECONDS = 10.0  # a client that reads nothing for this long is cut
 CLIENT_TO_SERVER_MAX = 16 * 1024
 SOCKETS_PATH = "/socket.io"
-QUEUED_MAX = 200  # packets that may wait for one client: alerts, commands, output ...
-BACKLOG_SECONDS = 2.0  # ... for longer than this; a rack that dies is a longer burst, and gone in a moment
-WAITING_BYTES_MAX = 4 * 2**20  # ... and so many bytes
-FRAMES_PER_SECOND, FRAMES_AT_ONCE = 50.0, 200.0  # that one client sends; the HUD needs about five
-PATIENCE_SECONDS = 5.0  # so long a client that sends faster is slowed down, then it is cut
+QUEUED_MAX = 200  # a client is cut if more packets than this wait for it ...
+BACKLOG_SECONDS = 2.0  # ... for longer than this: if a rack fails, more may wait, but only for a moment
+WAITING_BYTES_MAX = 4 * 2**20  # a client is cut at once if more bytes than this wait for it
+FRAMES_PER_SECOND, FRAMES_AT_ONCE = 50.0, 200.0  # from one client; the HUD sends about five
+PATIENCE_SECONDS = 5.0  # a client that sends faster is slowed down for this long, then it is cut
 SESSIONS_MAX, SESSIONS_OF_PEER_MAX = 2_000, 1_000
 NAMESPACE_MAX = 64
 _PIECE = 64 * 1024
@@ -47,7 +47,7 @@ def encode_event(namespace: str, event: str, payload: bytes) -> Packet:
 
 
 class Realtime:
-    """Who is connected, and how they are told."""
+    """Knows the connected clients and sends events to them."""
 
     def __init__(self, socketio: SocketIO):
         self.socketio = socketio
@@ -55,7 +55,7 @@ class Realtime:
         if socketio.server is not None:
             _use_bounded_websockets(socketio.server.eio)
             _use_bounded_queues(socketio.server.eio)
-            _pass_over_nonsense(socketio.server)
+            _refuse_bad_packets(socketio.server)
 
     def publish(self, namespace: str, event: str, payload: Any) -> None:
         """Tell every client of a namespace; `payload` is what orjson encodes."""
@@ -77,7 +77,7 @@ class Realtime:
         return [sid for sid, _ in server.manager.get_participants(namespace, None)]
 
     def send(self, namespace: str, sid: str, packet: Packet) -> None:
-        """Queue one encoded packet for a client; a client that is gone is passed over."""
+        """Queue one encoded packet for a client. A client that is gone is skipped."""
         server = self.socketio.server
         eio_sid = server.manager.eio_sid_from_sid(sid, namespace)
         socket = server.eio.sockets.get(eio_sid)
@@ -97,7 +97,7 @@ class Realtime:
         return now - self._full_since.setdefault(socket, now) >= BACKLOG_SECONDS
 
     def cut(self, namespace: str, sid: str) -> None:
-        """End the connection of a client that takes nothing, and forget what waits for it."""
+        """End the connection of a client that does not read, and drop the packets that wait for it."""
         server = self.socketio.server
         socket = server.eio.sockets.get(server.manager.eio_sid_from_sid(sid, namespace))
         if socket is not None:
@@ -110,7 +110,7 @@ class Realtime:
         return socket is not None and socket.queue.empty() and not self.is_sending(namespace, sid)
 
     def is_sending(self, namespace: str, sid: str) -> bool:
-        """Whether a websocket's send is under way, which has a deadline of its own."""
+        """Whether a send to this client's websocket is under way. Such a send has its own deadline."""
         server = self.socketio.server
         eio_sid = server.manager.eio_sid_from_sid(sid, namespace)
         wire = _wire_by_eio_sid.get(eio_sid) or server.environ.get(eio_sid, {}).get("gunicorn.socket")
@@ -125,7 +125,7 @@ class Realtime:
 
 
 def _cut(socket: Any) -> None:
-    """End an engine.io connection, and forget what waits for it."""
+    """End an engine.io connection, and drop the packets that wait for it."""
     while not socket.queue.empty():
         socket.queue.get()
         socket.queue.task_done()
@@ -133,14 +133,14 @@ def _cut(socket: Any) -> None:
 
 
 class Pace:
-    """How fast one client may send. A frame costs the same whatever is in it: pings and empty ones count."""
+    """Limits how fast one client may send. All frames count the same, also pings and empty ones."""
 
     def __init__(self) -> None:
         self._budget = Budget(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
         self._slowed_since: float | None = None
 
     def wait(self, count: int = 1) -> bool:
-        """Whether the client may send so many, after they have waited for their turn; the others go on meanwhile."""
+        """Wait until the client may send `count` frames. False if it has been too fast for too long."""
         while not self._budget.take(elapsed_seconds(), count):
             now = elapsed_seconds()
             self._slowed_since = now if self._slowed_since is None else self._slowed_since
@@ -166,18 +166,20 @@ def _paced(events: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
     def paced() -> Iterator[Any]:
         for event in events():
             if not pace.wait():
-                raise ConnectionAbortedError("the client sends too fast")  # ends the reader, which closes
+                raise ConnectionAbortedError(
+                    "the client sends too fast"
+                )  # ends the reader, which closes the connection
             yield event
 
     return paced
 
 
 def _use_bounded_websockets(server: Any) -> None:
-    """Let no client hold more than its due: neither by a message that never ends nor by a connection that is given up.
+    """Limit the length of a client's messages, refuse bad packets, and really end a connection that is closed.
 
-    engine.io looks at a message's length only when it is whole, and reads packets that make no sense into errors of
-    its own. And its close leaves the reader waiting, with the connection, until the client closes too, which one that
-    has stopped reading never does.
+    engine.io checks the length of a message only when all of it has arrived, and raises errors for bad packets. Its
+    `close` keeps the reader and the connection until the client closes too. A client that has stopped reading never
+    does.
     """
     unbounded = server._async["websocket"]
 
@@ -204,14 +206,14 @@ def _use_bounded_websockets(server: Any) -> None:
             try:
                 super().close()
             finally:
-                with contextlib.suppress(OSError):  # it is closed already, which is what was wanted
+                with contextlib.suppress(OSError):  # it is closed already
                     self.ws.sock.shutdown(SHUT_RDWR)
 
     server._async = {**server._async, "websocket": Bounded}
 
 
 def is_packet(message: object) -> bool:
-    """Whether a client may send this packet: a message of text, or one of the few short ones; nothing binary."""
+    """Whether a client may send this packet: a text message or a short control packet, never a binary one."""
     if not isinstance(message, str):
         return False
     if message[:1] == "4":
@@ -220,7 +222,7 @@ def is_packet(message: object) -> bool:
 
 
 def _use_bounded_queues(server: Any) -> None:
-    """Count the bytes that wait for each client, and cut one that lets too many wait, whoever sends: acks count too."""
+    """Count the bytes that wait for each client, acks too, and cut a client for which too many wait."""
     unbounded, send = server._async["queue"], server.send_packet
 
     class Counting(unbounded):  # type: ignore[misc, valid-type]
@@ -247,40 +249,40 @@ def _use_bounded_queues(server: Any) -> None:
 
 
 def _cost(packet: Packet | None) -> int:
-    """What a waiting packet holds; a large one is a frame that all clients share."""
+    """How many bytes a waiting packet counts. The limit is _PIECE: a large packet is a frame that all clients share."""
     text = getattr(packet, "data", None)
     return min(len(text) if isinstance(text, str) else 0, _PIECE) + 100
 
 
-def _pass_over_nonsense(server: Any) -> None:
+def _refuse_bad_packets(server: Any) -> None:
     """Cut a client whose message is no Socket.IO packet, and ignore an event of a namespace that it has not joined.
 
-    Socket.IO would write a traceback or a warning into the log for each: many bytes for a few.
+    Socket.IO would log a traceback or a warning for each, so that a client could fill the log with little traffic.
     """
     take = server.eio.handlers["message"]
 
-    def take_sense(eio_sid: str, message: Any) -> Any:
+    def take_good(eio_sid: str, message: Any) -> Any:
         try:
             packet = server.packet_class(encoded_packet=message)
         except (ValueError, TypeError, IndexError, KeyError, RecursionError):
             packet = None
         socket = server.eio.sockets.get(eio_sid)
-        if packet is None or not _makes_sense(packet):
+        if packet is None or not _is_good(packet):
             if socket is not None:
                 _cut(socket)
             return None
         namespace = packet.namespace or "/"
-        if packet.packet_type == socketio_packet.ACK:  # EGO asks for none
+        if packet.packet_type == socketio_packet.ACK:  # EGO asks for no acks
             return None
         is_event = packet.packet_type == socketio_packet.EVENT
         if is_event and server.manager.sid_from_eio_sid(eio_sid, namespace) is None:
             return None
         return take(eio_sid, message)
 
-    server.eio.handlers["message"] = take_sense
+    server.eio.handlers["message"] = take_good
 
 
-def _makes_sense(packet: Any) -> bool:
+def _is_good(packet: Any) -> bool:
     if len(packet.namespace or "") > NAMESPACE_MAX:
         return False
     if packet.packet_type != socketio_packet.EVENT:
@@ -294,8 +296,8 @@ _wire_by_eio_sid: weakref.WeakValueDictionary[str, SendAllSocket] = weakref.Weak
 class SendAllSocket:
     """A socket whose `send` sends everything, one writer at a time, within a deadline.
 
-    simple-websocket ignores short writes: under gevent a client that reads slowly got a broken frame. And engine.io
-    forgets a client that does not read, but its greenlet and connection stay until a send fails.
+    simple-websocket ignores short writes: under gevent a client that reads slowly would get a broken frame. And
+    engine.io forgets a client that does not read, but keeps its greenlet and connection until a send fails.
     """
 
     def __init__(self, socket: Any, seconds: float):
@@ -308,11 +310,11 @@ class SendAllSocket:
         try:
             with self._lock:
                 self.is_sending = True
-                for start in range(0, len(data), _PIECE):  # a slow client is one that takes nothing at all
+                for start in range(0, len(data), _PIECE):  # each piece has its own deadline
                     with gevent.Timeout(self._seconds, OSError("the client takes nothing")):
                         self._socket.sendall(data[start : start + _PIECE], flags)
         except OSError:
-            with contextlib.suppress(OSError):  # it is closed already, which is what was wanted
+            with contextlib.suppress(OSError):  # it is closed already
                 self._socket.shutdown(2)
             raise
         finally:
@@ -323,9 +325,9 @@ class SendAllSocket:
 class WebSocketWall:
     """WSGI middleware outside Socket.IO: websockets get a SendAllSocket, and no compression.
 
-    permessage-deflate costs 12.7 ms a client and MB, and lets a client's small message inflate unchecked. REST goes
-    past Socket.IO's own middleware, which makes a class for every request. A body that a polling client sends is taken
-    before Socket.IO sees it: that would wait for the rest for ever.
+    permessage-deflate costs 12.7 ms for each client and MB, and a client's small message could inflate without limit.
+    REST requests bypass Socket.IO's own middleware, which makes a class for every request. The body of a polling client
+    is read here, because Socket.IO would wait for the rest of it without a deadline.
     """
 
     def __init__(self, sockets: Any, rest: Any, socketio: SocketIO, seconds: float = SEND_SECONDS):
@@ -349,7 +351,7 @@ class WebSocketWall:
         return self._sockets(environ, start_response)
 
     def _session_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
-        """Why there is no further session: each costs memory until it times out, whether its client is there or not."""
+        """Why no further session may begin: each costs memory until it times out, even if its client is gone."""
         if "sid" in query or self._server is None or len(self._server.eio.sockets) < SESSIONS_OF_PEER_MAX:
             return None
         peer = environ.get("REMOTE_ADDR")
@@ -359,7 +361,7 @@ class WebSocketWall:
         return HTTPStatus.TOO_MANY_REQUESTS, "too many Socket.IO sessions are open; close some, or try again later"
 
     def _body_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
-        """Why a polling client's packets are not taken; its body is read here, one that is too long is not."""
+        """Why a polling client's packets are refused. Reads the body, unless that is too long."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > CLIENT_TO_SERVER_MAX:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"packets have at most {CLIENT_TO_SERVER_MAX} bytes together"
@@ -370,7 +372,7 @@ class WebSocketWall:
             return HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {self._seconds:g} s"
         packets = body.decode(errors="replace").split("\x1e")
         if not all(is_packet(packet) for packet in packets):
-            return HTTPStatus.BAD_REQUEST, "the body is no list of packets of text"
+            return HTTPStatus.BAD_REQUEST, "the body is not a list of text packets"
         socket = self._server.eio.sockets.get(query.get("sid", [""])[0]) if self._server is not None else None
         if socket is not None and not self._paces.setdefault(socket, Pace()).wait(len(packets)):
             _cut(socket)
@@ -387,8 +389,8 @@ def _is_upgrade(environ: dict[str, Any]) -> bool:
 
 
 def _handshake_refusal(environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
-    """Why a request cannot begin or continue a session, as far as its headers tell."""
-    if "j" in query:  # an answer as a script, for browsers of 2008: any page could load it
+    """Why a request cannot begin or continue a session, judged by its headers and query."""
+    if "j" in query:  # the answer would be a script, for browsers of 2008; any page could load it
         return HTTPStatus.BAD_REQUEST, "JSONP is not served"
     if not _is_upgrade(environ):
         return None

@@ -1,4 +1,4 @@
-"""Who was refused, and why: one line of the log for each peer and reason, and a sentence for readiness."""
+"""Which peers were refused, and why: a log line for each peer and status, and a sentence for readiness."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirror_stage.core.clock import elapsed_seconds
 
 log = logging.getLogger(__name__)
 
-TOLD = frozenset({400, 403, 413, 421, 429})  # what somebody has to mend; the others mend themselves or are no fault
+NOTED = frozenset({400, 403, 413, 421, 429})  # somebody has to act; other statuses pass by themselves or are no fault
 WINDOW_SECONDS = 600.0
 PEERS_MAX = 100
 _DETAIL_MAX = 300
@@ -21,23 +21,23 @@ _DETAIL = "mirror_stage.refusal"
 
 @dataclass(slots=True)
 class Refused:
-    """What one peer was refused lately: how often in each minute, and the newest reason."""
+    """The recent refusals of one peer: how many in each minute, and the newest reason."""
 
     by_minute: Counter[int] = field(default_factory=Counter)
     detail: str = ""
-    told_at: dict[int, float] = field(default_factory=dict)  # by status, when the log was told
+    logged_at: dict[int, float] = field(default_factory=dict)  # when this was last logged, by status
 
 
 class Refusals:
-    """The refusals of the last ten minutes, of at most PEERS_MAX peers: of more, those that were refused last."""
+    """The refusals of the last ten minutes, for the PEERS_MAX peers that were refused last."""
 
     def __init__(self) -> None:
         self._by_peer: dict[str, Refused] = {}
-        self._lines = Budget(per_second=0.1, burst=20)  # whoever has many addresses must not fill the log
+        self._lines = Budget(per_second=0.1, burst=20)  # a client with many addresses must not fill the log
 
     def note(self, peer: str, status: int, detail: str, now: float | None = None) -> None:
-        """Remember one refusal; the log is told once for each peer and status in ten minutes."""
-        if status not in TOLD:
+        """Count one refusal, and log it once in ten minutes for each peer and status."""
+        if status not in NOTED:
             return
         now = elapsed_seconds() if now is None else now
         refused = self._by_peer.pop(peer, None) or Refused()
@@ -49,12 +49,12 @@ class Refusals:
         for old in [known for known in refused.by_minute if known <= minute - WINDOW_SECONDS // 60]:
             del refused.by_minute[old]
         refused.detail = detail[:_DETAIL_MAX]
-        if now - refused.told_at.get(status, -WINDOW_SECONDS) >= WINDOW_SECONDS and self._lines.take(now):
-            refused.told_at[status] = now
+        if now - refused.logged_at.get(status, -WINDOW_SECONDS) >= WINDOW_SECONDS and self._lines.take(now):
+            refused.logged_at[status] = now
             log.warning("%s is refused (%d): %s", peer, status, refused.detail)
 
     def check(self, now: float | None = None) -> dict[str, Any]:
-        """For readiness: whether nobody was refused, else who was, how often and why."""
+        """The readiness check: ok if nobody was refused; else which peer, how often and why."""
         first = int((elapsed_seconds() if now is None else now) // 60) - WINDOW_SECONDS // 60
         counts = {
             peer: sum(count for minute, count in refused.by_minute.items() if minute > first)
@@ -71,7 +71,7 @@ class Refusals:
 
 
 def explain(environ: dict[str, Any], detail: str, errors: list[dict[str, Any]] | None) -> None:
-    """Leave the reason of a refusal for the wall, which sees every answer; the first error says it best."""
+    """Leave the reason of a refusal in `environ`, for the outermost wall: the first error, if there is any."""
     if errors:
         first = errors[0]
         field = ".".join(str(part) for part in (first.get("index"), first.get("field")) if part not in {None, ""})
@@ -81,5 +81,5 @@ def explain(environ: dict[str, Any], detail: str, errors: list[dict[str, Any]] |
 
 
 def reason_left(environ: dict[str, Any]) -> str | None:
-    """What `explain` has left."""
+    """The reason that `explain` has left, None if there is none."""
     return environ.get(_DETAIL)

@@ -1,4 +1,4 @@
-"""Strict marshmallow fields that every domain's schemas share: nothing is coerced, nothing is invented."""
+"""Strict marshmallow fields that all schemas share: a value of the wrong type is refused, never converted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Text(fields.String):
 
 
 class Hostname(Text):
-    """A host's name in its one form (`normalise_hostname`)."""
+    """A host's name in its normal form (`normalise_hostname`)."""
 
     def _deserialize(self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any) -> str:
         try:
@@ -95,14 +95,14 @@ class Hostname(Text):
 
 
 class InstantText(fields.Field[instants.Instant]):
-    """An instant, out only: ISO 8601 UTC, milliseconds, `Z`."""
+    """An instant in an answer: ISO 8601 UTC, milliseconds, `Z`."""
 
     def _serialize(self, value: typing.Any, attr: str | None, obj: object, **kwargs: object) -> str | None:
         return instants.to_optional_text(value)
 
 
 class InstantQuery(fields.Field[instants.Instant]):
-    """An instant in a question: ISO 8601, no zone is UTC, years 1970 to 2100."""
+    """An instant in a query: ISO 8601, UTC if it has no zone, years 1970 to 2100."""
 
     def _deserialize(
         self, value: typing.Any, attr: str | None, data: typing.Any, **kwargs: typing.Any

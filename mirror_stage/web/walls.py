@@ -1,10 +1,10 @@
-"""The outermost wall: requests that name another machine, or that a page of another origin sends, end here.
+"""The outermost wall: it refuses requests that name another machine, and requests from pages of another origin.
 
-It stands before Socket.IO, because that answers before Flask is asked. A name that points at this machine without
-being its own is DNS rebinding (421). A foreign page can neither read nor change anything (403), unless its origin is
-in MIRROR_STAGE_ALLOWED_ORIGINS; then it also gets the CORS headers that it needs. Agents and command-line tools send
-neither Origin nor Sec-Fetch-Site and pass. A path is taken in one form only (400), so that this wall and the router
-never read it in two ways.
+It stands before Socket.IO, because Socket.IO answers before Flask does. A name that points to this machine but is not
+its own is DNS rebinding (421). A foreign page can neither read nor change anything (403), unless its origin is in
+MIRROR_STAGE_ALLOWED_ORIGINS; then it also gets the CORS headers that it needs. Agents and command-line tools send
+neither Origin nor Sec-Fetch-Site and pass. A path is accepted in its normal form only (400), so that this wall and the
+router never read it differently.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ _BROWSERS_HEADERS = {
     "HTTP_UPGRADE_INSECURE_REQUESTS": "Upgrade-Insecure-Requests",
     "HTTP_ACCEPT_LANGUAGE": "Accept-Language",  # over plain http a <script> sends little else
 }
-_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:2[EFef]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")  # nothing, . / \ or a control
+_ENCODED = re.compile(
+    r"%(?![0-9A-Fa-f]{2})|%(?:2[EFef]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])"
+)  # no hex digits, or . / \ or a control
 _UNWRITABLE, _CONTROL = re.compile(r"[\x00-\x20\x7f#]"), re.compile(r"[\x00-\x1f\x7f\\]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\Z")
 
@@ -107,7 +109,7 @@ class Rules:
         self._proxies = tuple(_trusted_proxy(address) for address in config.trusted_proxies)
 
     def believe_proxy(self, environ: Environ) -> None:
-        """Write the peer's address in its one form; take it and the scheme from a trusted proxy's headers only."""
+        """Write the peer's address in normal form. Take address and scheme from the headers of trusted proxies only."""
         peer = normalise_address(environ.get("REMOTE_ADDR", ""))
         if peer is None:
             return  # a Unix socket
@@ -140,11 +142,11 @@ class Rules:
             return None  # a load balancer; every browser names its Host
         authority = parse_authority(host or "")
         if authority is None:
-            return Refusal(HTTPStatus.BAD_REQUEST, "send one Host header: a name or an address, and perhaps a port")
+            return Refusal(HTTPStatus.BAD_REQUEST, "send one Host header: a name or an address, with or without a port")
         name = authority[0]
         if _is_ip(name) or name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return None
-        detail = f"{name[:120]} is no name of this machine; if it should be, add it to MIRROR_STAGE_ALLOWED_HOSTS"
+        detail = f"{name[:120]} is not a name of this machine; if it should be, add it to MIRROR_STAGE_ALLOWED_HOSTS"
         return Refusal(HTTPStatus.MISDIRECTED_REQUEST, detail)
 
     def _origin_refusal(self, environ: Environ) -> Refusal | None:
@@ -163,17 +165,17 @@ class Rules:
         return _foreign("a page of another origin may link to EGO's page, but not load from it")
 
     def is_proxy(self, address: str) -> bool:
-        """Whether an address, in its one form, is a trusted proxy's."""
+        """Whether an address in normal form is a trusted proxy's."""
         return any(ip_address(address) in network for network in self._proxies)
 
 
 def peer_of(environ: Environ) -> str:
-    """Who asks, for people: an address in its one form."""
+    """The peer for the log: its address in normal form, or a text if it has none."""
     return environ.get("REMOTE_ADDR") or "a program of this machine"
 
 
 def browser_mark(environ: Environ) -> str | None:
-    """What says that a browser sent this request, None if nothing does.
+    """The header that shows that a browser sent this request; None if there is none.
 
     Over plain http browsers send no Sec-Fetch headers, and an image of a foreign page no Origin.
     """
@@ -195,7 +197,7 @@ def own_names() -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def parse_authority(text: str) -> tuple[str, int | None] | None:
-    """Name in lower case (an IPv6 address without brackets) and port of `name[:port]`; None if it is neither."""
+    """Name in lower case (an IPv6 address without brackets) and port of `name[:port]`; None for any other text."""
     match = _AUTHORITY.match(text)
     if match is None:
         return None
@@ -218,10 +220,10 @@ def parse_origin(text: str) -> tuple[str, str, int] | None:
 
 
 def _path_refusal(environ: Environ) -> Refusal | None:
-    """Why a path is not taken, None if it is: what the client wrote and what the server made of it are in normal form.
+    """Why a path is refused; None if it is in normal form, both as the client wrote it and as the server decoded it.
 
-    Servers, proxies and routers differ in what they make of the other forms, and then one of them guards another door
-    than the next one opens.
+    Servers, proxies and routers read other forms in different ways. Then one of them checks another path than the next
+    one serves.
     """
     written, decoded = environ.get("RAW_URI", "").partition("?")[0], environ["PATH_INFO"]
     why = (written and _why_not_as_written(written)) or _why_no_path(decoded)
@@ -249,14 +251,14 @@ def _why_no_path(path: str) -> str | None:
     if _CONTROL.search(path):
         return "the path has a backslash or a control character"
     try:
-        path.encode("latin-1").decode()  # WSGI's way of writing bytes
+        path.encode("latin-1").decode()  # WSGI passes bytes as Latin-1
     except ValueError:
         return "the path is not UTF-8"
     return None
 
 
 def _is_navigation(environ: Environ) -> bool:
-    """Whether a person follows a link to a page, as against a page that loads something."""
+    """Whether a browser opens a page for a person: no page is loading something by itself."""
     path = environ.get("PATH_INFO", "")
     return (
         environ["REQUEST_METHOD"] == "GET"
@@ -271,7 +273,7 @@ def _without_ours(headers: Headers) -> Headers:
 
 
 def _sharing_headers(origin: str | None) -> Headers:
-    """What lets the page of an allowed origin read the answer."""
+    """The headers that let a page of an allowed origin read the answer."""
     if origin is None:
         return []
     return [
