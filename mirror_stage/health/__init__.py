@@ -1,1 +1,1 @@
-"""Whether EGO lives, whether it is ready, and what it is."""
+"""Whether EGO runs, whether it is ready, and which version and settings it has."""

@@ -1,4 +1,4 @@
-"""Where the machine's clock is elsewhere than EGO's, and the periods in which it was: what was stored then says so."""
+"""Watches whether the machine's clock differs from EGO's, and keeps the periods in which it did."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ log = logging.getLogger(__name__)
 APART_SECONDS = 60
 PERIODS_KEPT = 5
 
-Period = tuple[Instant, Instant, int]  # from, until, by EGO's clock; how many seconds the machine's was ahead
+Period = tuple[Instant, Instant, int]  # from and until, by EGO's clock; by how many s the machine's clock was ahead
 
 
 class ClockWatch:
-    """EGO's clock never steps, so one that was wrong at the start dates everything wrongly until a restart.
+    """EGO's clock never steps. If it was wrong at the start, EGO stores everything with wrong times until a restart.
 
-    Nobody can mend that afterwards without guessing, so EGO notes the period, and shows it as long as it is among the
-    last PERIODS_KEPT.
+    Nobody can correct those times later without guessing. So EGO stores the period and shows the last PERIODS_KEPT.
     """
 
     def __init__(self, storage: Storage, clock: Clock):
         self._storage, self._clock = storage, clock
         self._began = clock.now()
-        self._before: list[Period] | None = None  # of earlier starts; None is not read yet
+        self._before: list[Period] | None = None  # of earlier starts; None: not read yet
 
     def look(self) -> None:
-        """Note that the machine's clock is elsewhere, while it is."""
+        """Store the period so far, if the machine's clock differs from EGO's."""
         before = self._before
         if before is None:
             stored = self._storage.read(lambda tx: notes.read(tx, notes.CLOCK_APART))
             before = self._before = [tuple(period) for period in orjson.loads(stored or "[]")]
             for period in before:
-                log.warning("%s", _told(period))
+                log.warning("%s", _sentence(period))
         seconds = round(self._clock.wall_offset_seconds())
         if abs(seconds) >= APART_SECONDS:
             periods = [*before, (self._began, self._clock.now(), seconds)][-PERIODS_KEPT:]
@@ -51,11 +50,11 @@ class ClockWatch:
         if abs(apart) >= APART_SECONDS:
             detail = f"the machine's clock was set by {apart:+.0f} s since EGO started, and EGO dates what it stores by"
             return {"ok": False, "detail": f"{detail} its own clock; restart EGO to follow the machine's"}
-        told = [f"{apart:+.1f} s from the machine's", *map(_told, self._before or ())]
-        return {"ok": True, "detail": "; ".join(told)}
+        texts = [f"{apart:+.1f} s from the machine's", *map(_sentence, self._before or ())]
+        return {"ok": True, "detail": "; ".join(texts)}
 
 
-def _told(period: Period) -> str:
+def _sentence(period: Period) -> str:
     began, until, seconds = period
     return (
         f"what EGO stored from {to_text(began)} to {to_text(until)} is dated by a clock that was {abs(seconds)} s"

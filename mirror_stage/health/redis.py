@@ -1,4 +1,4 @@
-"""Whether a Redis answers. What answers may be broken or hostile: one deadline for all of it, and one short line read."""
+"""Checks whether Redis answers. It may be broken or hostile: everything has one deadline, and lines must be short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_MAX = 512
 
 
 def redis_trouble(url: str, seconds: float = SECONDS) -> str | None:
-    """Why Redis does not answer at this URL in so many seconds, in one line; None if it does."""
+    """Why Redis does not answer at this URL within `seconds`, in one line; None if it does."""
     deadline = elapsed_seconds() + seconds
     try:
         options = parse_url(url)
@@ -31,7 +31,7 @@ def redis_trouble(url: str, seconds: float = SECONDS) -> str | None:
         return None
     except TimeoutError:
         return f"no whole answer within {seconds:g} s"
-    except (OSError, ValueError, TypeError) as error:  # a URL may name options that there are not
+    except (OSError, ValueError, TypeError) as error:  # a URL may have unknown options
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -60,7 +60,7 @@ def _request(words: list[str]) -> bytes:
 
 
 def _line(connection: socket.socket, deadline: float) -> bytes:
-    """The first line of an answer; nothing of what follows it is looked at."""
+    """The first line of an answer. Whatever follows it is ignored."""
     line = b""
     while b"\r\n" not in line:
         if len(line) >= _LINE_MAX:

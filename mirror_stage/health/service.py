@@ -1,4 +1,4 @@
-"""The checks of readiness, and what this EGO is."""
+"""The readiness checks, and what `/api/info` says about this EGO."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from mirror_stage.core.readiness import Readiness
 from mirror_stage.health.redis import redis_trouble
 from mirror_stage.storage.db import Storage
 
-REDIS_EVERY_SECONDS = 5.0  # whoever asks in between gets the last answer
+REDIS_EVERY_SECONDS = 5.0  # in between, the last answer of Redis counts
 NEEDED = ("database", "writer", "twin", "scheduler")
 
 Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 
 
 class HealthService:
-    """Whether each part of EGO works.
+    """Says whether each part of EGO works.
 
-    `writer`, `history`, `scheduler`, `clock` and `refused` answer for their part; `describe` says what EGO is.
+    `writer`, `history`, `scheduler`, `clock` and `refused` each return the check of one part. `describe` returns the id
+    of the twin, the name of EGO's host and the alert rules, for `info`.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class HealthService:
             return {"ok": False, "detail": why.detail}
 
     def _redis(self) -> Check:
-        """Redis is never needed for an answer, so its absence is told but does not make EGO unready."""
+        """No answer needs Redis. So a missing Redis is reported, but EGO stays ready."""
         url = self._config.redis_url
         if url is None:
             return {"ok": True, "detail": "not configured: memory"}
