@@ -253,8 +253,8 @@ def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     rounded = round(value, 1)
     if severity == alert.severity and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
         return Transition("moved", moved)
-    told = replace(moved, told_value=rounded, told_at=now, version=alert.version + 1)
-    return Transition("updated", told, "severity" if severity != alert.severity else None)
+    updated = replace(moved, told_value=rounded, told_at=now, version=alert.version + 1)
+    return Transition("updated", updated, "severity" if severity != alert.severity else None)
 
 
 def miss(alert: Alert, now: Instant) -> Transition:
@@ -270,8 +270,9 @@ def silent_since(offline: Alert) -> Instant:
 
     The alert's value is the silence until its last update. Its threshold is the least silence before it fired.
     """
-    told = offline.updated_at - round(offline.current_value * SECOND)
-    return min(told, offline.created_at - round(offline.threshold * SECOND))
+    by_value = offline.updated_at - round(offline.current_value * SECOND)
+    by_threshold = offline.created_at - round(offline.threshold * SECOND)
+    return min(by_value, by_threshold)
 
 
 def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None) -> Transition:

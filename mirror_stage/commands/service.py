@@ -187,7 +187,7 @@ class CommandService:
     def _write(
         self, work: Work[Answer], changed: Callable[[Answer], Sequence[Command]], lane: Lane | None = None
     ) -> Answer:
-        """Run `work` in a transaction and publish the commands that `changed` finds in its answer. Returns the answer."""
+        """Run `work` in a transaction, publish the commands that `changed` finds in its answer, and return that."""
         with self._in_order.writing():
             answer = (lane or self._storage).write(work)
             self._in_order.offer(changed(answer))

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 WANDER: Instant = 5 * SECOND  # how much a host's offset (sample time minus arrival) may change after its last sample
 AHEAD: Instant = 5 * MINUTE  # a sample's time may be this far ahead of its arrival
 SOUGHT_MAX: Instant = 10 * MINUTE  # how much history is searched, at most, for hosts whose clocks are wrong
-TOLD_EVERY_SECONDS = 5.0
+LOG_EVERY_SECONDS = 5.0
 
 Rows = list[tuple[int, dict[str, Any]]]
 
@@ -93,7 +93,7 @@ class Restorer:
         samples = {host.id: host.sample for host in hosts.values() if host.sample}
         names = {host_id: sample.hostname for host_id, sample in samples.items()}
         arrivals = {host_id: sample.received_at for host_id, sample in samples.items()}
-        folded, told_at = 0, elapsed_seconds()
+        folded, logged_at = 0, elapsed_seconds()
         for share, found in self._unsaved(saved_at, now, samples):
             rows = [(host_id, values) for host_id, values in found if values["received_at"] >= arrivals[host_id]]
             newest_rows = {(host_id, values["received_at"]): n for n, (host_id, values) in enumerate(rows)}
@@ -106,8 +106,8 @@ class Restorer:
                 self._owner.absorb([replace(newest, **values)])
             folded += len(rows)
             self._readiness.tell(share)
-            if elapsed_seconds() - told_at > TOLD_EVERY_SECONDS:
-                told_at = elapsed_seconds()
+            if elapsed_seconds() - logged_at > LOG_EVERY_SECONDS:
+                logged_at = elapsed_seconds()
                 log.info("restoring, %.0f %%: %d samples replayed", share * 100, folded)
             gevent.sleep(0)
 
