@@ -7,13 +7,13 @@ from flask.testing import FlaskClient
 
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
-from tests.commands.world import World
+from tests.commands.bench import CommandBench
 
 
 @pytest.fixture
-def world() -> World:
-    """A command queue of this test's own."""
-    return World()
+def bench() -> CommandBench:
+    """The command queue of this test."""
+    return CommandBench()
 
 
 @pytest.fixture(scope="module")

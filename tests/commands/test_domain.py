@@ -1,4 +1,4 @@
-"""Tables of the pure rules: the state diagram, outcomes, what is kept of a stream."""
+"""The pure rules as tables: the state table, outcomes, what is kept of a stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def standing(status: str, reason: str | None = None, *, is_closed: bool = False)
         ("succeeded", None, False, Standing.FINAL),
     ],
 )
-def test_where_a_command_stands(status: str, reason: str | None, is_closed: bool, expected: Standing) -> None:
+def test_the_standing_follows_from_status_and_reason(
+    status: str, reason: str | None, is_closed: bool, expected: Standing
+) -> None:
     assert standing(status, reason, is_closed=is_closed) is expected
 
 
@@ -61,13 +63,13 @@ def test_the_moves_are_those_of_the_contract() -> None:
     }
 
 
-def test_what_is_over_makes_no_move() -> None:
-    assert not [edge for edge in MOVES if edge[0] is Standing.FINAL]
+def test_a_command_that_has_ended_makes_no_transition() -> None:
+    assert not [(standing, act) for standing, act in MOVES if standing is Standing.FINAL]
 
 
 @pytest.mark.parametrize("act", [Act.HEARTBEAT, Act.RESULT, Act.CANCEL])
 @pytest.mark.parametrize("before", list(Standing))
-def test_whoever_asks_is_moved_or_told_why_not(before: Standing, act: Act) -> None:
+def test_each_act_leads_to_a_transition_or_a_refusal(before: Standing, act: Act) -> None:
     accepted = (before, act) in MOVES or (before, act) == (Standing.RUNNING, Act.HEARTBEAT)
     if (before, act) != (Standing.LOST, Act.CANCEL):
         assert accepted != ((before, act) in REFUSALS)
@@ -166,5 +168,5 @@ def test_how_far_a_pause_moves_leases(previous: int | None, now: int, expected: 
         ("\0", None),
     ],
 )
-def test_the_one_form_of_an_id(text: str, expected: str | None) -> None:
+def test_an_id_has_one_normal_form(text: str, expected: str | None) -> None:
     assert normalise_id(text) == expected

@@ -1,7 +1,10 @@
-"""The command queue against a model of the contract's state table, through random lives with faults.
+"""The command queue against a model of the contract's state table, through random steps with faults.
 
-Two hosts, three agents (two with a journal, one without, which shares a host), answers that get lost, results that
-come twice, differently, late or never, cancels, expiry, a clock that runs on, restarts that take time or set it back.
+There are two hosts and three agents: two with a journal, and one without, which shares a host. Answers get lost.
+Results come twice, with other contents, late or never. Commands are cancelled and expire. The clock advances, and EGO
+restarts, after some time or with its clock set back.
+
+`CONTRIBUTING.md` lists the invariants I1 to I12.
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ from hypothesis.stateful import (
 
 from mirror_stage.commands.domain import OUTCOMES, Chunk, Command, Standing
 from mirror_stage.core.problems import Conflict
-from tests.commands.world import AGENT, OPERATOR, World, outcome
+from tests.commands.bench import AGENT, OPERATOR, CommandBench, outcome
 
-EDGES = {
+TRANSITIONS = {
     "create", "claim", "claim again", "expire", "cancel", "ask to stop", "ask again", "start", "heartbeat", "output", "lose",
     "close", "same again", "different", "end late", "late same again", "too early", "too late", "cancel too late", "restart",
     "restart, clock set back", *(f"end {status}/{reason}" for status, reason in OUTCOMES),
@@ -73,7 +76,7 @@ class Model:
 
 @dataclass
 class Agent:
-    """A REFLECTOR: what it was handed and has not run yet, and which ids it keeps for ever."""
+    """A REFLECTOR: the queue of commands that it has not run yet, and the ids in its journal."""
 
     hostname: str
     has_journal: bool
@@ -89,11 +92,11 @@ class Agent:
 
 
 class CommandQueue(RuleBasedStateMachine):
-    """Every step is taken by the service and by the model; after each the two must agree."""
+    """The service and the model take every step; after each step they must agree."""
 
     @initialize()
     def begin(self) -> None:
-        self.world = World()
+        self.bench = CommandBench()
         self.models: dict[str, Model] = {}
         self.agents = [Agent("titan-01", True), Agent("titan-01", False), Agent("titan-02", True)]
         self.instances_by_id: dict[str, set[str]] = {}
@@ -102,13 +105,13 @@ class CommandQueue(RuleBasedStateMachine):
         self.finals: dict[str, dict[str, Any]] = {}
         self.unwatched_ms = 0
         self.watched_at = self.now
-        self.world.commands.watch_over(self.now)
+        self.bench.commands.watch_over(self.now)
         for agent in self.agents:
             self.create(host=agent.hostname, seconds=10, expires=86_400)
 
     @property
     def now(self) -> int:
-        return self.world.clock.now()
+        return self.bench.clock.now()
 
     def standing(self, *standings: Standing) -> list[Model]:
         return [model for model in self.models.values() if model.standing in standings]
@@ -125,7 +128,7 @@ class CommandQueue(RuleBasedStateMachine):
         expires=st.sampled_from([86_400, 3_600, 60, 4]),
     )
     def create(self, host: str, seconds: float, expires: int) -> None:
-        command = self.world.create(host=host, timeout_seconds=seconds, expires_in_seconds=expires)
+        command = self.bench.create(host=host, timeout_seconds=seconds, expires_in_seconds=expires)
         expires_at = self.now + expires * 1000
         self.models[command.id] = Model(command.id, command.seq, host, int(seconds * 1000), expires_at)
         seen["create"] += 1
@@ -147,7 +150,7 @@ class CommandQueue(RuleBasedStateMachine):
             model.claimed_by = instance
             model.lease_until = self.lease_of(model)
             seen["claim"] += 1
-        claimed = self.world.commands.claim(agent.hostname, AGENT, limit=limit, instance=instance)
+        claimed = self.bench.commands.claim(agent.hostname, AGENT, limit=limit, instance=instance)
         assert [command.id for command in claimed] == [model.id for model in expected + fresh]
         for model in fresh:  # I6
             assert model.seq > self.newest_claimed.get(model.hostname, 0)
@@ -178,22 +181,22 @@ class CommandQueue(RuleBasedStateMachine):
         busy = [agent for agent in self.agents if agent.queue]
         id = busy[number % len(busy)].queue.pop(0)
         self.runs_by_id[id] += 1
-        self.sign_of_life(self.models[id], lambda: self.world.commands.heartbeat(id, AGENT), "start")
+        self.extend_lease(self.models[id], lambda: self.bench.commands.heartbeat(id, AGENT), "start")
 
     @rule(number=picks)
     def heartbeat(self, number: int) -> None:
         if model := self.pick(number, Standing.RUNNING) or self.pick(number):
-            self.sign_of_life(model, lambda: self.world.commands.heartbeat(model.id, AGENT), "heartbeat")
+            self.extend_lease(model, lambda: self.bench.commands.heartbeat(model.id, AGENT), "heartbeat")
 
     @precondition(lambda self: self.standing(Standing.RUNNING))
     @rule(number=picks, seq=st.integers(0, 4))
     def output(self, number: int, seq: int) -> None:
         if model := self.pick(number, Standing.RUNNING):
             chunk = Chunk(seq, "stdout", "x")
-            self.sign_of_life(model, lambda: self.world.commands.append_output(model.id, chunk, AGENT), "output")
+            self.extend_lease(model, lambda: self.bench.commands.append_output(model.id, chunk, AGENT), "output")
             model.last_seq = max(model.last_seq, seq)
 
-    def sign_of_life(self, model: Model, send: Callable[[], Any], edge: str) -> None:
+    def extend_lease(self, model: Model, send: Callable[[], Any], transition: str) -> None:
         if model.standing is not Standing.RUNNING:
             with pytest.raises(Conflict):
                 send()
@@ -203,7 +206,7 @@ class CommandQueue(RuleBasedStateMachine):
         model.started = True
         lease = send()
         assert (lease.lease_until, lease.cancel_requested) == (model.lease_until, model.cancel_requested)
-        seen[edge] += 1
+        seen[transition] += 1
 
     @precondition(lambda self: self.standing(Standing.RUNNING))
     @rule(number=picks, how=outcomes, text=st.sampled_from(["a", "b"]))
@@ -234,7 +237,7 @@ class CommandQueue(RuleBasedStateMachine):
         status, reason, text = report
 
         def send() -> tuple[Command, bool]:
-            return self.world.commands.report(model.id, outcome(status, reason=reason, stdout=text), AGENT)
+            return self.bench.commands.report(model.id, outcome(status, reason=reason, stdout=text), AGENT)
 
         if model.standing in {Standing.RUNNING, Standing.LOST}:
             model.late = model.standing is Standing.LOST
@@ -265,7 +268,7 @@ class CommandQueue(RuleBasedStateMachine):
     def cancel_of(self, model: Model) -> None:
         if model.standing is Standing.FINAL:
             with pytest.raises(Conflict):
-                self.world.commands.cancel(model.id, OPERATOR)
+                self.bench.commands.cancel(model.id, OPERATOR)
             seen["cancel too late"] += 1
             return
         if model.standing is Standing.PENDING:
@@ -279,12 +282,12 @@ class CommandQueue(RuleBasedStateMachine):
             seen["ask again" if model.cancel_requested else "ask to stop"] += 1
             model.version += not model.cancel_requested
             model.cancel_requested = True
-        self.world.commands.cancel(model.id, OPERATOR)
+        self.bench.commands.cancel(model.id, OPERATOR)
 
     @rule(seconds=st.sampled_from([1, 4, 20, 70]))
     def let_time_pass(self, seconds: int) -> None:
         for _ in range(0, seconds, 4):
-            self.world.clock.advance(min(4, seconds))
+            self.bench.clock.advance(min(4, seconds))
             self.watch_over()
 
     @precondition(lambda self: self.standing(Standing.RUNNING))
@@ -292,21 +295,21 @@ class CommandQueue(RuleBasedStateMachine):
     def let_the_next_lease_run_out(self) -> None:
         lease_until = min(model.lease_until or 0 for model in self.standing(Standing.RUNNING))
         while self.now < lease_until:
-            self.world.clock.instant = min(self.now + 5_000, lease_until)
+            self.bench.clock.instant = min(self.now + 5_000, lease_until)
             self.watch_over()
 
     @rule(ms=st.integers(0, 2_500))
     def let_time_pass_unwatched(self, ms: int) -> None:
         if self.unwatched_ms + ms > 5_000:
             self.watch_over()
-        self.world.clock.instant += ms
+        self.bench.clock.instant += ms
         self.unwatched_ms += ms
 
     @rule(down_seconds=st.sampled_from([-3600, -60, 2, 7, 120]))
     def restart(self, down_seconds: int) -> None:
         self.watch_over()
-        self.world.clock.advance(down_seconds)
-        self.world.restart()
+        self.bench.clock.advance(down_seconds)
+        self.bench.restart()
         self.watch_over()
         seen["restart" if down_seconds > 0 else "restart, clock set back"] += 1
 
@@ -323,15 +326,15 @@ class CommandQueue(RuleBasedStateMachine):
             elif model.expires_at <= self.now:
                 model.become("timeout", "expired")
                 seen["expire"] += 1
-        self.world.commands.watch_over(self.now)
+        self.bench.commands.watch_over(self.now)
 
     # -------------------------------------------------------------- what must hold after each
 
     @invariant()
     def service_and_model_agree(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "bench"):
             return
-        commands, total = self.world.commands.page({}, 1, 100, OPERATOR)
+        commands, total = self.bench.commands.page({}, 1, 100, OPERATOR)
         assert total == len(self.models)  # I8
         for command in commands:
             model = self.models[command.id]
@@ -344,7 +347,7 @@ class CommandQueue(RuleBasedStateMachine):
             assert (command.cancel_requested, command.lease_until) == (model.cancel_requested, model.lease_until)
             self.its_times_are_in_order(command)
             if command.standing is Standing.FINAL:  # I4
-                wire = self.world.commands.on_wire(command) | {"deliverable": None}
+                wire = self.bench.commands.on_wire(command) | {"deliverable": None}
                 assert self.finals.setdefault(command.id, wire) == wire
 
     def its_times_are_in_order(self, command: Command) -> None:
@@ -356,7 +359,7 @@ class CommandQueue(RuleBasedStateMachine):
             assert self.now <= command.lease_until + 5_000
 
     def teardown(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "bench"):
             return
         for id, model in self.models.items():
             assert len(self.instances_by_id.get(id, ())) <= 1  # I1
@@ -364,11 +367,11 @@ class CommandQueue(RuleBasedStateMachine):
             if model.reason in {"expired", "cancelled"} and not model.report:
                 assert id not in self.instances_by_id  # I7
             versions = list(range(1, model.version + 1))
-            record = self.world.commands.events_of(id, OPERATOR)
+            record = self.bench.commands.events_of(id, OPERATOR)
             assert [event.version for event in record] == versions  # I9
-            assert [update["version"] for update in self.world.updates() if update["id"] == id] == versions
+            assert [update["version"] for update in self.bench.updates() if update["id"] == id] == versions
             assert (record[-1].status, record[-1].reason) == (model.status, model.reason)  # I12
-        self.world.storage.close()
+        self.bench.storage.close()
 
 
 def live(runs: int, steps: int) -> None:
@@ -381,17 +384,17 @@ def live(runs: int, steps: int) -> None:
     )
     seen.clear()
     run_state_machine_as_test(CommandQueue, settings=limits)
-    assert set(seen) <= EDGES
-    assert {"create", "claim", "lose", "cancel", "restart"} <= set(seen)  # the long form sees every edge 20 times
+    assert set(seen) <= TRANSITIONS
+    assert {"create", "claim", "lose", "cancel", "restart"} <= set(seen)  # the long form sees every transition 20 times
 
 
-def test_no_life_of_a_command_leaves_the_diagram() -> None:
+def test_no_life_of_a_command_leaves_the_table() -> None:
     live(runs=50, steps=40)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_no_life_of_a_command_leaves_the_diagram_and_every_edge_is_seen() -> None:
+def test_no_life_of_a_command_leaves_the_table_and_every_transition_is_seen() -> None:
     live(runs=500, steps=50)
-    rare = {edge: seen[edge] for edge in EDGES if seen[edge] < 20}
+    rare = {name: seen[name] for name in TRANSITIONS if seen[name] < 20}
     assert not rare, rare

@@ -20,7 +20,7 @@ def transition(version: int, id: str = "a", status: str = "running") -> Command:
 
 
 class Published:
-    """An InOrder, and what came out of it."""
+    """An InOrder, and what it has published."""
 
     def __init__(self) -> None:
         self.versions: list[tuple[str, int]] = []
@@ -32,7 +32,7 @@ def published() -> Published:
     return Published()
 
 
-def test_in_order_nothing_waits(published: Published) -> None:
+def test_transitions_in_order_are_published_at_once(published: Published) -> None:
     with published.in_order.writing(), published.in_order.writing():
         for version in (1, 2, 3):
             published.in_order.offer([transition(version)])
@@ -47,14 +47,14 @@ def test_a_transition_waits_for_its_predecessor(published: Published) -> None:
         assert published.versions == [("a", 1), ("a", 2)]
 
 
-def test_other_commands_do_not_wait(published: Published) -> None:
+def test_transitions_of_other_commands_do_not_wait(published: Published) -> None:
     with published.in_order.writing():
         published.in_order.offer([transition(2)])
         published.in_order.offer([transition(1, "b")])
         assert published.versions == [("b", 1)]
 
 
-def test_a_predecessor_that_nobody_here_can_have_is_not_waited_for(published: Published) -> None:
+def test_a_transition_does_not_wait_for_a_predecessor_that_no_write_here_can_bring(published: Published) -> None:
     with ExitStack() as others:
         others.enter_context(published.in_order.writing())
         published.in_order.offer([transition(7)])
@@ -64,13 +64,13 @@ def test_a_predecessor_that_nobody_here_can_have_is_not_waited_for(published: Pu
             assert published.versions == [("a", 7)]
 
 
-def test_what_is_over_is_forgotten(published: Published) -> None:
+def test_a_command_that_has_ended_is_forgotten(published: Published) -> None:
     published.in_order.offer([transition(1), transition(2, status="succeeded")])
     assert not published.in_order._versions_by_id
 
 
 @given(st.lists(st.permutations([1, 2, 3, 4]), min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_every_order_of_commits_is_put_right(orders: list[list[int]], random: object) -> None:
+def test_every_order_of_commits_is_published_in_order_of_versions(orders: list[list[int]], random: object) -> None:
     published = Published()
     arrivals = [(f"command-{n}", version) for n, order in enumerate(orders) for version in order]
     random.shuffle(arrivals)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Races that only PostgreSQL has, for its transactions run side by side: exactly one of two wins."""
+"""Races that only PostgreSQL has, because its transactions run at the same time: exactly one of two wins."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mirror_stage.commands.domain import Command, NewCommand
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Conflict, Problem
 from mirror_stage.storage.db import engine_options
-from tests.commands.world import AGENT, INSTANCE, OPERATOR, OTHER_INSTANCE, World, outcome
+from tests.commands.bench import AGENT, INSTANCE, OPERATOR, OTHER_INSTANCE, CommandBench, outcome
 from tests.servers import PostgresqlServer
 
 ROUNDS = 25
 
 
 @pytest.fixture(scope="module")
-def world(postgresql: PostgresqlServer) -> Iterator[World]:
+def bench(postgresql: PostgresqlServer) -> Iterator[CommandBench]:
     config = Config(db_url=postgresql.new_database(), testing=True)
-    world = World(create_engine(config.database_url, **engine_options(config)), config)
-    yield world
-    world.storage.close()
+    bench = CommandBench(create_engine(config.database_url, **engine_options(config)), config)
+    yield bench
+    bench.storage.close()
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:
-    """What each returns, or the Problem that it raised; they begin together, each in a thread of its own."""
+    """What each function returns, or the Problem that it raised. All begin together, each in its own thread."""
     barrier, answers = threading.Barrier(len(works)), [None] * len(works)
 
     def run(place: int, work: Callable[[], Any]) -> None:
@@ -47,35 +47,35 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
     return answers
 
 
-def versions(world: World, command: Command) -> list[int]:
-    return [event.version for event in world.commands.events_of(command.id, OPERATOR)]
+def versions(bench: CommandBench, command: Command) -> list[int]:
+    return [event.version for event in bench.commands.events_of(command.id, OPERATOR)]
 
 
-def test_of_two_results_one_wins(world: World) -> None:
+def test_of_two_results_one_wins(bench: CommandBench) -> None:
     for n in range(ROUNDS):
-        command = world.running(host=f"results-{n}")
+        command = bench.running(host=f"results-{n}")
         one, two = at_once(
-            lambda command=command: world.commands.report(command.id, outcome("succeeded"), AGENT),
-            lambda command=command: world.commands.report(command.id, outcome("failed"), AGENT),
+            lambda command=command: bench.commands.report(command.id, outcome("succeeded"), AGENT),
+            lambda command=command: bench.commands.report(command.id, outcome("failed"), AGENT),
         )
         assert isinstance(one, Conflict) != isinstance(two, Conflict)
-        assert versions(world, command) == [1, 2, 3]
+        assert versions(bench, command) == [1, 2, 3]
 
 
-def test_of_two_equal_results_one_is_the_first(world: World) -> None:
+def test_of_two_equal_results_one_is_the_first(bench: CommandBench) -> None:
     for n in range(ROUNDS):
-        command = world.running(host=f"same-{n}")
-        answers = at_once(*[lambda command=command: world.commands.report(command.id, outcome(), AGENT)] * 4)
+        command = bench.running(host=f"same-{n}")
+        answers = at_once(*[lambda command=command: bench.commands.report(command.id, outcome(), AGENT)] * 4)
         assert Counter(is_first for _, is_first in answers) == {True: 1, False: 3}
-        assert versions(world, command) == [1, 2, 3]
+        assert versions(bench, command) == [1, 2, 3]
 
 
-def test_what_several_agents_claim_at_once_is_handed_to_one_in_order(world: World) -> None:
+def test_commands_that_several_agents_claim_at_once_go_to_one_in_order(bench: CommandBench) -> None:
     for n in range(ROUNDS):
         host = f"claims-{n}"
-        created = [world.create(host=host, timeout_seconds=10).id for _ in range(12)]
+        created = [bench.create(host=host, timeout_seconds=10).id for _ in range(12)]
         instances = (None, INSTANCE, OTHER_INSTANCE, None)
-        polls = [lambda i=instance, host=host: world.claim(host, instance=i, limit=4) for instance in instances]
+        polls = [lambda i=instance, host=host: bench.claim(host, instance=i, limit=4) for instance in instances]
         answers = at_once(*polls)
         claimed = [command.id for batch in answers for command in batch]
         assert sorted(claimed) == sorted(created)
@@ -83,22 +83,22 @@ def test_what_several_agents_claim_at_once_is_handed_to_one_in_order(world: Worl
             [created.index(c.id) for c in batch] == sorted(created.index(c.id) for c in batch) for batch in answers
         )
         leases = {command.id: command.lease_until for batch in answers for command in batch}
-        now = world.clock.now()
+        now = bench.clock.now()
         assert [leases[id] for id in created] == [now + 60_000 + 10_000 * (place + 1) for place in range(12)]
 
 
-def test_a_claim_a_cancel_and_the_reaper_agree(world: World) -> None:
+def test_a_claim_a_cancel_and_the_reaper_agree(bench: CommandBench) -> None:
     for n in range(ROUNDS):
         host = f"mixed-{n}"
-        command = world.create(host=host, expires_in_seconds=10)
-        world.clock.instant = command.expires_at - (n % 2)
+        command = bench.create(host=host, expires_in_seconds=10)
+        bench.clock.instant = command.expires_at - (n % 2)
         claimed, cancelled, _ = at_once(
-            lambda host=host: world.claim(host),
-            lambda command=command: world.commands.cancel(command.id, OPERATOR),
-            lambda: world.commands.watch_over(world.clock.now()),
+            lambda host=host: bench.claim(host),
+            lambda command=command: bench.commands.cancel(command.id, OPERATOR),
+            lambda: bench.commands.watch_over(bench.clock.now()),
         )
-        now = world.get(command)
-        assert versions(world, command) == list(range(1, now.version + 1))
+        now = bench.get(command)
+        assert versions(bench, command) == list(range(1, now.version + 1))
         if claimed:
             assert now.status == "running"
             assert now.cancel_requested
@@ -108,47 +108,47 @@ def test_a_claim_a_cancel_and_the_reaper_agree(world: World) -> None:
             assert isinstance(cancelled, Conflict) == (now.reason == "expired")
 
 
-def test_a_late_result_and_the_end_of_the_lease_agree(world: World) -> None:
-    world.commands.watch_over(world.clock.now())
+def test_a_late_result_and_the_end_of_the_lease_agree(bench: CommandBench) -> None:
+    bench.commands.watch_over(bench.clock.now())
     for n in range(ROUNDS):
-        command = world.running(host=f"late-{n}")
+        command = bench.running(host=f"late-{n}")
         assert command.lease_until is not None
-        world.clock.instant = command.lease_until
-        world.sql("UPDATE ego_state SET value = :now WHERE name = 'stamped_at' RETURNING 1", now=str(world.clock.now()))
+        bench.clock.instant = command.lease_until
+        bench.sql("UPDATE ego_state SET value = :now WHERE name = 'stamped_at' RETURNING 1", now=str(bench.clock.now()))
         at_once(
-            lambda command=command: world.commands.report(command.id, outcome(), AGENT),
-            lambda: world.commands.watch_over(world.clock.now()),
+            lambda command=command: bench.commands.report(command.id, outcome(), AGENT),
+            lambda: bench.commands.watch_over(bench.clock.now()),
         )
-        now = world.get(command)
+        now = bench.get(command)
         assert now.status == "succeeded"
         assert now.late == (now.version == 4)
-        assert versions(world, command) == list(range(1, now.version + 1))
+        assert versions(bench, command) == list(range(1, now.version + 1))
 
 
-def test_the_same_key_sent_twice_at_once_makes_one_command(world: World) -> None:
+def test_the_same_key_sent_twice_at_once_makes_one_command(bench: CommandBench) -> None:
     for n in range(ROUNDS):
         new = NewCommand(f"keys-{n}", "uptime")
-        answers = at_once(*[lambda new=new, n=n: world.commands.create(new, OPERATOR, f"key-{n}")] * 4)
+        answers = at_once(*[lambda new=new, n=n: bench.commands.create(new, OPERATOR, f"key-{n}")] * 4)
         assert len({command.id for command, _ in answers}) == 1
         assert Counter(is_new for _, is_new in answers) == {True: 1, False: 3}
 
 
-def test_no_more_than_100_wait_for_a_host_however_many_ask(world: World) -> None:
+def test_no_more_than_100_commands_wait_for_a_host_however_many_are_sent(bench: CommandBench) -> None:
     for _ in range(98):
-        world.create(host="full")
-    answers = at_once(*[lambda: world.create(host="full")] * 6)
+        bench.create(host="full")
+    answers = at_once(*[lambda: bench.create(host="full")] * 6)
     assert sum(isinstance(answer, Command) for answer in answers) == 2
 
 
-def test_a_search_is_literal_there_too(world: World) -> None:
-    world.create(host="searched", command="echo 100% Été")
+def test_a_search_is_literal_on_postgresql_too(bench: CommandBench) -> None:
+    bench.create(host="searched", command="echo 100% Été")
     for search, total in (("100%", 1), ("1%0", 0), ("éTÉ", 1), ("\\", 0)):
-        assert world.commands.page({"hostname": "searched", "search": search}, 1, 20, OPERATOR)[1] == total
+        assert bench.commands.page({"hostname": "searched", "search": search}, 1, 20, OPERATOR)[1] == total
 
 
-def test_every_transition_was_published_once_and_in_order(world: World) -> None:
+def test_every_transition_was_published_once_and_in_order(bench: CommandBench) -> None:
     by_id: dict[str, list[int]] = {}
-    for update in world.updates():
+    for update in bench.updates():
         by_id.setdefault(update["id"], []).append(update["version"])
     assert len(by_id) > ROUNDS
     assert all(published == list(range(1, len(published) + 1)) for published in by_id.values())

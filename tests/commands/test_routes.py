@@ -1,4 +1,4 @@
-"""REST: forms, codes and limits; what the service decides is tested beside it."""
+"""REST routes of commands: forms, status codes and limits. The other files test what the service decides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from mirror_stage.commands.schemas import CommandSchema, PendingSchema
 from tests.builders import unique_hostname
-from tests.commands.world import INSTANCE, UNKNOWN
+from tests.commands.bench import INSTANCE, UNKNOWN
 
 JOURNAL = {"X-Reflector-Instance": INSTANCE, "X-Reflector-Journal": "1"}
 
@@ -32,7 +32,7 @@ def claim(client: FlaskClient, host: str, **headers: str) -> list[dict[str, Any]
     return answer.json  # type: ignore[return-value]
 
 
-def test_a_command_goes_all_the_way(client: FlaskClient, host: str) -> None:
+def test_a_command_is_queued_claimed_and_reported(client: FlaskClient, host: str) -> None:
     command = create(client, host)
     assert command.keys() == CommandSchema().fields.keys()
     assert (command["status"], command["timeoutSeconds"]) == ("pending", 30)
@@ -86,7 +86,7 @@ def test_a_command_goes_all_the_way(client: FlaskClient, host: str) -> None:
         ({"retryOf": UNKNOWN}, "retryOf"),
     ],
 )
-def test_what_cannot_be_queued_is_400_and_names_the_field(client: FlaskClient, fields: Any, field: str) -> None:
+def test_a_bad_command_is_400_and_the_answer_names_the_field(client: FlaskClient, fields: Any, field: str) -> None:
     answer = client.post("/api/commands", json={"hostname": "refused", "command": "uptime"} | fields)
     assert answer.status_code == 400
     assert answer.mimetype == "application/problem+json"
@@ -102,7 +102,7 @@ def test_half_of_a_surrogate_pair_is_400(client: FlaskClient) -> None:
         assert client.post("/api/commands", data=body, content_type="application/json").status_code == 400
 
 
-def test_what_is_optional_may_be_null_or_unknown(client: FlaskClient, host: str) -> None:
+def test_optional_fields_may_be_null_and_unknown_fields_are_ignored(client: FlaskClient, host: str) -> None:
     optional = dict.fromkeys(("timeoutSeconds", "metadata", "expiresInSeconds", "retryOf"))
     command = create(client, host, **optional, later="addition")
     assert (command["timeoutSeconds"], command["metadata"], command["retryOf"]) == (30, None, None)
@@ -146,7 +146,7 @@ def test_a_poll_out_of_bounds_is_400(client: FlaskClient, query: str) -> None:
     assert client.get(f"/api/commands/pending/a?{query}").status_code == 400
 
 
-def test_a_journal_gets_the_same_again(client: FlaskClient, host: str) -> None:
+def test_an_agent_with_a_journal_gets_the_same_command_again(client: FlaskClient, host: str) -> None:
     create(client, host)
     assert claim(client, host, **JOURNAL) == claim(client, host, **JOURNAL) != []
     assert claim(client, host, **JOURNAL | {"X-Reflector-Journal": "0"}) == []
@@ -190,7 +190,7 @@ def test_output_that_cannot_be_stored_does_not_cost_the_result(client: FlaskClie
         {"status": "failed", "stdoutBytes": -1},
     ],
 )
-def test_what_is_no_result_is_400(client: FlaskClient, host: str, body: dict[str, Any]) -> None:
+def test_a_bad_result_is_400(client: FlaskClient, host: str, body: dict[str, Any]) -> None:
     command = create(client, host)
     claim(client, host)
     assert client.post(f"/api/commands/{command['id']}/result", json=body).status_code == 400
@@ -206,7 +206,7 @@ def test_cancel_answers_200_202_and_409(client: FlaskClient, host: str) -> None:
 
 
 @pytest.mark.parametrize("id", [UNKNOWN, "last", "%F0%9F", "x" * 500])
-def test_what_is_not_there_is_404(client: FlaskClient, id: str) -> None:
+def test_an_unknown_command_is_404(client: FlaskClient, id: str) -> None:
     url = f"/api/commands/{id}"
     answers = [client.get(url), client.get(f"{url}/events"), client.post(f"{url}/cancel")]
     answers.append(client.post(f"{url}/result", json={"status": "succeeded"}))

@@ -13,7 +13,7 @@ from mirror_stage.app import create_app
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
 from mirror_stage.web.realtime import Realtime
-from tests.commands.world import UNKNOWN
+from tests.commands.bench import UNKNOWN
 
 NAMESPACE = "/commands"
 
@@ -49,7 +49,7 @@ def watch(browser: SocketIOTestClient, *wanted: Any) -> Any:
 
 @pytest.fixture
 def heard(browser: SocketIOTestClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What this client is sent: the test client of Flask-SocketIO has no wire that packets could take."""
+    """The events sent to this client. They are recorded here, because Flask-SocketIO's test client has no real socket."""
     sent: list[tuple[str, dict[str, Any]]] = []
     realtime = app.extensions["mirror_stage"][Realtime]
     monkeypatch.setattr(realtime, "tell", lambda _ns, _sid, event, payload: sent.append((event, payload)))
@@ -57,7 +57,7 @@ def heard(browser: SocketIOTestClient, app: Flask, monkeypatch: pytest.MonkeyPat
     return sent
 
 
-def test_a_watcher_gets_the_stored_output_then_the_new(
+def test_a_watcher_gets_the_stored_output_then_the_new_output(
     app: Flask, browser: SocketIOTestClient, heard: list[tuple[str, dict[str, Any]]]
 ) -> None:
     id = running(app, "socket-01")
@@ -91,7 +91,9 @@ def test_a_client_that_leaves_is_forgotten(app: Flask, browser: SocketIOTestClie
         ({"id": UNKNOWN},),
     ],
 )
-def test_what_cannot_be_watched_is_refused_with_a_reason(browser: SocketIOTestClient, wanted: tuple[Any, ...]) -> None:
+def test_a_watch_that_is_impossible_is_refused_with_a_reason(
+    browser: SocketIOTestClient, wanted: tuple[Any, ...]
+) -> None:
     ack = watch(browser, *wanted)
     assert ack["ok"] is False
     assert ack["error"]

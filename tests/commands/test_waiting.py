@@ -1,4 +1,4 @@
-"""Long polls: woken at once, one a host, bounded, and nothing is claimed for a client that is gone."""
+"""Long polls: woken at once, one for each host, bounded, and nothing is claimed for a client that is gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from mirror_stage.commands.waiters import Waiters, is_connected
-from tests.commands.world import World
+from tests.commands.bench import CommandBench
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def waiters() -> Waiters:
 
 
 class Queue:
-    """What can be claimed, and how often somebody looked."""
+    """Commands that can be claimed; counts the claims."""
 
     def __init__(self) -> None:
         self.pending: list[str] = []
@@ -43,20 +43,20 @@ def waiting(waiters: Waiters, queue: Queue, host: str = "titan-01", is_there: Ca
     return poll
 
 
-def test_without_a_wait_it_looks_once(waiters: Waiters) -> None:
+def test_without_a_wait_there_is_one_claim(waiters: Waiters) -> None:
     queue = Queue()
     assert waiters.serve("titan-01", 0.0, queue.claim, always) == []
     assert (queue.looks, len(waiters)) == (1, 0)
 
 
-def test_a_wait_ends_with_nothing_when_its_time_is_over(waiters: Waiters) -> None:
+def test_a_wait_ends_without_a_command_when_its_time_is_over(waiters: Waiters) -> None:
     started = time.monotonic()
     assert waiters.serve("titan-01", 0.05, Queue().claim, always) == []
     assert 0.04 < time.monotonic() - started < 0.5
     assert len(waiters) == 0
 
 
-def test_what_is_queued_wakes_its_host_and_nobody_else(waiters: Waiters) -> None:
+def test_a_new_command_wakes_its_host_and_no_other(waiters: Waiters) -> None:
     queue, other = Queue(), Queue()
     poll, idle = waiting(waiters, queue), waiting(waiters, other, "titan-02")
     queue.pending = ["uptime"]
@@ -66,7 +66,7 @@ def test_what_is_queued_wakes_its_host_and_nobody_else(waiters: Waiters) -> None
     waiters.close()
 
 
-def test_what_is_queued_during_the_first_look_is_not_missed(waiters: Waiters) -> None:
+def test_a_command_that_is_queued_during_the_first_claim_is_not_missed(waiters: Waiters) -> None:
     queue = Queue()
 
     def claim() -> list[str]:
@@ -96,7 +96,7 @@ def test_a_poll_that_does_not_wait_dismisses_one_that_does(waiters: Waiters) -> 
     assert older.get(timeout=1) == []
 
 
-def test_what_an_older_poll_has_claimed_meanwhile_is_still_its_answer(waiters: Waiters) -> None:
+def test_an_older_poll_still_answers_with_what_it_has_claimed(waiters: Waiters) -> None:
     def claim() -> list[str]:
         waiters.serve("titan-01", 0.0, list, always)
         return ["uptime"]
@@ -104,7 +104,7 @@ def test_what_an_older_poll_has_claimed_meanwhile_is_still_its_answer(waiters: W
     assert waiters.serve("titan-01", 5.0, claim, always) == ["uptime"]
 
 
-def test_beyond_the_limit_nobody_waits_but_everybody_is_served(waiters: Waiters) -> None:
+def test_beyond_the_limit_a_poll_is_answered_without_waiting(waiters: Waiters) -> None:
     polls = [waiting(waiters, Queue(), f"titan-{n}") for n in range(3)]
     queue = Queue()
     assert waiting(waiters, queue, "titan-9").get(timeout=1) == []
@@ -115,7 +115,7 @@ def test_beyond_the_limit_nobody_waits_but_everybody_is_served(waiters: Waiters)
     assert len(waiters) == 0
 
 
-def test_stopping_wakes_everybody_and_nobody_waits_any_more(waiters: Waiters) -> None:
+def test_closing_ends_all_waits_and_allows_no_new_one(waiters: Waiters) -> None:
     queue = Queue()
     poll = waiting(waiters, queue)
     queue.pending = ["uptime"]
@@ -145,7 +145,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield server, client
 
 
-def test_a_client_is_there_until_it_hangs_up(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_client_is_connected_until_it_hangs_up(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
     assert is_connected({})
     assert is_connected({"gunicorn.socket": server})
@@ -154,7 +154,7 @@ def test_a_client_is_there_until_it_hangs_up(pair: tuple[socket.socket, socket.s
     client.close()
     time.sleep(0.01)
     assert not is_connected({"gunicorn.socket": server})
-    assert server.recv(100) == b"GET /next HTTP/1.1\r\n"  # nothing was eaten
+    assert server.recv(100) == b"GET /next HTTP/1.1\r\n"  # the check has read nothing
     server.close()
     assert not is_connected({"gunicorn.socket": server})
 
@@ -167,25 +167,25 @@ def test_a_reset_connection_is_gone(pair: tuple[socket.socket, socket.socket]) -
     assert not is_connected({"gunicorn.socket": server})
 
 
-def test_a_new_command_is_handed_to_its_waiting_agent_at_once(world: World) -> None:
-    poll = gevent.spawn(world.claim, wait=5.0)
+def test_a_new_command_is_handed_to_its_waiting_agent_at_once(bench: CommandBench) -> None:
+    poll = gevent.spawn(bench.claim, wait=5.0)
     gevent.sleep(0)
-    command = world.create()
+    command = bench.create()
     assert [claimed.id for claimed in poll.get(timeout=1)] == [command.id]
 
 
-def test_what_another_process_has_queued_is_found(world: World) -> None:
-    poll = gevent.spawn(world.claim, wait=5.0)
+def test_a_command_that_another_process_has_queued_is_found(bench: CommandBench) -> None:
+    poll = gevent.spawn(bench.claim, wait=5.0)
     gevent.sleep(0)
-    ours = world.commands
-    world.restart()
-    command = world.create()
+    ours = bench.commands
+    bench.restart()
+    command = bench.create()
     ours.look_for_pending()
     assert [claimed.id for claimed in poll.get(timeout=1)] == [command.id]
 
 
-def test_looking_for_what_is_pending_costs_nothing_while_nobody_waits(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_looking_for_pending_commands_reads_nothing_while_no_agent_waits(
+    bench: CommandBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.storage, "read", None)
-    world.commands.look_for_pending()
+    monkeypatch.setattr(bench.storage, "read", None)
+    bench.commands.look_for_pending()

@@ -1,4 +1,4 @@
-"""A command queue of a test's own: a real service over a real store, a clock that is set, a publisher that remembers."""
+"""The command queue of one test: a real service and store, a clock that the test sets, a publisher that records."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ UNKNOWN = "11111111-1111-4111-8111-111111111111"
 
 @dataclass
 class RecordingRealtime:
-    """Remembers what was published, and what was told to whom."""
+    """Records what was published to all, and what was sent to one client."""
 
     published: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    told: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
     def publish(self, namespace: str, event: str, payload: Any) -> None:
         self.published.append((namespace, event, payload))
 
     def tell(self, namespace: str, sid: str, event: str, payload: Any) -> None:
-        self.told.append((sid, event, payload))
+        self.sent.append((sid, event, payload))
 
 
 def in_memory() -> Engine:
     return create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
 
-class World:
-    """One EGO's command queue, its database and what its clients hear."""
+class CommandBench:
+    """One EGO's command queue, its database, and what its clients hear."""
 
     def __init__(self, engine: Engine | None = None, config: Config | None = None):
         self.clock, self.realtime = SetClock(), RecordingRealtime()
@@ -56,7 +56,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        """A new process over the same database."""
+        """Replace the service, as a new process on the same database would."""
         self.commands = CommandService(
             self.storage,
             self.clock,  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ class World:
         return self.commands.get(command.id, OPERATOR)
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let time go by as it does: EGO looks after its commands each second."""
+        """Advance the clock in steps of a second, and let EGO watch over its commands after each."""
         for _ in range(int(seconds)):
             self.commands.watch_over(self.clock.advance(1))
         self.commands.watch_over(self.clock.advance(seconds % 1))
@@ -98,7 +98,7 @@ class World:
         return self.commands.get(command.id, OPERATOR)
 
     def updates(self, command: Command | None = None) -> list[dict[str, Any]]:
-        """What `command-update` said, of one command or of all."""
+        """The payloads of `command-update`, for one command or for all."""
         assert all(row[:2] == ("/commands", "command-update") for row in self.realtime.published)
         payloads = [payload for _, _, payload in self.realtime.published]
         return [payload for payload in payloads if command is None or payload["id"] == command.id]
