@@ -1,4 +1,4 @@
-"""Rules: they fire, hold, resolve, and never chatter."""
+"""Alert rules: when they fire, hold and resolve, and how often clients are told."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def host_with(metric: str, value: float | None) -> Host:
 
 
 def run(metric: str, values: list[float | None], seconds: float = 1) -> list[list[Transition]]:
-    """What each value in turn does, `seconds` apart."""
+    """The transitions that each value causes; the values come `seconds` apart."""
     open_alerts: dict[Key, Alert] = {}
     steps = []
     for n, value in enumerate(values):
@@ -79,13 +79,13 @@ def test_a_missing_value_neither_fires_nor_resolves() -> None:
     assert kinds(run("gpu_temperature_high", [None, 95, None, None, 95])) == [None, "fired", "moved", "moved", "moved"]
 
 
-def test_congestion_is_critical_from_full_until_well_below() -> None:
+def test_congestion_is_critical_from_100_percent_until_below_95() -> None:
     steps = run("link_congestion", [0.92, 1.2, 0.96, 0.94])
     assert kinds(steps) == ["fired", "updated", "moved", "updated"]
     assert [step[0].alert.severity for step in steps] == ["warning", "critical", "critical", "warning"]
 
 
-def test_a_trembling_value_is_told_at_most_every_ten_seconds() -> None:
+def test_a_value_that_goes_up_and_down_is_told_at_most_every_ten_seconds() -> None:
     steps = kinds(run("cpu_load_high", [90, *(90 + n % 2 for n in range(1, 30))]))
     assert steps[0] == "fired"
     assert [n for n, kind in enumerate(steps) if kind == "updated"] == [11, 22]
@@ -95,7 +95,7 @@ def test_a_value_that_rounds_to_the_same_is_not_told_again() -> None:
     assert kinds(run("cpu_load_high", [90.01, 90.02], seconds=20)) == ["fired", "moved"]
 
 
-def test_a_value_that_settles_is_told_in_the_end() -> None:
+def test_the_last_value_is_told_in_the_end() -> None:
     steps = run("cpu_load_high", [85, 100, 100, 100, 100], seconds=5)
     assert kinds(steps) == ["fired", "moved", "updated", None, None]
     assert steps[2][0].alert.current_value == 100
@@ -106,7 +106,7 @@ def test_versions_count_what_clients_heard() -> None:
     assert [(step[0].kind, step[0].alert.version) for step in steps] == [("fired", 1), ("updated", 2), ("resolved", 3)]
 
 
-def test_the_same_alert_gets_the_same_id_when_history_is_folded_again() -> None:
+def test_a_replay_gives_an_alert_the_same_id() -> None:
     first, again = run("cpu_load_high", [90]), run("cpu_load_high", [90])
     assert first[0][0].alert.id == again[0][0].alert.id
     assert run("memory_high", [95])[0][0].alert.id != first[0][0].alert.id
@@ -121,7 +121,7 @@ def test_going_offline_resolves_the_other_alerts_with_the_reason() -> None:
     assert (resolved.kind, resolved.alert.resolved_reason) == ("resolved", "host-offline")
 
 
-def test_an_alert_of_silence_knows_when_the_host_was_seen_last() -> None:
+def test_an_offline_alert_knows_when_the_host_was_last_seen() -> None:
     rule = RULES_BY_NAME["host_offline"]
     fired = evaluate_silence(rule, "a", 61_500, {}, NOW)[0].alert
     moved = evaluate_silence(rule, "a", 65_250, {OFFLINE: fired}, NOW + 3_750)[0].alert
@@ -210,7 +210,7 @@ def test_two_subjects_of_one_sample_are_two_alerts() -> None:
     assert len({step.alert.id for step in found}) == 2
 
 
-def test_the_history_does_not_know_the_disks_so_a_replayed_sample_says_nothing_of_them() -> None:
+def test_a_replayed_sample_has_no_disks_and_changes_no_disk_alert() -> None:
     rule, host = RULES_BY_NAME["disk_full"], disks_of()
     full = evaluate([rule], disks_of(root=99), {}, NOW)[0].alert
     assert host.sample is not None
@@ -221,7 +221,7 @@ def test_the_history_does_not_know_the_disks_so_a_replayed_sample_says_nothing_o
 # ------------------------------------------------------------------ ids and instants
 
 
-def test_the_alert_of_a_silence_has_the_id_of_its_last_sample_whenever_it_is_noticed() -> None:
+def test_the_id_of_an_offline_alert_follows_from_the_last_sample_not_from_when_it_fired() -> None:
     rule = RULES_BY_NAME["host_offline"]
     first = evaluate_silence(rule, "a", 61_000, {}, NOW)[0].alert
     later = evaluate_silence(rule, "a", 64_000, {}, NOW + 3_000)[0].alert
@@ -231,7 +231,9 @@ def test_the_alert_of_a_silence_has_the_id_of_its_last_sample_whenever_it_is_not
 
 def test_no_alert_ends_before_it_began() -> None:
     fired = evaluate_silence(RULES_BY_NAME["host_offline"], "a", 61_000, {}, NOW)[0].alert
-    over = resolve(fired, NOW - 500, "sample").alert  # the sample arrived before, and waited for its commit
+    over = resolve(
+        fired, NOW - 500, "sample"
+    ).alert  # the sample arrived before the alert fired, and waited for its commit
     assert (over.resolved_at, over.created_at) == (NOW, NOW)
 
 

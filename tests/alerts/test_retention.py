@@ -1,4 +1,4 @@
-"""Alerts that ended leave after their time, or when they are too many; the past still shows those that are kept."""
+"""Retention of alerts: resolved ones are removed by age and by number; the past shows those that are kept."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def left(storage: Storage) -> set[str]:
     return set(storage.read(lambda tx: tx.execute(text("SELECT id FROM alerts")).scalars().all()))
 
 
-def test_what_ended_before_the_edge_leaves_with_its_events_in_small_steps(storage: Storage) -> None:
+def test_alerts_that_ended_before_the_cutoff_are_removed_with_their_events_in_small_steps(storage: Storage) -> None:
     stored(
         storage,
         ("old", "a", NOW - 100 * DAY, NOW - 99 * DAY),
@@ -75,13 +75,13 @@ def test_what_ended_before_the_edge_leaves_with_its_events_in_small_steps(storag
     assert set(events) == {"active", "new"}
 
 
-def test_of_too_many_the_oldest_leave(storage: Storage) -> None:
+def test_if_there_are_too_many_the_oldest_are_removed(storage: Storage) -> None:
     stored(storage, *((str(n), "a", NOW - n * HOUR, NOW - n * HOUR + 1) for n in range(1, 11)), ("now", "a", NOW, None))
     assert storage.write(lambda tx: store.prune(tx, NOW - 90 * DAY, 4, 100)) == 6
     assert left(storage) == {"1", "2", "3", "4", "now"}
 
 
-def test_the_alerts_of_a_moment_are_those_that_had_begun_and_not_ended(storage: Storage) -> None:
+def test_the_alerts_of_a_moment_had_begun_and_had_not_ended(storage: Storage) -> None:
     lives = [(f"{host}{n}", host, NOW - n * HOUR, NOW - n * HOUR + HOUR // 2) for host in "abc" for n in range(1, 30)]
     stored(storage, *lives, ("still", "d", NOW - 50 * HOUR, None))
     for at in (

@@ -1,4 +1,4 @@
-"""The rules' TOML file: the shipped one is the built-in ones, and a bad one stops the start with one line."""
+"""The TOML file of alert rules: the shipped one equals the built-in rules, a bad one stops the start with one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_shipped_file_equals_the_built_in_rules() -> None:
 
 
 @pytest.mark.parametrize("offline_after", [5, 60, 120, 3600])
-def test_a_copy_of_the_shipped_file_changes_nothing_whatever_the_environment_says(offline_after: float) -> None:
+def test_a_copy_of_the_shipped_file_changes_nothing_whatever_the_offline_limit(offline_after: float) -> None:
     without = Config(offline_after_seconds=offline_after)
     copied = Config(offline_after_seconds=offline_after, alert_rules=path_of("config") / "alert_rules.toml")
     assert load(copied) == load(without)
@@ -61,7 +61,7 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[cpu_load_high", "rules.toml"),
     ],
 )
-def test_a_bad_file_is_one_line_that_names_the_place(tmp_path: Path, text: str, named: str) -> None:
+def test_a_bad_file_is_refused_with_one_line_that_names_the_place(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(BadSetting) as refused:
         rules_of(tmp_path, text)
     line = str(refused.value)

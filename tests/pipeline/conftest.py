@@ -1,4 +1,4 @@
-"""One EGO in memory, with a clock that is set and a publisher that remembers."""
+"""One EGO in memory, with a clock that the test sets and a publisher that records."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.builders import SetClock, decoded
 
 
 @dataclass
-class Heard:
-    """A publisher that remembers what clients would have heard."""
+class RecordingPublisher:
+    """A publisher that records what clients would have heard."""
 
     events: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -39,17 +39,17 @@ class Heard:
 
 @dataclass
 class Bench:
-    """An edge and its owner over one storage; `again()` is the same EGO after a restart."""
+    """An edge and its owner over one storage. `again()` is the same EGO after a restart."""
 
     storage: Storage
     clock: SetClock
-    heard: Heard = field(default_factory=Heard)
+    heard: RecordingPublisher = field(default_factory=RecordingPublisher)
     cancelled: list[Any] = field(default_factory=list)
     max_hosts: int = 10_000
     rules: tuple[Rule, ...] = RULES
     is_listening: bool = True
-    elapsed_seconds: float = 0.0  # what the pauses of EGO are measured by
-    oldest_arrival: int | None = None  # of what waits for its commit
+    elapsed_seconds: float = 0.0  # the clock by which the owner notices pauses
+    oldest_arrival: int | None = None  # of the samples that wait for their commit
 
     def __post_init__(self) -> None:
         self.open_alerts = OpenAlerts()
@@ -95,11 +95,11 @@ class Bench:
         return Bench(self.storage, self.clock, **kwargs)
 
     def post(self, *samples: dict[str, Any]) -> Any:
-        """Admit one batch now; its receipt."""
+        """Admit one batch now and return its receipt."""
         return self.edge.admit([decoded(*samples, received_at=self.clock.now())])[0]
 
-    def told(self) -> list[tuple[str, str]]:
-        """(transition, rule) of every alert that clients heard of, once all is recorded."""
+    def alerts_heard(self) -> list[tuple[str, str]]:
+        """Record everything, then return (transition, rule) of each alert update that clients heard."""
         self.saver.record()
         return [(payload["transition"], payload["alert"]["metric"]) for _, payload in self.heard.events]
 

@@ -1,4 +1,4 @@
-"""The edge commits, measures and tells; what it knows of a host comes through the port."""
+"""The edge commits samples, works out rates and tells the owner. It learns about hosts through the port."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mbps(bench: Bench) -> float | None:
     return None if rates is None else round(rates.tx_gbps * 1000, 6)
 
 
-def test_a_rate_is_null_once_after_a_clock_was_set_back_and_then_goes_on(bench: Bench) -> None:
+def test_rates_return_after_a_clock_was_set_back(bench: Bench) -> None:
     bench.post(sent(bench, 0, 0))
     seen = []
     for n in range(1, 5):
@@ -54,8 +54,8 @@ def test_twin_and_history_have_the_same_rate(bench: Bench) -> None:
     assert stored == rates.tx_gbps
 
 
-def test_what_is_sent_again_is_no_base_for_the_next_rate(bench: Bench) -> None:
-    """A clock that is 60 s fast: its samples are ordered by their arrival, so a repeat looks newer than the newest."""
+def test_a_repeated_sample_is_no_base_for_the_next_rate(bench: Bench) -> None:
+    """The host's clock is 60 s fast, so its samples are ordered by arrival, and a repeat looks like the newest."""
     first, second = sent(bench, -60, 0), sent(bench, -65, 50)
     bench.post(first)
     bench.clock.advance(5)
@@ -65,7 +65,7 @@ def test_what_is_sent_again_is_no_base_for_the_next_rate(bench: Bench) -> None:
     assert mbps(bench) == 10.0
 
 
-def test_the_live_view_moves_and_nothing_is_acknowledged_while_the_database_is_away(
+def test_while_the_database_fails_the_live_view_moves_and_nothing_is_acknowledged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.post(sent(bench, 0, 0))
@@ -132,7 +132,7 @@ def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
     assert mbps(bench) == 10.0
 
 
-def test_what_an_edge_knows_of_a_host_leaves_with_it(bench: Bench) -> None:
+def test_the_edge_forgets_a_removed_host(bench: Bench) -> None:
     bench.post(sent(bench, 0, 0, command_policy="all"))
     bench.known.hear(Message(polls={"a": bench.clock.now()}))
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == ("all", bench.clock.now())

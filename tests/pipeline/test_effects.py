@@ -1,4 +1,4 @@
-"""What a sample, silence, a removal and a failing database cause."""
+"""The effects of a sample, of silence, of a removal and of a failing database."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def statuses(bench: Bench) -> dict[str, str]:
     return {name: host.status for name, host in bench.twin.hosts_by_name.items()}
 
 
-def test_a_hot_host_is_an_alert_and_a_severity(bench: Bench) -> None:
+def test_a_busy_host_gets_an_alert_and_a_severity(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=91))
-    assert bench.told() == [("fired", "cpu_load_high")]
+    assert bench.alerts_heard() == [("fired", "cpu_load_high")]
     assert bench.twin.hosts_by_name["a"].severity == "warning"
     bench.clock.advance(1)
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=10))
-    assert bench.told()[1:] == [("resolved", "cpu_load_high")]
+    assert bench.alerts_heard()[1:] == [("resolved", "cpu_load_high")]
     assert bench.twin.hosts_by_name["a"].severity is None
 
 
@@ -42,10 +42,14 @@ def test_silence_turns_a_host_stale_then_offline_and_a_sample_brings_it_back(ben
         seen.append(statuses(bench)["a"])
     assert seen.index(Status.STALE) == 14
     assert seen.index(Status.OFFLINE) == 59
-    assert bench.told() == [("fired", "cpu_load_high"), ("fired", "host_offline"), ("resolved", "cpu_load_high")]
+    assert bench.alerts_heard() == [
+        ("fired", "cpu_load_high"),
+        ("fired", "host_offline"),
+        ("resolved", "cpu_load_high"),
+    ]
     assert bench.twin.hosts_by_name["a"].severity == "critical"
     bench.post(make_sample("a", at=bench.clock.now()))
-    assert bench.told()[3:] == [("resolved", "host_offline")]
+    assert bench.alerts_heard()[3:] == [("resolved", "host_offline")]
     assert statuses(bench)["a"] == Status.ONLINE
 
 
@@ -54,13 +58,13 @@ def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
     bench.saver.save()
     bench.clock.advance(3600)
     again = bench.again()
-    assert statuses(again)["a"] == Status.OFFLINE  # its true age, at once
+    assert statuses(again)["a"] == Status.OFFLINE  # its status follows from its true age at once
     again.clock.advance(59)
     again.owner.sweep()
-    assert again.told() == []
+    assert again.alerts_heard() == []
     again.clock.advance(1)
     again.owner.sweep()
-    assert again.told() == [("fired", "host_offline")]
+    assert again.alerts_heard() == [("fired", "host_offline")]
     assert again.open_alerts.of("a")[OFFLINE].current_value == 3660
 
 
@@ -73,7 +77,7 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
     bench.post(make_sample("a", at=start + 1000, net_bytes_tx=12_500_000, cpu_percent=95, **traffic))
     bench.post(make_sample("never-saved", at=start + 1000, rack="R2", cpu_percent=7))
     before = bench.twin.hosts_by_name
-    again = bench.again()  # the plug was pulled: no save
+    again = bench.again()  # as after a kill: no last save
     after = again.twin.hosts_by_name
     assert after.keys() == before.keys()
     for name in ("a", "never-saved"):
@@ -89,12 +93,12 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
     assert again.frames.epoch != bench.frames.epoch
 
 
-def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
+def test_a_removed_host_that_reports_again_gets_its_old_place(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
     place = bench.twin.hosts_by_name["a"].place
     bench.owner.forget("a", EGO)
     assert "a" not in bench.twin.hosts_by_name
-    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
+    assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
     assert "a" not in bench.again().twin.hosts_by_name
     bench.clock.advance(5)
@@ -103,14 +107,14 @@ def test_a_removed_host_leaves_and_returns_to_its_place(bench: Bench) -> None:
     assert "a" in bench.again().twin.hosts_by_name
 
 
-def test_hub_ego_and_strangers_cannot_be_removed(bench: Bench) -> None:
+def test_the_hub_ego_and_unknown_hosts_cannot_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now(), agent_version="ego-1.0"))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
             bench.owner.forget(name, EGO)
 
 
-def test_what_an_agent_reports_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
+def test_a_report_of_an_agent_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now()), make_sample("core-switch", at=bench.clock.now()))
     for name in ("core-switch", "ego-01"):
         bench.owner.forget(name, EGO)
@@ -140,7 +144,7 @@ def test_the_hub_reports_itself_and_is_no_longer_synthetic(bench: Bench) -> None
     )
 
 
-def test_while_the_database_is_away_nothing_is_acknowledged_and_the_live_view_goes_on(
+def test_while_the_database_fails_nothing_is_acknowledged_and_the_live_view_continues(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=10))
@@ -165,7 +169,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_the_live_view_go
     assert restored.cpu_load == 33
 
 
-def test_when_the_database_is_back_ego_is_ready_even_if_nobody_sends(
+def test_ego_is_ready_after_a_failure_of_the_database_even_if_no_host_sends(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_work: Any) -> Any:
@@ -180,7 +184,7 @@ def test_when_the_database_is_back_ego_is_ready_even_if_nobody_sends(
     assert not (bench.edge.trouble is not None)
 
 
-def test_duplicates_are_counted_where_they_are(bench: Bench) -> None:
+def test_each_receipt_counts_the_duplicates_of_its_own_batch(bench: Bench) -> None:
     now = bench.clock.now()
     first = [make_sample("a", at=now), make_sample("b", at=now)]
     second = [make_sample("a", at=now), make_sample("a", at=now + 1)]
@@ -209,12 +213,12 @@ def test_an_odd_link_speed_is_unknown_and_harms_nobody(bench: Bench, speed: floa
         assert isinstance(bench.post(odd, make_sample("other", at=now)), Receipt)
     host = bench.twin.hosts_by_name["odd"]
     assert host.rates is not None
-    assert (host.utilization, bench.told()) == (None, [])
+    assert (host.utilization, bench.alerts_heard()) == (None, [])
     bench.saver.save()
     assert bench.again().twin.hosts_by_name.keys() == bench.twin.hosts_by_name.keys()
 
 
-def test_a_fault_of_the_live_view_never_changes_a_receipt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_live_view_never_changes_a_receipt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_sample: Any) -> Any:
         raise ZeroDivisionError
 
@@ -231,15 +235,19 @@ def test_a_backlog_that_was_not_saved_does_not_move_the_twin_back_after_a_kill(b
     assert (restored.cpu_load, restored.at) == (50, now)
 
 
-def test_two_alerts_of_one_batch_are_two(bench: Bench) -> None:
+def test_an_alert_that_ends_and_fires_again_in_one_batch_is_two_alerts(bench: Bench) -> None:
     now = bench.clock.now()
     bench.post(*(make_sample("a", at=now + n, cpu_percent=cpu) for n, cpu in enumerate((95, 10, 95))))
-    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high"), ("fired", "cpu_load_high")]
+    assert bench.alerts_heard() == [
+        ("fired", "cpu_load_high"),
+        ("resolved", "cpu_load_high"),
+        ("fired", "cpu_load_high"),
+    ]
     ids = [payload["alert"]["id"] for _, payload in bench.heard.events]
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_row_that_the_database_refuses_does_not_hold_the_others_up(bench: Bench) -> None:
+def test_a_row_that_the_database_refuses_does_not_stop_the_others(bench: Bench) -> None:
     bench.post(make_sample("bad", at=bench.clock.now()), make_sample("good", at=bench.clock.now()))
     bench.clock.advance(1)
     bench.post(make_sample("bad", at=bench.clock.now()), make_sample("good", at=bench.clock.now(), cpu_percent=77))
@@ -280,8 +288,8 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     assert [alert.metric for alert in again.open_alerts.all()] == ["cpu_load_high"]
 
 
-def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
-    """Its samples are ordered by their arrival, and a sample that is sent again arrives last."""
+def test_a_repeated_sample_of_a_host_with_a_fast_clock_is_not_its_newest(bench: Bench) -> None:
+    """The samples of such a host are ordered by arrival, and a repeated sample arrives last."""
     ahead = bench.clock.now() + 80_000
     first = make_sample("a", at=ahead, cpu_percent=1)
     bench.post(first)
@@ -291,10 +299,10 @@ def test_what_a_fast_clock_sends_again_is_not_its_newest(bench: Bench) -> None:
     bench.post(first)
     host = bench.twin.hosts_by_name["a"]
     assert host.sample is not None
-    assert (host.sample.cpu_load, host.last_seen_at) == (2, bench.clock.now())  # and a sign of life all the same
+    assert (host.sample.cpu_load, host.last_seen_at) == (2, bench.clock.now())  # but it shows that the host is alive
 
 
-def test_a_removed_host_that_sends_again_what_is_stored_is_there_again(bench: Bench) -> None:
+def test_a_removed_host_returns_when_it_repeats_a_stored_sample(bench: Bench) -> None:
     sample = make_sample("a", at=bench.clock.now())
     bench.post(sample)
     bench.owner.forget("a", EGO)
@@ -302,7 +310,7 @@ def test_a_removed_host_that_sends_again_what_is_stored_is_there_again(bench: Be
     assert bench.twin.hosts_by_name["a"].sample is not None
 
 
-def test_what_is_sent_again_never_moves_the_twin_back(bench: Bench) -> None:
+def test_repeated_samples_never_move_the_twin_back(bench: Bench) -> None:
     sent = [make_sample("a", at=bench.clock.advance(5), cpu_percent=n) for n in range(6)]
     for sample in sent:
         bench.post(sample)
@@ -325,7 +333,7 @@ def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
 
     monkeypatch.setattr(bench.storage, "write", overtaken)
     bench.owner.forget("a", EGO)
-    assert bench.told() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
+    assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.open_alerts.all() == []
     assert bench.again().open_alerts.all() == []
 
@@ -351,7 +359,7 @@ def test_a_clock_that_was_set_back_while_ego_was_down_hides_no_silence(bench: Be
     again.clock.advance(31)
     again.owner.sweep()
     assert (statuses(again)["a"], statuses(again)["b"]) == (Status.OFFLINE, Status.STALE)
-    assert again.told() == [("fired", "host_offline")]
+    assert again.alerts_heard() == [("fired", "host_offline")]
     last_seen = again.twin.hosts_by_name["b"].last_seen_at
     assert last_seen is not None
     assert last_seen <= again.clock.now()

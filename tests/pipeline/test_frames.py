@@ -47,7 +47,7 @@ def test_the_hub_is_the_first_host(bench: Bench) -> None:
     assert orjson.loads(bench.frames.body())["hosts"][0]["role"] == "hub"
 
 
-def test_a_delta_leads_from_its_frame_to_this_one_over_all_between(bench: Bench) -> None:
+def test_a_delta_has_all_changes_since_its_base_frame(bench: Bench) -> None:
     posted(bench, "titan-01")
     since = bench.frames.revision
     for percent in (20, 30):
@@ -57,7 +57,7 @@ def test_a_delta_leads_from_its_frame_to_this_one_over_all_between(bench: Bench)
     assert (found["previous"], found["revision"]) == (since, bench.frames.revision)
 
 
-def test_who_is_too_far_behind_gets_no_delta(bench: Bench) -> None:
+def test_there_is_no_delta_from_a_frame_that_is_too_old(bench: Bench) -> None:
     posted(bench, "titan-01")
     since = bench.frames.revision
     bench.clock.advance(REMEMBERED_FOR / SECOND + 1)
@@ -66,7 +66,7 @@ def test_who_is_too_far_behind_gets_no_delta(bench: Bench) -> None:
     assert delta(bench, since - 1) is None
 
 
-def test_a_host_that_left_is_in_no_frame_after(bench: Bench) -> None:
+def test_a_removed_host_is_in_no_later_frame(bench: Bench) -> None:
     posted(bench, "titan-01")
     bench.twin.forget("titan-01")
     bench.frames.take(bench.clock.advance(1))

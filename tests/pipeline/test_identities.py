@@ -1,4 +1,4 @@
-"""What a host was is kept: a row when its description, its presence or its clock changes, and none per sample."""
+"""Identities: a new row when a host's description, presence or clock changes, and none for each sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.pipeline.conftest import Bench
 
 
 def post(bench: Bench, host: str = "a", *, seconds: float = 1, clock_offset: Instant = 0, **fields: Any) -> Instant:
-    """Let time pass, post a sample, save; the instant of its arrival."""
+    """Let time pass, post a sample and save. Returns the instant of its arrival."""
     now = bench.clock.advance(seconds)
     bench.post(make_sample(host, at=now + clock_offset, **fields))
     bench.saver.save()
@@ -32,7 +32,7 @@ def sinces(bench: Bench) -> list[tuple[Instant, bool]]:
     return [(since, is_present) for _, since, is_present in rows]
 
 
-def test_only_a_change_is_a_row(bench: Bench) -> None:
+def test_only_a_change_makes_a_row(bench: Bench) -> None:
     came = post(bench, rack="R1", tags={"uplink": "b", "display_name": "Titan"})
     for cpu in (10, 95, 20):
         post(bench, rack="R1", tags={"uplink": "b", "display_name": "Titan"}, cpu_percent=cpu, net_bytes_tx=cpu)
@@ -55,7 +55,7 @@ def test_a_host_that_was_removed_is_gone_until_it_returns(bench: Bench) -> None:
     assert identities(bench, returned)["a"].counts_from == returned
 
 
-def test_where_a_hosts_samples_lie_is_part_of_what_it_is(bench: Bench) -> None:
+def test_the_offset_of_a_hosts_clock_is_part_of_its_identity(bench: Bench) -> None:
     came = post(bench, clock_offset=-10 * SECOND)
     post(bench)  # within the slack
     slow = post(bench, seconds=120, clock_offset=-90 * SECOND)
@@ -64,7 +64,7 @@ def test_where_a_hosts_samples_lie_is_part_of_what_it_is(bench: Bench) -> None:
     assert (identity.clock_offset, identity.counts_from) == (-90 * SECOND, slow)
 
 
-def test_a_restart_goes_on_where_it_was_even_after_a_kill(bench: Bench) -> None:
+def test_identities_continue_after_a_restart_and_after_a_kill(bench: Bench) -> None:
     came = bench.clock.advance(1)
     bench.post(make_sample("a", at=came, rack="R1"))  # registered, and never saved
     again = bench.again()
@@ -73,7 +73,7 @@ def test_a_restart_goes_on_where_it_was_even_after_a_kill(bench: Bench) -> None:
     assert sinces(bench) == [(came, True), (moved, True)]
 
 
-def test_what_could_not_be_saved_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_identity_that_could_not_be_saved_is_saved_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     came = post(bench, rack="R1")
     with monkeypatch.context() as patched:
 
@@ -87,11 +87,11 @@ def test_what_could_not_be_saved_is_tried_again(bench: Bench, monkeypatch: pytes
     assert sinces(bench) == [(came, True), (moved, True)]
 
 
-def test_pruning_leaves_what_is_in_force_at_the_edge(bench: Bench) -> None:
+def test_pruning_keeps_the_identity_in_force_at_the_cutoff(bench: Bench) -> None:
     racks = [post(bench, rack=f"R{n}") for n in range(5)]
-    edge = racks[3] + 1
+    cutoff = racks[3] + 1
     bench.clock.advance(24 * HOUR / SECOND)
-    pruned = [bench.storage.write(lambda tx: twin_store.prune_identities(tx, edge, most=2)) for _ in range(3)]
+    pruned = [bench.storage.write(lambda tx: twin_store.prune_identities(tx, cutoff, most=2)) for _ in range(3)]
     assert pruned == [2, 1, 0]
-    assert identities(bench, edge)["a"].rack == "R3"
+    assert identities(bench, cutoff)["a"].rack == "R3"
     assert [since for since, _ in sinces(bench)] == racks[3:]

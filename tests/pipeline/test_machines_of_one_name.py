@@ -1,4 +1,4 @@
-"""A rate is a difference of one counter, and of two machines under one name the twin shows one."""
+"""Two machines report under one name: the twin shows one of them, and no rate mixes their counters."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def test_two_machines_that_alternate_give_no_rate_and_do_not_flicker(bench: Benc
         "10.0.0.5",
         "10.0.0.6",
         "10.0.0.5",
-    ]  # a name may move; when the first speaks again there are two
+    ]  # a name may move to a new machine; when the first one reports again, there are two
     assert set(shown[2:]) == {"10.0.0.5"}
     assert all(rate is None or rate.tx_gbps < 0.01 for rate in rates)
-    assert rates[-1] is not None  # the one that is shown has its own
+    assert rates[-1] is not None  # the machine that is shown has its own rate
     rival = host_of(bench).rival
     assert rival is not None
     assert (rival.sample.ip, rival.since is not None) == ("10.0.0.6", True)
-    assert bench.told() == [("fired", "identity_conflict")]
+    assert bench.alerts_heard() == [("fired", "identity_conflict")]
     [alert] = bench.open_alerts.all()
     assert alert.message == "localhost: 2 machines report under this name: 10.0.0.5 and 10.0.0.6"
 
 
-def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_it_is_gone(bench: Bench) -> None:
+def test_the_second_machine_is_shown_when_the_first_falls_silent_and_the_conflict_ends(bench: Bench) -> None:
     for n in range(4):
         bench.clock.advance(5)
         bench.post(sent(bench, 86_400 + n * 5 if n % 2 == 0 else 777_600 + n * 5, 1))
@@ -59,7 +59,7 @@ def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_
         bench.clock.advance(5)
         bench.post(sent(bench, 777_685 + (n + 1) * 5, 2))
     assert host_of(bench).rival is None
-    assert [told for told in bench.told() if told[0] == "resolved"] == [("resolved", "identity_conflict")]
+    assert [alert for alert in bench.alerts_heard() if alert[0] == "resolved"] == [("resolved", "identity_conflict")]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_other_machine_is_shown_when_the_first_is_silent_and_forgotten_when_
     ],
     ids=["interface", "instance", "version", "uptime"],
 )
-def test_another_source_is_no_rate_once(bench: Bench, change: dict[str, Any]) -> None:
+def test_a_change_of_the_source_gives_one_sample_without_a_rate(bench: Bench, change: dict[str, Any]) -> None:
     same = {"primary_interface": "eth0", "agent_instance": "one"}
     bench.post(sent(bench, 86_400, 1, **same))
     bench.clock.advance(5)
@@ -84,14 +84,14 @@ def test_another_source_is_no_rate_once(bench: Bench, change: dict[str, Any]) ->
     assert host_of(bench).rates is not None
 
 
-def test_a_rate_beyond_twice_the_capacity_is_not_believed(bench: Bench) -> None:
+def test_a_rate_beyond_twice_the_capacity_is_unknown(bench: Bench) -> None:
     speed = {"primary_interface_speed_mbps": 1000}
     bench.post(sent(bench, 86_400, 1, **speed))
     bench.clock.advance(5)
     bench.post(sent(bench, 86_405, 3, **speed))  # 3.2 Gbit/s
     assert host_of(bench).rates is None
     bench.clock.advance(5)
-    bench.post(sent(bench, 86_410, 4, **speed))  # 1.6 Gbit/s: the speed may be told wrongly, a little
+    bench.post(sent(bench, 86_410, 4, **speed))  # 1.6 Gbit/s: a reported speed may be a little wrong
     assert host_of(bench).rates is not None
 
 

@@ -1,4 +1,4 @@
-"""A sample's rates are measured once, on arrival, and the history has them."""
+"""A sample's rates are worked out once, on arrival, and stored in the history."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def test_each_sample_is_compared_with_the_one_before_it_also_in_one_group(bench:
     assert rates_of(bench, "b") == [(0, None)]
 
 
-def test_a_backlog_is_compared_with_what_the_history_has_before_it(bench: Bench) -> None:
+def test_a_backlog_is_compared_with_the_sample_before_it_in_the_history(bench: Bench) -> None:
     bench.post(sent(bench, 100, 0), make_sample("other", at=bench.clock.now() - 65_000))
     bench.post(sent(bench, 0, 5000))
     bench.post(sent(bench, 60, 400), sent(bench, 55, 500))
     assert rates_of(bench, "a") == [(100, None), (60, 10.0), (55, 20.0), (0, 50.0)]
 
 
-def test_a_rate_is_unknown_after_a_reset_and_where_nothing_is_near(bench: Bench) -> None:
+def test_a_rate_is_unknown_after_a_reset_and_where_no_sample_is_near(bench: Bench) -> None:
     bench.post(sent(bench, 1000, 0))
     bench.post(sent(bench, 0, 5000))
-    bench.post(sent(bench, 600, 400))  # more than 5 minutes after what is before it
+    bench.post(sent(bench, 600, 400))  # more than 5 minutes after the sample before it
     bench.post(sent(bench, 590, 100, uptime_seconds=5))
     assert rates_of(bench, "a") == [(1000, None), (600, None), (590, None), (0, 5.0)]
 
 
-def test_a_restart_goes_on_where_it_was(bench: Bench) -> None:
+def test_rates_continue_after_a_restart(bench: Bench) -> None:
     bench.post(sent(bench, 0, 0))
     again = bench.again()
     again.clock.advance(5)

@@ -1,4 +1,4 @@
-"""A start replays what arrived after the last save, wherever the clocks put it, and nothing else."""
+"""A start replays the samples that arrived after the last save, also of hosts with wrong clocks, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pipeline.conftest import Bench
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The (first, last) second of each question about what was not saved."""
+    """The (first, last) second of each query for samples that were not saved."""
     asked: list[tuple[int, int]] = []
     ask = history.received_since
 
@@ -34,27 +34,27 @@ def cpu(bench: Bench, hostname: str) -> float:
     return sample.cpu_load
 
 
-def test_what_a_clean_stop_has_saved_is_not_replayed(bench: Bench, asked: list[tuple[int, int]]) -> None:
+def test_after_a_clean_stop_nothing_is_replayed(bench: Bench, asked: list[tuple[int, int]]) -> None:
     for _ in range(120):
         bench.post(make_sample("a", at=bench.clock.advance(5)))
     bench.saver.finish(is_whole=True)
     again = bench.again()
     assert asked == []
     assert cpu(again, "a") == 12.5
-    again.again()  # the second one was killed: it left no word
+    again.again()  # the second EGO was killed, so there is no note of a clean stop
     assert asked
 
 
-def test_a_stop_that_could_not_save_all_is_replayed(bench: Bench, asked: list[tuple[int, int]]) -> None:
+def test_after_a_stop_that_could_not_save_everything_samples_are_replayed(
+    bench: Bench, asked: list[tuple[int, int]]
+) -> None:
     bench.post(make_sample("a", at=bench.clock.advance(5)))
     bench.saver.finish(is_whole=False)
     bench.again()
     assert asked
 
 
-def test_a_kill_costs_reading_from_the_last_save_on_however_long_the_history(
-    bench: Bench, asked: list[tuple[int, int]]
-) -> None:
+def test_after_a_kill_only_the_history_since_the_last_save_is_read(bench: Bench, asked: list[tuple[int, int]]) -> None:
     for _ in range(60):
         bench.post(make_sample("a", at=bench.clock.advance(60)))
     bench.saver.save()
@@ -69,7 +69,7 @@ def test_a_kill_costs_reading_from_the_last_save_on_however_long_the_history(
 
 
 @pytest.mark.parametrize("behind", [HOUR, 3 * MINUTE, -4 * MINUTE])
-def test_a_host_whose_clock_is_elsewhere_is_found_there(bench: Bench, behind: int) -> None:
+def test_samples_of_a_host_with_a_wrong_clock_are_found_at_the_times_of_its_clock(bench: Bench, behind: int) -> None:
     for _ in range(5):
         bench.post(make_sample("a", at=bench.clock.advance(1)), make_sample("late", at=bench.clock.now() - behind))
     bench.saver.save()
@@ -88,7 +88,7 @@ def test_readiness_says_how_much_is_restored(bench: Bench) -> None:
     assert again.readiness.is_ready
 
 
-def test_the_writer_knows_the_oldest_arrival_that_is_not_committed_yet(new_bench: Callable[..., Bench]) -> None:
+def test_the_writer_knows_the_oldest_arrival_that_has_no_answer_yet(new_bench: Callable[..., Bench]) -> None:
     seen: list[int | None] = []
     writer = Writer(lambda batches: seen.append(writer.oldest_arrival) or [None] * len(batches))  # type: ignore[func-returns-value]
     from mirror_stage.pipeline.writer import Job

@@ -19,7 +19,7 @@ def status(bench: Bench, host: str = "a") -> str:
 
 
 def report(bench: Bench, seconds: float, times: int, **fields: Any) -> None:
-    """So many samples, `seconds` apart, swept each time."""
+    """Post `times` samples, `seconds` apart, with a sweep after each."""
     for _ in range(times):
         bench.clock.advance(seconds)
         bench.owner.sweep()
@@ -34,29 +34,31 @@ def silence(bench: Bench, seconds: float) -> str:
 
 def test_a_host_that_says_it_reports_each_hour_is_not_offline_after_a_minute(bench: Bench) -> None:
     report(bench, 3600, 3, interval_seconds=3600)
-    assert bench.told() == []
+    assert bench.alerts_heard() == []
     assert silence(bench, 2 * 3600) == Status.ONLINE
     assert silence(bench, 3600) == Status.STALE
-    assert bench.told() == []
+    assert bench.alerts_heard() == []
     assert silence(bench, 2 * 3600) == Status.OFFLINE
-    assert bench.told() == [("fired", "host_offline")]
+    assert bench.alerts_heard() == [("fired", "host_offline")]
     alert = next(iter(bench.open_alerts.of("a").values()))
     assert (alert.threshold, alert.current_value) == (5 * 3600, 5 * 3600)
 
 
-def test_an_interval_that_nobody_says_is_learnt_from_three_gaps_and_is_there_after_a_restart(bench: Bench) -> None:
+def test_an_unknown_interval_is_learnt_from_three_gaps_and_survives_a_restart(bench: Bench) -> None:
     report(bench, 300, 4)
-    assert bench.told().count(("fired", "host_offline")) == 3  # until three gaps are known the usual limits hold
+    assert (
+        bench.alerts_heard().count(("fired", "host_offline")) == 3
+    )  # until three gaps are known, the usual limits hold
     bench.heard.events.clear()
     report(bench, 310, 5)
     bench.saver.save()
     again = bench.again()
     assert again.twin.hosts_by_name["a"].interval == 300 * SECOND
     report(again, 300, 3)
-    assert bench.told() + again.told() == []
+    assert bench.alerts_heard() + again.alerts_heard() == []
 
 
-def test_an_outage_or_two_teach_nothing(bench: Bench) -> None:
+def test_one_or_two_outages_are_not_learnt_as_an_interval(bench: Bench) -> None:
     report(bench, 5, 6)
     for _ in range(2):
         bench.post(make_sample("a", at=bench.clock.advance(4000)))
@@ -73,14 +75,14 @@ def test_a_host_that_reports_often_again_is_judged_by_the_usual_limits_again(ben
     assert silence(bench, 60) == Status.OFFLINE
 
 
-def test_an_interval_of_many_years_is_taken_for_a_day(bench: Bench) -> None:
+def test_an_interval_of_many_years_counts_as_a_day(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), interval_seconds=1e300))
     assert bench.twin.hosts_by_name["a"].interval == 24 * HOUR
     bench.saver.save()
     assert bench.again().twin.hosts_by_name["a"].interval == 24 * HOUR
 
 
-def test_the_past_judges_silence_by_the_interval_of_then(bench: Bench) -> None:
+def test_the_past_judges_silence_by_the_interval_of_that_time(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.advance(5), interval_seconds=600))
     at = bench.clock.advance(900)
     bench.saver.record()
@@ -88,44 +90,44 @@ def test_the_past_judges_silence_by_the_interval_of_then(bench: Bench) -> None:
     assert (host.status, status(bench)) == (Status.ONLINE, Status.ONLINE)
 
 
-def test_the_watchers_pause_is_not_the_silence_of_the_watched(bench: Bench) -> None:
+def test_a_pause_of_ego_does_not_count_as_silence_of_hosts(bench: Bench) -> None:
     bench.clock.advance(100)
     bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
     bench.clock.advance(70)
     bench.elapsed_seconds += 70  # EGO was suspended
     bench.owner.sweep()
-    assert (status(bench), bench.told()) == (Status.ONLINE, [])
+    assert (status(bench), bench.alerts_heard()) == (Status.ONLINE, [])
     bench.post(make_sample("a", at=bench.clock.advance(1)))
     for _ in range(58):
         bench.clock.advance(1)
         bench.elapsed_seconds += 1
         bench.owner.sweep()
-    assert (status(bench), status(bench, "b"), bench.told()) == (Status.STALE, Status.STALE, [])
+    assert (status(bench), status(bench, "b"), bench.alerts_heard()) == (Status.STALE, Status.STALE, [])
     bench.clock.advance(1)
     bench.owner.sweep()
-    assert status(bench, "b") == Status.OFFLINE  # who is silent all the same is told, a minute later
-    assert bench.told() == [("fired", "host_offline")]
+    assert status(bench, "b") == Status.OFFLINE  # a host that stays silent goes offline a minute later
+    assert bench.alerts_heard() == [("fired", "host_offline")]
 
 
-def test_who_was_offline_before_a_pause_stays_offline_after_it(bench: Bench) -> None:
+def test_a_host_that_was_offline_before_a_pause_stays_offline(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
     assert silence(bench, 70) == Status.OFFLINE
     bench.elapsed_seconds += 20
     assert silence(bench, 20) == Status.OFFLINE
-    assert bench.told() == [("fired", "host_offline")]
+    assert bench.alerts_heard() == [("fired", "host_offline")]
 
 
-def test_while_no_sample_gets_through_nobody_is_called_silent(bench: Bench) -> None:
+def test_while_no_sample_gets_through_no_host_counts_as_silent(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
     bench.is_listening = False  # a commit hangs, and samples wait behind it
     assert silence(bench, 120) == Status.ONLINE
     bench.is_listening = True
     assert silence(bench, 59) == Status.STALE
-    assert bench.told() == []
+    assert bench.alerts_heard() == []
     assert silence(bench, 1) == Status.OFFLINE
 
 
-def test_a_sample_that_arrived_before_the_alert_and_is_folded_after_it_ends_it_not_before_it_began(
+def test_a_sample_that_arrived_before_the_alert_fired_does_not_end_it_before_it_began(
     bench: Bench,
 ) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
@@ -133,7 +135,7 @@ def test_a_sample_that_arrived_before_the_alert_and_is_folded_after_it_ends_it_n
     bench.clock.advance(2)
     bench.owner.sweep()
     bench.edge.admit([decoded(make_sample("a", at=arrived), received_at=arrived)])
-    assert bench.told() == [("fired", "host_offline"), ("resolved", "host_offline")]
+    assert bench.alerts_heard() == [("fired", "host_offline"), ("resolved", "host_offline")]
     over = bench.heard.events[-1][1]["alert"]
     assert over["createdAt"] <= over["resolvedAt"]
 
@@ -145,7 +147,7 @@ def test_a_vanished_sensor_ends_its_alert_also_after_a_restart(bench: Bench) -> 
     again = bench.again()
     assert [alert.metric for alert in again.open_alerts.all()] == ["cpu_temperature_high"]
     report(again, 10, 4)
-    assert again.told() == [("resolved", "cpu_temperature_high")]
+    assert again.alerts_heard() == [("resolved", "cpu_temperature_high")]
     assert again.heard.events[0][1]["alert"]["resolvedReason"] == "no-data"
 
 
@@ -161,13 +163,13 @@ def test_an_alert_of_a_disk_survives_a_restart_and_its_replay(bench: Bench, time
         ("/", "warning"),
         ("/data", "critical"),
     ]
-    assert again.told() == []
+    assert again.alerts_heard() == []
 
 
-# ------------------------------------------------------------------ what other monitors were reported for
+# ------------------------------------------------------------------ known bugs of other monitors
 
 
-def test_who_was_offline_before_a_restart_and_still_is_is_no_new_alert(bench: Bench) -> None:
+def test_a_host_that_stays_offline_across_a_restart_gets_no_new_alert(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
     assert silence(bench, 70) == Status.OFFLINE
     bench.saver.save()
@@ -175,10 +177,10 @@ def test_who_was_offline_before_a_restart_and_still_is_is_no_new_alert(bench: Be
     again = bench.again()
     assert silence(again, 200) == Status.OFFLINE
     assert [alert.id for alert in again.open_alerts.all()] == [before.id]
-    assert again.told() == []
+    assert again.alerts_heard() == []
 
 
-def test_who_comes_back_while_the_database_is_away_is_not_offline_for_ever(
+def test_a_host_that_returns_while_the_database_fails_does_not_stay_offline(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
@@ -191,12 +193,12 @@ def test_who_comes_back_while_the_database_is_away_is_not_offline_for_ever(
     with monkeypatch.context() as patched:
         patched.setattr(bench.storage, "write", away)
         bench.post(make_sample("a", at=bench.clock.advance(1)))
-        assert bench.told() == [("fired", "host_offline"), ("resolved", "host_offline")]
+        assert bench.alerts_heard() == [("fired", "host_offline"), ("resolved", "host_offline")]
     bench.saver.save()
     assert bench.again().open_alerts.all() == []
 
 
-def test_silence_is_still_found_after_the_database_was_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_still_noticed_after_the_database_was_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
 
     def locked(_work: Any) -> Any:
@@ -207,4 +209,4 @@ def test_silence_is_still_found_after_the_database_was_locked(bench: Bench, monk
         assert silence(bench, 30) == Status.STALE
         bench.saver.save()
     assert silence(bench, 40) == Status.OFFLINE
-    assert bench.told() == [("fired", "host_offline")]
+    assert bench.alerts_heard() == [("fired", "host_offline")]

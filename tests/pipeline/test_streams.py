@@ -1,4 +1,4 @@
-"""T4: however one stream is shuffled, repeated and split, history is the set of its samples and the twin is its newest."""
+"""T4: a stream is shuffled, repeated and split: the history has each sample once, and the twin shows the newest."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.pipeline.conftest import Bench
 
 LINK_MBPS = 1000
 
-# (seconds since the one before, bytes sent in them as a share of what the link carries, whether the host rebooted)
+# (seconds since the sample before, bytes sent in them as a share of the link's capacity, whether the host rebooted)
 steps = st.lists(st.tuples(st.integers(61, 300), st.floats(0, 1), st.booleans()), min_size=1, max_size=12)
 
 
 def stream_of(bench: Bench, given_steps: list[tuple[int, float, bool]], host: str) -> list[dict[str, Any]]:
-    """Samples of a host in time order, the newest now; more than a minute apart, so that none re-anchors it."""
+    """Samples of a host in time order, the newest now; more than a minute apart, so that none re-anchors the host."""
     start = bench.clock.now() - sum(seconds for seconds, _, _ in given_steps) * 1000
     samples, clock, sent, uptime = [], 0, 0, 1000
     for n, (seconds, share, rebooted) in enumerate(given_steps):
@@ -69,7 +69,7 @@ def check(bench: Bench, given_steps: list[tuple[int, float, bool]], data: st.Dat
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps, st.data())
-def test_a_stream_in_any_order_and_grouping_is_one_history_and_one_twin(
+def test_a_stream_in_any_order_and_grouping_gives_the_same_history_and_twin(
     bench: Bench, given_steps: list[tuple[int, float, bool]], data: st.DataObject
 ) -> None:
     check(bench, given_steps, data, f"h{len(bench.twin.hosts_by_name)}")

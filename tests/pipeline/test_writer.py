@@ -1,4 +1,4 @@
-"""The writer by itself: a bounded queue, groups in order, an answer for everybody, also when the commit fails."""
+"""The writer alone: a bounded queue, groups in order, an answer for each sender, also when the commit fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.builders import SetClock, decoded, make_sample
 
 
 class Store:
-    """What the writer hands its groups to: remembers them, and may be told to fail."""
+    """Takes the groups of the writer and records them; a test can make it fail."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
@@ -41,7 +41,7 @@ def store() -> Store:
 
 @pytest.fixture
 def writer(store: Store) -> Iterator[Writer]:
-    """A writer whose greenlet runs when the test gives way."""
+    """A writer whose greenlet runs when the test yields."""
     one = Writer(store.admit)
     one.start()
     yield one
@@ -49,7 +49,7 @@ def writer(store: Store) -> Iterator[Writer]:
 
 
 def sent(writer: Writer, *sizes: int) -> list[gevent.Greenlet]:
-    """One sender for each batch; all of them wait before the writer looks."""
+    """One sender for each batch. All of them wait before the writer runs."""
     senders = [gevent.Greenlet(writer.submit, batch(size)) for size in sizes]
     for sender in senders:
         sender.start()
@@ -62,7 +62,7 @@ def answers(senders: list[gevent.Greenlet]) -> list[int | str]:
     return [sender.value.accepted if sender.successful() else type(sender.exception).__name__ for sender in senders]
 
 
-def test_all_that_waits_is_committed_together_and_in_order(writer: Writer, store: Store) -> None:
+def test_waiting_batches_are_committed_together_and_in_order(writer: Writer, store: Store) -> None:
     senders = sent(writer, 1, 2, 3)
     assert answers(senders) == [1, 2, 3]
     assert store.groups == [[1, 2, 3]]
@@ -84,7 +84,7 @@ def test_a_batch_that_is_larger_than_a_group_is_a_group_of_its_own(
     assert store.groups == [[1], [7], [1]]
 
 
-def test_a_full_queue_refuses_at_once_and_keeps_what_it_has(
+def test_a_full_queue_refuses_at_once_and_keeps_its_batches(
     writer: Writer, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "QUEUE_BATCHES", 2)
@@ -93,7 +93,7 @@ def test_a_full_queue_refuses_at_once_and_keeps_what_it_has(
     assert answers(sent(writer, 1)) == [1]  # there is room again
 
 
-def test_bodies_have_room_up_to_a_limit_and_one_always_has(writer: Writer) -> None:
+def test_bodies_have_room_up_to_a_limit_but_one_always_has_room(writer: Writer) -> None:
     with writer.room(writing.QUEUE_BYTES + 1):
         assert writer.is_full
         assert writer.check(None)["ok"] is False
@@ -109,8 +109,8 @@ def test_each_sender_gets_its_own_answer(writer: Writer, store: Store) -> None:
     assert answers(sent(writer, 1, 2, 3)) == [1, "Unavailable", 3]
 
 
-def test_a_commit_that_fails_answers_everybody_and_the_next_one_works(writer: Writer, store: Store) -> None:
-    store.fault = RuntimeError("a fault of ours")
+def test_a_commit_that_fails_answers_every_sender_and_the_next_one_works(writer: Writer, store: Store) -> None:
+    store.fault = RuntimeError("a bug")
     senders = sent(writer, 1, 1)
     assert answers(senders) == ["Unavailable", "Unavailable"]
     assert "RuntimeError" in str(senders[0].exception)
@@ -118,7 +118,7 @@ def test_a_commit_that_fails_answers_everybody_and_the_next_one_works(writer: Wr
     assert answers(sent(writer, 1)) == [1]
 
 
-def test_stopping_commits_what_waits_and_refuses_whoever_comes_later(writer: Writer, store: Store) -> None:
+def test_stopping_commits_waiting_batches_and_refuses_later_ones(writer: Writer, store: Store) -> None:
     senders = sent(writer, 1, 2)
     gevent.sleep(0)  # they wait, and the writer may have begun
     writer.stop()
@@ -127,8 +127,8 @@ def test_stopping_commits_what_waits_and_refuses_whoever_comes_later(writer: Wri
         writer.submit(batch())
 
 
-def test_without_a_greenlet_it_commits_in_the_calling_thread_and_then_tells(store: Store) -> None:
-    told: list[str] = []
-    one = Writer(store.admit, then=lambda: told.append("told"))
+def test_without_a_greenlet_it_commits_in_the_calling_thread_and_calls_then(store: Store) -> None:
+    calls: list[str] = []
+    one = Writer(store.admit, then=lambda: calls.append("then"))
     assert one.submit(batch(2)).accepted == 2
-    assert (store.groups, told) == ([[2]], ["told"])
+    assert (store.groups, calls) == ([[2]], ["then"])
