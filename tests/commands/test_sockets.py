@@ -49,7 +49,7 @@ def watch(browser: SocketIOTestClient, *wanted: Any) -> Any:
 
 @pytest.fixture
 def heard(browser: SocketIOTestClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """The events sent to this client. They are recorded here, because Flask-SocketIO's test client has no real socket."""
+    """The events sent to this client, recorded here: Flask-SocketIO's test client has no real socket."""
     sent: list[tuple[str, dict[str, Any]]] = []
     realtime = app.extensions["mirror_stage"][Realtime]
     monkeypatch.setattr(realtime, "tell", lambda _ns, _sid, event, payload: sent.append((event, payload)))

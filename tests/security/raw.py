@@ -1,4 +1,4 @@
-"""Requests as bytes: what a client library would tidy up, and what a browser would not send twice."""
+"""Requests as raw bytes, also malformed ones, which a client library would correct or refuse to send."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connect(ego: EgoServer, peer: str = "127.0.0.1") -> socket.socket:
 def ask(
     ego: EgoServer, target: str, method: str = "GET", *, version: str = "1.1", peer: str = "127.0.0.1", **headers: str
 ) -> Answer:
-    """What one request gets; `_` in a header's name stands for `-`."""
+    """The answer to one request; `_` in a header's name stands for `-`."""
     named = ({"Host": "127.0.0.1"} if version == "1.1" else {}) | {k.replace("_", "-"): v for k, v in headers.items()}
     lines = [f"{method} {target} HTTP/{version}", *(f"{name}: {value}" for name, value in named.items())]
     with connect(ego, peer) as client:
@@ -40,7 +40,7 @@ def ask(
 
 
 def answer_of(client: socket.socket) -> Answer:
-    """The answer that ends with its connection."""
+    """The answer, read until the connection ends."""
     head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -50,7 +50,7 @@ def answer_of(client: socket.socket) -> Answer:
 def open_websocket(
     ego: EgoServer, namespace: str = "/digital-twin", receive_buffer: int | None = None
 ) -> socket.socket:
-    """A websocket that has joined a namespace, and has read nothing of what comes then."""
+    """A websocket that has joined a namespace and has read nothing since."""
     client = socket.socket()
     if receive_buffer is not None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -74,7 +74,7 @@ def frame(text: str | bytes, opcode: int = 1) -> bytes:
 
 
 def is_cut(client: socket.socket, seconds: float) -> bool:
-    """Whether EGO ends the connection in time; what it still sends is read."""
+    """Whether EGO ends the connection within `seconds`; everything that it still sends is read."""
     client.settimeout(seconds)
     try:
         while client.recv(65536):

@@ -1,4 +1,4 @@
-"""An address has several spellings and is one address."""
+"""An address with several spellings has one normal form."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def test_network_of(text: str, network: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nginx", "10.0.0.0/33", "10.0.0.0/", "/8", ""])
-def test_what_is_no_network(text: str) -> None:
+def test_a_text_that_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"neither|permitted|netmask|appear"):
         network_of(text)

@@ -1,4 +1,4 @@
-"""What EGO writes is its own user's alone, and as root it follows nobody's links."""
+"""Only EGO's own user can read what EGO writes, and as root EGO follows no links of other users."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ended:
 
 
 def db(folder: Path, *arguments: str) -> Ended:
-    """`mirror-stage db ...` on the database of a folder, under an umask that hides nothing; forked, to be quick."""
+    """`mirror-stage db ...` on the database of a folder, with umask 0. It is forked, which is quicker than a start."""
     with tempfile.TemporaryFile() as output:
         pid = os.fork()
         if pid == 0:
@@ -71,7 +71,7 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user reaches; pytest's own are root's alone."""
+    """A folder that every user can enter; only root can enter pytest's own folders."""
     with tempfile.TemporaryDirectory(prefix="mirror-stage-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -79,14 +79,14 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def folder_of_nobody(open_folder: Path) -> Path:
-    """A data folder of an unprivileged user, in which he has put what he likes."""
+    """A data folder that belongs to an unprivileged user, who can put anything into it."""
     folder = open_folder / "data"
     folder.mkdir(mode=0o700)
     os.chown(folder, NOBODY, NOBODY)
     return folder
 
 
-def test_all_that_a_running_ego_writes_is_private(start_ego: Callable[..., EgoServer], tmp_path: Path) -> None:
+def test_all_files_of_a_running_ego_are_private(start_ego: Callable[..., EgoServer], tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         ego = start_ego()
@@ -98,13 +98,13 @@ def test_all_that_a_running_ego_writes_is_private(start_ego: Callable[..., EgoSe
         os.umask(old)
 
 
-def test_what_db_commands_write_is_private(backup: Path) -> None:
+def test_all_files_that_db_commands_write_are_private(backup: Path) -> None:
     written = [path for path in backup.parent.iterdir() if path.is_file()]
     assert len(written) >= 3
     assert {path.name: oct(mode_of(path)) for path in written} == {path.name: "0o600" for path in written}
 
 
-def test_a_database_that_everybody_could_read_is_tightened_with_one_line(
+def test_a_database_that_others_could_read_is_made_private_and_logged(
     start_ego: Callable[..., EgoServer], tmp_path: Path
 ) -> None:
     sqlite3.connect(tmp_path / "ego.db").execute("PRAGMA journal_mode=WAL").close()
@@ -113,13 +113,13 @@ def test_a_database_that_everybody_could_read_is_tightened_with_one_line(
         (tmp_path / name).chmod(0o644)
     ego = start_ego()
     assert (mode_of(tmp_path / "ego.db"), mode_of(tmp_path / "ego.db.owner.lock")) == (0o600, 0o600)
-    (told,) = [line for line in ego.log.splitlines() if "could be read by other users" in line]
-    assert "ego.db, " in told
-    assert "ego.db.owner.lock" in told
+    (line,) = [line for line in ego.log.splitlines() if "could be read by other users" in line]
+    assert "ego.db, " in line
+    assert "ego.db.owner.lock" in line
 
 
 @as_root
-def test_another_user_cannot_take_the_owners_lock(open_folder: Path) -> None:
+def test_another_user_cannot_take_the_ownership_lock(open_folder: Path) -> None:
     os.close(files.open_own(open_folder / "ego.db.owner.lock", os.O_RDWR))
     script = "import os, sys; os.setuid(65534); os.open(sys.argv[1], os.O_RDONLY)"
     command = [sys.executable, "-c", script, str(open_folder / "ego.db.owner.lock")]
@@ -127,7 +127,7 @@ def test_another_user_cannot_take_the_owners_lock(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("setting", "mode"), [({}, 0o600), ({"MIRROR_STAGE_SOCKET_MODE": "0660"}, 0o660)])
-def test_a_unix_socket_is_for_those_who_may(
+def test_a_unix_socket_is_only_for_users_with_permission(
     start_ego: Callable[..., EgoServer], tmp_path: Path, setting: dict[str, str], mode: int
 ) -> None:
     path = tmp_path / "ego.sock"
@@ -174,7 +174,7 @@ PLANTED += [
 @as_root
 @pytest.mark.parametrize("name", PLANTED)
 @pytest.mark.parametrize("kind", LINKS)
-def test_root_restores_through_no_link(
+def test_root_follows_no_link_when_it_restores(
     backup: Path, folder_of_nobody: Path, open_folder: Path, name: str, kind: str
 ) -> None:
     victim = open_folder / "victim"
@@ -188,7 +188,7 @@ def test_root_restores_through_no_link(
 
 
 @as_root
-def test_root_restores_for_the_owner_of_the_folder(backup: Path, folder_of_nobody: Path) -> None:
+def test_files_that_root_restores_belong_to_the_owner_of_the_folder(backup: Path, folder_of_nobody: Path) -> None:
     ended = db(folder_of_nobody, "restore", str(backup))
     assert ended.returncode == 0, ended.stderr
     assert {path.stat().st_uid for path in folder_of_nobody.iterdir()} == {NOBODY}
@@ -200,7 +200,7 @@ def test_root_restores_for_the_owner_of_the_folder(backup: Path, folder_of_nobod
 @as_root
 @pytest.mark.parametrize("name", ["copy.partial", "copy"])
 @pytest.mark.parametrize("kind", LINKS)
-def test_root_writes_no_backup_through_a_link(
+def test_root_follows_no_link_when_it_writes_a_backup(
     backup: Path, folder_of_nobody: Path, open_folder: Path, name: str, kind: str
 ) -> None:
     victim = open_folder / "victim"
@@ -229,7 +229,7 @@ def test_root_takes_a_backup_of_a_users_database_into_its_own_folder(
 
 
 @pytest.mark.parametrize("kind", LINKS)
-def test_a_lock_that_leads_elsewhere_is_refused_in_words(tmp_path: Path, kind: str) -> None:
+def test_a_lock_that_is_a_link_is_refused_with_a_reason(tmp_path: Path, kind: str) -> None:
     (tmp_path / "victim").write_text("")
     LINKS[kind](tmp_path / "victim", tmp_path / "lock")
     with pytest.raises(Exception, match="EGO's own"):

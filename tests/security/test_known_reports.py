@@ -1,4 +1,4 @@
-"""What public reports about servers of this kind describe, tried on ours. Each names the report that it is after."""
+"""Attacks from public reports about similar servers, tried on EGO. Each test names its report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_no_second_request_hides_in_the_body_of_the_first(guarded_ego: EgoServer
 
 
 def test_a_foreign_page_opens_no_websocket(guarded_ego: EgoServer) -> None:
-    """Uptime Kuma, CVE-2023-49805; Vite, CVE-2025-24010; with the same origin on another port, too."""
+    """Uptime Kuma, CVE-2023-49805; Vite, CVE-2025-24010. The same host on another port is foreign too."""
     for origin in ("http://attacker.example", "null", "http://127.0.0.1:1", "file://"):
         for transport in ("websocket", "polling"):
             headers = {"Origin": origin, "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec_WebSocket_Version": "13"}
@@ -67,7 +67,7 @@ def test_a_foreign_page_opens_no_websocket(guarded_ego: EgoServer) -> None:
         "/api/../ego.db",
     ],
 )
-def test_no_path_leads_out_of_what_is_served(guarded_ego: EgoServer, path: str) -> None:
+def test_no_path_reaches_a_file_that_is_not_served(guarded_ego: EgoServer, path: str) -> None:
     answer = ask(guarded_ego, path)
     assert answer.status in {400, 404}
     assert answer.headers["content-type"] == "application/problem+json"
@@ -112,18 +112,18 @@ def test_a_broken_upgrade_takes_no_event_from_the_session(guarded_ego: EgoServer
     guarded_ego.post(url, data=b"40/digital-twin,")
     broken = ask(guarded_ego, url.replace("polling", "websocket"), Upgrade="websocket", Sec_WebSocket_Version="13")
     assert broken.status == 400
-    assert ask(guarded_ego, url.replace("polling", "websocket")).status == 400  # the Upgrade header got lost on the way
+    assert ask(guarded_ego, url.replace("polling", "websocket")).status == 400  # a proxy has dropped the Upgrade header
     assert "40/digital-twin" in guarded_ego.get(url).text
 
 
 def test_a_message_that_is_too_large_ends_its_session(guarded_ego: EgoServer) -> None:
-    """ws, engine.io-client #481: one message of any size."""
+    """ws, engine.io-client #481: one message could have any size."""
     with open_websocket(guarded_ego) as client:
         client.sendall(frame("42/digital-twin," + "x" * 20_000))
         assert is_cut(client, 10)
 
 
-def test_a_header_of_the_client_names_no_address(guarded_ego: EgoServer) -> None:
+def test_a_header_of_the_client_cannot_set_its_address(guarded_ego: EgoServer) -> None:
     """Home Assistant #14345: the first of X-Forwarded-For was believed; nonsense in it was a 500."""
     for forwarded in ("127.0.0.1", "127.0.0.1, 10.0.0.9", "nonsense", "1.2.3.4:99999999", "[::1", "\x85", "," * 500):
         answer = ask(guarded_ego, "/api/twin/state", X_Forwarded_For=forwarded)

@@ -1,4 +1,4 @@
-"""Local trust is by account: real programs of other accounts, and a real nginx, at the door of a real EGO."""
+"""Local trust depends on the account: real programs of other accounts and a real nginx talk to a real EGO."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = needs_root
 
 @pytest.fixture(scope="module")
 def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """An EGO as it comes."""
+    """An EGO with its default settings."""
     with running_ego(tmp_path_factory.mktemp("ego")) as server:
         yield server
 
@@ -48,7 +48,7 @@ def queued(ego: EgoServer) -> int:
 
 @contextlib.contextmanager
 def nginx(port: int, account: str, *lines: str) -> Iterator[int]:
-    """The port of a proxy that passes everything on to `port`, as this account; `lines` go into its location."""
+    """The port of a proxy that runs as `account` and forwards everything to `port`. `lines` go into its location."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists():
         pytest.skip("there is no nginx: apt install nginx-light")
@@ -87,7 +87,7 @@ def connect_error(url: str) -> str:
     return str(json.loads(packet.removeprefix("44/commands,"))["message"])
 
 
-def test_another_account_of_this_machine_may_nothing_and_is_told_what_to_do(ego: EgoServer) -> None:
+def test_another_account_of_this_machine_is_refused_and_told_what_to_do(ego: EgoServer) -> None:
     for method, path, body in (
         ("POST", "/api/commands", COMMAND),
         ("GET", "/api/commands/pending/titan-01", None),
@@ -113,7 +113,7 @@ def test_an_account_that_is_named_as_user_may_everything(naming_ego: EgoServer) 
     assert ask(OTHER, naming_ego.port, "POST", "/api/commands", COMMAND, through_a_proxy).status == 403
 
 
-def test_an_account_that_is_named_as_agent_reports_and_fetches_and_no_more(naming_ego: EgoServer) -> None:
+def test_an_account_that_is_named_as_agent_may_only_report_and_fetch(naming_ego: EgoServer) -> None:
     queued_id = naming_ego.post("/api/commands", json={"hostname": "agent-01", "command": "w"}).json()["id"]
     assert ask(ANOTHER, naming_ego.port, "POST", "/api/metrics/batch", SAMPLES).status == 202
     fetched = ask(ANOTHER, naming_ego.port, "GET", "/api/commands/pending/agent-01")
@@ -138,8 +138,8 @@ def test_an_account_that_is_named_as_agent_reports_and_fetches_and_no_more(namin
     assert recorded == [("local",), ("local",), ("local",)]
 
 
-def test_a_plain_proxy_of_another_account_lends_nobody_our_trust(ego: EgoServer) -> None:
-    """As `proxy_pass` alone does it: no header says that a proxy was there."""
+def test_clients_of_a_plain_proxy_of_another_account_are_not_trusted(ego: EgoServer) -> None:
+    """With `proxy_pass` alone, no header shows that there is a proxy."""
     with nginx(ego.port, "nobody nogroup") as port:
         url, host = f"http://127.0.0.1:{port}", {"Host": "127.0.0.1"}
         assert requests.get(f"{url}/api/health", headers=host, timeout=10).text == "ok"
@@ -163,10 +163,10 @@ def test_a_proxy_of_our_own_account_is_known_by_its_headers(ego: EgoServer) -> N
 
 
 @pytest.mark.parametrize(("security", "taken"), [("auto", False), ("open", True)])
-def test_a_client_that_closes_before_ego_looks_is_not_taken_for_root(
+def test_a_client_that_has_closed_its_connection_is_not_taken_for_root(
     start_ego: type[EgoServer], security: str, taken: bool
 ) -> None:
-    """A proxy does that when its own client goes away. The kernel says uid 0 of a socket that nobody holds."""
+    """A proxy closes when its own client goes away. For a socket without a process the kernel reports uid 0."""
     ego = start_ego({"MIRROR_STAGE_SECURITY": security})
     port, worker = ego.port, ego.worker_pid()
     body = json.dumps(COMMAND)
@@ -203,7 +203,7 @@ def is_open(ego: EgoServer, client_port: int) -> bool:
     return any(row[9] != "0" for row in rows)
 
 
-def test_a_unix_socket_knows_its_clients_too(tmp_path: Path) -> None:
+def test_clients_of_a_unix_socket_are_known_by_their_account_too(tmp_path: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix="mirror-stage-unix-"))
     folder.chmod(0o755)
     path = str(folder / "ego.sock")

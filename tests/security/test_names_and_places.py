@@ -1,4 +1,4 @@
-"""No host passes for another one, is seen from nowhere, or takes a place for good that is not its own."""
+"""No host can look like another host, have an invisible name, or keep a place that is not its own."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_a_display_name_that_reads_as_another_hosts_name_is_ignored(name: str) -
         {"db-01": "", "web": None},
     ],
 )
-def test_every_other_display_name_stands(wanted: dict[str, str | None]) -> None:
+def test_every_other_display_name_is_shown(wanted: dict[str, str | None]) -> None:
     assert impostors(wanted) == set()
 
 
-def test_an_impostor_is_told_whoever_came_first(guarded_ego: EgoServer) -> None:
+def test_a_display_name_that_copies_a_hostname_is_ignored_in_either_order(guarded_ego: EgoServer) -> None:
     victim, early, late = unique_hostname(), unique_hostname(), unique_hostname()
     assert guarded_ego.post_samples(make_sample(early, tags={"display_name": victim.upper()})).status_code == 202
     assert shown(guarded_ego, early)["displayName"] == victim.upper()
@@ -74,7 +74,7 @@ def test_an_impostor_is_told_whoever_came_first(guarded_ego: EgoServer) -> None:
         "a\u00a0b", "a\u2003b", "a\u034fb", "a\u00adb", "a\ue000",
     ],
 )  # fmt: skip
-def test_a_name_with_something_that_nobody_sees_is_refused(name: str) -> None:
+def test_a_name_with_invisible_characters_is_refused(name: str) -> None:
     with pytest.raises(BadField, match=r"invisible|control"):
         normalise_hostname(name)
 
@@ -85,7 +85,7 @@ def test_a_name_that_can_be_read_is_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize("place", [(1e308, 0, 0), (0, -1e4, 0), (0, 0, POSITION_MAX + 1)])
-def test_a_place_beyond_every_room_is_none(place: tuple[float, float, float]) -> None:
+def test_a_place_outside_of_every_room_is_ignored(place: tuple[float, float, float]) -> None:
     assert believed_place(*place) is None
     assert believed_place(POSITION_MAX, 0, -POSITION_MAX) == (POSITION_MAX, 0, -POSITION_MAX)
 

@@ -1,4 +1,4 @@
-"""What one client sends, declares or leaves unread costs the others nothing that they notice."""
+"""Whatever one client sends, declares or leaves unread, the other clients do not notice it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.security.raw import Answer, answer_of, ask, connect, frame, is_cut, o
 from tests.servers import EgoServer, wait_until
 
 MIB = 2**20
-PATIENT_SECONDS = 3.0  # on cores that other tests use too; without the limits each of these took 8 s and more
+PATIENT_SECONDS = 3.0  # other tests use the same cores; without the limits each of these took 8 s or more
 
 
 class Slowest:
-    """Asks for health all the time; knows how long the slowest answer took."""
+    """Asks for health all the time and keeps the time of the slowest answer."""
 
     def __init__(self, ego: EgoServer):
         self._url, self._done, self.seconds = ego.url + "/api/health", threading.Event(), 0.0
@@ -59,7 +59,7 @@ def post(
 
 
 def begun(ego: EgoServer, path: str, declared: int, peer: str = "127.0.0.1") -> socket.socket:
-    """A connection whose request has its head."""
+    """A connection that has sent the head of its request."""
     client = connect(ego, peer)
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
     client.sendall(f"{head}Content-Length: {declared}\r\n\r\n".encode())
@@ -76,7 +76,7 @@ BAD_LISTS = {
 
 
 @pytest.mark.parametrize("name", BAD_LISTS)
-def test_a_long_list_of_nonsense_costs_that_list_and_nobody_waits(guarded_ego: EgoServer, name: str) -> None:
+def test_while_a_long_list_of_bad_samples_is_refused_nobody_waits(guarded_ego: EgoServer, name: str) -> None:
     sample = json.dumps(make_sample("hog"))[:-1] + f',"{name}":{BAD_LISTS[name]}}}'
     slowest = Slowest(guarded_ego)
     with slowest.watching():
@@ -104,7 +104,7 @@ def test_an_answer_names_a_hundred_errors_and_counts_the_others(guarded_ego: Ego
     assert slowest.seconds < PATIENT_SECONDS
 
 
-def test_idle_connections_that_declare_much_take_no_memory_from_the_honest(guarded_ego: EgoServer) -> None:
+def test_idle_connections_that_declare_large_bodies_take_no_memory_from_others(guarded_ego: EgoServer) -> None:
     result = f"/api/commands/{'0' * 8}-0000-4000-8000-{'0' * 12}/result"
     idle = [begun(guarded_ego, result, 8 * MIB) for _ in range(6)]
     try:
@@ -121,7 +121,7 @@ def test_one_peer_cannot_take_all_memory_for_bodies(guarded_ego: EgoServer) -> N
     try:
         for client in held:
             client.settimeout(2)
-            with suppress(OSError):  # refused while it sends: the share is used up
+            with suppress(OSError):  # refused while it sends: the peer has used its share
                 client.sendall(b" " * (7 * MIB))
         large = json.dumps({"samples": [make_sample(unique_hostname(), tags={"t": "x" * 60_000}) for _ in range(60)]})
         assert post(guarded_ego, large.encode(), "127.0.0.10").status == 202
@@ -144,13 +144,13 @@ def test_a_client_that_floods_its_websocket_is_slowed_down_then_cut(guarded_ego:
     flood, slowest = FLOODS[kind](), Slowest(guarded_ego)
     with open_websocket(guarded_ego) as client, slowest.watching():
         client.settimeout(0.5)
-        with suppress(OSError):  # EGO reads no faster than it counts
+        with suppress(OSError):  # EGO reads only as fast as its limit allows
             client.sendall(flood)
         assert is_cut(client, 15)
     assert slowest.seconds < PATIENT_SECONDS
 
 
-def test_a_client_that_asks_and_does_not_read_holds_little_memory(guarded_ego: EgoServer) -> None:
+def test_a_client_that_sends_requests_and_does_not_read_holds_little_memory(guarded_ego: EgoServer) -> None:
     hostname = unique_hostname()
     details = {"tags": {f"t{n}": "x" * 900 for n in range(60)}}
     assert guarded_ego.post_samples(make_sample(hostname, **details)).status_code == 202
@@ -174,7 +174,7 @@ def test_a_client_that_asks_and_does_not_read_holds_little_memory(guarded_ego: E
             client.close()
 
 
-def test_who_sends_the_next_request_at_once_lets_the_others_have_their_turn(guarded_ego: EgoServer) -> None:
+def test_a_client_that_sends_the_next_request_at_once_does_not_block_the_others(guarded_ego: EgoServer) -> None:
     one, slowest = b"GET /api/hosts/nobody HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", Slowest(guarded_ego)
     with connect(guarded_ego) as client, slowest.watching():
         reader = threading.Thread(target=lambda: is_cut(client, 5))
@@ -196,7 +196,7 @@ NO_HANDSHAKES = {
 
 
 @pytest.mark.parametrize("kind", NO_HANDSHAKES)
-def test_an_upgrade_that_is_none_is_a_bad_request(guarded_ego: EgoServer, kind: str) -> None:
+def test_a_malformed_upgrade_is_a_bad_request(guarded_ego: EgoServer, kind: str) -> None:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"} | NO_HANDSHAKES[kind]
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     with connect(guarded_ego) as client:
@@ -231,7 +231,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-def test_nonsense_leaves_no_long_trace_in_the_log(guarded_ego: EgoServer, transport: str) -> None:
+def test_bad_packets_write_little_into_the_log(guarded_ego: EgoServer, transport: str) -> None:
     before = len(guarded_ego.log)
     for text in NONSENSE.values():
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""Walls and router see one path, and no browser claims a command, however its page asks."""
+"""The wall and the router see the same path, and no browser can claim a command."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def is_waiting(ego: EgoServer, hostname: str) -> bool:
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
 @pytest.mark.parametrize("headers", [{}, FOREIGN_NAVIGATION], ids=["agent", "navigation"])
-def test_a_path_in_another_form_is_refused(guarded_ego: EgoServer, form: str, headers: dict[str, str]) -> None:
+def test_a_path_that_is_not_in_normal_form_is_refused(
+    guarded_ego: EgoServer, form: str, headers: dict[str, str]
+) -> None:
     hostname = queued(guarded_ego)
     answer = ask(guarded_ego, form.format(hostname), **headers)
     assert answer.status == 400
@@ -71,7 +73,7 @@ def test_a_path_in_another_form_is_refused(guarded_ego: EgoServer, form: str, he
 @pytest.mark.parametrize(
     "path", ["/", "/api/health", "/api/hosts/a%20b", "/api/hosts/%EC%84%9C%EB%B2%84", "/api/hosts/a:b;c=d,e~(f)"]
 )
-def test_a_path_in_its_one_form_reaches_the_router(guarded_ego: EgoServer, path: str) -> None:
+def test_a_path_in_normal_form_reaches_the_router(guarded_ego: EgoServer, path: str) -> None:
     assert ask(guarded_ego, path).status in {200, 303, 404}
 
 

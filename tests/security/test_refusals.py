@@ -1,4 +1,4 @@
-"""EGO leaves a trace of what it refuses: in the log, once for each peer and reason, and in readiness."""
+"""EGO reports what it refuses: in the log, once for each peer and status, and in readiness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_nobody_was_refused() -> None:
     assert Refusals().check(0) == {"ok": True, "detail": "nobody in the last 10 minutes"}
 
 
-def test_it_says_who_how_often_and_why_for_ten_minutes() -> None:
+def test_for_ten_minutes_the_check_says_who_was_refused_how_often_and_why() -> None:
     refusals = Refusals()
     for second in range(12):
         refusals.note("10.0.0.7", 400, "samples.0.swap_used_percent: must be ...", 1_000.0 + second)
@@ -26,14 +26,14 @@ def test_it_says_who_how_often_and_why_for_ten_minutes() -> None:
     assert refusals.check(1_000 + 700)["ok"] is True
 
 
-def test_only_what_somebody_has_to_mend_counts() -> None:
+def test_only_refusals_that_somebody_has_to_act_on_count() -> None:
     refusals = Refusals()
     for status in (200, 304, 404, 405, 408, 409, 415, 500, 503):
         refusals.note("10.0.0.7", status, "x", 0)
     assert refusals.check(0)["ok"] is True
 
 
-def test_the_log_is_told_once_for_each_peer_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_logged_once_for_each_peer_and_status(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals()
     with caplog.at_level(logging.WARNING):
         for second in range(500):
@@ -46,7 +46,7 @@ def test_the_log_is_told_once_for_each_peer_and_reason(caplog: pytest.LogCapture
     assert len(caplog.records) == 3
 
 
-def test_many_peers_take_little_memory_and_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_refused_peers_take_little_memory_and_few_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals()
     with caplog.at_level(logging.WARNING):
         for n in range(5_000):
@@ -57,7 +57,7 @@ def test_many_peers_take_little_memory_and_few_lines(caplog: pytest.LogCaptureFi
     assert len(refusals.check(0)["detail"]) < 500
 
 
-def test_a_running_ego_tells_of_a_refused_agent_and_page(start_ego: Callable[..., EgoServer]) -> None:
+def test_a_running_ego_reports_a_refused_agent_and_a_refused_page(start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego({"MIRROR_STAGE_TRUSTED_PROXIES": "127.0.0.1", "MIRROR_STAGE_SECURITY": "open"})
     bad = make_sample("titan-01") | {"swap_used_percent": -1.6}
     for spelling in ("10.0.0.7", "10.0.0.7:51234", "::ffff:10.0.0.7", "[::FFFF:10.0.0.7]:80"):
@@ -85,4 +85,6 @@ def test_a_running_ego_tells_of_a_refused_agent_and_page(start_ego: Callable[...
     assert brings("10.0.0.8", *[f"b-{n}" for n in range(250)]) == 429
     assert brings("10.0.0.8", *[f"a-{n}" for n in range(250)]) == 202
     assert brings("10.0.0.9", *[f"b-{n}" for n in range(250)]) == 202
-    assert ego.post_samples(*[make_sample(f"c-{n}") for n in range(900)]).status_code == 202  # this machine's programs
+    assert (
+        ego.post_samples(*[make_sample(f"c-{n}") for n in range(900)]).status_code == 202
+    )  # a program of this machine

@@ -1,4 +1,4 @@
-"""T20 at the wall: which requests reach EGO, by Host, Origin and kind. The browser's own half is in end_to_end/."""
+"""T20 at the wall: which requests reach EGO, by Host, Origin and kind. `end_to_end/` tests the same with a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = Config(
 )
 WALL = "https://wall.example.org"  # the one foreign origin that is allowed
 
-# Host header, and whether it names this machine
+# (Host header, whether it names this machine)
 HOSTS = {
     "127.0.0.1:3000": True,
     "[::1]:3000": True,
@@ -60,7 +60,7 @@ KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 
 class Recorder:
-    """The application behind the wall: remembers what reached it."""
+    """The application behind the wall. It records the requests that reach it."""
 
     def __init__(self) -> None:
         self.reached: list[dict[str, Any]] = []
@@ -89,15 +89,15 @@ def ask(
     peer: str = "127.0.0.1",
     **headers: str | None,
 ) -> Answer:
-    """What one request gets; keyword arguments are headers (`host=`, `origin=`, `sec_fetch_site=`)."""
+    """The answer to one request; keyword arguments are headers (`host=`, `origin=`, `sec_fetch_site=`)."""
     environ: dict[str, Any] = {"REQUEST_METHOD": method, "wsgi.url_scheme": "http", "REMOTE_ADDR": peer}
     environ["PATH_INFO"], _, environ["QUERY_STRING"] = path.partition("?")
     for name, value in {"host": "127.0.0.1:3000", **headers}.items():
         if value is not None:
             environ["HTTP_" + name.upper().replace("-", "_")] = value
-    recorder, told = Recorder(), []
-    body = b"".join(Walls(recorder, config)(environ, lambda status, rows, *_: told.append((status, rows))))
-    ((status, rows),) = told
+    recorder, started = Recorder(), []
+    body = b"".join(Walls(recorder, config)(environ, lambda status, rows, *_: started.append((status, rows))))
+    ((status, rows),) = started
     return Answer(int(status.split()[0]), rows, body, recorder.reached)
 
 
@@ -117,7 +117,7 @@ def test_only_own_hosts_and_own_origins_reach_ego(origin: str | None, host: str,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "CROSS-SITE", "something-new"])
-def test_what_a_foreign_page_loads_without_an_origin_is_refused(site: str, kind: str) -> None:
+def test_a_load_of_a_foreign_page_without_an_origin_is_refused(site: str, kind: str) -> None:
     method, path, headers = KINDS[kind]
     image = {"sec_fetch_site": site, "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
     answer = ask(method, path, **image, **headers)
@@ -140,7 +140,7 @@ def test_what_a_foreign_page_loads_without_an_origin_is_refused(site: str, kind:
         ("GET", "/", "no-cors", "script", 403),
     ],
 )
-def test_a_link_may_lead_to_the_page_and_to_nothing_else(
+def test_a_foreign_link_may_open_the_page_and_nothing_else(
     method: str, path: str, mode: str, dest: str, status: int
 ) -> None:
     answer = ask(method, path, sec_fetch_site="cross-site", sec_fetch_mode=mode, sec_fetch_dest=dest)
@@ -163,12 +163,12 @@ def test_a_missing_or_garbled_host_is_a_bad_request(host: str | None) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost.", "deep.localhost", "EGO-01:3000", "255.1.1.1:1", "[fe80::1]"])
-def test_further_names_of_this_machine(host: str) -> None:
+def test_local_names_and_addresses_are_names_of_this_machine(host: str) -> None:
     assert ask(host=host).status == 200
 
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "ego-02", "example.org", "xego.example.org"])
-def test_further_names_that_are_not(host: str) -> None:
+def test_other_names_are_not_names_of_this_machine(host: str) -> None:
     assert ask(host=host).status == 421
 
 
@@ -208,13 +208,13 @@ def test_the_preflight_of_any_other_origin_is_refused() -> None:
     [
         ("10.0.0.5", "https", 200),
         ("fd00::17", "http, https", 200),
-        ("10.0.0.6", "https", 403),  # no trusted proxy: its word does not count
+        ("10.0.0.6", "https", 403),  # the peer is no trusted proxy, so its header is ignored
         ("10.0.0.5", "http", 403),
         ("10.0.0.5", "gopher", 403),
         ("10.0.0.5", None, 403),
     ],
 )
-def test_only_a_trusted_proxy_says_what_scheme_the_browser_used(peer: str, proto: str | None, status: int) -> None:
+def test_only_a_trusted_proxy_can_set_the_scheme(peer: str, proto: str | None, status: int) -> None:
     answer = ask(host="ego.example.org", origin="https://ego.example.org", peer=peer, x_forwarded_proto=proto)
     assert answer.status == status
 
@@ -223,14 +223,14 @@ def test_only_a_trusted_proxy_says_what_scheme_the_browser_used(peer: str, proto
     ("peer", "forwarded", "client"),
     [
         ("10.0.0.5", "10.0.0.77", "10.0.0.77"),
-        ("10.0.0.5", "1.2.3.4, 10.0.0.77", "10.0.0.77"),  # the left part is what the client claims
+        ("10.0.0.5", "1.2.3.4, 10.0.0.77", "10.0.0.77"),  # the client can write the left part
         ("10.0.0.5", "10.0.0.77, fd00::1", "10.0.0.77"),
         ("10.0.0.5", "unknown", "10.0.0.5"),
         ("10.0.0.5", None, "10.0.0.5"),
         ("10.0.0.77", "1.2.3.4", "10.0.0.77"),
     ],
 )
-def test_the_client_behind_a_trusted_proxy(peer: str, forwarded: str | None, client: str) -> None:
+def test_a_trusted_proxy_sets_the_address_of_its_client(peer: str, forwarded: str | None, client: str) -> None:
     assert ask(peer=peer, x_forwarded_for=forwarded).reached[0]["REMOTE_ADDR"] == client
 
 
