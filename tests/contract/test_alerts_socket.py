@@ -12,7 +12,7 @@ from tests.contract.wire import ALERT_KEYS, active_alerts, post, settled
 from tests.servers import EgoServer, wait_until
 
 
-def told(listener: Listener, hostname: str) -> list[dict[str, Any]]:
+def updates_of(listener: Listener, hostname: str) -> list[dict[str, Any]]:
     """What was told of one host."""
     return [update for update in listener.of("alert-update") if update["alert"]["hostname"] == hostname]
 
@@ -28,12 +28,12 @@ def test_fired_and_resolved_go_at_once_with_rising_versions(ego: EgoServer) -> N
     with listening(ego, "/alerts") as listener:
         started = time.monotonic()
         post(ego, make_sample(hostname, cpu_percent=90))
-        wait_until(lambda: told(listener, hostname), 2)
+        wait_until(lambda: updates_of(listener, hostname), 2)
         assert time.monotonic() - started < 1.5
         active = active_alerts(ego, hostname)["cpu_load_high"]
         post(ego, make_sample(hostname, cpu_percent=10))
-        wait_until(lambda: len(told(listener, hostname)) == 2, 2)
-        fired, resolved = told(listener, hostname)
+        wait_until(lambda: len(updates_of(listener, hostname)) == 2, 2)
+        fired, resolved = updates_of(listener, hostname)
     assert fired == {"transition": "fired", "version": 1, "alert": active}
     assert (resolved["transition"], resolved["version"]) == ("resolved", 2)
     assert resolved["alert"].keys() == ALERT_KEYS
@@ -48,8 +48,8 @@ def test_every_alert_of_a_sample_is_told(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(ego, "/alerts") as listener:
         post(ego, make_sample(hostname, cpu_percent=90, memory_used_percent=95, gpu_temperature=90))
-        wait_until(lambda: len(told(listener, hostname)) == 3, 2)
-        metrics = {update["alert"]["metric"] for update in told(listener, hostname)}
+        wait_until(lambda: len(updates_of(listener, hostname)) == 3, 2)
+        metrics = {update["alert"]["metric"] for update in updates_of(listener, hostname)}
         assert metrics == {"cpu_load_high", "memory_high", "gpu_temperature_high"}
 
 
@@ -69,26 +69,26 @@ def test_a_value_that_moves_is_told_at_most_every_ten_seconds_and_only_if_it_sho
     with listening(hasty_ego, "/alerts") as listener:
         post(hasty_ego, make_sample(hostname, cpu_percent=90))
         fired_at = time.monotonic()
-        wait_until(lambda: told(listener, hostname), 2)
+        wait_until(lambda: updates_of(listener, hostname), 2)
         load = 90.0
         while time.monotonic() - fired_at < 9:
             load = 95.0 if load != 95.0 else 96.0
             post(hasty_ego, make_sample(hostname, cpu_percent=load))
             assert active_alerts(hasty_ego, hostname)["cpu_load_high"]["currentValue"] == load  # it moves in memory
             time.sleep(0.4)
-        assert [update["transition"] for update in told(listener, hostname)] == ["fired"]
+        assert [update["transition"] for update in updates_of(listener, hostname)] == ["fired"]
         wait_until(lambda: time.monotonic() - fired_at > 10.3, 3)
         post(hasty_ego, make_sample(hostname, cpu_percent=90.01))  # shown as what was told last
         settled(hasty_ego)
-        assert len(told(listener, hostname)) == 1
+        assert len(updates_of(listener, hostname)) == 1
         post(hasty_ego, make_sample(hostname, cpu_percent=97))
-        wait_until(lambda: len(told(listener, hostname)) == 2, 2)
-        update = told(listener, hostname)[1]
+        wait_until(lambda: len(updates_of(listener, hostname)) == 2, 2)
+        update = updates_of(listener, hostname)[1]
         assert (update["transition"], update["version"], update["alert"]["currentValue"]) == ("updated", 2, 97)
         post(hasty_ego, make_sample(hostname, cpu_percent=98))
         post(hasty_ego, make_sample(hostname, cpu_percent=5))
-        wait_until(lambda: len(told(listener, hostname)) == 3, 2)
-        resolved = told(listener, hostname)[2]
+        wait_until(lambda: len(updates_of(listener, hostname)) == 3, 2)
+        resolved = updates_of(listener, hostname)[2]
         assert (resolved["transition"], resolved["version"]) == ("resolved", 3)
 
 
@@ -96,8 +96,8 @@ def test_silence_and_its_end_are_told(hasty_ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(hasty_ego, "/alerts") as listener:
         post(hasty_ego, make_sample(hostname, cpu_percent=90))
-        wait_until(lambda: len(told(listener, hostname)) == 3, 8, what="fired, offline, resolved with it")
-        seen = {(row["transition"], row["alert"]["metric"]): row["alert"] for row in told(listener, hostname)}
+        wait_until(lambda: len(updates_of(listener, hostname)) == 3, 8, what="fired, offline, resolved with it")
+        seen = {(row["transition"], row["alert"]["metric"]): row["alert"] for row in updates_of(listener, hostname)}
         assert seen.keys() == {
             ("fired", "cpu_load_high"),
             ("fired", "host_offline"),
@@ -106,8 +106,8 @@ def test_silence_and_its_end_are_told(hasty_ego: EgoServer) -> None:
         assert seen["resolved", "cpu_load_high"]["resolvedReason"] == "host-offline"
         assert seen["fired", "host_offline"]["severity"] == "critical"
         post(hasty_ego, make_sample(hostname))
-        wait_until(lambda: len(told(listener, hostname)) == 4, 2)
-        last = told(listener, hostname)[-1]
+        wait_until(lambda: len(updates_of(listener, hostname)) == 4, 2)
+        last = updates_of(listener, hostname)[-1]
         assert (last["transition"], last["alert"]["metric"]) == ("resolved", "host_offline")
 
 
@@ -115,5 +115,5 @@ def test_a_client_hears_only_its_own_namespace(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(ego, "/alerts") as alerts, listening(ego, "/commands") as commands:
         post(ego, make_sample(hostname, cpu_percent=90))
-        wait_until(lambda: told(alerts, hostname), 2)
+        wait_until(lambda: updates_of(alerts, hostname), 2)
         assert commands.events() == []

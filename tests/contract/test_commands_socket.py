@@ -27,14 +27,14 @@ from tests.servers import EgoServer, wait_until
 NAMESPACE = "/commands"
 
 
-def told(listener: Listener, command_id: str) -> list[dict[str, Any]]:
+def updates_of(listener: Listener, command_id: str) -> list[dict[str, Any]]:
     """What was told of one command."""
     return [update for update in listener.of("command-update") if update["id"] == command_id]
 
 
 def moves(listener: Listener, command_id: str) -> list[tuple[int, str, str | None]]:
     """Version, status and reason of everything told of one command."""
-    return [(row["version"], row["status"], row["reason"]) for row in told(listener, command_id)]
+    return [(row["version"], row["status"], row["reason"]) for row in updates_of(listener, command_id)]
 
 
 def test_every_transition_is_told_once_and_in_order(ego: EgoServer) -> None:
@@ -46,11 +46,11 @@ def test_every_transition_is_told_once_and_in_order(ego: EgoServer) -> None:
         result = {"status": "failed", "exitCode": 3, "stdout": "out", "stderr": "err"}
         assert act(ego, command_id, "result", result).status_code == 201
         assert act(ego, command_id, "result", result).status_code == 200
-        wait_until(lambda: len(told(listener, command_id)) >= 3, 3)
+        wait_until(lambda: len(updates_of(listener, command_id)) >= 3, 3)
         other = create(ego, hostname)["id"]
-        wait_until(lambda: told(listener, other), 3)  # what would come twice would have come by now
+        wait_until(lambda: updates_of(listener, other), 3)  # what would come twice would have come by now
         assert moves(listener, command_id) == [(1, "pending", None), (2, "running", None), (3, "failed", None)]
-        last = told(listener, command_id)[-1]
+        last = updates_of(listener, command_id)[-1]
         assert last.keys() >= COMMAND_KEYS
         assert (last["exitCode"], last["stdout"], last["stderr"]) == (3, "out", "err")
         assert {name: last[name] for name in COMMAND_KEYS} == command(ego, command_id)
@@ -64,12 +64,12 @@ def test_a_cancel_a_loss_a_late_report_and_an_expiry_are_told(ego: EgoServer) ->
         assert act(ego, cancelled, "cancel").status_code == 200
         assert act(ego, asked, "cancel").status_code == 202
         end_lease(ego, lost)
-        wait_until(lambda: len(told(listener, lost)) == 3 and len(told(listener, expired)) == 2, 6)
+        wait_until(lambda: len(updates_of(listener, lost)) == 3 and len(updates_of(listener, expired)) == 2, 6)
         assert act(ego, lost, "result", {"status": "succeeded"}).status_code == 201
-        wait_until(lambda: len(told(listener, lost)) == 4, 3)
+        wait_until(lambda: len(updates_of(listener, lost)) == 4, 3)
         assert moves(listener, cancelled) == [(1, "pending", None), (2, "failed", "cancelled")]
         assert moves(listener, asked) == [(1, "pending", None), (2, "running", None), (3, "running", None)]
-        assert [row["cancelRequested"] for row in told(listener, asked)] == [False, False, True]
+        assert [row["cancelRequested"] for row in updates_of(listener, asked)] == [False, False, True]
         assert moves(listener, expired) == [(1, "pending", None), (2, "timeout", "expired")]
         assert moves(listener, lost) == [
             (1, "pending", None),
@@ -77,7 +77,7 @@ def test_a_cancel_a_loss_a_late_report_and_an_expiry_are_told(ego: EgoServer) ->
             (3, "timeout", "lost"),
             (4, "succeeded", None),
         ]
-        assert [row["late"] for row in told(listener, lost)] == [False, False, False, True]
+        assert [row["late"] for row in updates_of(listener, lost)] == [False, False, False, True]
 
 
 def test_the_socket_and_the_record_tell_the_same_however_many_ask_at_once(ego: EgoServer) -> None:
@@ -101,7 +101,7 @@ def test_the_socket_and_the_record_tell_the_same_however_many_ask_at_once(ego: E
             for item in ego.get("/api/commands", params={"hostname": hostname}).json()["items"]
         ]
         assert len(ids) == 24
-        wait_until(lambda: all(len(told(listener, command_id)) >= 3 for command_id in ids), 5)
+        wait_until(lambda: all(len(updates_of(listener, command_id)) >= 3 for command_id in ids), 5)
         for command_id in ids:
             record = [(row["version"], row["status"], row["reason"]) for row in events(ego, command_id)]
             assert moves(listener, command_id) == record
@@ -180,4 +180,4 @@ def test_watching_what_does_not_exist_is_refused_and_harms_nobody(ego: EgoServer
         assert answer["ok"] is False
         assert answer["error"]
         command_id = create(ego, unique_hostname())["id"]
-        wait_until(lambda: told(listener, command_id), 3)
+        wait_until(lambda: updates_of(listener, command_id), 3)

@@ -14,7 +14,7 @@ def short_and_full(short: Any, full: Any, *, minutes: int = 30) -> list[Any]:
 
 
 def print_figures(test: str, **figures: object) -> None:
-    """One line that says what was measured: `T1: kills 3/3, missing 0`."""
+    """Print one line with what was measured: `T1: kills 3/3, missing 0`."""
     print(f"{test}: " + ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in figures.items()))
 
 

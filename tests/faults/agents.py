@@ -1,4 +1,4 @@
-"""What agents and operators do with commands, in few words."""
+"""Short functions for what agents and operators do with commands."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def create(ego: EgoServer, hostname: str, **members: Any) -> str:
 
 
 def claim(ego: EgoServer, hostname: str, **headers: str) -> list[str]:
-    """The ids that this host's agent is handed now."""
+    """The ids of the commands that this host's agent gets now."""
     answer = ego.get(f"/api/commands/pending/{hostname}", headers=headers)
     assert answer.status_code == 200, answer.text
     return [item["id"] for item in answer.json()]
 
 
 def claimed(ego: EgoServer, hostname: str, **members: Any) -> str:
-    """The id of a new command that its agent has been handed."""
+    """The id of a new command that its agent has claimed."""
     id = create(ego, hostname, **members)
     assert claim(ego, hostname) == [id]
     return id
@@ -39,26 +39,26 @@ def report(ego: EgoServer, id: str, stdout: str = "done", status: str = "succeed
 
 
 def command(ego: EgoServer, id: str) -> dict[str, Any]:
-    """The command as it stands."""
+    """The command as it is now."""
     answer = ego.get(f"/api/commands/{id}")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
 def end_lease(ego: EgoServer, *ids: str) -> None:
-    """As if the agent had been silent for its whole lease; EGO notices at its next look."""
+    """End all leases, as if the agent had been silent for a whole lease. EGO notices within a second."""
     marks = ", ".join("?" for _ in ids)
     ego.rows(f"UPDATE commands SET lease_until = started_at WHERE status = 'running' AND id IN ({marks})", *ids)
 
 
 def lose(ego: EgoServer, *ids: str) -> None:
-    """Let running commands become lost. A machine that stalls EGO for 5 s moves every lease by that: it may take a while."""
+    """Let running commands become lost. It takes longer if the machine stalls EGO for 5 s, which moves all leases."""
     end_lease(ego, *ids)
     wait_until(lambda: all(command(ego, id)["reason"] == "lost" for id in ids), 40, what="the commands are lost")
 
 
 def at_once(*works: Callable[[], Answer]) -> list[Answer]:
-    """What each of these returns, all begun at the same moment in threads of their own. The first error is raised."""
+    """What each function returns. All begin at the same moment, each in its own thread. Raises the first error."""
     barrier = threading.Barrier(len(works))
     answers: list[Any] = [None] * len(works)
     errors: list[BaseException] = []

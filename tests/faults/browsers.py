@@ -1,4 +1,4 @@
-"""Browsers of a test's own: good ones that read every frame, and such as stop reading."""
+"""Simulated browsers: good ones that read every frame, and bad ones that stop reading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REVISION = re.compile(r'"revision":(\d+)')
 def open_browser(port: int, *, stream: str = "full", receive_buffer: int | None = None) -> websocket.WebSocket:
     """A connected client of `/digital-twin`, its first frame not yet read."""
     options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)] if receive_buffer else []
-    # its check of UTF-8 is pure Python: a second for each frame of a large twin
+    # the library checks UTF-8 in pure Python, which takes a second for each frame of a large twin
     client = websocket.create_connection(
         f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket",
         timeout=10,
@@ -36,7 +36,7 @@ def open_browser(port: int, *, stream: str = "full", receive_buffer: int | None 
 
 
 def next_event(client: websocket.WebSocket) -> str | None:
-    """The next event as it came; a ping is answered and is none."""
+    """The next event as it was received. A ping is answered and skipped."""
     text = client.early.pop(0) if client.early else client.recv()
     if text == "2":
         client.send("3")
@@ -51,7 +51,7 @@ def event_of(text: str) -> tuple[str, Any]:
 
 
 class GoodBrowser:
-    """Reads everything, answers what is asked of it, and notes how old each frame is on arrival."""
+    """Reads everything, confirms each delta with `seen`, and notes how old each frame is on arrival."""
 
     def __init__(self, port: int, *, stream: str = "full"):
         self.stream = stream

@@ -1,4 +1,4 @@
-"""What the fault tests share."""
+"""The fixture that all fault tests share."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def slack(request: pytest.FixtureRequest) -> float:
-    """How many times a limit in seconds a test may take: short forms run beside other tests on the same cores."""
+    """By how much a test multiplies its limits in seconds: short forms share their cores with other tests."""
     return 1.0 if request.node.get_closest_marker("long") else 3.0

@@ -1,4 +1,4 @@
-"""A load of samples that remembers what was promised to it, and how EGO's answers fared meanwhile."""
+"""A load of samples: it records which samples EGO acknowledged, and how EGO answered meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Answer:
-    """What came back: status, body, `Retry-After`, seconds that it took."""
+    """EGO's answer: status, body, `Retry-After`, and the seconds that it took."""
 
     status: int
     body: bytes
@@ -46,7 +46,7 @@ class Batches:
 
     def __init__(self, count: int, *, stem: str = "load", one_host: bool = False, **fields: object):
         self._numbers = itertools.count()
-        # a long load must neither run into the future nor be pruned
+        # the samples of a long load must neither be in the future nor be pruned
         self._started = int(time.time() * 1000) - 43_200_000
         self._count, self._stem, self._one_host = count, stem, one_host
         sample = json.dumps(make_sample("<host>", at="<at>", **fields))
@@ -70,7 +70,7 @@ class Batches:
 
 
 def _around(text: str, *marks: str) -> list[str]:
-    """The pieces of a text between marks that follow each other."""
+    """The parts of a text before, between and after the marks."""
     pieces = []
     for mark in marks:
         piece, text = text.split(mark, 1)
@@ -79,7 +79,7 @@ def _around(text: str, *marks: str) -> list[str]:
 
 
 class Connection:
-    """One kept-alive connection to an EGO."""
+    """One keep-alive connection to an EGO."""
 
     def __init__(self, port: int):
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
@@ -124,7 +124,7 @@ class Load:
         return self
 
     def stop(self) -> Load:
-        """No request begins after this; those under way are waited for."""
+        """Begin no further request, and wait for those under way."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -146,7 +146,7 @@ class Load:
         connection.close()
 
     def _wait_for_turn(self, turn: int) -> bool:
-        """Whether to stop instead."""
+        """Wait for the next request's time. Returns whether the load was stopped meanwhile."""
         if self.requests_per_second is None:
             return self._stopping.is_set()
         due = self._started + turn / self.requests_per_second
@@ -162,7 +162,7 @@ class Load:
 
 
 def stored_samples(ego: EgoServer) -> Counter[Key]:
-    """Every sample in EGO's history, and how often it is there."""
+    """Every sample in EGO's history, with how often it is stored."""
     rows = ego.rows(
         "SELECT hostname, at_second * 1000 + at_ms FROM host_metric_samples JOIN host_metrics ON host_metrics.id = host_id"
     )
@@ -170,7 +170,7 @@ def stored_samples(ego: EgoServer) -> Counter[Key]:
 
 
 class Probe:
-    """Asks for one path again and again while something else goes on, and notes how long the answers take."""
+    """Calls `ask` again and again in the background, and notes how long the answers take."""
 
     def __init__(self, ask: Callable[[], object], every: float = 0.05):
         self._ask, self._every = ask, every
@@ -192,6 +192,6 @@ class Probe:
             started = time.monotonic()
             try:
                 self._ask()
-            except Exception as error:  # whatever it is, the test wants to know of it
+            except Exception as error:  # the test reports any error
                 self.failures.append(repr(error))
             self.seconds.append(time.monotonic() - started)

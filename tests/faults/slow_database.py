@@ -1,6 +1,6 @@
 """Makes every commit of an EGO slow, from another process: `python -m tests.faults.slow_database <database> <held> <free>`.
 
-It takes the lock that writers need, holds it, lets it go for a moment, and so on until its standard input ends.
+It takes the write lock, holds it, releases it for a moment, and repeats this until its standard input ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.servers import ROOT, EgoServer
 
 @contextmanager
 def slowed_commits(ego: EgoServer, *, held_seconds: float, free_seconds: float) -> Iterator[None]:
-    """While this lasts, EGO's database takes writes only between two times of `held_seconds`."""
+    """Inside the `with` block, the write lock of EGO's database is held for `held_seconds`, again and again."""
     database = ego.settings.get("MIRROR_STAGE_DB_URL") or ego.environment["MIRROR_STAGE_SQLITE_PATH"]
     command = [sys.executable, "-m", "tests.faults.slow_database", database, str(held_seconds), str(free_seconds)]
     holder = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

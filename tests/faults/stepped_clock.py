@@ -1,4 +1,4 @@
-"""A wall clock that a test can step for one process, while monotonic time goes on: a small library, preloaded."""
+"""A wall clock that a test can step for one process, with a preloaded library. Monotonic time is not changed."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class SteppedClock:
         self.settings = {"LD_PRELOAD": str(library), "WALL_CLOCK_OFFSET": str(offset)}
 
     def step_to(self, seconds: float) -> None:
-        """Set the wall clock that far from the right time."""
+        """Set the wall clock to the right time plus `seconds`."""
         self._shared[:8] = struct.pack("q", int(seconds * 1e9))

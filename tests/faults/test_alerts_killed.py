@@ -1,4 +1,4 @@
-"""EGO is killed while alerts fire and resolve: each transition has its row once, as the history says."""
+"""EGO is killed while alerts fire and resolve: each transition that follows from the history has one row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTS = [f"flapping-{n}" for n in range(8)]
 
 
 def flap(ego: EgoServer, ended: threading.Event, chance: random.Random) -> None:
-    """Loads that go over and under the limit, as fast as EGO takes them, until it is killed."""
+    """Post CPU loads above and below the limit, as fast as EGO takes them, until it is killed."""
     while not ended.is_set():
         samples = [make_sample(host, cpu_percent=chance.choice((95, 5))) for host in HOSTS]
         try:
@@ -31,7 +31,7 @@ def flap(ego: EgoServer, ended: threading.Event, chance: random.Random) -> None:
 
 
 def expected(ego: EgoServer) -> Counter[tuple[str, str]]:
-    """(alert id, transition) of everything that the stored samples say."""
+    """(alert id, transition) of each transition that follows from the stored samples."""
     rows = ego.rows("""
         SELECT h.hostname, s.at_second * 1000 + s.at_ms, s.cpu_load FROM host_metric_samples s
         JOIN host_metrics h ON h.id = s.host_id ORDER BY 2
@@ -75,9 +75,9 @@ def cut(ego: EgoServer, times: int) -> None:
         client.join()
         assert ego.process is not None
         assert ego.process.returncode == -9  # the fault fired
-        behind += recorded(ego) != expected(ego)  # the plug was pulled between the samples and their alerts
+        behind += recorded(ego) != expected(ego)  # some kills came after a sample was stored and before its alert was
         ego.start()
-        time.sleep(0.6)  # what happened is recorded each 250 ms
+        time.sleep(0.6)  # transitions are recorded each 250 ms
         assert recorded(ego) == expected(ego)
         assert set(recorded(ego).values()) == {1}
     active = ego.rows(

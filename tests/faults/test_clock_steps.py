@@ -1,4 +1,4 @@
-"""T18: stepping the server's clock moves no lease, no status and no job; a wrong clock of an agent is told in time."""
+"""T18: a step of the server's clock moves no lease, status or job; an agent's wrong clock is reported in time."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_stepping_the_servers_clock_moves_nothing(stepped: tuple[EgoServer, Step
             jumps.append(abs(from_text(state(ego)["generatedAt"]) - true_now()))
             statuses.append(status_of(ego, "stepped"))
             time.sleep(0.5)  # the host's interval
-        told = ego.get("/api/health/ready").json()["checks"]["clock"]
-        noticed += int(step == 0 or (not told["ok"] and apart in told["detail"].replace(",", "")))
+        check = ego.get("/api/health/ready").json()["checks"]["clock"]
+        noticed += int(step == 0 or (not check["ok"] and apart in check["detail"].replace(",", "")))
     after = command(ego, id)
     error = abs(from_text(after["leaseUntil"]) - lease)
     print(
@@ -73,8 +73,8 @@ def test_stepping_the_servers_clock_moves_nothing(stepped: tuple[EgoServer, Step
     assert max(jumps) < 3 * SECOND
 
 
-def test_jobs_go_on_after_a_step_back(stepped: tuple[EgoServer, SteppedClock]) -> None:
-    """The sweep still finds silence, and the queue still expires: APScheduler plans by the wall clock."""
+def test_jobs_continue_after_the_clock_was_set_back(stepped: tuple[EgoServer, SteppedClock]) -> None:
+    """APScheduler plans by the wall clock. The sweep still finds silent hosts, and commands still expire."""
     ego, clock = stepped
     ego.post_samples(make_sample("silent", at=true_now())).raise_for_status()
     clock.step_to(-86_400)
@@ -84,7 +84,7 @@ def test_jobs_go_on_after_a_step_back(stepped: tuple[EgoServer, SteppedClock]) -
 
 
 @pytest.mark.parametrize("offset", [DAY, -DAY, HOUR, -HOUR])
-def test_a_wrong_clock_of_an_agent_is_told_and_its_host_stays_online(
+def test_an_agents_wrong_clock_is_reported_and_its_host_stays_online(
     offset: int, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego, started = start_ego(), time.monotonic()
@@ -101,7 +101,7 @@ def test_a_wrong_clock_of_an_agent_is_told_and_its_host_stays_online(
     assert entry["metrics"]["cpuLoad"] == 33
 
 
-def test_odd_forms_of_time_are_taken_or_refused_by_name(start_ego: Callable[..., EgoServer]) -> None:
+def test_unusual_timestamps_are_accepted_or_refused_with_the_field_named(start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
     assert len(ODD_TIMES) == 30
     for text in ODD_TIMES:

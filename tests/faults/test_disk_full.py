@@ -1,4 +1,4 @@
-"""T10: the disk fills up. Everything is refused by name, reading goes on, and it recovers by itself."""
+"""T10: the disk is full. EGO refuses writes with the reason, still answers reads, and recovers by itself."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RECOVER_SECONDS = 5.0
 
 
 def limit_files(ego: EgoServer, size: int) -> None:
-    """No file of the worker's may grow beyond `size` bytes: as if the disk were full."""
+    """Let no file of the worker grow beyond `size` bytes, as if the disk were full."""
     resource.prlimit(ego.worker_pid(), resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize("seconds", short_and_full(2, 60))
-def test_a_full_disk_refuses_by_name_and_recovers_by_itself(
+def test_with_a_full_disk_ego_refuses_with_the_reason_and_recovers_by_itself(
     start_ego: Callable[..., EgoServer], seconds: int, slack: float
 ) -> None:
     ego = start_ego()

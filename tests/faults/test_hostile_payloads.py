@@ -1,4 +1,4 @@
-"""T7: what a broken or malicious client can send is refused in time, in bounded memory, and without a trace in the log."""
+"""T7: bad requests of a broken or malicious client are refused in time, in little memory, without a traceback."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GROWTH_MAX = 20 * MIB
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sends; `raw` is instead of all the rest."""
+    """What a client sends; `raw` replaces all other fields."""
 
     method: str = "POST"
     path: str = BATCH
@@ -69,7 +69,7 @@ def command(**tokens: str) -> bytes:
 
 @cache
 def bomb() -> bytes:
-    """1 GiB of zeros in 1 MiB of gzip: 64 times the same 16 MiB; who reads to its end finds no check sum."""
+    """1 GiB of zeros in 1 MiB of gzip: 64 times the same 16 MiB. The checksum at its end is missing."""
     packer = zlib.compressobj(9, wbits=-15)
     block = packer.compress(bytes(16 * MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block * 64
@@ -223,16 +223,16 @@ HANG_UPS = {
 }
 
 
-def hang_up(port: int, content: bytes, *, rudely: bool) -> None:
-    """Send this and leave; rudely is with a reset."""
+def hang_up(port: int, content: bytes, *, with_reset: bool) -> None:
+    """Send this and close the connection, normally or with a reset."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(content)
-        if rudely:
+        if with_reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def exchange(port: int, content: bytes, seconds: float = 5.0) -> tuple[int, bytes, bytes]:
-    """Status, head and body of the answer, after which the connection is given up. Status 0: none came."""
+    """Status, head and body of the answer; then the connection is closed. Status 0: no answer came."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             client.sendall(content)
@@ -278,7 +278,7 @@ class SlowBodies:
             self._selector.register(client, selectors.EVENT_READ)
 
     def run(self, seconds: float) -> None:
-        """Trickle until all are cut, or for so long."""
+        """Send a byte a second on each connection until all are cut, for `seconds` at most."""
         drip = time.monotonic() + 1
         while self._selector.get_map() and time.monotonic() - self._started < seconds:
             for key, _ in self._selector.select(timeout=0.2):
@@ -311,7 +311,7 @@ class SlowBodies:
 
 
 def warm_up(ego: EgoServer) -> int:
-    """The memory of an EGO that has seen large, good requests."""
+    """EGO's memory after large, good requests."""
     for number in range(5):
         filler = {"tags": {f"tag-{n}": "x" * 30 for n in range(60)}}
         large = [make_sample(f"warm-{n:03d}", at=ago(100 - number), **filler) for n in range(1_000)]
@@ -324,7 +324,7 @@ def test_hostile_payloads_are_refused(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], slow: int, slack: float
 ) -> None:
     ego = start_ego(database_settings)
-    slow = 0 if database_settings else slow  # these never come as far as the database: once is enough
+    slow = 0 if database_settings else slow  # these never reach the database, so one kind of database is enough
     before = warm_up(ego)
     peak, slowest, wrong = before, 0.0, []
     everything = list(payloads())
@@ -341,8 +341,8 @@ def test_hostile_payloads_are_refused(
                 json.loads(body, parse_constant=no_constant)
             peak = max(peak, ego.rss_bytes())
         for content in HANG_UPS.values():
-            hang_up(ego.port, content, rudely=False)
-            hang_up(ego.port, content, rudely=True)
+            hang_up(ego.port, content, with_reset=False)
+            hang_up(ego.port, content, with_reset=True)
         slow_bodies.run(SLOW_SECONDS + 3)
     after = ego.rss_bytes()
     cut = [seconds for status, seconds in slow_bodies.answers if status == 408]
@@ -392,7 +392,7 @@ def test_an_endless_body_is_cut_at_the_cap(start_ego: Callable[..., EgoServer], 
     grown = ego.rss_bytes() - before
     print_figures("T7", endless_body=path, sent_mib=sent / MIB, cut_after_s=seconds, memory_mib=grown / MIB)
     assert is_cut, "EGO went on reading"
-    assert sent <= cap + DRAIN_BYTES + 16 * MIB  # what both kernels hold on the way counts too
+    assert sent <= cap + DRAIN_BYTES + 16 * MIB  # the bytes in the kernel's buffers count too
     assert seconds <= SLOW_SECONDS
     assert grown <= GROWTH_MAX
     assert "Traceback" not in ego.log

@@ -1,4 +1,4 @@
-"""T15: the agent is killed at each step of a command. It ran at most once, and it has an end in time."""
+"""T15: the agent is killed at each step of a command. The command runs at most once and ends in time."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ POINTS = {
 
 
 @dataclass
-class Between:
-    """What stands between an agent and EGO, and kills the agent once, at one point."""
+class KillingProxy:
+    """Stands between an agent and EGO, and kills the agent once, at one point."""
 
     ego: EgoServer
     scripted: ScriptedEgo
@@ -65,7 +65,7 @@ class Between:
         """EGO's answer to one request."""
         if self._is_due(asked, before=True):
             self._fire()
-            return Reply(503)  # to nobody: EGO never hears of it
+            return Reply(503)  # the agent is dead, and EGO never gets the request
         answer = requests.request(
             asked.method,
             self.ego.url + asked.path,
@@ -88,36 +88,36 @@ class Between:
 
 
 @contextmanager
-def killed_between(ego: EgoServer, folder: Path) -> Iterator[Between]:
-    """An agent that allows commands, and what can kill it."""
+def killing_proxy(ego: EgoServer, folder: Path) -> Iterator[KillingProxy]:
+    """An agent that allows commands, behind a proxy that can kill it."""
     with scripted_ego() as scripted:
-        between = Between(ego, scripted)
-        scripted.decide = between.pass_on
+        proxy = KillingProxy(ego, scripted)
+        scripted.decide = proxy.pass_on
         with running_agent(folder, scripted.url, "--allow-commands", "--interval-seconds", "60") as agent:
-            between.agent = agent
+            proxy.agent = agent
             wait_until(lambda: scripted.of("/pending/"), what="the agent asks for commands")
-            yield between
+            yield proxy
 
 
-def killed_at(between: Between, name: str, marker: Path) -> dict[str, Any]:
+def killed_at(proxy: KillingProxy, name: str, marker: Path) -> dict[str, Any]:
     """The command after its agent was killed at a point and started again."""
-    point, agent = POINTS[name], between.agent
+    point, agent = POINTS[name], proxy.agent
     assert agent is not None
     sleep = 30 if name == "while it runs" else 0.3
     script = f"sh -c 'echo $$ >>{marker}; echo begun; sleep {sleep}'"
-    if name == "before the claim":  # it asks already: the next time it does, it dies
-        create(between.ego, agent.hostname, command="true")
-        between.arm(point)
-        between.fired.wait(10)
-        id = create(between.ego, agent.hostname, command=script)
+    if name == "before the claim":  # the agent polls already: it is killed at its next poll
+        create(proxy.ego, agent.hostname, command="true")
+        proxy.arm(point)
+        proxy.fired.wait(10)
+        id = create(proxy.ego, agent.hostname, command=script)
     else:
-        between.arm(point)
-        id = create(between.ego, agent.hostname, command=script)
-    assert between.fired.wait(10), f"nothing happened {name}"
-    lease = command(between.ego, id)["leaseUntil"]  # none while it waits, or once it is over
+        proxy.arm(point)
+        id = create(proxy.ego, agent.hostname, command=script)
+    assert proxy.fired.wait(10), f"nothing happened {name}"
+    lease = command(proxy.ego, id)["leaseUntil"]  # none while the command is pending, or after it has ended
     agent.start()
-    wait_until(lambda: command(between.ego, id)["status"] not in {"pending", "running"}, 20, what=f"an end, {name}")
-    ended = command(between.ego, id)
+    wait_until(lambda: command(proxy.ego, id)["status"] not in {"pending", "running"}, 20, what=f"an end, {name}")
+    ended = command(proxy.ego, id)
     assert lease is None or from_text(ended["completedAt"]) <= from_text(lease) + FOUND_OUT_WITHIN
     return ended
 
@@ -129,15 +129,15 @@ def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
 
 
 @pytest.mark.parametrize("times", short_and_full(1, 20))
-def test_a_killed_agent_runs_a_command_at_most_once_and_answers_for_it(
+def test_a_killed_agent_runs_a_command_at_most_once_and_reports_its_end(
     own_ego: EgoServer, tmp_path: Path, times: int
 ) -> None:
     ends: Counter[str] = Counter()
-    with killed_between(own_ego, tmp_path) as between:
+    with killing_proxy(own_ego, tmp_path) as proxy:
         for number in range(times):
             for name, point in POINTS.items():
                 marker = tmp_path / f"{number}-{name.replace(' ', '-')}"
-                ended = killed_at(between, name, marker)
+                ended = killed_at(proxy, name, marker)
                 pids = marker.read_text().split() if marker.exists() else []
                 assert (ended["status"], ended["reason"]) in point.ends, name
                 assert len(pids) in point.runs, name
@@ -147,15 +147,15 @@ def test_a_killed_agent_runs_a_command_at_most_once_and_answers_for_it(
     print_figures("T15", kills=f"{kills}/{kills}", run_twice=0, **ends)
 
 
-def test_an_agent_that_never_comes_back_leaves_its_command_lost_and_a_late_report_is_taken(
+def test_the_command_of_an_agent_that_never_returns_is_lost_and_takes_a_late_report(
     own_ego: EgoServer, tmp_path: Path
 ) -> None:
-    with killed_between(own_ego, tmp_path) as between:
-        agent = between.agent
+    with killing_proxy(own_ego, tmp_path) as proxy:
+        agent = proxy.agent
         assert agent is not None
-        between.arm(POINTS["before posting"])
+        proxy.arm(POINTS["before posting"])
         id = create(own_ego, agent.hostname, command="echo kept")
-        assert between.fired.wait(10)
+        assert proxy.fired.wait(10)
         lose(own_ego, id)
         agent.start()
         late = wait_until(lambda: (now := command(own_ego, id))["status"] == "succeeded" and now, what="a late report")

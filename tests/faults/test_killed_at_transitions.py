@@ -1,4 +1,4 @@
-"""T16: EGO is killed in the middle of each transition of a command. What was answered is kept, nothing happens twice."""
+"""T16: EGO is killed in the middle of each transition of a command. What it answered is kept, nothing happens twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Run:
 
     @property
     def heard(self) -> bool:
-        """Whether EGO said that it happened."""
+        """Whether EGO answered that the transition happened."""
         return self.answer is not None and self.answer.status_code in {200, 201, 202}
 
     def standing(self) -> tuple[str, str | None]:
@@ -40,7 +40,7 @@ class Run:
         return now["status"], now["reason"]
 
     def moves(self) -> list[str]:
-        """The statuses that its record shows, in order."""
+        """The statuses of its recorded transitions, in order."""
         return [event["status"] for event in self.ego.get(f"/api/commands/{self.id}/events").json()["items"]]
 
 
@@ -90,7 +90,7 @@ def act_claim(run: Run) -> requests.Response:
 
 
 def act_wait(run: Run) -> requests.Response:
-    """EGO acts by itself; look at it until the plug is pulled."""
+    """Wait for EGO, which makes this transition by itself, until EGO is killed."""
     while True:
         answer = run.ego.get(f"/api/commands/{run.id}")
         if answer.json()["reason"] in {"lost", "expired"}:
@@ -187,7 +187,7 @@ TRANSITIONS: dict[str, tuple[Step, Act, Step]] = {
 
 
 def interrupted(run: Run, act: Act, delay: float) -> bool:
-    """Pull the plug `delay` seconds into a transition. Whether the client heard of it before."""
+    """Kill EGO `delay` seconds after a transition begins. Returns whether the client got an answer before."""
 
     def client() -> None:
         try:
@@ -225,7 +225,7 @@ def cut(ego: EgoServer, times: int) -> None:
     print(
         f"T16: transitions {len(TRANSITIONS)}, kills {kills}, heard of {heard}, running without lease {running[0][0]}"
     )
-    assert times == 1 or 0 < heard < kills  # the plug was pulled on both sides of the commit
+    assert times == 1 or 0 < heard < kills  # kills came before and after the commit
     assert running == [(0,)]
     assert command(ego, bystander)["status"] == "running"  # no false `lost`
 

@@ -1,4 +1,4 @@
-"""T1: EGO is killed under load, again and again. Whatever it acknowledged is there, once, and it is back in 5 s."""
+"""T1: EGO is killed under load, again and again. Each acknowledged sample is stored once, and EGO is back in 5 s."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACES = [(20, 100, 8), (300, 1, 8)]
 
 
 @pytest.mark.parametrize("kills", short_and_full(3, 20))
-def test_what_was_acknowledged_survives_a_kill(
+def test_acknowledged_samples_survive_a_kill(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], kills: int, slack: float
 ) -> None:
     ego = start_ego(database_settings)
@@ -52,7 +52,7 @@ def test_what_was_acknowledged_survives_a_kill(
         stored = stored_samples(ego)
         assert acknowledged - stored.keys() == set(), f"seed {SEED}: acknowledged, but not stored"
         connection = Connection(ego.port)
-        for batch in load.unanswered:  # what was not answered is sent again, as every sender does
+        for batch in load.unanswered:  # batches without an answer are sent again, as every agent does
             assert connection.post("/api/metrics/batch", batch.body).status == 202
             resent |= set(batch.keys)
         connection.close()

@@ -1,4 +1,4 @@
-"""What holds one table up holds nobody up who does not need it: samples, questions and own work have ways of their own."""
+"""A lock on one table blocks only requests that need this table: samples, queries and jobs have their own lanes."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def test_a_lock_on_commands_holds_up_neither_samples_nor_frames(
         assert slowest < 2.0
         for thread in threads:
             thread.join()
-    assert set(waiting) == {503}  # the fault fired: whoever needed the table was refused, and told why
+    assert set(waiting) == {503}  # the fault fired: requests that needed the table were refused, with the reason
     assert "another transaction has held what this needs for 4 s" in ego.log

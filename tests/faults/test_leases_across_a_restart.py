@@ -1,4 +1,4 @@
-"""P7 and the leases' gap: what could not report because EGO was down is not declared lost."""
+"""P7 and the move of leases: a command whose agent could not report because EGO was down does not become lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ COMMANDS = 10
 LEASE_SECONDS, DOWN_SECONDS = 4.0, 6.5  # EGO is down for longer than the leases last, and than 5 s
 
 
-def test_a_restart_declares_nothing_lost_that_could_not_report(
+def test_no_command_is_lost_because_ego_was_down(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str]
 ) -> None:
-    """Leases that would have ended meanwhile move forward; who is silent afterwards is lost all the same."""
+    """Leases that would have ended meanwhile move forward. If the agent stays silent, its command is lost later."""
     ego = start_ego(database_settings)
     ids = [claimed(ego, unique_hostname("leased")) for _ in range(COMMANDS)]
     ego.rows("UPDATE commands SET lease_until = ?", int((time.time() + LEASE_SECONDS) * 1000))

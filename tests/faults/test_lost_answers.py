@@ -20,7 +20,7 @@ from tests.servers import EgoServer
 
 
 class DroppingProxy:
-    """Passes each request on to EGO, waits for the whole answer, notes its status, and hangs up on the client."""
+    """Forwards each request to EGO, waits for the whole answer, notes its status, and drops the client's connection."""
 
     def __init__(self, port: int):
         self._upstream = port
@@ -107,7 +107,7 @@ def test_samples_sent_again_are_stored_once(ego: EgoServer, proxy: DroppingProxy
 def test_commands_sent_again_are_queued_run_and_reported_once(
     ego: EgoServer, proxy: DroppingProxy, commands: int
 ) -> None:
-    """The whole life of commands whose first answers are all lost, with an agent that keeps a journal."""
+    """Commands from creation to result, with an agent that keeps a journal. Each first answer is lost."""
     hostname = unique_hostname("lost")
     journal = {"X-Reflector-Instance": str(uuid.uuid4()), "X-Reflector-Journal": "1"}
     outcome = {"status": "succeeded", "exitCode": 0, "stdout": "done", "durationSeconds": 0.1}
@@ -153,7 +153,7 @@ def _twice(
     return again.json()
 
 
-def test_what_an_agent_without_a_journal_may_have_run_is_never_handed_out_again(
+def test_a_command_that_an_agent_without_a_journal_may_have_run_is_never_handed_out_again(
     ego: EgoServer, proxy: DroppingProxy
 ) -> None:
     hostname = unique_hostname("lost")

@@ -1,4 +1,4 @@
-"""T14: many agents ask at once, several under one name. Each command is handed out once, oldest first."""
+"""T14: many agents poll at once, several under one hostname. Each command is handed out once, oldest first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = 1_762_000_000_000
 
 
 class Pollers:
-    """Agents that ask for the commands of any of the hosts, now and then waiting for one."""
+    """Agents that poll for the commands of any of the hosts, sometimes with a wait."""
 
     def __init__(self, ego: EgoServer, hostnames: list[str], count: int):
         self.handed_out: list[tuple[str, list[str]]] = []
@@ -107,7 +107,7 @@ _engines: list[sqlalchemy.Engine] = []  # a claiming process has one
 
 
 def connect(url: str, together: Any) -> None:
-    """Make a process ready to claim, and wait for the others: who still connects when the first begins comes too late."""
+    """Connect, then wait for the other processes: one that connects after the first has begun would come too late."""
     _engines.append(sqlalchemy.create_engine(url))
     with _engines[0].connect():
         pass
@@ -115,7 +115,7 @@ def connect(url: str, together: Any) -> None:
 
 
 def claim_all(hostname: str) -> list[list[str]]:
-    """Everything that a process of its own, with its own connection, is handed of a host's commands."""
+    """The commands of a host that this process claims, with its own connection."""
     handed_out: list[list[str]] = []
     while not handed_out or handed_out[-1]:
         with _engines[0].begin() as tx:
@@ -125,8 +125,8 @@ def claim_all(hostname: str) -> list[list[str]]:
     return handed_out
 
 
-def test_two_processes_are_never_handed_the_same(postgresql: PostgresqlServer, tmp_path: Any) -> None:
-    """The claim itself, on PostgreSQL, without the EGO in whose process all else is decided."""
+def test_two_processes_never_claim_the_same_command(postgresql: PostgresqlServer, tmp_path: Any) -> None:
+    """The claim on PostgreSQL alone, without an EGO, in whose single process there would be no race."""
     database = postgresql.new_database()
     with running_ego(tmp_path, {"MIRROR_STAGE_DB_URL": database}):
         pass  # it has made the tables

@@ -1,4 +1,4 @@
-"""T8: far more arrives than can be stored. The rest is refused in bounded memory, and what was taken is there."""
+"""T8: many more samples arrive than EGO can store. It refuses the rest, in little memory, and keeps acknowledged ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers import EgoServer, wait_until
 
 MIB = 2**20
 GROWTH_MAX = 64 * MIB
-SENDERS = 120  # each has one request under way: together twice what the queue takes
+SENDERS = 120  # each has one request under way: together twice the limit of the queue
 SAMPLES = 100
 RECOVERY_SECONDS = 5.0
 FILLER = {"tags": {f"tag-{number}": "x" * 30 for number in range(50)}, "cpu_per_core": [12.5] * 16}  # 2.6 kB a sample

@@ -1,4 +1,4 @@
-"""EGO is stopped and goes on: the watcher's pause is not the silence of the watched."""
+"""EGO is stopped and continued: its own pause does not count as silence of the hosts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HOSTS = [f"watched-{n:02d}" for n in range(60)]
 LIMITS = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "3", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "6"}
 
 
-class Fleet:
-    """Hosts that report each second, and one that has fallen silent for good."""
+class ReportingHosts:
+    """Hosts that report each second, and one host that never reports again."""
 
     def __init__(self, ego: EgoServer):
         self.ego, self.refused, self._ended = ego, 0, threading.Event()
         self._thread = threading.Thread(target=self._report)
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> ReportingHosts:
         self.ego.post_samples(make_sample("silent")).raise_for_status()
         self._thread.start()
         return self
@@ -44,7 +44,7 @@ class Fleet:
 
 
 def look(ego: EgoServer, seconds: float) -> tuple[set[str], set[str]]:
-    """(the statuses of the hosts that report, the hosts that were called offline) over so long."""
+    """(statuses of the reporting hosts during `seconds`, hosts with an offline alert until then)."""
     statuses: set[str] = set()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -56,32 +56,32 @@ def look(ego: EgoServer, seconds: float) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.timeout(120)
-def test_a_stopped_ego_calls_nobody_silent_when_it_goes_on(start_ego: Callable[..., EgoServer]) -> None:
+def test_after_a_stop_of_the_process_no_reporting_host_counts_as_silent(start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego(LIMITS)
-    with Fleet(ego) as fleet:
-        wait_until(lambda: "silent" in look(ego, 0.2)[1], 20, what="who is silent is told")
+    with ReportingHosts(ego) as hosts:
+        wait_until(lambda: "silent" in look(ego, 0.2)[1], 20, what="the silent host has an alert")
         os.kill(ego.worker_pid(), signal.SIGSTOP)
         try:
             time.sleep(10)
         finally:
             os.kill(ego.worker_pid(), signal.SIGCONT)
         statuses, offline = look(ego, 8)
-    assert fleet.refused >= 2  # the fault fired: requests met a server that stood still ...
+    assert hosts.refused >= 2  # the fault fired: requests met a server that stood still ...
     assert "EGO stood still for" in ego.log  # ... and it noticed
     assert (statuses, offline) == ({"online"}, {"silent"})
     assert ego.rows("SELECT count(*) FROM alerts WHERE resolved_at < created_at") == [(0,)]
 
 
 @pytest.mark.timeout(120)
-def test_a_database_that_holds_commits_up_makes_nobody_silent(start_ego: Callable[..., EgoServer]) -> None:
+def test_while_commits_hang_no_reporting_host_counts_as_silent(start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego(LIMITS)
-    with Fleet(ego) as fleet:
+    with ReportingHosts(ego) as hosts:
         time.sleep(2)
         with slowed_commits(ego, held_seconds=12, free_seconds=30):
             began = time.monotonic()
             statuses, _ = look(ego, 13)
         _, offline = look(ego, 4)
     assert time.monotonic() - began > 13
-    assert fleet.refused >= 2  # the fault fired: commits hung
+    assert hosts.refused >= 2  # the fault fired: commits hung
     assert "offline" not in statuses
     assert not offline & set(HOSTS)

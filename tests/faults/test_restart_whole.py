@@ -1,4 +1,4 @@
-"""T12: after a restart the first answer and the first frame show everything: hosts, ages, rates, alerts, commands."""
+"""T12: after a restart, the first answer and the first frame show all hosts, ages, rates, alerts and commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALARMING = {
 }
 
 
-class Fleet:
+class GrowingCounters:
     """Hosts whose counters grow steadily."""
 
     def __init__(self, hosts: int):
@@ -57,7 +57,7 @@ class Fleet:
 
 
 class FirstLook:
-    """Asks REST and Socket.IO from the first moment of a start, and keeps the first answers of each."""
+    """Asks REST and Socket.IO from the beginning of a start on, and keeps the first answer of each."""
 
     def __init__(self, ego: EgoServer):
         self._ego, self._started = ego, time.monotonic()
@@ -107,7 +107,7 @@ class FirstLook:
 
 
 def mixed_commands(ego: EgoServer) -> None:
-    """Twenty commands in every standing that lasts."""
+    """Twenty commands, in all standings that stay as they are."""
     for number in range(4):
         hostname = f"host-{number:04d}"
         ids = [create(ego, hostname, command=f"echo {n}") for n in range(5)]
@@ -121,7 +121,7 @@ def mixed_commands(ego: EgoServer) -> None:
 
 
 def everything(ego: EgoServer) -> dict[str, Any]:
-    """What must be the same after a restart."""
+    """Everything that must be the same after a restart."""
     state = ego.get("/api/twin/state").json()
     alerts = {alert["id"]: alert["status"] for alert in ego.get("/api/alerts?pageSize=100").json()["items"]}
     commands = ego.get("/api/commands?pageSize=100").json()["items"]
@@ -133,7 +133,7 @@ def _without_lease(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """In what two snapshots differ that a restart must not change."""
+    """The differences between two snapshots that a restart must not cause."""
     found = [] if before["twinId"] == after["twinId"] else ["twinId"]
     old, new = ({host["hostname"]: host for host in state["hosts"]} for state in (before, after))
     found += [f"missing: {name}" for name in old.keys() - new.keys()]
@@ -166,7 +166,7 @@ def test_a_restart_shows_everything_at_once(
     ego = start_ego(
         database_settings | {"MIRROR_STAGE_STALE_AFTER_SECONDS": "600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "900"}
     )
-    fleet = Fleet(hosts)
+    fleet = GrowingCounters(hosts)
     fleet.report(ego)
     fleet.report(ego)
     mixed_commands(ego)

@@ -1,4 +1,4 @@
-"""T17: two results for one command at the same moment. One wins, the other hears of it, and it stays so."""
+"""T17: two results for one command at the same moment. One wins, the other is refused, and this never changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AT_ONCE = 5  # commands of one host that are handed out together
 
 
 def handed_out(ego: EgoServer, count: int) -> list[str]:
-    """The ids of so many commands that wait for their result."""
+    """The ids of `count` commands that wait for their result."""
     ids: list[str] = []
     while len(ids) < count:
         hostname = unique_hostname("race")
@@ -26,7 +26,7 @@ def handed_out(ego: EgoServer, count: int) -> list[str]:
 
 
 def race(ego: EgoServer, id: str, stdouts: tuple[str, str], *, late: bool) -> tuple[int, int]:
-    """The statuses of two reports that meet, the winner's first; what stands afterwards is checked."""
+    """The statuses of two reports at the same moment, the winner's first. Checks the command afterwards."""
     answers = at_once(*(lambda stdout=stdout: report(ego, id, stdout) for stdout in stdouts))
     won = [answer for answer in answers if answer.status_code == 201]
     assert len(won) == 1, [answer.status_code for answer in answers]

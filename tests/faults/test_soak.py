@@ -1,4 +1,4 @@
-"""Ten minutes of 500 hosts whose history is kept for minutes: the file and the answers stay as they are."""
+"""Ten minutes of 500 hosts with a retention of minutes: the file does not grow, and answers do not slow down."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_file_and_the_answers_stay_flat(
 
 
 def size_of(ego: EgoServer) -> int:
-    """Bytes of the database, without SQLite's log, which is bounded by itself."""
+    """Bytes of the database, without SQLite's log, which has its own limit."""
     if "MIRROR_STAGE_DB_URL" in ego.settings:
         return int(ego.rows("SELECT pg_database_size(current_database())")[0][0])
     return (ego.folder / "ego.db").stat().st_size

@@ -1,4 +1,4 @@
-"""EGO starts, and keeps house, however much came before: after a clean stop, after a kill, with a long history."""
+"""EGO starts and cleans up in time with a long history, after a clean stop and after a kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers import EgoServer, wait_until
 READY_SECONDS = 5.0
 KNOWN = "SELECT count(*) FROM host_metrics WHERE at IS NOT NULL"
 
-# hosts, seconds between two samples of a host, seconds of load, samples that are there before
+# hosts, seconds between two samples of a host, seconds of load, samples that are stored before
 FORMS = short_and_full((200, 1, 6, 50_000), (5_000, 2, 90, 3_000_000))
 
 

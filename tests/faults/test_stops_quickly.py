@@ -1,4 +1,4 @@
-"""Stopping in the middle of everything: in under 3 s, with nothing that was acknowledged missing."""
+"""EGO stops in under 3 s while requests are under way, and nothing that it acknowledged is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STOP_SECONDS = 3.0
 POLLS = 20
 
 
-def test_it_stops_quickly_in_the_middle_of_everything(
+def test_ego_stops_quickly_while_requests_are_under_way(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], slack: float
 ) -> None:
     ego = start_ego(database_settings)
@@ -54,6 +54,6 @@ def test_it_stops_quickly_in_the_middle_of_everything(
     assert ego.process.returncode == 0
     assert answers == [(200, b"[]")] * POLLS
     assert "Traceback" not in ego.log
-    assert set(load.statuses) <= {202, 408, 503}  # whatever says that it may be sent again
+    assert set(load.statuses) <= {202, 408, 503}  # any refusal after which an agent sends again
     ego.start()
     assert load.acknowledged <= stored_samples(ego).keys()

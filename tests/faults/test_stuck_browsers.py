@@ -1,4 +1,4 @@
-"""T19: browsers that stop reading, and half-sent packets. They are cut, cost little, and the others notice nothing."""
+"""T19: browsers that stop reading, and half-sent packets. EGO cuts them, they cost little, no other client notices."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FULL = Size(stuck=50, good=10, hosts=1_000, seconds=180, packets=5_000)
 
 
 class MemoryWatch:
-    """The most memory that EGO's worker held meanwhile."""
+    """Measures the most memory that EGO's worker used."""
 
     def __init__(self, ego: EgoServer):
         self.base = self.peak = ego.rss_bytes()
@@ -66,13 +66,13 @@ class MemoryWatch:
 
 
 @pytest.mark.parametrize("size", short_and_full(SHORT, FULL))
-def test_browsers_that_stop_reading_are_cut_and_harm_nobody(
+def test_browsers_that_stop_reading_are_cut_and_do_not_disturb_others(
     start_ego: Callable[..., EgoServer], size: Size, slack: float
 ) -> None:
     ego = start_ego()
     per_request = 100
     load = Load(ego, Batches(per_request), 2, requests_per_second=size.hosts / per_request)
-    load.batches = Fleet(size.hosts, per_request)  # type: ignore[assignment]
+    load.batches = RotatingBatches(size.hosts, per_request)  # type: ignore[assignment]
     load.start()
     wait_until(lambda: len(load.acknowledged) >= 2 * size.hosts, 30, what="every host is known")
     good = [GoodBrowser(ego.port, stream=STREAMS[number % 2]) for number in range(size.good)]
@@ -85,11 +85,11 @@ def test_browsers_that_stop_reading_are_cut_and_harm_nobody(
         half_sent = send_half_packets(ego.port, size.packets)
         for client in half_sent:
             client.close()
-        # only EGO's side tells: its FIN waits behind what the client does not read
+        # only EGO's side shows it: its FIN waits behind the bytes that the client does not read
         while ego.open_files() > base_files and time.monotonic() - began < CUT_SECONDS:
             time.sleep(0.2)
         cut_after = time.monotonic() - began
-        time.sleep(max(0.0, began + size.seconds - time.monotonic()))  # the others go on
+        time.sleep(max(0.0, began + size.seconds - time.monotonic()))  # the other browsers continue
     files = ego.open_files() - base_files
     errors = [browser.error for browser in good if browser.error]
     ages = [age for browser in good for age in browser.ages_seconds]
@@ -119,7 +119,7 @@ def test_browsers_that_stop_reading_are_cut_and_harm_nobody(
     assert "Traceback" not in ego.log
 
 
-class Fleet:
+class RotatingBatches:
     """Batches in which every host of a fleet reports in turn."""
 
     def __init__(self, hosts: int, per_request: int):
@@ -134,7 +134,7 @@ class Fleet:
 
 
 def send_half_packets(port: int, count: int) -> list[websocket.WebSocket]:
-    """Clients that announce attachments which never come, in all the ways there are."""
+    """Open clients that announce attachments which never come, in every form of such a packet."""
     clients = []
     for number in range(10):
         client = open_browser(port)
@@ -145,14 +145,14 @@ def send_half_packets(port: int, count: int) -> list[websocket.WebSocket]:
             try:
                 client.send(text)
             except (OSError, websocket.WebSocketException):
-                break  # cut, which is an answer too
+                break  # EGO may also cut the connection
         clients.append(client)
     return clients
 
 
 @pytest.mark.parametrize("mebibytes", [64])
 def test_an_endless_message_is_cut(start_ego: Callable[..., EgoServer], mebibytes: int) -> None:
-    """A client may send 16 KiB at once, so a frame that announces a gigabyte must not be collected."""
+    """A message has at most 16 KiB, so EGO must not collect a frame that announces a gigabyte."""
     ego = start_ego()
     client = open_browser(ego.port)
     with MemoryWatch(ego).watching() as memory:

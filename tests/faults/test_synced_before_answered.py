@@ -1,4 +1,4 @@
-"""T2: what the kernel saw. Between the last write of a commit and the 202 that tells of it the log was synced."""
+"""T2, seen by strace: between the last write of a commit and its 202 answer, the log is synced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESUMED = re.compile(r"(?P<thread>\d+) +<\.\.\. (?P<name>\w+) resumed>(?P<rest>
 
 @contextmanager
 def traced(ego: EgoServer, file: Path) -> Iterator[None]:
-    """The worker under strace: its calls in their order, with the names of files, into `file`."""
+    """Trace the worker with strace: its system calls in order, with file names, written into `file`."""
     command = ["strace", "-f", "-yy", "-s", "40", "-e", f"trace={CALLS}", "-o", str(file), "-p", str(ego.worker_pid())]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None
@@ -41,7 +41,7 @@ def traced(ego: EgoServer, file: Path) -> Iterator[None]:
 
 
 def answers_and_syncs(trace: str) -> tuple[int, int, int]:
-    """(202 answers, those before which the log was written and synced since their request, syncs in all)."""
+    """(number of 202 answers, number of those with a synced log since their request, number of syncs)."""
     asked_at: dict[str, int] = {}  # the line at which a connection's request was read
     begun: dict[str, tuple[str, str]] = {}  # the call and its file, by thread
     written_at = safe_to = 0  # the lines of the log's last write, and of the last that is synced
@@ -53,7 +53,7 @@ def answers_and_syncs(trace: str) -> tuple[int, int, int]:
             continue
         if is_begin:
             begun[match["thread"]] = (match["name"], match["file"])
-        name, file = begun.get(match["thread"], ("", ""))  # what was under way when strace came
+        name, file = begun.get(match["thread"], ("", ""))  # requests under way when strace began
         is_log, is_done = file.endswith("ego.db-wal>"), "unfinished" not in line
         if name in {"pwrite64", "write"} and is_log:
             written_at = at
@@ -72,7 +72,7 @@ def answers_and_syncs(trace: str) -> tuple[int, int, int]:
 def test_every_202_comes_after_its_log_was_synced(
     start_ego: Callable[..., EgoServer], tmp_path: Path, requests: int, senders: int
 ) -> None:
-    """One sender alone has every commit to itself; four are committed in groups."""
+    """With one sender, each batch has its own commit; with four, batches are committed in groups."""
     ego, trace = start_ego(), tmp_path / "calls"
     with traced(ego, trace):
         load = Load(ego, Batches(5), connections=senders).start()

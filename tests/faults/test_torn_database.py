@@ -1,4 +1,4 @@
-"""T2: whatever is left of a database after a crash is whole, and has a prefix of what was acknowledged."""
+"""T2: the database after a crash is not corrupt, and contains a prefix of what was acknowledged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEED = 20251102
 
 
 def copied(ego_folder: Path, target: Path, *, cut_at: float | None = None) -> Path:
-    """The database as it lies on the disk now; its log cut at a share of its length."""
+    """A copy of the database as it is on the disk now, with its log cut at a share of its length."""
     target.mkdir(exist_ok=True)
     database, log = target / "ego.db", target / "ego.db-wal"
     shutil.copy(ego_folder / "ego.db", database)
@@ -36,7 +36,7 @@ def copied(ego_folder: Path, target: Path, *, cut_at: float | None = None) -> Pa
 
 
 def commits_in(database: Path) -> list[int]:
-    """The `load_average` (here: the number of the request) of what survived, in order; after an integrity check."""
+    """The `load_average` (here: the request's number) of the samples that survived, in order. Checks the integrity."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'host_metric_samples'").fetchall():
@@ -47,7 +47,7 @@ def commits_in(database: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("forms", short_and_full((4, 25), (50, 200)))
-def test_copies_and_cut_logs_have_a_prefix_of_what_was_committed(
+def test_copies_and_cut_logs_contain_a_prefix_of_the_commits(
     start_ego: Callable[..., EgoServer], tmp_path: Path, forms: tuple[int, int]
 ) -> None:
     ego = start_ego()
@@ -62,7 +62,7 @@ def test_copies_and_cut_logs_have_a_prefix_of_what_was_committed(
             number += 1
 
     post(5)
-    for copy in range(copies):  # the process stands still as it would after a crash, anywhere in what it does
+    for copy in range(copies):  # the process is stopped at any point, as a crash would stop it
         post(chance.randint(1, 5))
         for pid in ego.pids():
             os.kill(pid, signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_copies_and_cut_logs_have_a_prefix_of_what_was_committed(
 
 
 @pytest.mark.parametrize("crashes", short_and_full(2, 10))
-def test_postgresql_stopped_at_once_loses_nothing_that_was_acknowledged(tmp_path: Path, crashes: int) -> None:
+def test_an_immediate_stop_of_postgresql_loses_no_acknowledged_sample(tmp_path: Path, crashes: int) -> None:
     server = PostgresqlServer(fsync=True).start()
     acknowledged, back = set(), []
     try:

@@ -1,4 +1,4 @@
-"""One start with a clock that is 40 days ahead empties nothing, says so, and is forgotten when the clock is right again."""
+"""After a start with a clock that is 40 days ahead, EGO deletes nothing, reports it, and recovers at the right time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def history_check(ego: EgoServer) -> dict[str, Any]:
     return dict(ego.get("/api/health/ready").json()["checks"]["history"])
 
 
-def test_a_start_forty_days_ahead_empties_nothing_and_mends_itself(
+def test_a_start_forty_days_ahead_deletes_nothing_and_ego_recovers_by_itself(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], tmp_path: Path
 ) -> None:
     clock = SteppedClock(tmp_path)
@@ -57,7 +57,7 @@ def test_a_start_forty_days_ahead_empties_nothing_and_mends_itself(
     marks = "SELECT closed_until FROM history_tiers WHERE resolution = '1m'"
     ahead = (true_now() + 39 * DAY) // 1000
     wait_until(lambda: ego.rows(marks)[0][0] > ahead, 30, what="the keeper has run by the wrong clock: the fault fired")
-    time.sleep(6)  # and once more, with whatever it would prune
+    time.sleep(6)  # and again, to let it prune what it would prune
     assert "960" in history_check(ego)["detail"]
     assert "nothing old is removed" in history_check(ego)["detail"]
     ego.stop()
