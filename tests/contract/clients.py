@@ -1,4 +1,4 @@
-"""Socket.IO clients that remember what they heard, and the browser's side of the delta stream."""
+"""Socket.IO clients that record what they heard, and the browser's side of the delta stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUSES = ("online", "stale", "offline")
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeardEvent:
     """One event: its name, its payload, and when it came, by the monotonic clock."""
 
     event: str
@@ -28,11 +28,11 @@ class Heard:
 
 
 class Listener:
-    """A client of one namespace. Events are kept in the order of their arrival."""
+    """A client of one namespace. It keeps its events in the order of arrival."""
 
     def __init__(self, ego: EgoServer, namespace: str, auth: Any = None, transports: tuple[str, ...] = ("websocket",)):
         self.namespace = namespace
-        self.heard: list[Heard] = []
+        self.heard: list[HeardEvent] = []
         self.disconnected = threading.Event()
         self._lock = threading.Lock()
         self._client = socketio.Client(reconnection=False, handle_sigint=False)
@@ -45,13 +45,13 @@ class Listener:
         )
 
     def _hear(self, event: str, *payload: Any) -> None:
-        heard = Heard(event, payload[0] if payload else None, time.monotonic())
+        heard = HeardEvent(event, payload[0] if payload else None, time.monotonic())
         with self._lock:
             self.heard.append(heard)
         self.listen(heard)
 
-    def listen(self, heard: Heard) -> None:
-        """What a client does with an event; for those that answer."""
+    def listen(self, heard: HeardEvent) -> None:
+        """React to an event. Clients that answer override this."""
 
     def of(self, event: str) -> list[Any]:
         """The payloads of one event, oldest first."""
@@ -59,7 +59,7 @@ class Listener:
             return [heard.payload for heard in self.heard if heard.event == event]
 
     def times_of(self, event: str) -> list[float]:
-        """When each of one event came."""
+        """The times at which one event arrived."""
         with self._lock:
             return [heard.at for heard in self.heard if heard.event == event]
 
@@ -76,11 +76,11 @@ class Listener:
         return found[0]
 
     def emit(self, event: str, payload: Any = None) -> None:
-        """Tell EGO something and wait for nothing."""
+        """Send an event to EGO without waiting for an acknowledgement."""
         self._client.emit(event, payload, namespace=self.namespace)
 
     def ask(self, event: str, payload: Any = None) -> Any:
-        """EGO's acknowledgement."""
+        """Send an event to EGO and return its acknowledgement."""
         return self._client.call(event, payload, namespace=self.namespace, timeout=10)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Listener:
 
 
 def _in_order(client: socketio.Client) -> None:
-    """Let events be handled in the order of the wire: by itself the client gives each a thread of its own."""
+    """Handle events in the order of the wire. Without this, the client handles each event in its own thread."""
     trigger = client.eio._trigger_event
     client.eio._trigger_event = lambda event, *args, **options: trigger(event, *args, **options | {"run_async": False})
 
@@ -112,10 +112,10 @@ class TwinModel:
     hosts: dict[int, dict[str, Any]] = field(default_factory=dict)
     links: dict[int, dict[str, Any]] = field(default_factory=dict)
     columns: dict[int, dict[str, Any]] = field(default_factory=dict)  # only of the hosts that a delta named
-    broken: list[str] = field(default_factory=list)  # where the chain did not hold
+    broken: list[str] = field(default_factory=list)  # deltas that did not follow the newest frame
 
     def take_snapshot(self, frame: dict[str, Any]) -> None:
-        """Forget everything for a whole frame."""
+        """Replace everything with a whole frame."""
         self.epoch, self.revision = frame["epoch"], frame["revision"]
         slots = [host["slot"] for host in frame["hosts"]]
         assert all(type(slot) is int for slot in slots)
@@ -206,14 +206,14 @@ def _same(value: float | None, expected: float | None, digits: int, *, exact: bo
 
 
 class DeltaListener(Listener):
-    """A browser: takes the delta stream into a model, and answers what it has worked off."""
+    """A browser: applies the delta stream to a model, and confirms the frames that it has applied."""
 
     def __init__(self, ego: EgoServer, *, answers: bool = True, **kwargs: Any):
         self.model, self.answers = TwinModel(), answers
         self.failures: list[BaseException] = []
         super().__init__(ego, "/digital-twin", **kwargs)
 
-    def listen(self, heard: Heard) -> None:
+    def listen(self, heard: HeardEvent) -> None:
         try:
             if heard.event == "twin-snapshot":
                 self.model.take_snapshot(heard.payload)
@@ -227,7 +227,7 @@ class DeltaListener(Listener):
             with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is being closed
                 self.emit("seen", {"revision": self.model.revision})
 
-    def frames(self) -> list[Heard]:
+    def frames(self) -> list[HeardEvent]:
         """Every frame of the delta stream."""
         with self._lock:
             return [heard for heard in self.heard if heard.event in {"twin-snapshot", "twin-delta"}]
@@ -235,7 +235,7 @@ class DeltaListener(Listener):
 
 @contextmanager
 def delta_stream(ego: EgoServer, **kwargs: Any) -> Iterator[DeltaListener]:
-    """A browser on the delta stream, subscribed at connect, closed afterwards; its model must not have failed."""
+    """A browser on the delta stream, subscribed at connect and closed afterwards. Fails if its model has failed."""
     listener = DeltaListener(ego, auth={"stream": "delta"}, **kwargs)
     try:
         yield listener

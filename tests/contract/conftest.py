@@ -37,7 +37,7 @@ def ego(request: pytest.FixtureRequest) -> EgoServer:
 
 @pytest.fixture(scope="session")
 def hasty_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """An EGO to which 1.5 s of silence are stale and 3 s are offline."""
+    """An EGO whose hosts are stale after 1.5 s of silence, and offline after 3 s."""
     settings = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "1.5", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "3"}
     with running_ego(tmp_path_factory.mktemp("hasty"), settings, kind=KeepingEgo) as server:
         yield server

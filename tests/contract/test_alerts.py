@@ -39,7 +39,7 @@ def alert_at(ego: EgoServer, hostname: str, metric: str, **fields: Any) -> dict[
 
 
 @pytest.mark.parametrize("metric", RULES)
-def test_a_rule_fires_at_its_figure_and_resolves_at_the_other_and_in_between_nothing(
+def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_between(
     ego: EgoServer, metric: str
 ) -> None:
     field, below, fires, between, above, resolves = RULES[metric]
@@ -90,7 +90,7 @@ def test_a_missing_value_neither_fires_nor_resolves(ego: EgoServer, field: str) 
 
 
 class Link:
-    """A host whose link of 1 Gbit/s is as busy as told."""
+    """A host with a link of 1 Gbit/s, whose utilization the test sets."""
 
     def __init__(self, ego: EgoServer):
         self.ego, self.hostname, self.start = ego, unique_hostname(), now()
@@ -133,7 +133,7 @@ def test_the_worst_active_alert_is_the_hosts_severity(ego: EgoServer) -> None:
     assert shown(ego, link.hostname)["severity"] is None
 
 
-def test_a_skewed_clock_is_told_from_five_minutes_on_until_four(ego: EgoServer) -> None:
+def test_a_clock_skew_fires_at_five_minutes_and_resolves_at_four(ego: EgoServer) -> None:
     hostname, seen = unique_hostname(), []
     assert alert_at(ego, unique_hostname(), "clock_skew", timestamp=ago(290)) is None
     for offset in (301, 260, 245, 236):
@@ -194,7 +194,7 @@ def test_there_is_one_active_alert_per_host_and_metric(ego: EgoServer) -> None:
     assert listed(ego, hostname=hostname)["total"] == 3
 
 
-def test_silence_is_an_alert_that_ends_the_hosts_others_and_that_a_sample_ends(hasty_ego: EgoServer) -> None:
+def test_an_offline_alert_ends_the_other_alerts_of_its_host_and_a_sample_ends_it(hasty_ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(hasty_ego, make_sample(hostname, cpu_percent=95))
     loaded = active_alerts(hasty_ego, hostname)["cpu_load_high"]
@@ -211,9 +211,9 @@ def test_silence_is_an_alert_that_ends_the_hosts_others_and_that_a_sample_ends(h
     assert rows[silent["id"]]["status"] == "resolved"
 
 
-def test_nobody_is_called_silent_in_egos_first_minute(ego: EgoServer) -> None:
+def test_no_host_counts_as_silent_in_egos_first_minute(ego: EgoServer) -> None:
     hostname = unique_hostname()
-    post(ego, make_sample(hostname, at="2026-03-01T12:00:00Z"))  # its clock is wrong, but it spoke just now
+    post(ego, make_sample(hostname, at="2026-03-01T12:00:00Z"))  # its clock is wrong, but it has just reported
     assert "host_offline" not in active_alerts(ego, hostname)
 
 
@@ -260,7 +260,7 @@ def test_alerts_are_found_by_host_metric_and_status(ego: EgoServer) -> None:
     assert listed(ego, hostname=f" {hostname} ")["total"] == 2
 
 
-def test_the_active_ones_are_a_bare_array_newest_first(ego: EgoServer) -> None:
+def test_the_active_alerts_are_a_plain_array_newest_first(ego: EgoServer) -> None:
     for _ in range(3):
         post(ego, make_sample(unique_hostname(), cpu_percent=90))
     body = ego.get("/api/alerts/active").json()
@@ -271,5 +271,5 @@ def test_the_active_ones_are_a_bare_array_newest_first(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize("query", ["status=on", "page=0", "pageSize=0", "pageSize=101", "hostname=a%2Fb"])
-def test_a_question_that_makes_no_sense_is_refused_by_name(ego: EgoServer, query: str) -> None:
+def test_a_bad_query_is_refused_with_the_field_named(ego: EgoServer, query: str) -> None:
     assert_problem(ego.get(f"/api/alerts?{query}"), 400, naming=query.partition("=")[0])

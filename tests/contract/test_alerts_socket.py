@@ -13,17 +13,17 @@ from tests.servers import EgoServer, wait_until
 
 
 def updates_of(listener: Listener, hostname: str) -> list[dict[str, Any]]:
-    """What was told of one host."""
+    """The updates about one host."""
     return [update for update in listener.of("alert-update") if update["alert"]["hostname"] == hostname]
 
 
 def all_heard(listener: Listener, hostnames: set[str], transition: str) -> bool:
-    """Whether this was told of each of these hosts."""
+    """Whether there was this transition for each of these hosts."""
     updates = listener.of("alert-update")
     return hostnames <= {update["alert"]["hostname"] for update in updates if update["transition"] == transition}
 
 
-def test_fired_and_resolved_go_at_once_with_rising_versions(ego: EgoServer) -> None:
+def test_fired_and_resolved_are_sent_at_once_with_rising_versions(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(ego, "/alerts") as listener:
         started = time.monotonic()
@@ -44,7 +44,7 @@ def test_fired_and_resolved_go_at_once_with_rising_versions(ego: EgoServer) -> N
     assert set(listener.events()) == {"alert-update"}
 
 
-def test_every_alert_of_a_sample_is_told(ego: EgoServer) -> None:
+def test_every_alert_of_a_sample_is_sent(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(ego, "/alerts") as listener:
         post(ego, make_sample(hostname, cpu_percent=90, memory_used_percent=95, gpu_temperature=90))
@@ -53,7 +53,7 @@ def test_every_alert_of_a_sample_is_told(ego: EgoServer) -> None:
         assert metrics == {"cpu_load_high", "memory_high", "gpu_temperature_high"}
 
 
-def test_a_burst_reaches_everybody_and_cuts_nobody(ego: EgoServer) -> None:
+def test_a_burst_of_alerts_reaches_every_client_and_cuts_none(ego: EgoServer) -> None:
     stem = unique_hostname("burst")
     hot = {f"{stem}-{n:03d}" for n in range(600)}
     with listening(ego, "/alerts") as web, listening(ego, "/digital-twin") as other:
@@ -64,7 +64,7 @@ def test_a_burst_reaches_everybody_and_cuts_nobody(ego: EgoServer) -> None:
         assert not other.disconnected.is_set()
 
 
-def test_a_value_that_moves_is_told_at_most_every_ten_seconds_and_only_if_it_shows(hasty_ego: EgoServer) -> None:
+def test_a_new_value_is_sent_at_most_every_ten_seconds_and_only_if_it_rounds_differently(hasty_ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(hasty_ego, "/alerts") as listener:
         post(hasty_ego, make_sample(hostname, cpu_percent=90))
@@ -78,7 +78,7 @@ def test_a_value_that_moves_is_told_at_most_every_ten_seconds_and_only_if_it_sho
             time.sleep(0.4)
         assert [update["transition"] for update in updates_of(listener, hostname)] == ["fired"]
         wait_until(lambda: time.monotonic() - fired_at > 10.3, 3)
-        post(hasty_ego, make_sample(hostname, cpu_percent=90.01))  # shown as what was told last
+        post(hasty_ego, make_sample(hostname, cpu_percent=90.01))  # rounds to the value that was sent last
         settled(hasty_ego)
         assert len(updates_of(listener, hostname)) == 1
         post(hasty_ego, make_sample(hostname, cpu_percent=97))
@@ -92,7 +92,7 @@ def test_a_value_that_moves_is_told_at_most_every_ten_seconds_and_only_if_it_sho
         assert (resolved["transition"], resolved["version"]) == ("resolved", 3)
 
 
-def test_silence_and_its_end_are_told(hasty_ego: EgoServer) -> None:
+def test_silence_and_its_end_are_sent(hasty_ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(hasty_ego, "/alerts") as listener:
         post(hasty_ego, make_sample(hostname, cpu_percent=90))

@@ -34,7 +34,7 @@ NESTED = 100_000
 
 @pytest.fixture(scope="module", autouse=True)
 def no_traceback(sqlite_ego: EgoServer, postgresql_ego: EgoServer) -> Iterator[None]:
-    """Whatever this module sends, EGO's log has no error of its own afterwards."""
+    """Whatever this module sends, EGO's log has no traceback afterwards."""
     yield
     for ego in (sqlite_ego, postgresql_ego):
         assert "Traceback" not in ego.log
@@ -82,7 +82,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
 
 
 def routes_with_a_body(ego: EgoServer) -> dict[str, str]:
-    """Every route that reads JSON, ready to be sent to."""
+    """Every route that reads JSON, with its path filled in."""
     running = running_command(ego)
     return {
         "batch": "/api/metrics/batch",
@@ -95,7 +95,7 @@ def routes_with_a_body(ego: EgoServer) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("body", "headers", "status"), BODIES.values(), ids=BODIES.keys())
-def test_a_body_that_is_none_is_refused_everywhere_at_once_and_changes_nothing(
+def test_a_malformed_body_is_refused_by_every_route_and_changes_nothing(
     sqlite_ego: EgoServer, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     routes = routes_with_a_body(sqlite_ego)
@@ -115,11 +115,11 @@ def test_an_endless_body_is_cut_at_the_limit(sqlite_ego: EgoServer) -> None:
         sent, answer = send_for_ever(sqlite_ego, path)
         assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
         assert b"application/problem+json" in answer
-        assert sent < most + 20 * 2**20  # what the kernels on the way hold
+        assert sent < most + 20 * 2**20  # the bytes in the kernels' buffers
 
 
 def send_for_ever(ego: EgoServer, path: str) -> tuple[int, bytes]:
-    """How much of an endless chunked body was taken, and the answer to it."""
+    """How many bytes of an endless chunked body EGO took, and its answer."""
     chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     sent = 0
@@ -133,7 +133,7 @@ def send_for_ever(ego: EgoServer, path: str) -> tuple[int, bytes]:
                 wire.sendall(chunk)
                 sent += len(chunk)
         except OSError:
-            pass  # it does not listen any more
+            pass  # EGO has closed the connection
         wire.settimeout(5)
         answer = b""
         try:
@@ -150,7 +150,7 @@ BODY = json.dumps({"hostname": "a", "command": "w"}).encode()
 
 
 def answer_to(ego: EgoServer, framing: str, body: bytes) -> bytes:
-    """The answer to a body that is sent as it is, and nothing after it."""
+    """The answer to a body that is sent unchanged, with nothing after it."""
     head = f"POST /api/commands HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", ego.port)) as wire:
         wire.sendall(head.encode() + body)
@@ -160,14 +160,14 @@ def answer_to(ego: EgoServer, framing: str, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("length", ["x", "-1", str(10**20), f"{len(BODY)}, {len(BODY)}"])
-def test_a_length_that_cannot_be_harms_nobody(sqlite_ego: EgoServer, length: str) -> None:
+def test_an_impossible_content_length_harms_no_other_request(sqlite_ego: EgoServer, length: str) -> None:
     answer = answer_to(sqlite_ego, f"Content-Length: {length}", BODY)
     assert answer.split()[1] in {b"400", b"413"}, answer[:200]
     assert sqlite_ego.get("/api/health").text == "ok"
 
 
 def test_a_body_that_ends_early_may_be_sent_again(ego: EgoServer) -> None:
-    """400 would say that it is bad, and an agent would drop it."""
+    """After a 400 an agent would drop the batch."""
     chunk = b"%x\r\n%s" % (len(BODY) + 1, BODY)
     for framing, body in ((f"Content-Length: {len(BODY) + 100}", BODY), ("Transfer-Encoding: chunked", chunk)):
         answer = answer_to(ego, framing, body)
@@ -305,7 +305,7 @@ def test_a_sample_that_is_no_object_is_refused_by_its_index(sqlite_ego: EgoServe
     assert {row["index"] for row in problem["errors"]} == {1}
 
 
-def test_nothing_of_all_that_is_in_the_twin(ego: EgoServer) -> None:
+def test_none_of_the_refused_hosts_is_in_the_twin(ego: EgoServer) -> None:
     hostname = unique_hostname()
     post_bad = [make_sample(hostname, cpu_load=-1), make_sample(hostname, net_bytes_tx=2**63)]
     for sample in post_bad:
@@ -323,9 +323,7 @@ BOMBS: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("unpacked", "status"), BOMBS.values(), ids=BOMBS.keys())
-def test_a_body_that_swells_too_much_is_refused_without_being_unpacked(
-    sqlite_ego: EgoServer, unpacked: bytes, status: int
-) -> None:
+def test_a_body_that_unpacks_to_too_much_is_refused(sqlite_ego: EgoServer, unpacked: bytes, status: int) -> None:
     answer, seconds = elapsed(lambda: sqlite_ego.post("/api/metrics/batch", data=gzip.compress(unpacked), headers=GZIP))
     assert_problem(answer, status)
     assert seconds < 1
@@ -406,7 +404,9 @@ def test_a_path_that_does_not_exist_is_a_problem_and_never_html(sqlite_ego: EgoS
     ["page=0", "page=-1", "page=1.5", "page=x", "page=", "page=1000000000", "page=10001", f"page={10**40}",
      "pageSize=0", "pageSize=-1", "pageSize=101", "pageSize=1e2", "pageSize=x", "page=101&pageSize=100", "page=501"],
 )  # fmt: skip
-def test_an_enormous_page_or_none_is_refused(sqlite_ego: EgoServer, route: str, query: str) -> None:
+def test_a_page_or_page_size_out_of_range_or_malformed_is_refused(
+    sqlite_ego: EgoServer, route: str, query: str
+) -> None:
     assert_problem(sqlite_ego.get(f"{route}?{query}"), 400, naming=query.partition("=")[0])
 
 

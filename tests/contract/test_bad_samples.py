@@ -11,7 +11,7 @@ from tests.builders import make_sample, unique_hostname
 from tests.contract.wire import ago, assert_problem, post
 from tests.servers import EgoServer
 
-# name: (the field that is blamed, what is wrong: members as JSON text). JSON text, because Python cannot say all of it.
+# name: (the field that is named, bad members as JSON text). It is text, because Python cannot express all of these.
 KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "a number in quotes": ("cpu_load", {"cpu_load": '"42.5"'}),
     "true for 1": ("cpu_load", {"cpu_load": "true"}),
@@ -85,7 +85,7 @@ def as_json(sample: dict[str, Any], wrong: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize(("field", "wrong"), KINDS.values(), ids=KINDS.keys())
-def test_one_bad_sample_among_a_hundred_is_named_and_the_rest_waits_or_goes(
+def test_one_bad_sample_among_a_hundred_is_named_and_only_a_lenient_batch_stores_the_rest(
     sqlite_ego: EgoServer, field: str, wrong: dict[str, str]
 ) -> None:
     hostname, place = unique_hostname("fleet"), 1 + len(field) * 7 % 98
@@ -105,15 +105,15 @@ def test_one_bad_sample_among_a_hundred_is_named_and_the_rest_waits_or_goes(
     assert (receipt["accepted"], receipt["rejected"]) == (99, 1)
     assert "duplicates" not in receipt  # so the strict request had stored nothing
     assert receipt["errors"] == problem["errors"]
-    assert post(sqlite_ego, *good)["duplicates"] == 99  # and this one has stored the 99
+    assert post(sqlite_ego, *good)["duplicates"] == 99  # and the lenient request has stored the 99
 
 
 def blamed(found: str, field: str) -> str:
-    """The blamed field; a member of it stands for it."""
+    """`field`, if `found` is one of its members; else `found`."""
     return field if found.startswith(f"{field}.") else found
 
 
-def test_an_agent_that_drops_what_was_named_is_through_with_its_second_request(ego: EgoServer) -> None:
+def test_an_agent_that_drops_the_named_samples_succeeds_with_its_second_request(ego: EgoServer) -> None:
     hostname = unique_hostname("fleet")
     spool = [make_sample(hostname, at=f"2026-03-01T13:00:{n % 60:02d}.{n}Z") for n in range(100)]
     for place in (0, 41, 99):
@@ -124,7 +124,7 @@ def test_an_agent_that_drops_what_was_named_is_through_with_its_second_request(e
     assert post(ego, *kept)["accepted"] == 97
 
 
-def test_a_lenient_batch_of_which_nothing_is_good_is_refused(ego: EgoServer) -> None:
+def test_a_lenient_batch_without_a_good_sample_is_refused(ego: EgoServer) -> None:
     bad = make_sample(unique_hostname(), cpu_load=-1)
     problem = assert_problem(ego.post_samples(bad, bad, headers={"Prefer": "handling=lenient"}), 400)
     assert [row["index"] for row in problem["errors"]] == [0, 1]

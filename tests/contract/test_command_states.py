@@ -1,4 +1,4 @@
-"""CONTRACT 4: the table of states, cell by cell, as far as the wire reaches."""
+"""CONTRACT 4: the state table, cell by cell, as far as REST can show it."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def cancelled_command(ego: EgoServer) -> str:
 
 
 def closed_command(ego: EgoServer) -> str:
-    """The id of a lost command for whose report nobody waits any more."""
+    """The id of a lost command that was closed: it takes no late report."""
     command_id = lost_command(ego)
     assert act(ego, command_id, "cancel").status_code == 200
     return command_id
 
 
 def reported_late(ego: EgoServer) -> str:
-    """The id of a lost command whose report came after all."""
+    """The id of a lost command whose report came late."""
     command_id = lost_command(ego)
     assert act(ego, command_id, "result", RESULT).status_code == 201
     return command_id
 
 
-# where it stands: (how it gets there, its status and reason, {act: (code, status and reason afterwards)})
+# standing: (how a command gets there, its status and reason, {act: (code, status and reason afterwards)})
 Cell = tuple[int, tuple[str, str | None]]
 TABLE: dict[str, tuple[Callable[[EgoServer], str], tuple[str, str | None], dict[str, Cell]]] = {
     "pending": (
@@ -156,7 +156,7 @@ def standing(ego: EgoServer, command_id: str) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_cannot_happen_is_a_conflict_and_changes_nothing(ego: EgoServer, name: str) -> None:
+def test_an_illegal_act_is_a_conflict_and_changes_nothing(ego: EgoServer, name: str) -> None:
     reach, stands, _ = TABLE[name]
     command_id = reach(ego)
     if name != "pending":
@@ -170,7 +170,7 @@ def test_what_cannot_happen_is_a_conflict_and_changes_nothing(ego: EgoServer, na
 
 
 @pytest.mark.parametrize(("name", "what"), MOVING)
-def test_what_can_happen_happens_as_the_table_says(ego: EgoServer, name: str, what: str) -> None:
+def test_a_legal_act_leads_where_the_table_says(ego: EgoServer, name: str, what: str) -> None:
     reach, _, cells = TABLE[name]
     command_id = reach(ego)
     code, expected = cells[what]

@@ -35,14 +35,14 @@ KIB = 1024
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """How far two instants of the wire are apart."""
+    """The seconds between two instants of the wire."""
     return (instant(later) - instant(earlier)).total_seconds()
 
 
 # ------------------------------------------------------------------ create
 
 
-def test_a_new_command_waits_with_every_key_and_the_contracts_defaults(ego: EgoServer) -> None:
+def test_a_new_command_is_pending_and_has_every_key_with_the_contracts_defaults(ego: EgoServer) -> None:
     hostname = unique_hostname("never-seen")
     answer = ego.post("/api/commands", json={"hostname": hostname, "command": "uptime"})
     assert answer.status_code == 201
@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("field", "fields"), WRONG.values(), ids=WRONG.keys())
-def test_a_command_of_the_wrong_form_is_refused_by_its_field(
+def test_a_bad_command_is_refused_with_the_field_named(
     sqlite_ego: EgoServer, field: str, fields: dict[str, Any]
 ) -> None:
     hostname = unique_hostname()
@@ -160,7 +160,7 @@ def test_a_command_of_the_wrong_form_is_refused_by_its_field(
     assert claim(sqlite_ego, hostname) == []
 
 
-def test_the_101st_that_waits_for_a_host_is_refused_until_one_is_fetched(ego: EgoServer) -> None:
+def test_the_101st_pending_command_of_a_host_is_refused_until_one_is_fetched(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with requests.Session() as session:
         body = {"hostname": hostname, "command": "true"}
@@ -180,7 +180,7 @@ def test_a_command_is_deliverable_once_an_agent_has_polled_and_while_it_takes_co
     post(ego, make_sample(hostname))
     settled(ego)
     waiting = create(ego, hostname)
-    assert waiting["deliverable"] is False  # nobody has polled
+    assert waiting["deliverable"] is False  # no agent has polled
     claim(ego, hostname)
     assert create(ego, hostname)["deliverable"] is True
     assert command(ego, waiting["id"])["deliverable"] is True
@@ -244,7 +244,7 @@ def test_an_agent_may_ask_for_fewer(ego: EgoServer, limit: int) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=6", "limit=-1", "limit=x", "limit=", "wait=-1", "wait=31", "wait=x", "wait=nan"]
 )
-def test_a_poll_that_makes_no_sense_claims_nothing(sqlite_ego: EgoServer, query: str) -> None:
+def test_a_bad_poll_claims_nothing(sqlite_ego: EgoServer, query: str) -> None:
     hostname = unique_hostname()
     command_id = create(sqlite_ego, hostname)["id"]
     assert_problem(sqlite_ego.get(f"/api/commands/pending/{hostname}?{query}"), 400, naming=query.partition("=")[0])
@@ -263,7 +263,7 @@ def test_head_and_options_never_claim(ego: EgoServer) -> None:
     assert len(claim(ego, hostname)) == 1
 
 
-def test_nobody_gets_another_hosts_commands(ego: EgoServer) -> None:
+def test_no_host_gets_the_commands_of_another(ego: EgoServer) -> None:
     hostname = unique_hostname()
     create(ego, hostname)
     assert claim(ego, unique_hostname()) == claim(ego, hostname + "x") == claim(ego, hostname.upper()) == []
@@ -306,10 +306,10 @@ def test_an_instance_with_a_journal_is_handed_the_same_again_until_it_has_starte
     assert [event["status"] for event in events(ego, third)] == [
         "pending",
         "running",
-    ]  # handing it out again is no move
+    ]  # handing it out again is no transition
 
 
-def test_the_same_again_counts_towards_the_limit(ego: EgoServer) -> None:
+def test_commands_that_are_handed_out_again_count_towards_the_limit(ego: EgoServer) -> None:
     hostname = unique_hostname()
     ids = [create(ego, hostname)["id"] for _ in range(8)]
     assert ids_of(claim(ego, hostname, ONE, limit=3)) == ids[:3]
@@ -318,14 +318,14 @@ def test_the_same_again_counts_towards_the_limit(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize("left_out", ["X-Reflector-Instance", "X-Reflector-Journal"])
-def test_without_both_promises_nothing_is_handed_out_twice(ego: EgoServer, left_out: str) -> None:
+def test_without_both_headers_nothing_is_handed_out_twice(ego: EgoServer, left_out: str) -> None:
     hostname, headers = unique_hostname(), {name: value for name, value in ONE.items() if name != left_out}
     create(ego, hostname)
     assert len(claim(ego, hostname, headers)) == 1
     assert claim(ego, hostname, headers) == []
 
 
-def test_a_claim_whose_end_was_asked_for_is_not_handed_out_again(ego: EgoServer) -> None:
+def test_a_claimed_command_that_was_cancelled_is_not_handed_out_again(ego: EgoServer) -> None:
     hostname = unique_hostname()
     command_id = create(ego, hostname)["id"]
     claim(ego, hostname, ONE)
@@ -337,7 +337,7 @@ def test_a_claim_whose_end_was_asked_for_is_not_handed_out_again(ego: EgoServer)
 
 # ------------------------------------------------------------------ result
 
-# what an agent reports: how the command stands then
+# what an agent reports: the command's status and reason afterwards
 RESULTS: dict[str, tuple[dict[str, Any], tuple[str, str | None]]] = {
     "succeeded": ({"status": "succeeded", "exitCode": 0}, ("succeeded", None)),
     "failed": ({"status": "failed", "exitCode": 2}, ("failed", None)),
@@ -373,7 +373,7 @@ def test_a_result_ends_a_command(ego: EgoServer, body: dict[str, Any], expected:
     assert [event["version"] for event in events(ego, command_id)] == [1, 2, 3]
 
 
-def test_a_result_may_say_nothing_but_how_it_ended(ego: EgoServer) -> None:
+def test_a_result_may_have_a_status_and_nothing_else(ego: EgoServer) -> None:
     command_id = running_command(ego)
     ended = act(ego, command_id, "result", {"status": "succeeded"}).json()
     assert {name: ended[name] for name in ("exitCode", "stdout", "stderr", "durationSeconds")} == {
@@ -410,7 +410,7 @@ def test_a_cut_never_breaks_a_character(ego: EgoServer) -> None:
     assert 64 * KIB - 6 <= len((head + tail).encode()) <= 64 * KIB
 
 
-def test_what_the_agent_itself_has_cut_is_counted(ego: EgoServer) -> None:
+def test_output_that_the_agent_itself_has_cut_is_counted(ego: EgoServer) -> None:
     command_id = running_command(ego)
     ended = act(ego, command_id, "result", {"status": "succeeded", "stdout": "some", "stdoutBytes": 10**9}).json()
     assert (ended["stdout"], ended["stdoutBytes"], ended["truncated"]) == ("some", 10**9, True)
@@ -459,9 +459,7 @@ WRONG_RESULTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("field", "body"), WRONG_RESULTS.values(), ids=WRONG_RESULTS.keys())
-def test_a_result_of_the_wrong_form_is_refused_by_its_field(
-    sqlite_ego: EgoServer, field: str, body: dict[str, Any]
-) -> None:
+def test_a_bad_result_is_refused_with_the_field_named(sqlite_ego: EgoServer, field: str, body: dict[str, Any]) -> None:
     command_id = running_command(sqlite_ego)
     before = command(sqlite_ego, command_id)
     assert_problem(act(sqlite_ego, command_id, "result", body), 400, naming=field)
@@ -515,7 +513,7 @@ WRONG_SIGNS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("route", "field", "body"), WRONG_SIGNS.values(), ids=WRONG_SIGNS.keys())
-def test_a_sign_of_life_of_the_wrong_form_is_refused(
+def test_a_bad_heartbeat_or_output_is_refused(
     sqlite_ego: EgoServer, route: str, field: str, body: dict[str, Any]
 ) -> None:
     command_id = running_command(sqlite_ego)
@@ -614,7 +612,7 @@ def test_the_search_is_a_literal_part_in_any_case(ego: EgoServer) -> None:
      "pageSize=-1", "pageSize=1000000", "page=101&pageSize=100", "page=501", "status=done", "status=", "hostname=a%2Fb",
      "search=%00"],
 )  # fmt: skip
-def test_a_question_that_makes_no_sense_is_refused_by_name(sqlite_ego: EgoServer, query: str) -> None:
+def test_a_bad_query_is_refused_with_the_field_named(sqlite_ego: EgoServer, query: str) -> None:
     assert_problem(sqlite_ego.get(f"/api/commands?{query}"), 400, naming=query.partition("=")[0])
 
 
@@ -629,7 +627,7 @@ def test_a_very_long_search_finds_nothing_and_one_beyond_a_request_line_is_refus
 # ------------------------------------------------------------------ events
 
 
-def test_every_transition_is_told_with_its_time_its_actor_and_its_reason(ego: EgoServer) -> None:
+def test_every_transition_is_listed_with_its_time_actor_and_reason(ego: EgoServer) -> None:
     command_id = finished_command(ego, status="failed", reason="rejected")
     rows = events(ego, command_id)
     assert [(row["version"], row["status"], row["reason"]) for row in rows] == [

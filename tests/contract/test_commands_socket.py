@@ -28,16 +28,16 @@ NAMESPACE = "/commands"
 
 
 def updates_of(listener: Listener, command_id: str) -> list[dict[str, Any]]:
-    """What was told of one command."""
+    """The updates about one command."""
     return [update for update in listener.of("command-update") if update["id"] == command_id]
 
 
 def moves(listener: Listener, command_id: str) -> list[tuple[int, str, str | None]]:
-    """Version, status and reason of everything told of one command."""
+    """Version, status and reason of each update about one command."""
     return [(row["version"], row["status"], row["reason"]) for row in updates_of(listener, command_id)]
 
 
-def test_every_transition_is_told_once_and_in_order(ego: EgoServer) -> None:
+def test_every_transition_is_sent_once_and_in_order(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(ego, NAMESPACE) as listener:
         command_id = create(ego, hostname)["id"]
@@ -48,7 +48,7 @@ def test_every_transition_is_told_once_and_in_order(ego: EgoServer) -> None:
         assert act(ego, command_id, "result", result).status_code == 200
         wait_until(lambda: len(updates_of(listener, command_id)) >= 3, 3)
         other = create(ego, hostname)["id"]
-        wait_until(lambda: updates_of(listener, other), 3)  # what would come twice would have come by now
+        wait_until(lambda: updates_of(listener, other), 3)  # a second copy would have arrived by now
         assert moves(listener, command_id) == [(1, "pending", None), (2, "running", None), (3, "failed", None)]
         last = updates_of(listener, command_id)[-1]
         assert last.keys() >= COMMAND_KEYS
@@ -57,7 +57,7 @@ def test_every_transition_is_told_once_and_in_order(ego: EgoServer) -> None:
         assert set(listener.events()) == {"command-update"}
 
 
-def test_a_cancel_a_loss_a_late_report_and_an_expiry_are_told(ego: EgoServer) -> None:
+def test_a_cancel_a_loss_a_late_report_and_an_expiry_are_sent(ego: EgoServer) -> None:
     with listening(ego, NAMESPACE) as listener:
         cancelled, asked, lost = pending_command(ego), running_command(ego), running_command(ego)
         expired = pending_command(ego, expiresInSeconds=0.2)
@@ -80,7 +80,7 @@ def test_a_cancel_a_loss_a_late_report_and_an_expiry_are_told(ego: EgoServer) ->
         assert [row["late"] for row in updates_of(listener, lost)] == [False, False, False, True]
 
 
-def test_the_socket_and_the_record_tell_the_same_however_many_ask_at_once(ego: EgoServer) -> None:
+def test_the_socket_and_the_recorded_events_agree_however_many_act_at_once(ego: EgoServer) -> None:
     hostnames = [unique_hostname() for _ in range(6)]
 
     def live(hostname: str) -> None:
@@ -160,7 +160,7 @@ def test_a_client_that_has_some_of_the_output_is_sent_the_rest(ego: EgoServer) -
         wait_until(lambda: len(chunks(listener, command_id)) == 5, 3)
 
 
-def test_a_command_that_is_over_can_be_watched_in_vain(ego: EgoServer) -> None:
+def test_watching_a_command_that_has_ended_is_accepted_and_sends_nothing(ego: EgoServer) -> None:
     command_id = finished_command(ego, stdout="all of it")
     with listening(ego, NAMESPACE) as listener:
         listener.ask("watch-command", {"id": command_id, "afterSeq": -1})

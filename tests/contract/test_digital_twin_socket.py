@@ -1,6 +1,6 @@
 """CONTRACT 3, `/digital-twin`: the whole snapshot once a second, or a stream of deltas.
 
-Tests of nothing but a cadence run on SQLite alone: no database has a part in it.
+Tests of timing alone run on SQLite only, because the database does not influence it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMESPACE = "/digital-twin"
 
 
 def value_of(listener: DeltaListener, hostname: str, column: str) -> Any:
-    """What the listener's model knows of a host's column."""
+    """The value of a host's column in the listener's model."""
     for slot, host in listener.model.hosts.items():
         if host["hostname"] == hostname:
             columns = listener.model.columns.get(slot)
@@ -43,7 +43,7 @@ def value_of(listener: DeltaListener, hostname: str, column: str) -> Any:
 
 
 def in_step(ego: EgoServer, listener: DeltaListener) -> list[str]:
-    """Where the listener's model and a REST snapshot of the very same revision differ."""
+    """The differences between the listener's model and a REST snapshot of the same revision."""
 
     def same_revision() -> dict[str, Any] | None:
         frame = snapshot(ego)
@@ -79,7 +79,7 @@ def test_polling_and_the_upgrade_from_it_work_while_there_is_one_worker(
         listener.wait_for("twin-state", lambda frame: host_of(frame, hostname) is not None)
 
 
-def test_a_change_is_told_and_at_most_once_a_second(sqlite_ego: EgoServer) -> None:
+def test_changes_are_sent_at_most_once_a_second(sqlite_ego: EgoServer) -> None:
     hostname = unique_hostname()
     with listening(sqlite_ego, NAMESPACE) as listener:
         listener.wait_for("twin-state")
@@ -102,7 +102,7 @@ def load_in(frame: dict[str, Any], hostname: str) -> Any:
     return host["metrics"]["cpuLoad"] if host is not None else None
 
 
-def test_rest_and_twin_state_of_one_revision_are_the_same_to_the_letter(ego: EgoServer) -> None:
+def test_rest_and_twin_state_of_one_revision_are_exactly_equal(ego: EgoServer) -> None:
     rest: dict[int, dict[str, Any]] = {}
     with listening(ego, NAMESPACE) as listener:
         listener.wait_for("twin-state")
@@ -112,10 +112,10 @@ def test_rest_and_twin_state_of_one_revision_are_the_same_to_the_letter(ego: Ego
             frame = snapshot(ego)
             rest[frame["revision"]] = frame
             time.sleep(0.04)
-        told = {frame["revision"]: frame for frame in listener.of("twin-state")}
-    both = told.keys() & rest.keys()
-    assert both, (sorted(told), sorted(rest))
-    assert all(told[revision] == rest[revision] for revision in both)
+        sent = {frame["revision"]: frame for frame in listener.of("twin-state")}
+    both = sent.keys() & rest.keys()
+    assert both, (sorted(sent), sorted(rest))
+    assert all(sent[revision] == rest[revision] for revision in both)
 
 
 # ------------------------------------------------------------------ the delta stream
@@ -237,7 +237,7 @@ def test_a_host_is_sent_whole_when_what_it_is_changes_and_only_then(ego: EgoServ
                 assert shown["metrics"][member] == expected["metrics"][member] is not None, member
         post(ego, *[make_sample(hostname, load_average=60) for hostname in hostnames.values()])
         wait_until(lambda: all_show(60))
-        assert len(upserts()) == 2 * len(UPSERTED)  # back to plain, which is a change of its own
+        assert len(upserts()) == 2 * len(UPSERTED)  # back to the plain host, which is a change too
         assert in_step(ego, listener) == []
     assert listener.model.broken == []
 
@@ -308,7 +308,7 @@ def test_slots_are_never_used_again(ego: EgoServer) -> None:
 # ------------------------------------------------------------------ back pressure
 
 
-def test_a_client_that_does_not_answer_gets_a_few_frames_and_then_what_it_missed_as_one(ego: EgoServer) -> None:
+def test_a_client_that_does_not_answer_gets_a_few_frames_and_later_one_with_all_it_missed(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with delta_stream(ego, answers=False) as silent, delta_stream(ego) as good:
         wait_until(lambda: silent.model.revision >= 0 and good.model.revision >= 0)
@@ -317,7 +317,7 @@ def test_a_client_that_does_not_answer_gets_a_few_frames_and_then_what_it_missed
             wait_until(lambda load=load: value_of(good, hostname, "loadAverage") == load)
         frames = len(silent.frames())
         assert frames <= 4  # the snapshot and what may be under way
-        assert len(good.frames()) >= 10  # the other one was not held up
+        assert len(good.frames()) >= 10  # the other client was not delayed
         missed = good.model.revision
         silent.answers = True
         silent.emit("seen", {"revision": silent.model.revision})
@@ -344,7 +344,7 @@ def test_a_client_that_has_answered_only_an_old_frame_still_waits(sqlite_ego: Eg
         assert len(silent.frames()) == len(frames)
 
 
-def test_a_client_that_lost_the_thread_gets_a_snapshot_at_most_every_two_seconds(sqlite_ego: EgoServer) -> None:
+def test_a_client_that_asks_to_resync_gets_a_snapshot_at_most_every_two_seconds(sqlite_ego: EgoServer) -> None:
     hostname = unique_hostname()
     with delta_stream(sqlite_ego) as listener:
         wait_until(lambda: listener.model.revision >= 0)
@@ -387,7 +387,7 @@ def test_when_nothing_changes_an_empty_delta_comes_within_five_seconds(hasty_ego
 # ------------------------------------------------------------------ watch-host
 
 
-def test_a_watched_host_is_told_whole_at_once_and_each_second(sqlite_ego: EgoServer) -> None:
+def test_a_watched_host_is_sent_whole_at_once_and_each_second(sqlite_ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(sqlite_ego, make_sample(hostname, disks=[{"mountpoint": "/", "used_percent": 5}]))
     settled(sqlite_ego)
@@ -401,14 +401,14 @@ def test_a_watched_host_is_told_whole_at_once_and_each_second(sqlite_ego: EgoSer
         times = listener.times_of("host-detail")
         assert 0.8 * 2 < times[3] - times[1] < 3.5
         post(sqlite_ego, make_sample(hostname, swap_used_percent=7))
-        listener.wait_for("host-detail", lambda told: told["diagnostics"]["swapUsedPercent"] == 7, 3)
+        listener.wait_for("host-detail", lambda shown: shown["diagnostics"]["swapUsedPercent"] == 7, 3)
         assert listener.ask("unwatch-host", {"hostname": hostname})["ok"] is True
-        told = len(listener.of("host-detail"))
+        sent = len(listener.of("host-detail"))
         time.sleep(1.3)
-        assert len(listener.of("host-detail")) <= told + 1
+        assert len(listener.of("host-detail")) <= sent + 1
 
 
-def test_a_watched_host_is_told_each_second_beside_a_busy_delta_stream(sqlite_ego: EgoServer) -> None:
+def test_a_watched_host_is_sent_each_second_beside_a_busy_delta_stream(sqlite_ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(sqlite_ego, make_sample(hostname))
     with delta_stream(sqlite_ego) as listener:
@@ -431,17 +431,17 @@ def test_four_hosts_can_be_watched_and_a_fifth_cannot(sqlite_ego: EgoServer) -> 
         assert listener.ask("watch-host", {"hostname": hostnames[0]})["ok"] is True  # it is one of the four
         assert listener.ask("unwatch-host", {"hostname": hostnames[0]})["ok"] is True
         assert listener.ask("watch-host", {"hostname": hostnames[4]})["ok"] is True
-        listener.wait_for("host-detail", lambda told: told["hostname"] == hostnames[4])
+        listener.wait_for("host-detail", lambda shown: shown["hostname"] == hostnames[4])
         before = len(listener.of("host-detail"))
         wait_until(lambda: len(listener.of("host-detail")) >= before + 8, 5)
-        assert {told["hostname"] for told in listener.of("host-detail")[before + 1 :]} == set(hostnames[1:])
+        assert {shown["hostname"] for shown in listener.of("host-detail")[before + 1 :]} == set(hostnames[1:])
 
 
 @pytest.mark.parametrize(
     "wanted",
     [{"hostname": "nobody"}, {"hostname": "a/b"}, {"hostname": 7}, {}, None, "titan-01", [], {"hostname": None}],
 )
-def test_a_host_that_is_none_cannot_be_watched(sqlite_ego: EgoServer, wanted: Any) -> None:
+def test_an_unknown_host_cannot_be_watched(sqlite_ego: EgoServer, wanted: Any) -> None:
     with listening(sqlite_ego, NAMESPACE) as listener:
         answer = listener.ask("watch-host", wanted)
         assert answer["ok"] is False

@@ -1,4 +1,4 @@
-"""CONTRACT 1: a REFLECTOR that was in the field before, replayed from its recording, needs only another endpoint."""
+"""CONTRACT 1: a REFLECTOR that was in the field before EGO, replayed from a recording, needs only a new endpoint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def replay(ego: EgoServer, request: dict[str, Any], hostname: str, command_id: s
     return requests.request(request["method"], ego.url + path, headers=request["headers"], data=text, timeout=10)
 
 
-def test_the_recording_is_taken_as_it_is_and_its_command_truly_ends(ego: EgoServer) -> None:
+def test_the_recording_is_accepted_unchanged_and_its_command_ends(ego: EgoServer) -> None:
     hostname = unique_hostname("field")
     created = create(ego, hostname, "echo hello", timeoutSeconds=20)
     kinds = []
@@ -71,7 +71,7 @@ def test_the_recording_is_taken_as_it_is_and_its_command_truly_ends(ego: EgoServ
     assert replay(ego, RECORDING["requests"][1], hostname).json() == {"items": []}
 
 
-def test_its_samples_stand_in_the_twin_with_all_that_they_say(ego: EgoServer) -> None:
+def test_its_samples_are_in_the_twin_with_all_their_values(ego: EgoServer) -> None:
     hostname = unique_hostname("field")
     batches = [request for request in RECORDING["requests"] if request["path"] == "/api/metrics/batch"]
     for request in batches:
@@ -81,7 +81,7 @@ def test_its_samples_stand_in_the_twin_with_all_that_they_say(ego: EgoServer) ->
     assert (host["status"], host["agentVersion"], host["rack"]) == ("online", "0.1.0-dev", "R1")
     assert (host["position"], host["positionSource"]) == ({"x": 1, "y": 2, "z": 3}, "sample")
     assert host["metrics"]["cpuLoad"] == third["cpu_load"]
-    assert host["metrics"]["netCapacityGbps"] is None  # no interface told its speed
+    assert host["metrics"]["netCapacityGbps"] is None  # no interface reported its speed
     seconds = (instant_of(third) - instant_of(second)).total_seconds()
     link = link_of(settled(ego), hostname)
     sent, received = (third[name] - second[name] for name in ("net_bytes_tx", "net_bytes_rx"))
@@ -110,7 +110,9 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("word", "expected"), WORDS.items())
-def test_its_words_for_an_end_are_understood(ego: EgoServer, word: str, expected: tuple[str, str | None]) -> None:
+def test_its_statuses_success_and_error_are_understood(
+    ego: EgoServer, word: str, expected: tuple[str, str | None]
+) -> None:
     command_id = running_command(ego)
     body = {"status": word, "stdout": "o", "stderr": "e", "exitCode": 1}
     path = f"/api/field/commands/result/{command_id}"
@@ -122,7 +124,7 @@ def test_its_words_for_an_end_are_understood(ego: EgoServer, word: str, expected
 
 
 @pytest.mark.parametrize("status", ["done", "running", "", 1, None])
-def test_a_word_that_means_nothing_is_refused(ego: EgoServer, status: Any) -> None:
+def test_an_unknown_status_is_refused(ego: EgoServer, status: Any) -> None:
     command_id = running_command(ego)
     assert_problem(ego.post(f"/api/field/commands/result/{command_id}", json={"status": status}), 400, naming="status")
     assert command(ego, command_id)["status"] == "running"

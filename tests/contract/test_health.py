@@ -70,7 +70,7 @@ def test_info_says_what_this_ego_is_and_by_which_rules_it_judges(ego: EgoServer)
 
 
 class Severed:
-    """An EGO on a database whose door can be shut."""
+    """An EGO on a database that the test can make unreachable."""
 
     def __init__(self, ego: EgoServer, postgresql: PostgresqlServer):
         self.ego = ego
@@ -78,7 +78,7 @@ class Severed:
         self._database = ego.settings["MIRROR_STAGE_DB_URL"].rpartition("/")[2]
 
     def shut(self) -> None:
-        """Nobody gets in, and whoever is in is thrown out."""
+        """Refuse new connections to the database and end the open ones."""
         with psycopg.connect(self._administration, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {self._database} ALLOW_CONNECTIONS false")
             connection.execute(
@@ -86,7 +86,7 @@ class Severed:
             )
 
     def open(self) -> None:
-        """As before."""
+        """Allow connections again."""
         with psycopg.connect(self._administration, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {self._database} ALLOW_CONNECTIONS true")
 
@@ -107,7 +107,7 @@ def test_without_its_database_ego_lives_refuses_to_acknowledge_and_recovers(seve
         assert ready.json()["ready"] is False
         assert ready.json()["checks"]["database"]["ok"] is False
         assert_problem(ego.post_samples(make_sample(hostname, cpu_percent=2)), 503)
-        host_when(ego, hostname, lambda host: host["metrics"]["cpuLoad"] == 2)  # the live view moves all the same
+        host_when(ego, hostname, lambda host: host["metrics"]["cpuLoad"] == 2)  # the live view still moves
         assert_problem(ego.post("/api/commands", json={"hostname": hostname, "command": "uptime"}), 503)
     finally:
         severed.open()

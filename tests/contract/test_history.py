@@ -48,7 +48,7 @@ def buckets_of(loads_by_second: dict[int, float], step: int) -> dict[int, list[f
 
 
 def check(body: Any, loads_by_second: dict[int, float]) -> None:
-    """An answer's columns are what the samples come to, bucket by bucket, with gaps."""
+    """Check that an answer's columns are the samples' aggregates, bucket by bucket, with gaps."""
     step, columns = body["stepSeconds"], body["metrics"]["cpuLoad"]
     expected = buckets_of(loads_by_second, step)
     assert {len(values) for values in columns.values()} == {len(body["t"])}
@@ -201,7 +201,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_question_is_answered_with_what_is_wrong(sqlite_ego: EgoServer, name: str) -> None:
+def test_a_bad_query_is_refused_with_the_reason(sqlite_ego: EgoServer, name: str) -> None:
     query, field, words = BAD[name]
     host = unique_hostname()
     posted(sqlite_ego, host, {now(): 1.0})
@@ -217,7 +217,7 @@ def test_an_unknown_host_is_404_and_nobody_is_400(ego: EgoServer) -> None:
     assert_problem(ego.get("/api/history", params={"groupBy": "shelf"}), 400)
 
 
-def test_a_host_that_left_keeps_its_past(ego: EgoServer) -> None:
+def test_a_removed_host_keeps_its_history(ego: EgoServer) -> None:
     host, at = unique_hostname(), now() - 5
     posted(ego, host, {at: 42.0})
     assert ego.get(f"/api/hosts/{host}/history").status_code == 200

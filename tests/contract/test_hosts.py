@@ -29,7 +29,7 @@ from tests.servers import EgoServer
 
 
 def names(ego: EgoServer, **query: str) -> set[str]:
-    """The hostnames that a question finds; the answer's form is checked on the way."""
+    """The hostnames that a query finds. Checks the form of the answer, too."""
     answer = ego.get("/api/hosts", params=query)
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -90,7 +90,7 @@ def test_the_hub_is_a_host_too(ego: EgoServer) -> None:
     assert (found["role"], found["isSynthetic"], found["firstSeen"], found["reportedAt"]) == ("hub", True, None, None)
 
 
-def test_a_host_that_nobody_reported_is_not_found(ego: EgoServer) -> None:
+def test_a_host_without_a_sample_is_not_found(ego: EgoServer) -> None:
     for answer in (ego.get("/api/hosts/nobody"), remove(ego, "nobody")):
         assert_problem(answer, 404)
 
@@ -125,7 +125,7 @@ def test_a_path_with_a_name_that_no_host_can_have_is_refused(sqlite_ego: EgoServ
         assert_problem(answer, 400, naming="hostname" if name.isprintable() and "\\" not in name else None)
 
 
-def test_bytes_in_a_path_that_are_no_text_find_nobody(ego: EgoServer) -> None:
+def test_a_path_that_is_not_utf_8_finds_no_host(ego: EgoServer) -> None:
     for answer in (ego.get("/api/hosts/%ED%A0%80"), remove(ego, "%FF"), ego.get("/api/commands/pending/%C3")):
         assert answer.status_code < 500, answer.text
 

@@ -77,13 +77,13 @@ def test_the_answer_is_the_command_as_it_stands_now(ego: EgoServer) -> None:
     assert claim(ego, body["hostname"]) == []
 
 
-def test_a_request_that_was_refused_does_not_use_its_key_up(ego: EgoServer) -> None:
+def test_a_refused_request_does_not_use_up_its_key(ego: EgoServer) -> None:
     key, body = str(uuid.uuid4()), {"hostname": unique_hostname(), "command": "reboot"}
     assert_problem(send(ego, body | {"timeoutSeconds": -1}, key), 400, naming="timeoutSeconds")
     assert send(ego, body, key).status_code == 201
 
 
-def test_ten_at_once_are_one_command(ego: EgoServer) -> None:
+def test_ten_equal_requests_at_once_are_one_command(ego: EgoServer) -> None:
     key, body = str(uuid.uuid4()), {"hostname": unique_hostname(), "command": "reboot"}
     answers: list[requests.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(send(ego, body, key))) for _ in range(10)]

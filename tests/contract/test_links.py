@@ -1,4 +1,4 @@
-"""CONTRACT 2: uplinks, rates and capacity, with nothing invented."""
+"""CONTRACT 2: uplinks, rates and capacity; an unknown value is never guessed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_host_hangs_from_the_uplink_that_it_names_else_from_the_hub(ego: EgoSe
     assert hang(ego, asked) == {one: switch, switch: "core-switch", two: "core-switch", three: "core-switch"}
 
 
-def test_all_hosts_of_a_circle_hang_from_the_hub_and_what_hangs_on_them_stays(ego: EgoServer) -> None:
+def test_all_hosts_of_a_circle_hang_from_the_hub_and_the_hosts_below_them_stay(ego: EgoServer) -> None:
     a, b, c, below, beside = (unique_hostname() for _ in range(5))
     assert hang(ego, {a: None, b: a, c: b, below: c, beside: a}) == {
         a: "core-switch",
@@ -113,7 +113,9 @@ NEXT: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize(("fields", "is_measured"), NEXT.values(), ids=NEXT.keys())
-def test_what_two_samples_cannot_tell_is_unknown(ego: EgoServer, fields: dict[str, Any], is_measured: bool) -> None:
+def test_a_rate_that_two_samples_cannot_give_is_unknown(
+    ego: EgoServer, fields: dict[str, Any], is_measured: bool
+) -> None:
     hostname, start = unique_hostname(), now()
     before = {"net_bytes_tx": 100, "net_bytes_rx": 100, "uptime_seconds": 1000}
     post(ego, make_sample(hostname, at=ago(20, start)) | before)

@@ -55,13 +55,13 @@ def waiting_socket(ego: EgoServer, hostname: str, wait: int = 20) -> Iterator[so
 
 
 def all_wait(ego: EgoServer) -> None:
-    """Return when whoever asked before has looked and waits: polls that came later have their answers."""
+    """Return when all earlier polls wait: polls that came later have their answers."""
     for _ in range(3):
         assert claim(ego, unique_hostname()) == []
 
 
 def all_have_looked(ego: EgoServer) -> None:
-    """Return when whoever was woken before has looked: a waiter that is woken later has its command."""
+    """Return when all pollers that were woken earlier have claimed: one that is woken later has its command."""
     hostname = unique_hostname()
     poll = Poll(ego, hostname, wait=20)
     all_wait(ego)
@@ -76,13 +76,13 @@ def test_a_poll_without_wait_is_answered_at_once(ego: EgoServer) -> None:
         assert seconds < 1
 
 
-def test_a_poll_that_waits_in_vain_is_answered_empty_when_its_time_is_over(ego: EgoServer) -> None:
+def test_a_poll_without_a_command_is_answered_empty_when_its_time_is_over(ego: EgoServer) -> None:
     items, seconds = elapsed(lambda: claim(ego, unique_hostname(), wait=1.2))
     assert items == []
     assert 1.1 < seconds < 3
 
 
-def test_what_waits_already_is_answered_at_once(ego: EgoServer) -> None:
+def test_a_pending_command_is_answered_at_once(ego: EgoServer) -> None:
     hostname = unique_hostname()
     command_id = create(ego, hostname)["id"]
     items, seconds = elapsed(lambda: claim(ego, hostname, wait=20))
@@ -156,7 +156,7 @@ def test_forty_hosts_wait_at_once_and_each_gets_its_own(ego: EgoServer) -> None:
     assert {hostname: poll.ids() for hostname, poll in polls.items()} == {name: [i] for name, i in created.items()}
 
 
-def test_a_command_for_another_host_wakes_nobody(ego: EgoServer) -> None:
+def test_a_command_wakes_no_waiter_of_another_host(ego: EgoServer) -> None:
     hostname = unique_hostname()
     poll = Poll(ego, hostname, wait=1)
     all_wait(ego)
@@ -173,7 +173,7 @@ def test_a_head_that_waits_is_answered_at_once_and_claims_nothing(ego: EgoServer
 
 
 @pytest.mark.parametrize("prefix", ["/api/commands", "/api/field/commands"])
-def test_a_cancelled_command_is_not_what_a_waiter_waits_for(ego: EgoServer, prefix: str) -> None:
+def test_a_waiter_does_not_get_a_cancelled_command(ego: EgoServer, prefix: str) -> None:
     hostname = unique_hostname()
     cancelled = create(ego, hostname)["id"]
     assert act(ego, cancelled, "cancel").status_code == 200
@@ -182,7 +182,7 @@ def test_a_cancelled_command_is_not_what_a_waiter_waits_for(ego: EgoServer, pref
     assert seconds > 0.4
 
 
-def test_a_waiter_that_is_still_there_gets_what_one_that_left_did_not(ego: EgoServer) -> None:
+def test_a_connected_waiter_gets_the_command_that_a_disconnected_one_did_not(ego: EgoServer) -> None:
     hostname = unique_hostname()
     with waiting_socket(ego, hostname):
         pass

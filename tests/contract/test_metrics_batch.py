@@ -198,7 +198,7 @@ def test_every_field_of_a_sample_arrives_in_the_twin(ego: EgoServer) -> None:
         assert abs((instant(found[name]) - datetime.now(UTC)).total_seconds()) < 10, name
 
 
-def test_what_a_sample_does_not_say_is_null_and_the_key_is_there(ego: EgoServer) -> None:
+def test_a_value_that_a_sample_does_not_have_is_null_and_its_key_is_there(ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(ego, make_sample(hostname))
     entry = shown(ego, hostname)
@@ -225,7 +225,7 @@ def test_null_in_an_optional_field_means_unknown(ego: EgoServer) -> None:
     assert entry["positionSource"] == "computed"
 
 
-def test_only_the_naming_member_of_a_nested_row_is_needed(ego: EgoServer) -> None:
+def test_a_nested_row_needs_only_its_name(ego: EgoServer) -> None:
     hostname = unique_hostname()
     rows = {"disks": [{"mountpoint": "/"}], "interfaces": [{"name": "eth0"}], "top_processes": [{"name": "sh"}]}
     post(ego, make_sample(hostname, **rows))
@@ -315,7 +315,7 @@ def test_each_coordinate_defaults_to_zero(ego: EgoServer, position: dict[str, An
     assert entry["positionSource"] == "sample"
 
 
-def test_a_thousand_samples_are_one_batch_and_one_more_is_none(ego: EgoServer) -> None:
+def test_a_batch_has_at_most_a_thousand_samples(ego: EgoServer) -> None:
     hostname = unique_hostname()
     samples = [make_sample(hostname, at=f"2026-03-01T12:{n // 60:02d}:{n % 60:02d}Z") for n in range(1001)]
     assert_problem(ego.post_samples(*samples), 400, naming="samples")

@@ -1,4 +1,4 @@
-"""One odd value costs that value, never the host: diagnostics are mended, unknown values are taken when they are told."""
+"""One odd value costs that value, never the host: bad diagnostics are dropped, and unknown values may be declared."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_odd_entry_costs_that_entry(ego: EgoServer, field: str, sent: Any, sh
     assert (found if key is None or found is None else [row[key] for row in found]) == shown
 
 
-def test_a_sample_that_says_what_it_cannot_know_is_taken(ego: EgoServer) -> None:
+def test_a_sample_that_declares_unknown_values_is_accepted(ego: EgoServer) -> None:
     hostname = unique_hostname()
     needed = ["cpu_load", "memory_used_percent", "load_average", "uptime_seconds"]
     blind = {name: value for name, value in make_sample(hostname).items() if name not in needed}
@@ -57,7 +57,7 @@ def test_a_sample_that_says_what_it_cannot_know_is_taken(ego: EgoServer) -> None
     assert set(history["metrics"]["cpuLoad"]["avg"]) == {None}
 
 
-def test_a_clock_at_1970_is_a_host_with_a_skew(ego: EgoServer) -> None:
+def test_a_host_whose_clock_is_at_1970_has_a_clock_skew(ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(ego, make_sample(hostname, at="1970-01-01T00:01:40Z"))
     assert ego.get(f"/api/hosts/{hostname}").json()["status"] == "online"

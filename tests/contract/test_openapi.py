@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: it has every route, and the real answers are what it says, key by key."""
+"""The OpenAPI document is correct: it has every route, and the real answers match it, key by key."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
-    """The schemas of the document, with no room for a key that they do not name."""
+    """The schemas of the document, changed to allow no key that they do not name."""
     components: dict[str, Any] = copy.deepcopy(document["components"])
     for schema in components["schemas"].values():
         if schema.get("type") == "object" and "properties" in schema:
@@ -138,7 +138,7 @@ def problems_of(document: dict[str, Any], schema: dict[str, Any], value: Any) ->
 
 
 def check(document: dict[str, Any], method: str, path: str, answer: requests.Response) -> None:
-    """An answer has a documented status, content type and body."""
+    """Check that an answer has a documented status, content type and body."""
     responses = operations(document)[method, path]["responses"]
     where = f"{method} {path} {answer.status_code}"
     known = responses.get(str(answer.status_code))
@@ -212,7 +212,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for command_id in (finished, running, lost, pending_command(ego), UNKNOWN_ID):
         get("/api/commands/{id}", f"/api/commands/{command_id}")
         get("/api/commands/{id}/events", f"/api/commands/{command_id}/events")
-        for what, told in (
+        for what, body in (
             ("heartbeat", {"phase": "running"}),
             ("heartbeat", {}),
             ("output", {"seq": 0, "stream": "stdout", "data": "x"}),
@@ -223,7 +223,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
             ("result", {"status": "succeeded"}),
             ("result", {}),
         ):
-            send(f"/api/commands/{{id}}/{what}", f"/api/commands/{command_id}/{what}", json=told)
+            send(f"/api/commands/{{id}}/{what}", f"/api/commands/{command_id}/{what}", json=body)
     ended = running_command(ego)
     for status in ("success", "success", "error", "nonsense"):
         send("/api/field/commands/result/{id}", f"/api/field/commands/result/{ended}", json={"status": status})
@@ -277,13 +277,13 @@ def test_the_frames_of_the_sockets_have_the_documented_forms(ego: EgoServer, doc
     hostname = unique_hostname()
     post(ego, make_sample(hostname) | FULL)
     settled(ego)
-    with listening(ego, "/digital-twin") as twin, listening(ego, "/commands") as told:
+    with listening(ego, "/digital-twin") as twin, listening(ego, "/commands") as updates:
         assert problems_of(document, content, twin.wait_for("twin-state")) == []
         twin.ask("watch-host", {"hostname": hostname})
         assert problems_of(document, detail, twin.wait_for("host-detail")) == []
         create(ego, hostname)
         (item,) = claim(ego, hostname)
         act(ego, item["id"], "result", {"status": "succeeded", "stdout": "x"})
-        told.wait_for("command-update", lambda update: update["status"] == "succeeded")
-        for update in told.of("command-update"):
+        updates.wait_for("command-update", lambda update: update["status"] == "succeeded")
+        for update in updates.of("command-update"):
             assert problems_of(document, one, update) == []

@@ -36,7 +36,7 @@ def moment(ego: EgoServer, at: str) -> dict[str, Any]:
 
 
 def after(receipt: dict[str, Any]) -> str:
-    """A moment at which an acknowledged batch is seen and nothing that comes later is."""
+    """A moment that shows an acknowledged batch and nothing that comes later."""
     time.sleep(0.005)
     return str(receipt["receivedAt"])
 
@@ -64,7 +64,7 @@ def test_a_moment_shows_what_the_live_twin_showed(ego: EgoServer) -> None:
     assert (before["metrics"]["cpuLoad"], before["severity"]) == (12.5, None)
 
 
-def test_before_everything_there_is_a_hub_and_nothing_else(ego: EgoServer) -> None:
+def test_before_the_first_sample_there_is_only_the_hub(ego: EgoServer) -> None:
     then = moment(ego, "2001-01-01T00:00:00Z")
     assert [host["role"] for host in then["hosts"]] == ["hub"]
     assert (then["links"], then["alerts"], then["resolution"]) == ([], [], "15m")
@@ -73,7 +73,7 @@ def test_before_everything_there_is_a_hub_and_nothing_else(ego: EgoServer) -> No
 @pytest.mark.parametrize(
     "at", ["", "yesterday", "2025-11-01", "1e9", "9999-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]
 )
-def test_a_moment_that_is_none_is_refused(sqlite_ego: EgoServer, at: str) -> None:
+def test_a_malformed_moment_is_refused(sqlite_ego: EgoServer, at: str) -> None:
     assert_problem(sqlite_ego.get("/api/twin/state", params={"at": at}), 400, naming="at")
 
 
@@ -83,7 +83,7 @@ def test_the_future_is_refused(ego: EgoServer) -> None:
     assert_problem(ego.get("/api/timeline", params={"to": ago(-60)}), 400, naming="to")
 
 
-def test_a_settled_moment_may_be_kept_and_a_known_one_is_not_sent_again(ego: EgoServer) -> None:
+def test_a_settled_moment_may_be_cached_and_its_etag_saves_sending_it_again(ego: EgoServer) -> None:
     for seconds, lasts in ((1, "private, max-age=0"), (86_400, "private, max-age=3600")):
         at = {"at": ago(seconds)}
         first = ego.get("/api/twin/state", params=at)
@@ -92,7 +92,7 @@ def test_a_settled_moment_may_be_kept_and_a_known_one_is_not_sent_again(ego: Ego
         assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_diff_tells_who_came_went_moved_and_changed(ego: EgoServer) -> None:
+def test_a_diff_lists_the_hosts_that_came_left_moved_and_changed(ego: EgoServer) -> None:
     moved, hot, gone, new = (unique_hostname(stem) for stem in ("moved", "hot", "gone", "new"))
     post(ego, make_sample(moved, rack="R1"), make_sample(hot, cpu_percent=10, memory_used_percent=50))
     start = after(post(ego, make_sample(gone)))
@@ -128,7 +128,7 @@ def test_a_diff_tells_who_came_went_moved_and_changed(ego: EgoServer) -> None:
         ({"from": "2025-11-01T00:00:00Z", "threshold": "nan"}, "threshold"),
     ],
 )
-def test_a_diff_of_nothing_is_refused(ego: EgoServer, query: dict[str, str], field: str) -> None:
+def test_a_bad_diff_query_is_refused_with_the_field_named(ego: EgoServer, query: dict[str, str], field: str) -> None:
     assert_problem(ego.get("/api/twin/diff", params=query), 400, naming=field)
 
 
@@ -158,7 +158,7 @@ def test_the_timeline_counts_alerts_commands_and_hosts(ego: EgoServer) -> None:
 @pytest.mark.parametrize(
     "query", [{"buckets": "0"}, {"buckets": "1001"}, {"buckets": "x"}, {"from": "2025-13-01T00:00:00Z"}, {"to": "soon"}]
 )
-def test_a_timeline_of_nothing_is_refused(ego: EgoServer, query: dict[str, str]) -> None:
+def test_a_bad_timeline_query_is_refused_with_the_field_named(ego: EgoServer, query: dict[str, str]) -> None:
     assert_problem(ego.get("/api/timeline", params=query), 400, naming=next(iter(query)))
 
 

@@ -34,7 +34,7 @@ GIGABIT = 125_000_000  # bytes
 
 
 def first_looks(ego: EgoServer) -> list[requests.Response]:
-    """Every answer to GET /api/twin/state from the start on, until five of them have shown the twin."""
+    """All answers to GET /api/twin/state from the start on, until five of them have shown the twin."""
     answers: list[requests.Response] = []
     deadline = time.monotonic() + 30
     while sum(answer.status_code == 200 for answer in answers) < 5:
@@ -129,11 +129,11 @@ def test_after_a_restart_everything_is_there_at_once(ego: EgoServer) -> None:
 
 
 def without_lease(row: dict[str, Any]) -> dict[str, Any]:
-    """A command but for its lease, which moves by the time EGO was down."""
+    """A command without its lease, which moves by the time that EGO was down."""
     return {name: value for name, value in row.items() if name != "leaseUntil"}
 
 
-def test_the_time_in_which_ego_was_down_ages_hosts_but_is_no_silence_and_costs_no_lease(
+def test_the_time_while_ego_was_down_ages_hosts_but_fires_no_alert_and_ends_no_lease(
     hasty_ego: EgoServer,
 ) -> None:
     ego, hostname = hasty_ego, unique_hostname()
@@ -190,7 +190,7 @@ def test_nothing_acknowledged_is_lost_when_ego_is_killed(ego: EgoServer) -> None
     stop.set()
     for thread in threads:
         thread.join()
-    ego.start()  # before anything can fail: others use it too
+    ego.start()  # before anything can fail: other tests use this EGO too
     assert len(acknowledged) > 20
     assert created
     hosts = {sample["hostname"] for sample in acknowledged}

@@ -1,4 +1,4 @@
-"""CONTRACT 2 and 5: an EGO that is set otherwise: hub, its own host and monitor, rules, limits of silence."""
+"""CONTRACT 2 and 5: an EGO with other settings: hub, its own host and monitor, rules, limits of silence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_ego_is_an_ordinary_host_that_reports_itself(other_ego: EgoServer) -> No
 
 def test_the_built_in_monitor_yields_while_a_reflector_reports_egos_own_host(other_ego: EgoServer) -> None:
     first = host_when(other_ego, "ego-99", lambda host: host["agentVersion"] != "9.9.9", seconds=8)
-    host_when(other_ego, "ego-99", lambda host: host["lastSeen"] > first["lastSeen"])  # it goes on by itself
+    host_when(other_ego, "ego-99", lambda host: host["lastSeen"] > first["lastSeen"])  # the monitor continues by itself
     post(other_ego, make_sample("ego-99", cpu_percent=33.25, agent_version="9.9.9"))
     started, seen = now(), set()
     while (now() - started).total_seconds() < 1.5:  # longer than the monitor's interval, shorter than it waits

@@ -47,7 +47,7 @@ def test_the_snapshot_has_exactly_the_keys_of_the_contract(ego: EgoServer) -> No
             assert isinstance(link[number], int | float)
 
 
-def test_a_new_host_stands_there_as_the_contract_shows_it(ego: EgoServer) -> None:
+def test_a_new_host_looks_as_the_contract_shows_it(ego: EgoServer) -> None:
     hostname = unique_hostname()
     receipt = post(ego, make_sample(hostname, ip="10.0.0.10", rack="R1"))
     host = shown(ego, hostname)
@@ -191,7 +191,7 @@ def test_the_revision_counts_ticks_that_changed_something(hasty_ego: EgoServer) 
 
 
 def settled_without_a_sample(ego: EgoServer) -> datetime:
-    """The time, once the twin's newest frame is at least a second old."""
+    """Wait until the twin's newest frame is at least a second old, and return the time."""
 
     def is_old() -> datetime | None:
         moment = now()

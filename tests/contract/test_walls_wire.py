@@ -1,4 +1,4 @@
-"""CONTRACT 1 and P9: requests of other machines' names and other origins' pages end at the wall, sockets included."""
+"""CONTRACT 1 and P9: the wall refuses requests to other machines' names and from other origins' pages, sockets too."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_address_and_the_machines_own_names_pass(sqlite_ego: EgoServer, host:
 
 
 @pytest.mark.parametrize("host", ["", "a b", "127.0.0.1:99999", "127.0.0.1, attacker.example", "[::1"])
-def test_a_host_that_is_none_is_refused(ego: EgoServer, host: str) -> None:
+def test_a_malformed_host_header_is_refused(ego: EgoServer, host: str) -> None:
     with socket.create_connection(("127.0.0.1", ego.port)) as wire:
         wire.settimeout(5)
         wire.sendall(f"GET /api/health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -84,7 +84,7 @@ def test_a_page_of_another_origin_can_neither_read_nor_change_anything(ego: EgoS
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_browser_that_says_the_page_is_another_ones_is_refused(ego: EgoServer, site: str) -> None:
+def test_a_request_that_a_browser_marks_as_from_another_origin_is_refused(ego: EgoServer, site: str) -> None:
     waiting = create(ego, unique_hostname())
     pending = f"/api/commands/pending/{waiting['hostname']}"
     for path in ("/api/twin/state", pending, OPEN):
@@ -107,7 +107,7 @@ def test_the_own_page_and_agents_that_send_neither_pass(ego: EgoServer) -> None:
 
 
 def upgrade(ego: EgoServer, **headers: str) -> bytes:
-    """The status of the answer to a websocket's opening."""
+    """The status of the answer to a websocket handshake."""
     key = base64.b64encode(os.urandom(16)).decode()
     sent = {"Host": f"127.0.0.1:{ego.port}", "Upgrade": "websocket", "Connection": "Upgrade",
             "Sec-WebSocket-Key": key, "Sec-WebSocket-Version": "13"} | headers  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_websocket_of_the_own_page_opens(ego: EgoServer) -> None:
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
 )
-def test_what_a_form_of_a_foreign_page_could_send_is_not_taken(ego: EgoServer, content_type: str) -> None:
+def test_content_types_that_a_form_of_a_foreign_page_could_send_are_refused(ego: EgoServer, content_type: str) -> None:
     hostname = unique_hostname()
     body = '{"hostname": "%s", "command": "w"}' % hostname
     for path in ("/api/commands", "/api/metrics/batch"):
@@ -150,7 +150,7 @@ def test_what_a_form_of_a_foreign_page_could_send_is_not_taken(ego: EgoServer, c
     assert claim(ego, hostname) == []
 
 
-def test_a_proxy_on_this_machine_does_not_lend_its_callers_our_trust(ego: EgoServer) -> None:
+def test_clients_of_a_proxy_on_this_machine_are_not_trusted_as_local(ego: EgoServer) -> None:
     hostname = unique_hostname()
     forwarded: list[dict[str, Any]] = [
         {"X-Forwarded-For": "203.0.113.9"},
@@ -165,7 +165,7 @@ def test_a_proxy_on_this_machine_does_not_lend_its_callers_our_trust(ego: EgoSer
     assert claim(ego, hostname) == []
 
 
-def test_every_answer_tells_browsers_to_be_careful(ego: EgoServer) -> None:
+def test_every_answer_has_the_security_headers(ego: EgoServer) -> None:
     for path in ("/", "/api/health", "/api/twin/state", "/api/nothing"):
         answer = ego.get(path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""What the contract says of shapes, as literals, and the few questions that most tests ask of a running EGO."""
+"""The contract's shapes as literals, and short functions that most tests use to talk to a running EGO."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import EgoServer, wait_until
 
 @dataclass
 class KeepingEgo(EgoServer):
-    """An EgoServer that keeps a connection for each thread that asks: a suite of this size asks 15,000 times."""
+    """An EgoServer that keeps one connection for each thread: this suite sends 15,000 requests."""
 
     _of_thread: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -101,13 +101,13 @@ def assert_problem(answer: requests.Response, status: int, *, naming: str | None
 
 
 def instant(text: str) -> datetime:
-    """The moment that an instant on the wire names."""
+    """An instant of the wire as a datetime."""
     assert INSTANT.match(text), text
     return datetime.fromisoformat(text)
 
 
 def now() -> datetime:
-    """This moment by this machine's clock."""
+    """The current time by this machine's clock."""
     return datetime.now(UTC)
 
 
@@ -173,7 +173,7 @@ def shown(ego: EgoServer, hostname: str) -> dict[str, Any]:
 def host_when(
     ego: EgoServer, hostname: str, condition: Callable[[dict[str, Any]], bool], seconds: float = 5
 ) -> dict[str, Any]:
-    """A host's entry as soon as it meets a condition; asked for alone, because the snapshot of a whole suite is long."""
+    """A host's entry as soon as it meets a condition. Reads this host alone: the suite's whole snapshot is long."""
 
     def found() -> dict[str, Any] | None:
         items = ego.get("/api/hosts", params={"search": hostname}).json()["items"]
@@ -208,7 +208,7 @@ def active_alerts(ego: EgoServer, hostname: str) -> dict[str, dict[str, Any]]:
 
 
 def create(ego: EgoServer, hostname: str, command: str = "uptime", **fields: Any) -> dict[str, Any]:
-    """A command that must be taken."""
+    """Create a command, which must be accepted, and return it."""
     answer = ego.post("/api/commands", json={"hostname": hostname, "command": command} | fields)
     assert answer.status_code == 201, answer.text[:400]
     found: dict[str, Any] = answer.json()
@@ -216,7 +216,7 @@ def create(ego: EgoServer, hostname: str, command: str = "uptime", **fields: Any
 
 
 def claim(ego: EgoServer, hostname: str, headers: dict[str, str] | None = None, **query: Any) -> list[dict[str, Any]]:
-    """What a poll of this host gets."""
+    """The commands that a poll of this host gets."""
     answer = ego.get(f"/api/commands/pending/{hostname}", params=query, headers=headers)
     assert answer.status_code == 200, answer.text[:400]
     found: list[dict[str, Any]] = answer.json()
@@ -247,7 +247,7 @@ def act(ego: EgoServer, command_id: str, what: str, body: dict[str, Any] | None 
 
 
 def pending_command(ego: EgoServer, **fields: Any) -> str:
-    """The id of a command that waits."""
+    """The id of a pending command."""
     return str(create(ego, unique_hostname("queue"), **fields)["id"])
 
 
@@ -268,7 +268,7 @@ def finished_command(ego: EgoServer, **result: Any) -> str:
 
 
 def lost_command(ego: EgoServer) -> str:
-    """The id of a command whose agent vanished."""
+    """The id of a lost command: its agent vanished."""
     command_id = running_command(ego)
     end_lease(ego, command_id)
     wait_until(lambda: command(ego, command_id)["status"] == "timeout", 6, what="the lease is noticed to be over")
@@ -283,7 +283,7 @@ def expired_command(ego: EgoServer) -> str:
 
 
 def end_lease(ego: EgoServer, command_id: str) -> None:
-    """Put a lease into the past, as if its agent had been silent for so long; the least lease is a minute."""
+    """Put a lease into the past, as if its agent had been silent. The test cannot wait: a lease lasts at least a minute."""
     statement = f"UPDATE commands SET lease_until = lease_until - 3600000 WHERE id = '{command_id}'"
     url = ego.settings.get("MIRROR_STAGE_DB_URL")
     if url is not None:
@@ -299,7 +299,7 @@ def end_lease(ego: EgoServer, command_id: str) -> None:
 
 
 def elapsed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What `work` answers, and the seconds that it took."""
+    """What `work` returns, and the seconds that it took."""
     started = time.monotonic()
     answer = work()
     return answer, time.monotonic() - started
