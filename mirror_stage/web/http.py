@@ -165,7 +165,7 @@ def _drain(declared: int) -> None:
 
 
 def _read(source: Any, most: int) -> bytes:
-    """The next part of a body. Raises IncompleteBody if the connection ended in the middle, Invalid if it is framed badly."""
+    """The next part of a body. Raises IncompleteBody if the connection ended, Invalid if the body is framed badly."""
     try:
         part: bytes = source.read(most)
     except Problem:

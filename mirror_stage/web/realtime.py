@@ -166,9 +166,7 @@ def _paced(events: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
     def paced() -> Iterator[Any]:
         for event in events():
             if not pace.wait():
-                raise ConnectionAbortedError(
-                    "the client sends too fast"
-                )  # ends the reader, which closes the connection
+                raise ConnectionAbortedError("the client sends too fast")  # the reader ends, and closes
             yield event
 
     return paced
