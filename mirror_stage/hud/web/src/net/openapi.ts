@@ -329,7 +329,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The past of one host, in columns. */
+        /** The history of one host, in columns. */
         get: {
             parameters: {
                 query?: {
@@ -376,7 +376,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The past of several hosts, or across the hosts of each rack, room, tier, or of all. */
+        /** The history of several hosts, or summed up for each rack, room or tier, or for all hosts. */
         get: {
             parameters: {
                 query?: {
