@@ -55,9 +55,7 @@ class Audience:
 
     def show(self, now: Instant) -> None:
         """Send the newest frame to every client that can take more."""
-        idle = [
-            client for client in self._clients.values() if self._is_idle(client)
-        ]  # asked first: sending a frame makes a client busy
+        idle = [client for client in self._clients.values() if self._is_idle(client)]  # first: a frame makes it busy
         for client in list(self._clients.values()):
             self._send(client, now)
         if now - self._details_sent_at >= DETAILS_EVERY:

@@ -18,10 +18,7 @@ OWN_VERSIONS = "ego-"  # the agent_version of EGO's own monitor begins with this
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample that is further behind the newest one comes from a backlog
 REANCHOR_AFTER = 3  # so many late samples in rising order mean that the host's clock was set back
 REANCHOR_LEAD: Instant = 60 * SECOND  # between two samples of a live agent its clock gains at most this on EGO's
-IDENTITIES_MAX, IDENTITY_EVERY = (
-    10,
-    HOUR,
-)  # how often the identity of a host is saved: so many at once, then one per so long
+IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # a host may save so many identities at once, then one per so long
 HOLDER_SILENT: Instant = MINUTE  # if the machine that holds a name is silent for so long, its rival takes the name
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # a rival that is silent for so long is forgotten
 STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # for a host that reports seldom: stale and offline after so many intervals

@@ -40,9 +40,7 @@ def _connect(auth: Any = None) -> None:
     diagnostics = _member(auth, "diagnostics")
     wants_diagnostics = diagnostics if isinstance(diagnostics, bool) else None
     wants_delta = _member(auth, "stream") == "delta"
-    gevent.spawn(
-        _join, services(), _sid(), wants_delta, wants_diagnostics
-    )  # after Socket.IO has answered the connection
+    gevent.spawn(_join, services(), _sid(), wants_delta, wants_diagnostics)  # runs after the answer to the connection
 
 
 def _join(services: Services, sid: str, wants_delta: bool, wants_diagnostics: bool | None) -> None:

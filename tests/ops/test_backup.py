@@ -159,7 +159,7 @@ def with_log(file: Path) -> None:
         (lambda file: file.write_bytes(b"PGDMP and more"), "is a backup of PostgreSQL"),
         (damaged, "is damaged"),
         (newer, "does not know"),
-        (with_log, "has a log beside it"),
+        (with_log, "has a write-ahead log beside it"),
     ],
 )
 def test_what_is_no_whole_backup_replaces_nothing(idle: EgoServer, spoil: Callable[[Path], None], reason: str) -> None:

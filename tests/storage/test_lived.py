@@ -82,7 +82,7 @@ def test_a_start_forty_days_ahead_of_the_hosts_removes_nothing_however_long_it_r
     assert life.lived.until() == before
     assert life.lived.doubt is not None
     assert "ahead of when EGO ran last" in life.lived.doubt
-    assert "1 of 1 hosts have another time" in life.lived.doubt
+    assert "the clocks of 1 of 1 hosts show another time" in life.lived.doubt
     life.clock.advance(-40 * 86_400)  # the clock is right again
     life.start()
     life.run(3720)
