@@ -133,7 +133,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Store 1 to 1,000 samples. 202 means that all that are counted in `accepted` are durable. */
+        /** Store 1 to 1,000 samples. 202 means that the samples counted in `accepted` are durable. */
         post: {
             parameters: {
                 query?: never;
@@ -1245,7 +1245,7 @@ export interface components {
             /** @default null */
             net_bytes_rx?: number | null;
             hostname: string;
-            /** @description ISO 8601; no zone is UTC */
+            /** @description ISO 8601; a time without a zone is UTC */
             timestamp: string;
             agent_version: string;
             platform: string;
