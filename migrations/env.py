@@ -1,4 +1,4 @@
-"""How Alembic reaches the application's database. One transaction a run: a migration is there whole or not at all."""
+"""Runs Alembic on the application's database. Each run is one transaction, so a migration is applied wholly or not at all."""
 
 from alembic import context
 from flask import current_app
@@ -8,7 +8,7 @@ migrate = current_app.extensions["migrate"]
 
 
 def include_object(thing: object, name: str | None, kind: str, reflected: bool, _compare_to: object) -> bool:
-    """Leave out what a database has beyond our models, such as TimescaleDB's own indexes."""
+    """Whether Alembic compares this object. Tables and indexes that are not ours, such as TimescaleDB's, are left out."""
     if kind == "table" and reflected:
         return name in migrate.db.metadata.tables
     return not (
@@ -29,6 +29,6 @@ with migrate.db.engine.connect() as connection:
     )
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large history takes its time
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large history may take long
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         context.run_migrations()

@@ -1,4 +1,4 @@
-"""Work done as another account of this machine, in a child of its own; only root can start one."""
+"""Runs a function as another account of this machine, in a child process. Needs root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 
 
 def as_account(uid: int, work: Callable[[], Any]) -> Any:
-    """What `work` returns (as JSON) when this account does it. It may import nothing: the account may not read it."""
+    """Run `work` as this account and return its result, through JSON. It must not import: the account may not read our code."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -52,7 +52,7 @@ class Reply:
 
 
 def ask(uid: int, port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-    """What one request of an account gets."""
+    """Send one request as an account. Returns the answer."""
 
     def request() -> list[Any]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

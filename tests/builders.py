@@ -1,4 +1,4 @@
-"""Builders and fakes: a sample, a clock that is set, a publisher that remembers."""
+"""Builders and fakes: a sample, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def unique_hostname(stem: str = "host") -> str:
 
 
 class SetClock:
-    """A clock that says what it was told."""
+    """A clock that shows the time that the test sets."""
 
     def __init__(self, now: Instant = 1_762_000_000_000):
         self.instant = now

@@ -17,7 +17,7 @@ END_SECONDS = 15
 
 @dataclass
 class SimulatedFleet:
-    """A running `mirror-stage simulate`; after `end` there is its status, and what it printed."""
+    """A running `mirror-stage simulate`. After `end` or `wait` it has its output and its result."""
 
     process: subprocess.Popen[str]
     stdout: str = ""
@@ -25,13 +25,13 @@ class SimulatedFleet:
     result: dict[str, Any] = field(default_factory=dict)
 
     def end(self) -> SimulatedFleet:
-        """Ask it to stop, unless it has ended, and read what it says."""
+        """Stop it, unless it has ended, and read its output."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.wait(END_SECONDS)
 
     def wait(self, seconds: float) -> SimulatedFleet:
-        """Let it come to its own end."""
+        """Wait until it ends by itself, and read its output."""
         stdout, stderr = self.process.communicate(timeout=seconds)
         self.stdout, self.stderr = self.stdout + stdout, self.stderr + stderr
         lines = self.stdout.splitlines()
@@ -40,7 +40,7 @@ class SimulatedFleet:
 
 
 def start_fleet(url: str, *options: str) -> SimulatedFleet:
-    """A fleet that reports to `url`; whoever starts it ends it."""
+    """Start a fleet that reports to `url`. The caller has to end it."""
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", "simulate", "--ego", url, "--json", *options]
     return SimulatedFleet(
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

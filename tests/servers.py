@@ -73,7 +73,7 @@ class EgoServer:
         return kept | own | self.settings
 
     def start(self, *, wait: bool = True) -> EgoServer:
-        """Start it; with `wait` it is ready afterwards."""
+        """Start it, and with `wait` wait until it is ready."""
         command = [*self.prefix, sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
         with (self.folder / "ego.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -117,7 +117,7 @@ class EgoServer:
         raise AssertionError("no VmRSS")
 
     def cpu_seconds(self) -> float:
-        """What master and workers have computed since they were started; other programs do not count."""
+        """The CPU time of master and workers since their start."""
         ticks = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -129,7 +129,7 @@ class EgoServer:
         return len(os.listdir(f"/proc/{self.worker_pid()}/fd"))
 
     def stop(self) -> float:
-        """End it politely; the seconds that it took."""
+        """Stop it with SIGTERM. Returns how many seconds that took."""
         started = time.monotonic()
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -137,7 +137,7 @@ class EgoServer:
         return time.monotonic() - started
 
     def kill(self) -> None:
-        """Pull the plug: SIGKILL for master and workers at once."""
+        """Kill master and workers at once, as a power failure would."""
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ class EgoServer:
     # ------------------------------------------------------------------ beside it, at its database
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What its database answers; each `?` stands for one of `values`. A change is committed."""
+        """Run SQL in its database and return the rows; each `?` stands for one of `values`. Changes are committed."""
         url = self.settings.get("MIRROR_STAGE_DB_URL")
         if url:
             with psycopg.connect(url, autocommit=True) as connection:
@@ -213,7 +213,7 @@ class PostgresqlServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> PostgresqlServer:
-        """Start it; it answers afterwards."""
+        """Start it, and wait until it answers."""
         options = [
             "-c",
             f"port={self.port}",
@@ -259,7 +259,7 @@ class PostgresqlServer:
             self.process = None
 
     def remove(self) -> None:
-        """Stop it and forget everything."""
+        """Stop it and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

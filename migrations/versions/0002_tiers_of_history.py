@@ -62,7 +62,7 @@ def upgrade() -> None:
 
 
 def timescale() -> tuple[bool, bool]:
-    """Whether TimescaleDB is there or can be had, and whether its licence lets it do more than hypertables."""
+    """(whether TimescaleDB is installed or could be created, whether its licence allows more than hypertables)."""
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
         return False, False
@@ -77,7 +77,7 @@ def timescale() -> tuple[bool, bool]:
         try:
             with connection.begin_nested():
                 connection.execute(ask("CREATE EXTENSION timescaledb"))
-        except sa.exc.DBAPIError:  # this role may not: the plain tables do
+        except sa.exc.DBAPIError:  # this role may not create it: use plain tables
             return False, False
     return True, connection.execute(ask("SELECT current_setting('timescaledb.license', true)")).scalar() == "timescale"
 
@@ -95,7 +95,7 @@ def make_hypertable() -> None:
 
 
 def make_aggregates() -> None:
-    """The rollups as continuous aggregates; what is not in them yet is computed when it is asked for."""
+    """Create the rollups as continuous aggregates. TimescaleDB computes buckets that are not in them yet at each query."""
     op.execute(
         "ALTER TABLE host_metric_samples SET (timescaledb.compress, timescaledb.compress_segmentby = 'host_id',"
         " timescaledb.compress_orderby = 'at_second, at_ms')"
@@ -116,7 +116,7 @@ def make_aggregates() -> None:
 
 
 def of_samples(metric: str) -> list[str]:
-    """min, max, sum and count of a metric of the samples, in whole units: rounded, halves away from zero, and held."""
+    """The SQL of min, max, sum and count of a metric in whole units: limited, and halves rounded away from zero."""
     value, scale, most = VALUES.get(metric, metric), SCALES[metric], LIMITS.get(metric, 2_000_000_000)
 
     def units(of: str) -> str:

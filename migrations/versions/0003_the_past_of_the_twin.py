@@ -1,4 +1,4 @@
-"""The past of the twin: what each host was, and indexes to find the alerts and transitions of a moment.
+"""The past of the twin: the identities of hosts, and indexes to find the alerts and transitions of a moment.
 
 Revision ID: 0003
 Revises: 0002
@@ -12,7 +12,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# What is known of the hosts today is the best that can be said of their past; from now on it is recorded.
+# The past of the hosts before this migration is not known: take their present description for all of it.
 KNOWN_TODAY = """
 INSERT INTO host_identities (
     host_id, since, is_present, counts_from, clock_offset_ms, ip, tags, rack, position_x, position_y, position_z,

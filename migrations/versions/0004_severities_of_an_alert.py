@@ -1,4 +1,4 @@
-"""What an alert's severity was before it changed: the value alone does not say it, because of hysteresis.
+"""The earlier severities of an alert. They do not follow from its values, because of hysteresis.
 
 Revision ID: 0004
 Revises: 0003

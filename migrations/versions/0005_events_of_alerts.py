@@ -1,6 +1,6 @@
-"""What happened to an alert is a row; an alert knows its measure; a host knows its interval.
+"""A row for each transition of an alert, the measure of an alert, and the interval of a host.
 
-The rows of `alert_severities` become events. What was not recorded of alerts before now, the value of then, is NULL.
+The rows of `alert_severities` become events. Their values were not stored before now, so they are NULL.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,4 +1,4 @@
-"""Samples that cannot know everything, and who has reported a host last: its agent, by which interface.
+"""Samples with unknown values; the agent that reported a host last, and its primary interface.
 
 Revision ID: 0006
 Revises: 0005
@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """A sample with an unknown value cannot be held any more: it is removed."""
+    """Go back. The old tables cannot hold samples with unknown values, so those are deleted."""
     op.drop_column("host_metrics", "primary_interface")
     op.drop_column("host_metrics", "agent_instance")
     op.execute(f"DELETE FROM {SAMPLES} WHERE {' OR '.join(f'{name} IS NULL' for name in NEEDED)}")
@@ -33,7 +33,7 @@ def downgrade() -> None:
 
 
 def _require(*, is_required: bool) -> None:
-    """Put NOT NULL on the needed columns, or take it away, without copying the table: it may hold a day of samples.
+    """Add NOT NULL to the required columns, or remove it, without copying the table, which may hold a day of samples.
 
     SQLite has no statement for it. Its documentation (ALTER TABLE, "Making Other Kinds Of Table Schema Changes") edits
     the stored schema for a change like this one, which does not touch the rows.

@@ -1,4 +1,4 @@
-"""Housekeeping in pieces: how far the minute that is being pruned has come, and indexes for the questions of the past.
+"""Pruning in pieces: which hosts of the current minute are pruned, and indexes for queries about the past.
 
 Revision ID: 0007
 Revises: 0006

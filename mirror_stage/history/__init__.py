@@ -1,1 +1,1 @@
-"""Every sample that was ever acknowledged, for as long as its tier keeps it."""
+"""The history: all acknowledged samples and their rollups, each tier kept for its own retention."""

@@ -1,4 +1,4 @@
-"""What the history keeps, how exactly and for how long: the metrics, the resolutions, the buckets. Pure."""
+"""The metrics of the history, its tiers with their retention, and the window of a query. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mirror_stage.metrics.measures import MEASURES
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number whose past can be asked for. The history counts it in whole units of 1 / `scale`.
+    """A metric that the history can be queried for. Rollups store it as a whole number of units of 1 / `scale`.
 
-    Whole numbers, because their sums are exact in whatever order they are added: a rollup of rollups equals a rollup of
-    samples, on every database. And small: SQLite stores one in 1 to 4 bytes.
+    Sums of whole numbers are exact in any order, so a rollup of rollups equals a rollup of samples, on every database.
+    They are also small: SQLite stores one in 1 to 4 bytes.
     """
 
     name: str  # on the wire
@@ -31,12 +31,14 @@ METRICS: tuple[Metric, ...] = tuple(
 
 METRICS_BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
-UNITS_MAX = 2_000_000_000  # of a scaled value, either side of 0: what four bytes hold, and a load of 1e300 is none
+UNITS_MAX = (
+    2_000_000_000  # a scaled value is limited to ± this, so that it fits into four bytes; an agent may report 1e300
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A tier of the history: a row per host and bucket of `seconds`, kept for `kept` unless the settings say otherwise."""
+    """A tier of the history: one row per host and bucket of `seconds`. `kept` is the default of its retention."""
 
     name: str  # on the wire
     table: str
@@ -44,7 +46,7 @@ class Resolution:
     kept: Instant
 
 
-RESOLUTIONS: tuple[Resolution, ...] = (  # each is made of the one before it
+RESOLUTIONS: tuple[Resolution, ...] = (  # each tier is computed from the one before it
     Resolution("raw", "host_metric_samples", 1, 24 * HOUR),
     Resolution("1m", "host_metrics_1m", 60, 30 * DAY),
     Resolution("15m", "host_metrics_15m", 900, OLDEST_TIER),
@@ -53,7 +55,7 @@ RESOLUTIONS: tuple[Resolution, ...] = (  # each is made of the one before it
 RAW, *ROLLUPS = RESOLUTIONS
 
 
-POINTS = 500  # of an answer whose question names no step
+POINTS = 500  # about so many in an answer, if the query names no step
 STEPS_SECONDS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000,
 )  # fmt: skip
@@ -61,7 +63,7 @@ STEPS_SECONDS = (
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What of the past is asked for: whole buckets of `step_seconds`, in seconds since 1970, from a tier that has them."""
+    """The time range of a query in seconds since 1970, in whole buckets of `step_seconds`, and the tier to read."""
 
     since: int
     until: int
@@ -73,7 +75,7 @@ class Window:
         return (self.until - self.since) // self.step_seconds
 
     def pages(self, buckets: int) -> list[Window]:
-        """The same in windows of at most so many buckets."""
+        """This window, cut into windows of at most `buckets` buckets each."""
         length = max(1, buckets) * self.step_seconds
         starts = range(self.since, self.until, length)
         return [Window(start, min(start + length, self.until), self.step_seconds, self.resolution) for start in starts]
@@ -82,10 +84,10 @@ class Window:
 def window(
     since: Instant, until: Instant, step_seconds: int | None, now: Instant, kept_by_resolution: Mapping[str, Instant]
 ) -> Window:
-    """The window of a range, widened to whole buckets, in the coarsest tier that has its step.
+    """The window for a range: widened to whole buckets, read from the coarsest tier whose buckets divide the step.
 
-    Without a step there are about POINTS buckets. A step of a minute or more is rounded up to whole minutes; where only
-    a coarser tier still has the range's beginning, to whole buckets of that.
+    Without a step the window has about POINTS buckets. A step of a minute or more is rounded up to whole minutes. If only
+    a coarser tier still keeps the beginning of the range, the step is rounded up to whole buckets of that tier.
     """
     if step_seconds is None:
         least = (until - since) / 1000 / POINTS
@@ -105,7 +107,7 @@ def _up(number: int, whole: int) -> int:
 
 
 def segments(asked: Window, done_until_by_resolution: Mapping[str, int]) -> list[tuple[Resolution, int, int]]:
-    """(tier, since, until) of each part of a window: what its tier has not rolled up yet comes from the tiers below."""
+    """(tier, since, until) of each part of a window. What its tier has not rolled up yet is read from the finer tiers."""
     parts: list[tuple[Resolution, int, int]] = []
     since = asked.since
     for resolution in reversed(RESOLUTIONS[: RESOLUTIONS.index(asked.resolution) + 1]):
@@ -120,8 +122,9 @@ def segments(asked: Window, done_until_by_resolution: Mapping[str, int]) -> list
 class Reading:
     """What the history knows of a host at a moment: its newest sample, or the means of a bucket.
 
-    `values` are fields of a Sample, `rates_gbps` what it sends and receives. `last_seen_at` is the arrival of the newest
-    sample by EGO's clock; None for a bucket, which ends at `until` by the host's.
+    `values` are fields of a Sample. `rates_gbps` are the rates (sent, received). `last_seen_at` is when the newest sample
+    arrived, by EGO's clock; None for a bucket. `until` is the end of the bucket, or the time of the sample, by the host's
+    clock.
     """
 
     host_id: int

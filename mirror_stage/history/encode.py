@@ -1,4 +1,4 @@
-"""Answers about the past as bytes for the wire, piece by piece: JSON in columns, CSV in rows."""
+"""Encodes the answers of the history for the wire, piece by piece: JSON in columns, CSV in rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mirror_stage.core.instants import to_text
 from mirror_stage.history.domain import Window
 from mirror_stage.history.service import Page, Question
 
-PIECE = 2_000  # values in one piece: what waits is let in between two
+PIECE = 2_000  # values in one piece; other requests run between two pieces
 
 
 def json_of_host(hostname: str, asked: Question, answer: Page) -> Iterator[bytes]:
-    """One host's answer."""
+    """The answer for one host, in JSON."""
     yield from _head({"hostname": hostname}, asked.window)
     yield b',"metrics":'
     yield from _metrics(answer.columns_by_name[hostname])
@@ -25,7 +25,7 @@ def json_of_host(hostname: str, asked: Question, answer: Page) -> Iterator[bytes
 
 
 def json_of_many(asked: Question, answer: Page) -> Iterator[bytes]:
-    """Several hosts' answer, or groups'."""
+    """The answer for several hosts or for groups, in JSON."""
     key, list_name = ("hostname", "hosts") if asked.group_by is None else ("group", "groups")
     yield from _head({} if asked.group_by is None else {"groupBy": asked.group_by}, asked.window)
     yield b',"' + list_name.encode() + b'":['
@@ -68,7 +68,7 @@ def _list(values: list[Any]) -> Iterator[bytes]:
 
 
 def csv_of(asked: Question, pages: Iterator[Page]) -> Iterator[bytes]:
-    """A line per instant and host or group that has something; the first names the columns."""
+    """A header line, then one line per instant and host or group that has a value there."""
     label = [] if len(asked.names) == 1 and asked.group_by is None else [asked.group_by or "hostname"]
     names = [f"{metric.name}_{statistic}" for metric in asked.metrics for statistic in asked.statistics]
     yield _lines([["time", *label, *names]])
@@ -81,7 +81,7 @@ def _rows(page: Page, is_labelled: bool) -> Iterator[list[Any]]:
         name: [values for statistics in metrics.values() for values in statistics.values()]
         for name, metrics in page.columns_by_name.items()
     }
-    averages = {
+    averages = {  # the first statistic of each metric; None where the host or group has no value
         name: [next(iter(statistics.values())) for statistics in metrics.values()]
         for name, metrics in page.columns_by_name.items()
     }
@@ -93,13 +93,13 @@ def _rows(page: Page, is_labelled: bool) -> Iterator[list[Any]]:
 
 
 _BREAKS = frozenset("\t\r\n")
-_FORMULAS = frozenset("=+-@＝＋－＠")  # the wide ones too: some spreadsheets narrow them
+_FORMULAS = frozenset("=+-@＝＋－＠")  # the full-width forms too: some spreadsheets convert them
 
 
 def _harmless(name: str | None) -> str:
-    """A name that no spreadsheet takes for a formula."""
+    """The name, with a quote before it if a spreadsheet could take it for a formula."""
     text = name or ""
-    start = text.lstrip()[:1]  # a tab or a line's end before it does not stop a spreadsheet
+    start = text.lstrip()[:1]  # spreadsheets ignore white space before a formula
     return f"'{text}" if text[:1] in _BREAKS or start in _FORMULAS else text
 
 

@@ -1,4 +1,4 @@
-"""Keeping the history small: what is over is rolled up, what came late is mended, what is old is pruned. Piece by piece."""
+"""The job that rolls up closed buckets, computes buckets with late samples again and prunes old rows, piece by piece."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mirror_stage.storage.timescale import Engine, engine_of, set_policies
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS = 3.0  # at a stretch; the job comes again
-SETTLE_SECONDS = 5.0  # PostgreSQL: how long a closed bucket waits for the transactions that were under way
-BEHIND_SECONDS = 60  # so long after a minute was closed it has to be rolled up, else readiness says so
+BUSY_SECONDS = 3.0  # how long one run may work; the next run goes on from there
+SETTLE_SECONDS = 5.0  # PostgreSQL: how long to wait for transactions that began before the bucket was closed
+BEHIND_SECONDS = 60  # a closed minute that is not rolled up after so long makes readiness fail
 HOSTS_MAX, CELLS_MAX = 10_000, tiers.CLAIM_HOSTS * tiers.CLAIM_BUCKETS
 
 
 class Keeper:
-    """Rolls up and prunes, one at a time. Heavy reading is done by a reader; what is written are steps of milliseconds.
+    """Rolls up, mends and prunes, one step at a time. Long reads use a reader; each write takes milliseconds.
 
-    `lived_until` says by which instant things are old. It is not always now: see `storage/lived.py`.
+    The age of rows is measured from `lived_until()`, which may lie before now: see `storage/lived.py`.
     """
 
     def __init__(
@@ -45,24 +45,26 @@ class Keeper:
         self._computed = Pace(250, least=10, most=HOSTS_MAX)
         self._mended = Pace(250, least=10, most=CELLS_MAX)
         self._pruned = {one: Pace(50, least=10, most=HOSTS_MAX, seconds=HELD_SECONDS) for one in RESOLUTIONS}
-        self._under_way: dict[Resolution, tuple[int, int]] = {}  # of a bucket: the first host that is not in it yet
+        self._under_way: dict[Resolution, tuple[int, int]] = {}  # (bucket, the first host that is not in it yet)
         self._done_until = 0
         self.engine = Engine.OWN
 
     def begin(self) -> None:
-        """Find out who rolls this database up, and make the tiers' rows at the first start on it."""
+        """Find out whether EGO or TimescaleDB makes the rollups. At the first start on a database, create the rows of the tiers."""
         self.engine = self._storage.read(engine_of)
         self._storage.write(lambda tx: tiers.begin(tx, self._now_second(), self.engine))
         if self.engine is Engine.CONTINUOUS:
             self._storage.write(lambda tx: set_policies(tx, self._kept, tiers.GRACE_SECONDS))
         elif self._storage.write(lambda tx: tiers.take_back(tx, self._now_second())):
-            log.warning("the history's marks lay in the future: EGO's clock was ahead once; they are taken back to now")
+            log.warning(
+                "the progress of the rollups lay in the future, because EGO's clock was ahead once; it is set back to now"
+            )
         self._done_until = self._storage.read(tiers.tiers)[ROLLUPS[0].name].done_until
         if self._storage.is_postgresql:
             log.info("history: %s", self.engine)
 
     def keep(self, busy_seconds: float = BUSY_SECONDS) -> bool:
-        """Whether everything is done: rolled up, mended and pruned as far as it can be now."""
+        """Roll up, mend and prune for a while. Returns whether nothing is left to do now."""
         if self.engine is Engine.CONTINUOUS:
             self._deadline = elapsed_seconds() + busy_seconds
             return self._prune(RAW)
@@ -72,33 +74,36 @@ class Keeper:
         is_rolled_up = False
         try:
             is_rolled_up = all(self._roll_up(resolution) and self._mend(resolution) for resolution in ROLLUPS)
-        finally:  # however much came late, and even on a full disk: what is old leaves
+        finally:  # old rows are pruned even if many samples came late or the disk is full
             self._deadline = elapsed_seconds() + busy_seconds
             is_pruned = all(self._prune(resolution) for resolution in RESOLUTIONS)
         return is_pruned and is_rolled_up
 
     def check(self) -> dict[str, Any]:
-        """How far the minutes are rolled up, for readiness."""
+        """The readiness check: how far the minutes are rolled up."""
         if self.engine is Engine.CONTINUOUS or not self._done_until:
             return {"ok": True, "detail": str(self.engine)}
         behind = self._now_second() - tiers.GRACE_SECONDS - ROLLUPS[0].seconds - self._done_until
-        told = f"rolled up to {to_text(self._done_until * SECOND)}"
+        detail = f"rolled up to {to_text(self._done_until * SECOND)}"
         if behind <= BEHIND_SECONDS:
-            return {"ok": True, "detail": told}
-        return {"ok": False, "detail": f"{told}, {behind} s behind: samples come faster than this machine sums them up"}
+            return {"ok": True, "detail": detail}
+        return {
+            "ok": False,
+            "detail": f"{detail}, {behind} s behind: samples come faster than this machine rolls them up",
+        }
 
     def _now_second(self) -> int:
         return self._clock.now() // SECOND
 
     def _may_go_on(self) -> bool:
-        """Whether there is time for another step. Others are let in first."""
+        """Whether there is time for another step. Lets other greenlets run first."""
         gevent.sleep(0)
         return elapsed_seconds() < self._deadline
 
     # ------------------------------------------------------------------ rolling up
 
     def _roll_up(self, resolution: Resolution) -> bool:
-        """Roll up every bucket that is over. Whether none is left."""
+        """Roll up every bucket that is over. Returns whether none is left."""
         until = self._over_until(resolution)
         tier = self._storage.read(tiers.tiers)[resolution.name]
         if until <= tier.done_until:
@@ -124,7 +129,7 @@ class Keeper:
         return True
 
     def _over_until(self, resolution: Resolution) -> int:
-        """Up to where a tier's buckets are over: a while ago, or as far as the tier below is done."""
+        """The end of the last bucket that can be rolled up: GRACE_SECONDS ago for minutes, else where the tier below is done."""
         over = self._now_second() - tiers.GRACE_SECONDS
         source = tiers.source_of(resolution)
         if source is not RAW:
@@ -132,7 +137,7 @@ class Keeper:
         return over - over % resolution.seconds
 
     def _is_settled(self) -> bool:
-        """Whether nobody is still writing who has not seen which buckets are closed. On SQLite writers take turns."""
+        """Whether every transaction that may not have seen the closed mark has ended. On SQLite writers take turns: always."""
         if not self._storage.is_postgresql:
             return True
         moment = self._storage.read(tiers.moment)
@@ -145,7 +150,7 @@ class Keeper:
         return True
 
     def _fill(self, resolution: Resolution, bucket: int) -> bool:
-        """Compute a bucket of all hosts, some hosts a piece. Whether it is whole; else the next run goes on from there."""
+        """Compute a bucket of all hosts, some hosts per piece. Returns whether it is complete; else the next run goes on."""
         begun, first = self._under_way.get(resolution, (bucket, 0))
         host_ids = self._storage.read(partial(tiers.host_ids, since=first if begun == bucket else 0))
         while host_ids:
@@ -171,7 +176,7 @@ class Keeper:
     # ------------------------------------------------------------------ mending
 
     def _mend(self, resolution: Resolution) -> bool:
-        """Compute anew what something late came into. Whether nothing is left."""
+        """Compute the dirty buckets again. Returns whether none is left."""
         while self._may_go_on():
             with self._mended.piece() as piece:
                 claimed = self._storage.write(partial(tiers.claim, resolution=resolution, cells=piece.size))
@@ -187,14 +192,14 @@ class Keeper:
     # ------------------------------------------------------------------ pruning
 
     def _resume(self) -> None:
-        """Finish what an earlier process had begun to prune."""
+        """Finish the pruning that an earlier process began."""
         pruned = self._storage.read(tiers.tiers)
         for resolution in ROLLUPS:
             self._prune_hosts(resolution, pruned[resolution.name].pruned_until)
         self._is_resumed = True
 
     def _prune(self, resolution: Resolution) -> bool:
-        """Remove what is older than its tier keeps it, and was rolled up. Whether nothing is left."""
+        """Delete the rows that are past the retention of their tier and rolled up. Returns whether none is left."""
         kept_since = (self._lived_until() - self._kept[resolution.name]) // SECOND
         while self._may_go_on():
             if resolution is RAW:

@@ -1,4 +1,4 @@
-"""REST: the past of one host, of several, and of groups of hosts."""
+"""REST: the history of one host, of several, and of groups of hosts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AS_CSV = {"responses": {200: {"content": {"text/csv": {"schema": {"type": "strin
 @hosts_blp.response(200, HistorySchema)
 @hosts_blp.doc(**AS_CSV)
 def of_host(query: dict[str, Any], hostname: str) -> Response:
-    """The past of one host, in columns."""
+    """The history of one host, in columns."""
     name = hostname_in_path(hostname)
     asked = service(HistoryService).question(query, [name])
     if query["format"] == "csv":
@@ -39,7 +39,7 @@ def of_host(query: dict[str, Any], hostname: str) -> Response:
 @blp.response(200, HistoriesSchema)
 @blp.doc(**AS_CSV)
 def of_many(query: dict[str, Any]) -> Response:
-    """The past of several hosts, or across the hosts of each rack, room, tier, or of all."""
+    """The history of several hosts, or summed up for each rack, room or tier, or for all hosts."""
     hostnames = list(dict.fromkeys(query["hostname"]))
     if not hostnames and "groupBy" not in query:
         detail = "name a host, or ask for groups of all hosts with groupBy"
@@ -55,7 +55,7 @@ def _json(pieces: Iterator[bytes]) -> Response:
 
 
 def _csv(asked: Question, name: str) -> Response:
-    """Page by page, as it is read."""
+    """The answer in CSV, sent page by page while it is read."""
     response = _streamed(encode.csv_of(asked, service(HistoryService).pages(asked)), "text/csv")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
     response.headers["Content-Disposition"] = f'attachment; filename="history-{plain}.csv"'
@@ -63,6 +63,7 @@ def _csv(asked: Question, name: str) -> Response:
 
 
 def _streamed(pieces: Iterator[bytes], mimetype: str) -> Response:
-    """An answer that is sent as it is made. Its beginning is made first: what cannot be answered is refused, not cut off."""
+    """An answer that is sent while it is made. Its first pieces are made before the headers go out, so that an early error
+    becomes a proper error answer and not a cut one."""
     beginning = [next(pieces, b""), next(pieces, b"")]
     return Response(stream_with_context(chain(beginning, pieces)), mimetype=mimetype)

@@ -1,4 +1,4 @@
-"""Questions about the past and their answers on the wire."""
+"""The queries of the history and their answers on the wire."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MetricNames(fields.Field[list[str]]):
 
 
 class HistoryQuery(WireSchema):
-    """Without `metrics` all of them; without `from` the hour before `to`; without `stepSeconds` about 500 points."""
+    """Defaults: all `metrics`, `from` one hour before `to`, and a `stepSeconds` that gives about 500 points."""
 
     metrics = MetricNames(load_default=list(METRICS_BY_NAME), metadata={"type": "string"})
     since = InstantQuery(data_key="from")
@@ -39,7 +39,7 @@ class HistoryQuery(WireSchema):
 
 
 class HistoriesQuery(HistoryQuery):
-    """Several hosts, or with `groupBy` all of them; with both only those that are named."""
+    """`hostname` names the hosts. With `groupBy` and no `hostname` the answer is about all hosts."""
 
     hostname = fields.List(Hostname(), load_default=list, validate=Length(max=HOSTS_MAX))
     groupBy = fields.String(validate=OneOf(GROUPINGS))
@@ -82,7 +82,7 @@ class GroupSeriesSchema(WireSchema):
 
 
 class HistoriesSchema(WindowSchema):
-    """`hosts`, or with `groupBy` `groups`."""
+    """Has `hosts`, or `groups` if the query has `groupBy`."""
 
     groupBy = fields.String(validate=OneOf(GROUPINGS))
     hosts = fields.List(fields.Nested(HostSeriesSchema))

@@ -1,4 +1,4 @@
-"""The SQL of questions about the past, as functions of a transaction. Sums are made in SQL; rows are one per answer."""
+"""The SQL of history queries, as functions of a transaction. SQL does the sums: a row is one bucket of a host or group."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mirror_stage.history.domain import RAW, ROLLUPS, Metric, Window, segments
 from mirror_stage.history.summary import Summary, columns_of
 from mirror_stage.storage.rows import given
 
-SEEK_HOSTS = 20  # of so many each second is looked up, of more all samples of the time are read
-TAIL_HOSTS = 1_000  # of more a group's answer leaves out the minute or two that no rollup has yet
+SEEK_HOSTS = 20  # up to so many hosts: look up each second; for more hosts: read all samples of the range
+TAIL_HOSTS = 1_000  # with more hosts a group's answer leaves out the last minute or two, which no rollup has yet
 
 Row = tuple[Any, ...]
 
 
 def ids_of(tx: Connection, hostnames: Sequence[str]) -> dict[str, int]:
-    """The ids of these hosts, also of those that left the twin: their history stays until retention."""
+    """The ids of these hosts by name. Hosts that left the twin are included: their history stays for its retention."""
     statement = text("SELECT hostname, id FROM host_metrics WHERE hostname IN :hostnames").bindparams(
         bindparam("hostnames", expanding=True)
     )
@@ -28,7 +28,7 @@ def ids_of(tx: Connection, hostnames: Sequence[str]) -> dict[str, int]:
 
 
 def groups(tx: Connection, group_by: str) -> dict[int, str | None]:
-    """The rack, room or tier of every host by its id, as it is now; for `all` one and the same."""
+    """The rack, room or tier of every host by its id, as it is now; for `all` the group "all" for every host."""
     found: dict[int, str | None] = {}
     for host_id, rack, tags in tx.execute(text("SELECT id, rack, tags FROM host_metrics WHERE place_x IS NOT NULL")):
         if group_by == "all":
@@ -46,9 +46,9 @@ def of_hosts(tx: Connection, asked: Window, host_ids: Sequence[int], metrics: Se
 
 
 def of_groups(tx: Connection, asked: Window, group_by_host: Mapping[int, int], metrics: Sequence[Metric]) -> list[Row]:
-    """(n-th metric, group, bucket, min, max, sum, count, p95) across the hosts of each group, in one statement.
+    """(index of the metric, group, bucket, min, max, sum, count, p95) across the hosts of each group, in one statement.
 
-    p95 is the smallest of the hosts' averages in the bucket that 95 % of them do not exceed (nearest rank).
+    p95 is taken over the averages of the hosts in the bucket, by nearest rank.
     """
     members, values = given(tx, "members", ("member", "grp"), list(group_by_host.items()))
     is_large = len(group_by_host) > TAIL_HOSTS
@@ -59,7 +59,7 @@ def of_groups(tx: Connection, asked: Window, group_by_host: Mapping[int, int], m
 
 
 def _ranked(number: int, metric: Metric) -> str:
-    """The SELECT of one metric's groups from the hosts that are `summed`."""
+    """The SELECT of one metric per group and bucket, from the rows of `summed`."""
     name = metric.column
     count = f"coalesce({name}_count, samples)"
     average = f"1.0 * {name}_sum / {count}"
@@ -85,9 +85,9 @@ def _per_host(
     is_large: bool = False,
     also: str = "",
 ) -> str:
-    """The SELECT of a row per host and bucket, from whichever tiers have it, one SELECT a tier.
+    """The SELECT of one row per host and bucket: the union of one SELECT for each tier that the window needs.
 
-    With `also` the hosts are those of `members`, whose column of that name comes last.
+    With `also` the hosts are those of the table `members`, and its column of that name is the last column.
     """
     done = {name: tier.done_until for name, tier in tiers.tiers(tx).items()}
     dialect, step = tx.dialect.name, asked.step_seconds
@@ -97,11 +97,11 @@ def _per_host(
         if is_large and resolution is RAW and parts:
             continue
         where, table = f"{hosts} AND at_second >= {since} AND at_second < {until}", resolution.table
-        if also:  # the key of samples begins with the time, that of rollups with the host: begin with that too
+        if also:  # join in the order of the key: samples begin with the time, rollups with the host
             table = f"{table} CROSS JOIN members" if resolution is RAW else f"members CROSS JOIN {table}"
         elif resolution is RAW and is_few:
             table, where = _second_by_second(where, since, until, dialect)
-        if resolution.seconds == step and resolution is not RAW:  # its rows are the buckets
+        if resolution.seconds == step and resolution is not RAW:  # each row of the rollup is one bucket
             columns = [*columns_of(metrics)[2:], *([also] if also else [])]
             parts.append(f"SELECT host_id, at_second AS bucket, {', '.join(columns)} FROM {table} WHERE {where}")
         else:
@@ -114,7 +114,7 @@ def _per_host(
 
 
 def _second_by_second(where: str, since: int, until: int, dialect: str) -> tuple[str, str]:
-    """(table, condition) that look every second up: the samples' key begins with it, not with the host."""
+    """(table, condition) that look up each second by itself, because the key of samples begins with the second."""
     if dialect == "sqlite":
         seconds = (
             f"WITH RECURSIVE second(s) AS (SELECT {since} UNION ALL SELECT s + 1 FROM second WHERE s + 1 < {until})"

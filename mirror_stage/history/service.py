@@ -1,4 +1,4 @@
-"""Questions about the past, answered page by page, so that no reader is held for long."""
+"""Answers history queries, page by page, so that no database reader is held for long."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mirror_stage.storage.db import Storage
 
 HOST_STATISTICS = ("avg", "min", "max", "count")
 GROUP_STATISTICS = ("mean", "min", "max", "p95")
-CELLS_MAX = 200_000  # of an answer in JSON: points x metrics x hosts or groups
-CSV_POINTS_MAX = 1_000_000
-SOURCE_ROWS = 150_000  # that one read goes through, some 100 ms
-ANSWER_ROWS = 2_000  # that one read gives back
-VALUES_MAX = 3_000_000  # that an answer in JSON sums up, at a sample a second of each host: a second or two
-GROUP_VALUES_MAX = 700_000  # the same of an answer about groups, which is one statement
-RANKED_MAX = 120_000  # averages of hosts that an answer about groups puts in order
-QUESTION_SECONDS = 8.0  # that an answer in JSON may take, all its reads together
+CELLS_MAX = 200_000  # the limit of a JSON answer: points x metrics x hosts or groups
+CSV_POINTS_MAX = 1_000_000  # the limit of a CSV answer: points x hosts or groups
+SOURCE_ROWS = 150_000  # one read scans at most so many: about 100 ms
+ANSWER_ROWS = 2_000  # one read returns at most so many
+VALUES_MAX = 3_000_000  # a JSON answer sums up at most so many, at one sample a second per host: takes 1 to 2 s
+GROUP_VALUES_MAX = 700_000  # the same limit for groups, whose answer is one statement
+RANKED_MAX = 120_000  # an answer about groups sorts at most so many averages of hosts
+QUESTION_SECONDS = 8.0  # the time limit of all reads of a JSON answer together
 
 Columns = dict[str, dict[str, list[float | None]]]  # values by statistic, by metric
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: which metrics of which hosts, or of which groups of hosts, in which window."""
+    """A query: which metrics of which hosts, or of which groups of hosts, in which window."""
 
     window: Window
     metrics: tuple[Metric, ...]
@@ -44,7 +44,7 @@ class Question:
 
     @property
     def names(self) -> list[str | None]:
-        """The hosts or groups that the answer has a series of."""
+        """The hosts or groups in the answer. A group without a name (None) comes last."""
         if self.group_by_host is None:
             return list(self.ids_by_hostname)
         return sorted(set(self.group_by_host.values()), key=lambda name: (name is None, name))
@@ -55,7 +55,7 @@ class Question:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether an answer in one piece takes about 2 s at most."""
+        """Whether an answer in one piece takes at most about 2 s."""
         asked, metrics = self.window, len(self.metrics)
         values = self.hosts * (asked.until - asked.since) // asked.resolution.seconds * (1 + metrics)
         if self.group_by is None:
@@ -65,20 +65,20 @@ class Question:
 
 @dataclass(slots=True)
 class Page:
-    """A part of an answer: the buckets of `window`, and of each name the columns of its metrics."""
+    """A part of an answer: the buckets of `window`, with the columns of each host or group."""
 
     window: Window
     columns_by_name: dict[str | None, Columns]
 
 
 class HistoryService:
-    """Asks the history. Which database it is, and which tier answers, is not the caller's business."""
+    """Answers history queries. It hides from its callers which database and which tier the answer comes from."""
 
     def __init__(self, storage: Storage, clock: Clock, kept_by_resolution: Mapping[str, Instant]):
         self._storage, self._clock, self._kept = storage, clock, kept_by_resolution
 
     def question(self, query: dict[str, Any], hostnames: Sequence[str]) -> Question:
-        """What a validated query asks for. Raises Invalid for a range that cannot be, NotFound for an unknown host."""
+        """The question of a validated query. Raises Invalid for an impossible range, NotFound for an unknown host."""
         asked = self._window(query)
         metrics = tuple(METRICS_BY_NAME[name] for name in query["metrics"])
         ids = self._storage.read(lambda tx: series.ids_of(tx, hostnames)) if hostnames else {}
@@ -99,7 +99,10 @@ class HistoryService:
         return found
 
     def _bounded(self, asked: Question, query: dict[str, Any]) -> Question:
-        """The question with a step that can be answered in time. Raises Invalid if the step was named, or none can."""
+        """The question with a step that can be answered in time.
+
+        Raises Invalid if the query names a step that is too small, or if no step is large enough.
+        """
         if asked.is_bounded:
             return asked
         steps = [step for step in STEPS_SECONDS if step > asked.window.step_seconds]
@@ -137,7 +140,7 @@ class HistoryService:
         return answer
 
     def pages(self, asked: Question) -> Iterator[Page]:
-        """The answer in pages, in order of time; each is one short read."""
+        """The answer in pages, ordered by time. Each page is one short read."""
         seconds = asked.window.resolution.seconds
         rows_a_bucket = max(1, asked.window.step_seconds // seconds) * max(1, asked.hosts)
         names = max(1, len(asked.names))
@@ -181,7 +184,7 @@ def _empty(asked: Question, part: Window) -> Page:
 
 
 def _columns(asked: Question, points: int) -> dict[str | None, Columns]:
-    """Columns of nothing: every value unknown, every count 0."""
+    """Empty columns: every value is None, every count 0."""
     return {
         name: {
             metric.name: {s: [0 if s == "count" else None] * points for s in asked.statistics}
@@ -196,7 +199,7 @@ def _value(units: int | None, metric: Metric) -> float | None:
 
 
 def _mean(units: float | None, count: float | None, metric: Metric) -> float | None:
-    """The average, with one digit more than its values have."""
+    """The average, rounded to one digit more than the values have."""
     if units is None or not count:
         return None
     return round(float(units) / float(count) / metric.scale, len(str(round(metric.scale))))

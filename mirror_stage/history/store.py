@@ -1,4 +1,4 @@
-"""All SQL of the history: append samples, read back those that the saved twin has not seen."""
+"""The SQL of samples: append them, read those that the saved twin has not seen, find the newest before a moment."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ GAUGES = names_of(one for one in OF_SAMPLE if one.is_stored)
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
 _numbers = attrgetter(*GAUGES, "tx_gbps", "rx_gbps")
 
-RATE_GAP_SECONDS = 300  # a late sample's rate is measured over at most so long
-# Second by second, because time comes first in the key.
+RATE_GAP_SECONDS = 300  # the rate of a late sample is measured over at most this gap
+# Looks up one second after the other, because the key begins with the second.
 _BEFORE = {
     "sqlite": text(
         "WITH RECURSIVE back(second) AS (SELECT :second UNION ALL SELECT second - 1 FROM back WHERE second > :oldest)"
@@ -42,13 +42,13 @@ _BEFORE = {
 
 
 class Repeated(BadRow):
-    """Some sample of the group was stored before: the batches must be counted one by one."""
+    """A sample of the group was already stored, so the batches must be stored and counted one by one."""
 
 
 def append_together(
     tx: Connection, batches: Sequence[Sequence[Sample]], ids_by_hostname: dict[str, int]
 ) -> list[Receipt]:
-    """A receipt per batch, all stored by one statement. Raises Repeated if one of the samples was there already."""
+    """Store all batches with one statement. Returns a receipt per batch; raises Repeated if a sample was already stored."""
     rows = [_row(sample, ids_by_hostname) for samples in batches for sample in samples]
     if insert_rows(tx, _TABLE, _COLUMNS, rows, KEEP_FIRST) != len(rows):
         raise Repeated("a sample was stored before")
@@ -56,7 +56,7 @@ def append_together(
 
 
 def mark_repeated(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str, int]) -> None:
-    """Mark those samples of a batch that are stored already, or came earlier in the batch."""
+    """Set `is_repeated` on the samples of a batch that are already stored or came earlier in the batch."""
     keys = [(sample.at // 1000, ids_by_hostname[sample.hostname], sample.at % 1000) for sample in samples]
     columns = ("at_second", "host_id", "at_ms")
     table, values = given(tx, "wanted", columns, keys)
@@ -71,7 +71,7 @@ def mark_repeated(tx: Connection, samples: Sequence[Sample], ids_by_hostname: di
 
 
 def append(tx: Connection, samples: Sequence[Sample], ids_by_hostname: dict[str, int]) -> Receipt:
-    """The receipt of one batch. Of two samples of one host and instant the first stays."""
+    """Store one batch and return its receipt. Of two samples of one host and instant the first is kept."""
     rows = [_row(sample, ids_by_hostname) for sample in samples]
     stored = insert_rows(tx, _TABLE, _COLUMNS, rows, KEEP_FIRST)
     return Receipt(len(samples), len(samples) - stored)
@@ -84,7 +84,7 @@ def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
 
 
 def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
-    """The newest stored sample of a host before this one, as far as a rate needs it, at most RATE_GAP_SECONDS back."""
+    """The newest stored sample of a host before this one, at most RATE_GAP_SECONDS back. Only what a rate needs is set."""
     second = sample.at // 1000
     values = {"second": second, "oldest": second - RATE_GAP_SECONDS, "host_id": host_id, "at": sample.at}
     row = tx.execute(_BEFORE[tx.dialect.name], values).mappings().first()
@@ -100,7 +100,7 @@ def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
 
 
 def newest_second(tx: Connection, until: Instant) -> int | None:
-    """The second of the newest stored sample that is not from after `until`."""
+    """The second of the newest stored sample up to `until`, or None."""
     return tx.execute(_NEWEST_SECOND, {"until": until // SECOND}).scalar()
 
 
@@ -110,10 +110,10 @@ _NEWEST_SECOND = text(f"SELECT max(at_second) FROM {RAW.table} WHERE at_second <
 def received_since(
     tx: Connection, since: Instant, first: int, last: int, host_ids: Sequence[int] | None = None
 ) -> list[tuple[int, dict[str, Any]]]:
-    """(host id, fields of a Sample) of what arrived at `since` or later, in order of arrival; of all hosts or of some.
+    """(host id, fields of a Sample) of the samples that arrived at `since` or later, in order of arrival.
 
-    Only samples of the seconds `first` to `last` are looked at, because the key begins with them. Of some hosts each
-    second is looked up, so that the others cost nothing.
+    Only samples of the seconds `first` to `last` are read, because the key begins with the second. With `host_ids` each
+    second is looked up for these hosts alone, so that other hosts cost nothing.
     """
     values: dict[str, Any] = {"since": since, "first": first, "last": last}
     table, where = f"{RAW.table} s", "s.at_second BETWEEN :first AND :last"
@@ -141,8 +141,8 @@ _NEXT_TICK = "SELECT n + 1 FROM tick WHERE n < :last"
 
 _AT = "(s.at_second * 1000 + s.at_ms)"
 _ARRIVED = f"({_AT} + s.received_after_ms)"
-_EARLY = "(CASE WHEN s.received_after_ms < 0 THEN -s.received_after_ms ELSE 0 END)"  # how far ahead of its arrival
-_EARLY_BITS = 20  # a clock is believed up to 300,000 ms ahead
+_EARLY = "(CASE WHEN s.received_after_ms < 0 THEN -s.received_after_ms ELSE 0 END)"  # ms by which a sample is ahead of its arrival
+_EARLY_BITS = 20  # enough for 300,000 ms: EGO uses a host's clock if it is not further ahead
 # A sample's order and its key in one number: the order is min(at, arrival), then at, as in `Sample.order`.
 _ORDER = f"(({_AT} - {_EARLY}) * {2**_EARLY_BITS} + {_EARLY})"
 _IN_A_MINUTE = f"wanted w CROSS JOIN tick CROSS JOIN {RAW.table} s"
@@ -153,13 +153,13 @@ _MOMENT = ("at_second", "at_ms", "reported_after_ms", "received_after_ms", *GAUG
 def newest_between(
     tx: Connection, host_ids: Sequence[int], first: int, last: int, *, arrived_from: Instant, at: Instant
 ) -> list[Reading]:
-    """The newest sample, as the twin had it at `at`, of each of these hosts with one in these seconds.
+    """The newest sample of each of these hosts in the seconds `first` to `last`, as the twin had it at `at`.
 
-    Walks every sample from second `first` to `last`, so they should be some minutes at most. What had not arrived counts
-    for nothing, and neither does what arrived before `arrived_from`.
+    Reads every sample of these seconds, so the range should be a few minutes at most. Samples that arrived after `at` or
+    before `arrived_from` are ignored.
     """
     table, values = given(tx, "wanted", ("host_id",), [(host_id,) for host_id in host_ids])
-    # IN, not a join: SQLite looks a host up in a set, but would go through a given table row by row
+    # IN, not a join: SQLite looks up a host in a set, but would scan the `wanted` table for each row
     where = "s.at_second BETWEEN :first AND :last AND s.host_id IN (SELECT host_id FROM wanted)"
     where += f" AND {_ARRIVED} >= :arrived_from"
     values |= {"first": first, "last": last, "arrived_from": arrived_from, "at": at}
@@ -167,7 +167,7 @@ def newest_between(
 
 
 def newest_in_minutes(tx: Connection, wanted: Sequence[tuple[int, Instant, int]], *, at: Instant) -> list[Reading]:
-    """The same, of each (host id, arrived from, first second of a minute) with one in its minute: 60 seeks a host."""
+    """Like `newest_between`, for each (host id, arrived from, first second of a minute): 60 look-ups per host."""
     table, values = given(tx, "wanted", ("host_id", "arrived_from", "second"), wanted)
     where = f"s.at_second = w.second + tick.n AND s.host_id = w.host_id AND {_ARRIVED} >= w.arrived_from"
     return _newest(tx, f"WITH RECURSIVE {_TICK}, {table}", _IN_A_MINUTE, where, values | {"at": at})
@@ -197,17 +197,17 @@ def _reading(row: Any) -> Reading:
 
 
 _MEANS = ", ".join(f"r.{m.column}_sum, coalesce(r.{m.column}_count, r.samples)" for m in METRICS)
-_BUCKETS_BACK = (2, 60, 1_500, 45_000)  # how far an aggregate is searched, nearest first
+_BUCKETS_BACK = (2, 60, 1_500, 45_000)  # how many buckets back an aggregate is searched, step by step
 
 
 def newest_buckets(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> list[Reading]:
-    """The means of the newest bucket of each (host id, second) that begins at that second or before."""
+    """For each (host id, second): the means of the newest bucket that begins at that second or before."""
     find = _newest_in_aggregate if engine_of(tx) is Engine.CONTINUOUS else _newest_in_table
     return [_bucket_reading(row, resolution) for row in find(tx, resolution, wanted)]
 
 
 def _newest_in_table(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> Sequence[Any]:
-    """One seek a host."""
+    """The newest buckets in a table of ours: one look-up per host."""
     table, values = given(tx, "wanted", ("host_id", "second"), wanted)
     statement = f"""
         WITH {table}, newest AS MATERIALIZED (
@@ -222,8 +222,10 @@ def _newest_in_table(tx: Connection, resolution: Resolution, wanted: Sequence[tu
 
 
 def _newest_in_aggregate(tx: Connection, resolution: Resolution, wanted: Sequence[tuple[int, int]]) -> Sequence[Any]:
-    """A continuous aggregate is a view over chunks: seeking host by host would open them all each time, so it is read by
-    time, a few buckets first and further back only for those that were not there."""
+    """The newest buckets in a continuous aggregate, read by time: a few buckets first, then further back for the rest.
+
+    The aggregate is a view over chunks, and a look-up per host would open all chunks each time.
+    """
     found: list[Any] = []
     missing = dict(wanted)
     for back in _BUCKETS_BACK:

@@ -1,6 +1,6 @@
-"""The SQL that summarises a tier: per host and bucket the samples, and of each metric min, max, sum and count.
+"""The SQL that summarises a tier: samples per host and bucket, with min, max, sum and count of each metric.
 
-The same text rolls a tier up into the next one and answers a question. All numbers are whole ones, in a metric's units.
+Rollups and queries share this SQL. All numbers are whole, in units of 1 / `scale` of the metric.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mirror_stage.history.domain import METRICS, RAW, UNITS_MAX, Metric, Resolut
 
 SUMMARIES = ("min", "max", "sum", "count")
 
-# Where a metric is not a column of the samples: the busier direction's share of the link. See `utilization_ratio`.
+# Metrics that are not a column of the samples. For utilization see `utilization_ratio` in twin/throughput.py.
 _DERIVED = {
     "utilization_ratio": "CASE WHEN tx_gbps > rx_gbps THEN tx_gbps ELSE rx_gbps END / net_capacity_gbps",
 }
@@ -20,19 +20,19 @@ _DERIVED = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The SELECT of `source` in buckets of `seconds`, of what `where` says.
+    """The SELECT that sums up the rows of `source` that match `where`, in buckets of `seconds`.
 
-    Columns: host_id, at_second (the bucket's first), samples, then min, max, sum and count of each of `metrics`, then
-    `also`, if it is given.
+    Columns: host_id, bucket (its first second), samples, then min, max, sum and count of each of `metrics`, then `also`,
+    if it is given.
     """
 
     source: Resolution
     seconds: int
     where: str
     metrics: Sequence[Metric] = METRICS
-    table: str = ""  # if it is not the source's alone
+    table: str = ""  # if it is not the table of `source` alone
     instant: str = "at_second"
-    also: str = ""  # a column that follows from the host
+    also: str = ""  # one more column, the same in all rows of a host
 
     def sql(self, dialect: str) -> str:
         expressions = [_expressions(metric, self.source, dialect) for metric in self.metrics]
@@ -48,12 +48,12 @@ class Summary:
 
 
 def columns_of(metrics: Iterable[Metric] = METRICS) -> tuple[str, ...]:
-    """The columns of a rollup, in the order of a Summary's."""
+    """The columns of a rollup, in the order of the columns of a Summary."""
     return ("host_id", "at_second", "samples", *(f"{m.column}_{what}" for m in metrics for what in SUMMARIES))
 
 
 def _expressions(metric: Metric, source: Resolution, dialect: str) -> tuple[str, str, str, str]:
-    """min, max, sum and count of a metric in a group of the source's rows; the count is NULL where it is that of all."""
+    """The SQL of min, max, sum and count of a metric. The count is NULL if it equals the number of samples."""
     name = metric.column
     if source is RAW:
         value = _DERIVED.get(name, name)
@@ -76,13 +76,15 @@ def _expressions(metric: Metric, source: Resolution, dialect: str) -> tuple[str,
 
 
 def _units(value: str, metric: Metric, dialect: str) -> str:
-    """A value in whole units: rounded, halves away from zero, and held within what four bytes and the metric allow."""
+    """The SQL of a value in whole units: limited to what four bytes and the metric allow, halves rounded away from zero."""
     most = UNITS_MAX if metric.most is None else round(metric.most * metric.scale)
     scaled = f"({value}) * {metric.scale}"
     held = f"CASE WHEN {scaled} > {most} THEN {most} WHEN {scaled} < -{most} THEN -{most} ELSE {scaled} END"
     if dialect == "sqlite":
         return f"CAST(round({held}) AS INTEGER)"
-    return f"CAST(trunc({held} + sign({value}) * 0.5) AS bigint)"  # PostgreSQL rounds a double's half to even
+    return (
+        f"CAST(trunc({held} + sign({value}) * 0.5) AS bigint)"  # PostgreSQL's round() of a double rounds halves to even
+    )
 
 
 def _whole(dialect: str) -> str:

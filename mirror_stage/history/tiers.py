@@ -1,8 +1,11 @@
-"""The SQL of the tiers, as functions of a transaction: what is late, what is rolled up, what is pruned.
+"""The SQL of the tiers, as functions of a transaction: late samples, rollups and pruning.
 
-Exactly once, by three rules. A bucket is closed before it is read: what comes into it afterwards marks it as dirty, in
-its own transaction. A dirty bucket is computed anew and whole, so doing it twice changes nothing. And where the rows
-below are pruned already, what came late is added to what was made of them and leaves in that same transaction.
+Three rules count every sample exactly once:
+
+1. EGO closes a bucket before it rolls it up. A transaction that adds a sample to a closed bucket marks it as dirty.
+2. A dirty bucket is computed again from all its rows, so that computing it twice changes nothing.
+3. If its rows are already pruned, only late rows are left. EGO adds them to the rollup and deletes them, in one
+   transaction.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_json, insert_r
 from mirror_stage.storage.timescale import Engine
 
 FOREVER = 2**40  # seconds
-GRACE_SECONDS = 30  # a bucket is closed so long after its end: what comes within it costs nothing
-CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # that are computed anew in one step, at most
-CHUNK_ROWS = 250  # of a rollup in one write, a few milliseconds
-SLICE_BUCKETS = 60  # of every host that are pruned before the next ones, at most
+GRACE_SECONDS = 30  # a bucket is closed so long after its end; a sample that comes before that is not late
+CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # one step computes at most so many again
+CHUNK_ROWS = 250  # one write of a rollup has at most so many: a few milliseconds
+SLICE_BUCKETS = 60  # pruning deletes at most so many of all hosts before it goes on in time
 
 _TIERS: Table = HistoryTier.__table__  # type: ignore[assignment]
 _DIRTY: Table = RollupDirty.__table__  # type: ignore[assignment]
@@ -41,8 +44,7 @@ _UPPERS: dict[str, Resolution] = {lower.name: upper for lower, upper in pairwise
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """How far a tier has come, in seconds since 1970. Of the minute after `pruned_until` the hosts with smaller ids than
-    `pruned_hosts` are pruned already."""
+    """How far a tier is closed, rolled up and pruned. For the fields see `HistoryTier`."""
 
     closed_until: int = 0
     done_until: int = 0
@@ -55,29 +57,29 @@ _TIER_COLUMNS = ("resolution", *(field.name for field in fields(Tier)))
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Buckets of some hosts that are to be computed anew: those from `since` to before `until`."""
+    """Dirty buckets of some hosts that are to be computed again: those from `since` to before `until`."""
 
     resolution: Resolution
     since: int
     until: int
     host_ids: tuple[int, ...]
-    is_added: bool  # the rows below were pruned: what is there came late, and is added
+    is_added: bool  # the rows below are pruned: only late rows are left, and they are added
 
 
-# ------------------------------------------------------------------ how far
+# ------------------------------------------------------------------ progress of the tiers
 
 
 def tiers(tx: Connection) -> dict[str, Tier]:
-    """How far each tier has come, by its name."""
+    """The progress of each tier, by its name."""
     rows = tx.execute(select(_TIERS)).mappings()
     known = {row["resolution"]: Tier(*(row[field.name] for field in fields(Tier))) for row in rows}
     return {resolution.name: known.get(resolution.name, Tier()) for resolution in RESOLUTIONS}
 
 
 def begin(tx: Connection, now_second: int, engine: Engine) -> None:
-    """Make the rows of tiers that were never rolled up: they begin with the oldest sample, or now.
+    """Create the rows of tiers that have none yet. Their progress begins at the oldest sample, or now.
 
-    Where TimescaleDB aggregates, every tier has everything at any time, and nothing is ever closed.
+    If TimescaleDB aggregates, every tier counts as done for ever, and no bucket is ever closed.
     """
     known = set(tx.execute(select(_TIERS.c.resolution)).scalars())
     since = min(tx.execute(_OLDEST_SAMPLE_SINCE, {"since": 0}).scalar() or now_second, now_second)
@@ -92,14 +94,15 @@ def begin(tx: Connection, now_second: int, engine: Engine) -> None:
 
 
 def advance(tx: Connection, resolution: Resolution, **marks: int) -> None:
-    """Move a tier's marks (the fields of `Tier`) forward."""
+    """Set fields of `Tier` of a tier."""
     tx.execute(update(_TIERS).where(_TIERS.c.resolution == resolution.name).values(**marks))
 
 
 def take_back(tx: Connection, now_second: int) -> bool:
-    """Whether marks lay in the future, because EGO's clock was ahead once. They are taken back to now.
+    """Set progress that lies in the future, because EGO's clock was ahead once, back to now. Returns whether any did.
 
-    Never behind what the rows below are pruned up to: a bucket is only computed from rows that are all there.
+    `closed_until` and `done_until` never go behind `pruned_until` of the tier below: EGO computes a bucket only if all
+    its rows are there.
     """
     known, coarsest = tiers(tx), RESOLUTIONS[-1].seconds
     if max(max(tier.closed_until, tier.done_until, tier.pruned_until) for tier in known.values()) <= now_second:
@@ -115,16 +118,17 @@ def take_back(tx: Connection, now_second: int) -> bool:
     return True
 
 
-# ------------------------------------------------------------------ late
+# ------------------------------------------------------------------ late samples
 
 
 def mark_late(tx: Connection, samples: Iterable[Sample], ids_by_hostname: Mapping[str, int], now_second: int) -> None:
-    """Mark the minutes as dirty that these samples, just appended, came into after they were closed.
+    """Mark as dirty the closed minutes that these samples came into.
 
-    Call it after the samples were appended: then, on PostgreSQL, whoever closes a minute waits for this transaction.
+    Call it after the samples were appended: then, on PostgreSQL, the rollup of a closed minute waits for this
+    transaction.
     """
-    edge = (now_second - GRACE_SECONDS) * 1000
-    late = [sample for sample in samples if sample.at < edge]
+    late_before = (now_second - GRACE_SECONDS) * 1000
+    late = [sample for sample in samples if sample.at < late_before]
     if late:
         minute = ROLLUPS[0]
         marks = {
@@ -134,7 +138,8 @@ def mark_late(tx: Connection, samples: Iterable[Sample], ids_by_hostname: Mappin
 
 
 def _mark(tx: Connection, resolution: Resolution, buckets: Collection[tuple[int, int]]) -> None:
-    """Mark those of the (bucket, host id) that are closed. A mark that is there is renewed: whoever claimed it has not seen this."""
+    """Mark as dirty those (bucket, host id) that are closed. A new mark undoes a claim, whose computation has not seen the
+    new rows."""
     closed = tx.execute(_CLOSED, {"resolution": resolution.name}).scalar() or 0
     rows = sorted((resolution.name, at_second, host_id, False) for at_second, host_id in buckets if at_second < closed)
     insert_rows(tx, _DIRTY, _DIRTY_COLUMNS, rows, REPLACE)
@@ -144,10 +149,10 @@ _CLOSED = text("SELECT closed_until FROM history_tiers WHERE resolution = :resol
 
 
 def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
-    """The oldest dirty buckets of a tier, claimed: what comes into them from now on marks them again. None if all is clean.
+    """Claim the oldest dirty buckets of a tier; None if none is dirty. A sample that comes later marks its bucket again.
 
-    At most `cells` buckets of all hosts together. Those of an hour are claimed together: an agent's backlog makes a host
-    dirty minute after minute.
+    A claim covers at most `cells` buckets of all hosts together, and up to CLAIM_BUCKETS buckets in a row of each host:
+    a backlog of an agent makes many minutes in a row dirty.
     """
     marked = _DIRTY.c.resolution == resolution.name
     since = tx.execute(select(func.min(_DIRTY.c.at_second)).where(marked)).scalar()
@@ -158,7 +163,7 @@ def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
     limit, is_added = since + min(CLAIM_BUCKETS, cells) * resolution.seconds, False
     if since < source.pruned_until:
         limit, is_added = min(limit, source.pruned_until), True
-    elif since == source.pruned_until and source.pruned_hosts:  # this one bucket is gone of some hosts, of others not
+    elif since == source.pruned_until and source.pruned_hosts:  # the rows of this bucket are pruned for some hosts only
         limit = since + resolution.seconds
         first = tx.execute(select(func.min(_DIRTY.c.host_id)).where(marked, _DIRTY.c.at_second == since)).scalar_one()
         is_added = first < source.pruned_hosts
@@ -178,13 +183,13 @@ def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
 
 
 def settle(tx: Connection, claimed: Claim) -> None:
-    """Take the marks away that nothing renewed since they were claimed; the tier above has to follow."""
+    """Delete the marks of a claim that were not renewed since, and mark the buckets of the tier above."""
     tx.execute(delete(_DIRTY).where(_marks_of(claimed), _DIRTY.c.is_claimed))
     _follow(tx, claimed)
 
 
 def _follow(tx: Connection, claimed: Claim) -> None:
-    """What was computed anew dirties the tier above, where that had seen it already."""
+    """Mark as dirty the closed buckets of the tier above that contain these buckets."""
     upper = _UPPERS.get(claimed.resolution.name)
     if upper is not None:
         buckets = range(claimed.since - claimed.since % upper.seconds, claimed.until, upper.seconds)
@@ -204,30 +209,30 @@ def _marks_of(claimed: Claim) -> ColumnElement[bool]:
 
 
 def source_of(resolution: Resolution) -> Resolution:
-    """The tier that a rollup is made of."""
+    """The tier that a rollup is computed from."""
     return _SOURCES[resolution.name]
 
 
 def next_bucket(tx: Connection, resolution: Resolution, since: int) -> int | None:
-    """The first bucket at or after `since` for which there is something to roll up."""
+    """The first bucket at or after `since` that has rows to roll up, or None."""
     source = source_of(resolution)
     found = tx.execute(_oldest_row(source), {"since": since}).scalar()
     return None if found is None else found - found % resolution.seconds
 
 
 def _oldest_row(resolution: Resolution) -> TextClause:
-    """The SELECT of a tier's oldest instant that is not before `since`."""
+    """The SELECT of the oldest second of a tier's rows at or after `since`."""
     if resolution is RAW:
         return _OLDEST_SAMPLE_SINCE
     seek = f"SELECT min(at_second) FROM {resolution.table} WHERE host_id = id AND at_second >= :since"
     return text(f"SELECT min(found) FROM (SELECT ({seek}) AS found FROM host_metrics) AS founds")
 
 
-Hosts = tuple[int, ...] | range  # some, or all whose ids are in a range
+Hosts = tuple[int, ...] | range  # host ids: these, or all in a range
 
 
 def summaries(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> list[str]:
-    """The rows of some buckets, in JSON texts for `put`. SQLite makes and takes them; Python never looks inside."""
+    """The rollup rows of some buckets, as JSON texts for `put`. SQLite writes and reads the JSON; Python does not parse it."""
     statement = _chunks_of(resolution, isinstance(hosts, range))
     return list(tx.execute(statement, _bound(tx, since, until, hosts)).scalars())
 
@@ -241,18 +246,18 @@ def _chunks_of(resolution: Resolution, in_range: bool) -> TextClause:
 
 
 def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
-    """Write one text of `summaries`."""
+    """Write the rows of one JSON text of `summaries`."""
     insert_json(tx, ROLLUP_TABLES[resolution.name], columns_of(), chunk, REPLACE)
 
 
 def fill(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> None:
-    """Compute some buckets and write them: on PostgreSQL nobody waits for that."""
+    """Compute some buckets and write them in one statement. For PostgreSQL, where other writers do not wait for it."""
     statement = _insert_of(resolution, isinstance(hosts, range), False, tx.dialect.name)
     tx.execute(statement, _bound(tx, since, until, hosts))
 
 
 def add(tx: Connection, claimed: Claim) -> None:
-    """Add what lies below buckets whose rows below were pruned, and take it away: it is counted now."""
+    """Add the late rows of buckets whose other rows are pruned to the rollup, and delete them: they are counted now."""
     resolution, since, until, host_ids = claimed.resolution, claimed.since, claimed.until, claimed.host_ids
     tx.execute(delete(_DIRTY).where(_marks_of(claimed)))
     tx.execute(_insert_of(resolution, False, True, tx.dialect.name), _bound(tx, since, until, host_ids))
@@ -262,7 +267,7 @@ def add(tx: Connection, claimed: Claim) -> None:
 
 @cache
 def _insert_of(resolution: Resolution, in_range: bool, is_added: bool, dialect: str) -> TextClause:
-    """The INSERT of summaries that replaces what is there, or is added to it."""
+    """The INSERT of summaries. It replaces the rows that exist, or adds to them if `is_added`."""
     sets = _sums(resolution.table) if is_added else {name: f"excluded.{name}" for name in columns_of()[2:]}
     assignments = ", ".join(f"{name} = {value}" for name, value in sets.items())
     return text(
@@ -286,7 +291,7 @@ def _where(in_range: bool, dialect: str) -> str:
 
 
 def _seconds(dialect: str) -> str:
-    """The seconds from `since` to before `until`: the samples' key begins with one, so each is looked up."""
+    """The SQL of all seconds from `since` to before `until`, to look up each: the key of samples begins with the second."""
     if dialect == "postgresql":
         return "ANY(ARRAY(SELECT generate_series(CAST(:since AS bigint), CAST(:until AS bigint) - 1)))"
     return (
@@ -305,7 +310,7 @@ def _remove(tx: Connection, resolution: Resolution, since: int, until: int, host
 
 
 def _sums(table: str) -> dict[str, str]:
-    """How each column of a rollup takes in the same column of another summary of the same bucket."""
+    """The SQL that adds the columns of another summary of the same bucket to those of a row, by column."""
     sets = {"samples": f"{table}.samples + excluded.samples"}
     for name in {name.rpartition("_")[0] for name in columns_of()[3:]}:
         least, most, total, count = (f"{name}_{what}" for what in SUMMARIES)
@@ -320,14 +325,14 @@ def _sums(table: str) -> dict[str, str]:
 
 
 def _summary(resolution: Resolution, in_range: bool, dialect: str) -> str:
-    """The SELECT of a tier's buckets between `since` and `until`, of the hosts of a range or of some."""
+    """The SELECT of a tier's buckets from `since` to before `until`, for a range of host ids or for some hosts."""
     source, table, hosts = source_of(resolution), "", _where(in_range, dialect)
     where = f"at_second >= :since AND at_second < :until AND {hosts}"
     if source is RAW and dialect == "postgresql":
         where += f" AND at_second = {_seconds(dialect)}"
     elif source is RAW:
         table, where = f"{_seconds(dialect)} AS seconds CROSS JOIN {RAW.table}", f"at_second = s AND {hosts}"
-    elif in_range:  # its key begins with the host: seek one after the other
+    elif in_range:  # the key of a rollup begins with the host: look up one host after the other
         chosen = "SELECT id FROM host_metrics WHERE id >= :first_host AND id <= :last_host"
         where = f"at_second >= :since AND at_second < :until AND host_id IN ({chosen})"
     return Summary(source, resolution.seconds, where, table=table).sql(dialect)
@@ -337,12 +342,12 @@ def _summary(resolution: Resolution, in_range: bool, dialect: str) -> str:
 
 
 def moment(tx: Connection) -> Any:
-    """PostgreSQL's time, now."""
+    """The present time of PostgreSQL's clock."""
     return tx.execute(text("SELECT clock_timestamp()")).scalar()
 
 
 def is_settled(tx: Connection, since: Any) -> bool:
-    """Whether every transaction of EGO's that was writing at that moment has ended."""
+    """Whether every writing transaction of EGO that began at or before `since` has ended."""
     return not tx.execute(_WRITING, {"since": since}).scalar()
 
 
@@ -356,8 +361,11 @@ _WRITING = text(
 
 
 def prunable_until(tx: Connection, resolution: Resolution, kept_since: int) -> int:
-    """Up to where a tier may be pruned: it is old enough, rolled up, nothing that came late waits for it, and what it was
-    made of has left before it (else that would be summed up once more)."""
+    """The second up to which a tier may be pruned.
+
+    Rows must be past their retention and rolled up, with no dirty bucket left to compute from them. The tier below must
+    be pruned first: else its rows would be added a second time.
+    """
     limits, grain = [kept_since], resolution.seconds
     known, upper, source = tiers(tx), _UPPERS.get(resolution.name), _SOURCES.get(resolution.name)
     if source is not None:
@@ -371,12 +379,13 @@ def prunable_until(tx: Connection, resolution: Resolution, kept_since: int) -> i
 
 
 def prune_samples(tx: Connection, kept_since: int, hosts: int) -> bool:
-    """Whether there were samples to remove: those of so many hosts of the oldest minute.
+    """Delete the oldest minute of samples, of at most `hosts` hosts. Returns whether there may be more to delete.
 
-    They leave in the transaction that says so. The cut goes between hosts, not within a bucket: what comes late is
-    either added to a bucket that is gone or computed with one that is there.
+    The same transaction deletes the samples and stores the new `pruned_until` and `pruned_hosts`. It deletes whole
+    buckets of a host, never a part. So a late sample meets a bucket that is either complete (it is computed again) or
+    gone (the sample is added).
     """
-    if tx.dialect.name == "postgresql":  # what comes late from now on is neither seen nor removed
+    if tx.dialect.name == "postgresql":  # samples that come late from now on are neither seen nor deleted
         tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     tier, minute = tiers(tx)[RAW.name], ROLLUPS[0].seconds
     limit, since = prunable_until(tx, RAW, kept_since), tier.pruned_until
@@ -402,7 +411,10 @@ _OLDEST_SAMPLE_SINCE = text("SELECT min(at_second) FROM host_metric_samples WHER
 
 
 def drop_samples(tx: Connection, kept_since: int, engine: Engine) -> bool:
-    """Whether there were chunks of a hypertable to drop; only what is rolled up is, and nothing comes in meanwhile."""
+    """Drop the chunks of the hypertable that are old and rolled up. Returns whether any was dropped.
+
+    The table is locked, so that no sample comes in meanwhile.
+    """
     timescale.lock_samples(tx)
     limit = prunable_until(tx, RAW, kept_since)
     if engine is Engine.CONTINUOUS:
@@ -415,9 +427,10 @@ def drop_samples(tx: Connection, kept_since: int, engine: Engine) -> bool:
 
 
 def plan_pruning(tx: Connection, resolution: Resolution, kept_since: int) -> int | None:
-    """Up to where the rollups of all hosts are to be removed now, one slice further than before. None if there is none.
+    """The second up to which the rollups of all hosts are to be deleted now; None if there is nothing to delete.
 
-    That is written first: if EGO ends before the last host is done, `prune_rollups` finishes it at the next start.
+    It is at most SLICE_BUCKETS further than the last time. The plan is stored before anything is deleted: if EGO ends
+    before the last host is done, `prune_rollups` finishes it at the next start.
     """
     pruned, limit = tiers(tx)[resolution.name].pruned_until, prunable_until(tx, resolution, kept_since)
     if limit <= pruned:
@@ -432,7 +445,7 @@ def plan_pruning(tx: Connection, resolution: Resolution, kept_since: int) -> int
 
 
 def prune_rollups(tx: Connection, resolution: Resolution, host_ids: Collection[int], until: int) -> None:
-    """Remove the rows of these hosts before `until`, save those that came late and wait to be added to the tier above."""
+    """Delete the rows of these hosts before `until`, except late ones that wait to be added to the tier above."""
     upper = _UPPERS.get(resolution.name)
     waits = ""
     if upper is not None:
@@ -447,7 +460,7 @@ def prune_rollups(tx: Connection, resolution: Resolution, host_ids: Collection[i
 
 
 def host_ids(tx: Connection, since: int = 0) -> list[int]:
-    """The ids of all hosts that ever were, from `since` on."""
+    """The ids of all hosts that EGO has ever known, from the id `since` on, in order."""
     return list(
         tx.execute(text("SELECT id FROM host_metrics WHERE id >= :since ORDER BY id"), {"since": since}).scalars()
     )

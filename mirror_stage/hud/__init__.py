@@ -1,1 +1,1 @@
-"""What a browser sees at `/`."""
+"""The pages for browsers: the HUD at `/` and the plain page at `/plain`."""

@@ -1,4 +1,4 @@
-"""The HUD as Vite built it: which file answers a request, in which encoding, and what identifies the build."""
+"""The files of the HUD that Vite built: the file and encoding for a request, and the id of the build."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 FOLDER = Path(__file__).parent / "static"
-ENCODINGS = {"br": ".br", "gzip": ".gz"}  # the better first; the build wrote each file in both
+ENCODINGS = {"br": ".br", "gzip": ".gz"}  # the better one first; the build wrote each file in both
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of the build, in one encoding ('' as it is)."""
+    """One file of the build in one encoding ('' means not compressed)."""
 
     path: Path
     mimetype: str
@@ -22,7 +22,7 @@ class File:
 
 
 class Build:
-    """The files below one folder. A build that replaces another while EGO runs is served at once."""
+    """The files of a build in one folder. If a new build replaces it while EGO runs, EGO serves the new one at once."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -34,12 +34,12 @@ class Build:
 
     @property
     def id(self) -> str:
-        """What differs between two builds, so that an open page notices a newer one; empty where none is."""
-        page = self._folder / "index.html"  # it names every other file by the hash of its content
+        """The id of the build, by which an open page notices a newer one. Empty if there is no build."""
+        page = self._folder / "index.html"  # it refers to every other file by the hash of its content
         return hashlib.sha256(page.read_bytes()).hexdigest()[:8] if page.is_file() else ""
 
     def file(self, name: str, accepted: Container[str]) -> File | None:
-        """The file of a name (`assets/index-1a2b.js`), compressed if the client takes that; None if there is none."""
+        """The file of a name (`assets/index-1a2b.js`), compressed if the client accepts that. None if there is no such file."""
         parts = PurePosixPath(name).parts
         path = self._folder.joinpath(*parts)
         if ".." in parts or path.suffix in ENCODINGS.values() or not path.is_file():

@@ -1,4 +1,4 @@
-"""`/`: the HUD as Vite built it, and `/plain`: the table of hosts without it, for who has no build or no JavaScript."""
+"""`/` is the HUD that Vite built. `/plain` is a table of hosts, for browsers without JavaScript or an EGO without a build."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ blp = Blueprint("hud", __name__, template_folder="plain")
 
 @blp.get("/")
 def index() -> AnyResponse:
-    """The HUD; the plain page where it is not built."""
+    """The HUD, or a redirect to the plain page if the HUD is not built."""
     page = BUILD.file("index.html", _accepted())
     if page is None:
         return redirect("plain", 303)
@@ -32,7 +32,7 @@ def index() -> AnyResponse:
 
 @blp.get("/assets/<name>")
 def asset(name: str) -> Response:
-    """A part of the HUD whose name holds the hash of its content: it never changes."""
+    """A file of the HUD whose name contains the hash of its content, so that browsers may keep it for a year."""
     response = _sent(_found(f"assets/{name}"))
     response.headers["Cache-Control"] = f"public, max-age={ONE_YEAR_SECONDS}, immutable"
     return response
@@ -41,13 +41,13 @@ def asset(name: str) -> Response:
 @blp.get("/icon.svg", endpoint="icon")
 @blp.get("/THIRD_PARTY_LICENSES.txt", endpoint="licences")
 def document() -> Response:
-    """What stands beside the HUD's page under a name of its own."""
+    """A file of the HUD with a fixed name: the icon or the licences."""
     return _sent(_found(request.path.removeprefix("/")))
 
 
 @blp.get("/plain")
 def plain() -> Response:
-    """The table of hosts, as they are now; a script keeps it so."""
+    """The table of hosts as they are now. A script keeps it up to date."""
     frames = service(TwinService).shown()
     hosts = [host_entry(host) for host in frames.hosts()]
     response = Response(render_template("page.html", hosts=hosts, twin_id=frames.twin_id, has_hud=BUILD.is_there))
@@ -58,7 +58,7 @@ def plain() -> Response:
 
 @blp.get("/plain/<name>")
 def plain_part(name: str) -> Response:
-    """Style, script and icon of the plain page."""
+    """The style, script or icon of the plain page."""
     if name == "page.html":
         raise NotFound("/plain/page.html is a template; its page is /plain")
     return send_from_directory(blp.root_path + "/plain", name, max_age=0)
@@ -76,12 +76,10 @@ def _found(name: str) -> File:
 
 
 def _sent(file: File) -> Response:
-    """A file of the build, to be asked for again each time unless the caller says otherwise."""
+    """A file of the build. Browsers have to ask for it again each time, unless the caller sets another header."""
     response = send_file(file.path, mimetype=file.mimetype, conditional=True, etag=True, max_age=0)
     response.headers["Cache-Control"] = "no-cache"
-    response.headers.remove(
-        "Content-Disposition"
-    )  # it is a part of a page, and the name of the packed file is nobody's
+    response.headers.remove("Content-Disposition")  # it would give the name of the compressed file
     response.vary.add("Accept-Encoding")
     if file.encoding:
         response.headers["Content-Encoding"] = file.encoding

@@ -1,1 +1,1 @@
-"""Samples: what one is, how it is decoded, and the door through which agents post them."""
+"""Samples: their fields, how EGO decodes them, and the route to which agents post them."""

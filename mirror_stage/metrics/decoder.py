@@ -1,7 +1,7 @@
-"""Bytes to samples at two speeds: a msgspec decoder compiled from the marshmallow schema, and the schema itself.
+"""Decodes samples on two paths: fast by a msgspec decoder compiled from the marshmallow schema, slow by the schema.
 
-The fast path decodes and validates about 70 times faster. What it refuses goes to marshmallow, sample by sample, which
-decides and words the error; the fast path is never more lenient. Both end in `metrics.domain.normalise`.
+The fast path decodes and validates about 70 times faster. A sample that it refuses goes to marshmallow, which decides and
+writes the error message; the fast path never accepts more. Both paths end in `metrics.domain.normalise`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
 SAMPLE_BYTES_MAX = 64 * 1024
 ERRORS_OF_SAMPLE_MAX = 10
 _NOT_EXAMINED = {"field": "", "message": f"not examined: {ERRORS_MAX} errors of this batch are known already"}
-_YIELD_EVERY_FAST = 50  # the slow path yields after each: 64 bad disks take milliseconds
+_YIELD_EVERY_FAST = 50  # the slow path yields after each sample: 64 bad disks take milliseconds
 
 
 class NoFastPath(TypeError):
-    """A field or validator that the compiler cannot map: teach it, or the fast path would be more lenient."""
+    """A field or validator that `compile_struct` does not know. Without it the fast path would accept too much."""
 
 
 def compile_struct(schema: type[Schema]) -> type[msgspec.Struct]:
@@ -94,16 +94,16 @@ class _Envelope(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_sample = msgspec.json.Decoder(SampleStruct).decode
 _schema = SampleSchema()
-# Diagnostics, by the most entries that are kept. Identity, time and gauges are strict.
+# Diagnostic lists, with how many entries are kept. Bad entries of these are dropped; all other fields are strict.
 _DIAGNOSTICS = {"cpu_per_core": 1_024, "disks": 64, "interfaces": 64, "temperatures": 256, "top_processes": 50}
-MENDED_MAX = 100  # samples of one batch whose lists are mended entry by entry: each takes up to 10 ms
+MENDED_MAX = 100  # so many samples of a batch are mended entry by entry: each takes up to 10 ms
 
 
 @dataclass(slots=True)
 class Batch:
-    """The samples of one request, and what is wrong with the others: `{"index", "field", "message"}` each.
+    """The good samples of one request, and the errors of the others: `{"index", "field", "message"}` each.
 
-    `dropped` says how many entries of diagnostic lists were left out: `{"index", "field", "count"}` each.
+    `dropped` counts the entries that were left out of diagnostic lists: `{"index", "field", "count"}` each.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -112,9 +112,9 @@ class Batch:
 
 
 def decode_batch(body: bytes) -> Batch:
-    """The samples of a request body, in its order. Raises Invalid where it is no batch at all.
+    """The samples of a request body, in its order. Raises Invalid if the body is not a batch.
 
-    Yields to other greenlets now and then: a body of 1,000 samples takes 20 ms.
+    Lets other greenlets run in between: a body of 1,000 samples takes 20 ms.
     """
     batch, slow = Batch(), 0
     for index, raw in enumerate(split(body)):
@@ -139,11 +139,11 @@ def decode_batch(body: bytes) -> Batch:
 
 
 class _NotFast(ValueError):
-    """Something that only the slow path words well."""
+    """A sample that the slow path has to judge, because only it gives a good error message."""
 
 
 def split(body: bytes) -> list[memoryview]:
-    """The bytes of each sample. Raises Invalid."""
+    """The bytes of each sample. Raises Invalid if the body is not a batch."""
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -157,7 +157,7 @@ def split(body: bytes) -> list[memoryview]:
 
 
 def decode_fast(raw: memoryview) -> Sample:
-    """One sample by the compiled decoder. Raises MsgspecError or BadField."""
+    """One sample, by the compiled decoder. Raises MsgspecError, BadField or _NotFast."""
     content = bytes(raw)
     if len(content) > SAMPLE_BYTES_MAX or b"\\u0000" in content or strict_json.is_too_deep(content):
         raise _NotFast
@@ -167,7 +167,7 @@ def decode_fast(raw: memoryview) -> Sample:
 def decode_slow(
     raw: memoryview, *, may_mend: bool = True
 ) -> tuple[Sample | None, list[dict[str, str]], dict[str, int]]:
-    """One sample by marshmallow, or all that is wrong with it; and how many entries of which list were left out."""
+    """(sample, or None; its errors; how many entries were left out of each list), by marshmallow."""
     content = bytes(raw)
     if len(content) > SAMPLE_BYTES_MAX:
         return None, [{"field": "", "message": f"a sample is at most {SAMPLE_BYTES_MAX // 1024} KiB of JSON"}], {}
@@ -188,10 +188,10 @@ def decode_slow(
 
 
 def mend(sample: dict[str, Any], *, one_by_one: bool) -> dict[str, int]:
-    """Cut the diagnostic lists of a sample to what the schema takes; how many entries each has lost.
+    """Cut the diagnostic lists of a sample to what the schema accepts. Returns how many entries each list lost.
 
-    An odd sensor or disk must not hide its host. The first entries are kept, without those that are malformed; without
-    `one_by_one` a list with anything wrong is left out whole.
+    One odd sensor or disk must not hide its host. With `one_by_one` only the malformed entries and those beyond the limit
+    are dropped. Without it, a list with any error is dropped as a whole.
     """
     dropped: dict[str, int] = {}
     for name, most in _DIAGNOSTICS.items():
@@ -229,7 +229,7 @@ def _is_good(member: Any, value: Any) -> bool:
 
 
 def _samples_of(body: bytes) -> list[Any]:
-    """The samples of a body that the fast path refused. Raises Invalid with the reason in words."""
+    """The samples of a body that the fast path refused. Raises Invalid with the reason."""
     try:
         loaded = strict_json.load(body)
     except ValueError as why:

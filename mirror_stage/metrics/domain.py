@@ -12,35 +12,34 @@ from mirror_stage.core.instants import DAY, EARLIEST, LATEST, MINUTE, SECOND, In
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.metrics.measures import REPORTED, names_of
 
-SPEEDS_MBPS = (0.001, 1e9)  # what a link can have; anything else is no number one could divide by
-POSITION_MAX = 1_000.0  # units from the hub in each direction; computed places end at about 100
-AHEAD_LIMIT: Instant = 5 * MINUTE  # a reported time further ahead of EGO's clock than this is not believed
-OLDEST_TIER: Instant = 730 * DAY  # nor one behind everything that EGO keeps, which is this unless set otherwise
-NEEDED = names_of(one for one in REPORTED if one.is_needed)  # unless a sample says that it cannot know
+SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
+POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
+AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
+OLDEST_TIER: Instant = 730 * DAY  # nor one older than the longest retention; this is its default
+NEEDED = names_of(one for one in REPORTED if one.is_needed)  # required, unless a sample lists it in `unknown`
 INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
-# By name alone, for agents that do not ask the system: tunnels, bridges and the ends of containers and machines.
+# Known by their names, for agents that do not report it: tunnels, bridges, interfaces of containers and virtual machines.
 VIRTUAL_INTERFACE = re.compile(
     r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|fwbr|fwpr|fwln|podman|cni|flannel|cali|cilium|lxc|kube|weave"
     r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"
     r"|macvtap)|br\d+($|[.:])"
 )
 
-# File systems that are full by nature, or no disk at all.
-NEVER_FREE = {
+# File systems that are always full, or are not a disk.
+ALWAYS_FULL = {
     "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs", "tracefs", "debugfs",
     "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
 }  # fmt: skip
-NEVER_FREE_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
+ALWAYS_FULL_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
 
 
 @dataclass(slots=True)
 class Sample:
     """One host at one instant. Loads in percent, counters in bytes since boot; None is unknown.
 
-    `reported_at` is the agent's clock; `received_at` and `at` are set by `stamp`. `at` is the key in the history, which
-    says `is_repeated`.
-    The rates are what the pipeline measures on arrival, for the history; a late sample's do not matter to the twin.
+    `reported_at` is by the agent's clock. `stamp` sets `received_at` and `at`; `at` is the key in the history. The history
+    sets `is_repeated`. The edge sets the rates on arrival; the twin ignores the rates of a late sample.
     The numbers from `cpu_load` on are the rows of `OF_SAMPLE`, in that order.
     """
 
@@ -61,7 +60,7 @@ class Sample:
     net_bytes_rx: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
-    interval_seconds: float | None = None  # between two samples, as the agent says itself
+    interval_seconds: float | None = None  # between two samples, as the agent reports it
     ip: str | None = None
     rack: str | None = None
     position: tuple[float, float, float] | None = None
@@ -75,28 +74,28 @@ class Sample:
     tx_gbps: float | None = None
     rx_gbps: float | None = None
     is_newest_of_request: bool = True
-    is_repeated: bool = False  # it was stored before
+    is_repeated: bool = False  # it was already stored
     is_whole: bool = True  # False: read back from the database, which does not keep the disks
 
     @property
     def order(self) -> tuple[Instant, Instant]:
-        """What the samples of a host are ordered by: neither a late nor an early clock moves one ahead of its arrival."""
+        """The sort key of a host's samples. A clock that is ahead does not move a sample before others: its arrival counts."""
         return min(self.at, self.received_at), self.at
 
     @property
     def disks_used_percent(self) -> Mapping[str, float]:
-        """The use of each disk by its mountpoint, in percent; empty where that is unknown."""
+        """The used percent of each disk by its mountpoint; empty if it is unknown."""
         return disks_used_percent(self.details.disks or ()) if self.is_whole and self.details is not None else {}
 
     @property
     def clock_offset_seconds(self) -> float:
-        """How far the agent's clock is from EGO's; positive is ahead."""
+        """The agent's clock minus EGO's; positive means ahead."""
         return (self.reported_at - self.received_at) / 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How many samples of a batch are durable now, and how many of them were already."""
+    """How many samples of a batch are durable now, and how many of them were already stored."""
 
     accepted: int
     duplicates: int
@@ -106,7 +105,7 @@ _reported = attrgetter(*names_of(REPORTED))
 
 
 def normalise(raw: Any) -> Sample:
-    """The Sample of a decoded one, the same for both decoders. Raises BadField."""
+    """The Sample made from a decoded sample of either path. Raises BadField."""
     try:
         reported_at = from_text(raw.timestamp.strip())
     except (ValueError, OverflowError) as error:
@@ -117,7 +116,7 @@ def normalise(raw: Any) -> Sample:
         if getattr(raw, name) is None and name not in (raw.unknown or ()):
             raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
-    return Sample(  # type: ignore[misc]  # how many numbers there are is the table's business
+    return Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
         normalise_hostname(raw.hostname),
         reported_at,
         raw.agent_version,
@@ -138,7 +137,7 @@ def normalise(raw: Any) -> Sample:
 
 
 def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[float, float, float] | None:
-    """The place that a sample names; None for none, and for one so far away that all others would be a dot beside it."""
+    """The position that a sample reports. None if it has none, or if it is too far away to be shown with the others."""
     if x is None or y is None or z is None:
         return None
     return (x, y, z) if max(abs(x), abs(y), abs(z)) <= POSITION_MAX else None
@@ -147,9 +146,9 @@ def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[f
 def capacity_gbps(
     tags: Mapping[str, str] | None, primary_mbps: float | None, interfaces: Iterable[Any] | None
 ) -> float | None:
-    """The speed of a host's link: the first tag that is there, else the field, else its fastest real interface.
+    """The speed of a host's link: from the first tag that exists, else the field, else its fastest real interface.
 
-    A value that is not a positive number means unknown. Source: `docs/contract.md` section 2, capacity.
+    A value outside SPEEDS_MBPS means unknown. Source: `docs/contract.md` section 2, capacity.
     """
     for tag in CAPACITY_TAGS:
         if tags and tag in tags:
@@ -161,43 +160,43 @@ def capacity_gbps(
 
 
 def is_virtual(interface: str) -> bool:
-    """Whether an interface has no wire of its own, by its name."""
+    """Whether the name of an interface is that of a virtual one, which has no cable."""
     return VIRTUAL_INTERFACE.match(interface) is not None
 
 
 def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
-    """The use of the fullest disk, in percent, without those that are full by nature."""
+    """The used percent of the fullest disk, without disks that are always full."""
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if used is not None and (fullest is None or used > fullest) and not is_full_by_nature(disk):
+        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
             fullest = used
     return fullest
 
 
-def is_full_by_nature(disk: Any) -> bool:
-    """Whether nobody can free space on a disk: an image, no disk at all, or an overlay of a container.
+def is_always_full(disk: Any) -> bool:
+    """Whether nobody can free space on a disk: a read-only image, no real disk, or an overlay of a container.
 
-    An overlay is the disk below it; at the root of a container it is all that there is.
+    An overlay repeats the disk below it, which is counted. Inside a container the root overlay is the only disk: it counts.
     """
     fstype = (disk.fstype or "").lower()
     return (
-        fstype in NEVER_FREE
-        or disk.mountpoint.startswith(NEVER_FREE_UNDER)
+        fstype in ALWAYS_FULL
+        or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
         or (fstype == "overlay" and disk.mountpoint != "/")
     )
 
 
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
-    """The use of each disk by its mountpoint, in percent, without those that are full by nature.
+    """The used percent of each disk by its mountpoint, without disks that are always full.
 
-    What is mounted several times is one disk, with its shortest mountpoint.
+    A disk that is mounted several times appears once, with its shortest mountpoint.
     """
     used: dict[str, float] = {}
     mounts: dict[tuple[str, int], str] = {}
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or is_full_by_nature(disk):
+        if disk.used_percent is None or is_always_full(disk):
             continue
         if disk.device and "/" in disk.device and disk.total_bytes:
             other = mounts.setdefault((disk.device, disk.total_bytes), mount)
@@ -219,10 +218,10 @@ def _positive_gbps(mbps: str | float) -> float | None:
 
 
 def stamp(samples: list[Sample], received_at: Instant, kept: Instant = OLDEST_TIER) -> list[Sample]:
-    """The same samples, in time order, with `received_at`, `at` and `is_newest_of_request` set.
+    """The same samples in time order, with `received_at`, `at` and `is_newest_of_request` set.
 
-    A clock that cannot be right (over 5 min ahead, or behind the oldest tier, which is `kept` so long) is not believed:
-    the newest such sample of a host is kept at its receive time, the others at their distance before it.
+    A clock that cannot be right (over AHEAD_LIMIT ahead, or older than the longest retention, `kept`) is not believed.
+    The newest such sample of a host gets the time of its arrival, the others their distance before it.
     """
     unbelieved: dict[str, Instant] = {}
     for sample in samples:

@@ -1,7 +1,7 @@
-"""The numbers of a host, one row each: what a number is called, in which unit, and where EGO keeps and shows it. Pure.
+"""The measures of a host, one row each: its names, its unit, and where EGO stores and shows it. Pure.
 
 The fields of a sample, the columns of the tables, the metrics of the history, the keys on the wire and the columns of the
-delta stream follow from the rows. A new number is a row here, a field of `Sample`, and a migration.
+delta stream follow from the rows. A new measure is a row here, a field of `Sample`, and a migration.
 """
 
 from __future__ import annotations
@@ -21,25 +21,23 @@ class Origin(StrEnum):
 class Measure:
     """One number of a host; None is unknown."""
 
-    name: str  # of the field of a sample, and of the columns
-    wire: str  # what EGO's answers call it
+    name: str  # the field of a sample, and the column of the tables
+    wire: str  # the key in EGO's answers
     unit: str
     origin: Origin = Origin.AGENT
     is_whole: bool = False
-    least: float | None = None  # the range that is taken from agents
+    least: float | None = None  # the range that EGO accepts from agents
     most: float | None = None
-    is_needed: bool = False  # a sample has it, or names it in `unknown`
-    is_stored: bool = True  # the stored samples have a column of it
-    is_in_host: bool = True  # it stands in the `metrics` of a host
-    decimals: int | None = None  # in the delta stream; None: it is not in there
-    scale: float | None = (
-        None  # the history counts it in whole units of 1 / `scale`; None: its past cannot be asked for
-    )
-    threshold: float | None = None  # the comparison of two moments tells a greater change
+    is_needed: bool = False  # required: a sample has it, or lists it in `unknown`
+    is_stored: bool = True  # the table of samples has a column for it
+    is_in_host: bool = True  # it is in the `metrics` of a host
+    decimals: int | None = None  # in the delta stream; None: it is not in the stream
+    scale: float | None = None  # the rollups count in whole units of 1 / `scale`; None: it has no history
+    threshold: float | None = None  # the comparison of two moments lists changes above it
 
     @property
     def is_bounded(self) -> bool:
-        """Whether agents may not report every number."""
+        """Whether the range of the number is limited."""
         return self.least is not None or self.most is not None
 
 
@@ -74,10 +72,10 @@ OF_LINK = tuple(one for one in MEASURES if one.origin is Origin.LINK)
 
 
 def names_of(measures: Iterable[Measure]) -> tuple[str, ...]:
-    """Their fields and columns."""
+    """The names of fields and columns of these measures."""
     return tuple(one.name for one in measures)
 
 
 def wires_of(measures: Iterable[Measure]) -> tuple[str, ...]:
-    """Their keys on the wire."""
+    """The keys of these measures on the wire."""
     return tuple(one.wire for one in measures)

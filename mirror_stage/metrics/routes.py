@@ -20,7 +20,7 @@ blp = Blueprint("metrics", __name__, url_prefix="/api/metrics", description="Sam
 @blp.documented_body(BatchSchema)
 @blp.response(202, ReceiptSchema)
 def post_batch() -> Response:
-    """Store 1 to 1,000 samples. 202 means that all that are counted in `accepted` are durable."""
+    """Store 1 to 1,000 samples. 202 means that the samples counted in `accepted` are durable."""
     lenient = "handling=lenient" in request.headers.get("Prefer", "")
     receipt = service(Ingest).take(read_body(BODY_MAX), actor(), lenient=lenient)
     return json_response(receipt | {"receivedAt": to_text(receipt["receivedAt"])}, 202)

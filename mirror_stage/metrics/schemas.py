@@ -1,4 +1,4 @@
-"""What a sample is on the wire, field by field. This schema is the authority; the decoder is compiled from it."""
+"""The fields of a sample on the wire. This schema decides what is valid; the fast decoder is compiled from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _optional_whole(most: int = SAFE_WHOLE) -> Whole:
 
 
 def _reading(measure: Measure) -> fields.Field[Any]:
-    """The field of a number. One that is needed may be left out all the same: `normalise` looks at `unknown`."""
+    """The field of a measure. Even a required one may be null here, because `normalise` checks it against `unknown`."""
     if measure.is_whole:
         return _optional_whole()
     bounds = Range(measure.least, measure.most)
@@ -84,10 +84,10 @@ _Readings: Any = WireSchema.from_dict({one.name: _reading(one) for one in REPORT
 
 
 class SampleSchema(_Readings):  # type: ignore[misc]
-    """One host at one instant, as an agent reports it. `docs/contract.md` section 1, Metrics."""
+    """One host at one instant, as an agent reports it. See `docs/contract.md` section 1, Metrics."""
 
     hostname = Text(required=True)
-    timestamp = Text(required=True, metadata={"description": "ISO 8601; no zone is UTC"})
+    timestamp = Text(required=True, metadata={"description": "ISO 8601; a time without a zone is UTC"})
     agent_version = _text(1, 200)
     platform = _text(1, 200)
     ip = Text(allow_none=True, load_default=None, validate=IPV4)
@@ -155,7 +155,7 @@ class DroppedSchema(WireSchema):
 
 
 class ReceiptSchema(WireSchema):
-    """How many samples are stored; duplicates were there before and count as accepted."""
+    """How many samples are stored. Duplicates were stored before and count as accepted."""
 
     accepted = fields.Integer(required=True)
     receivedAt = InstantText(required=True, metadata={"type": "string", "format": "date-time"})

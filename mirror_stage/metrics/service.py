@@ -1,4 +1,4 @@
-"""Taking a batch in: decode, stamp, submit, answer."""
+"""Takes a batch of samples: decode, stamp, submit, answer."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from mirror_stage.metrics.domain import Receipt, Sample, stamp
 from mirror_stage.web.problem_json import ERRORS_MAX
 
 _LARGE = 256 * 1024
-_one_large_body = BoundedSemaphore(1)  # 1,000 samples take 20 ms to decode and 10 MB: one such body at a time
+_one_large_body = BoundedSemaphore(1)  # 1,000 samples take 20 ms and 10 MB to decode: one such body at a time
 
 
 class Writer(Protocol):
-    """Who makes samples durable."""
+    """Makes samples durable."""
 
     def room(self, size: int) -> AbstractContextManager[None]:
-        """Room for a body of `size` bytes. Raises Unavailable."""
+        """Reserves room for a body of `size` bytes. Raises Unavailable if there is none."""
 
     def submit(self, samples: list[Sample]) -> Receipt:
-        """The receipt of a batch that is durable now. Raises Problem."""
+        """Store a batch. Returns its receipt when it is durable; raises Problem if it is not."""
 
 
-NEW_HOSTS_AT_ONCE, NEW_HOSTS_PER_SECOND = 300.0, 1.0  # that one address may bring; this machine's programs any number
+NEW_HOSTS_AT_ONCE, NEW_HOSTS_PER_SECOND = 300.0, 1.0  # per address; programs on this machine have no limit
 _PEERS_MAX = 1_000
 
 
-class Newcomers:
-    """How many new hosts each address may bring: a sender that invents names must not take everybody's place."""
+class NewHostBudgets:
+    """The limit of new hosts for each address, so that a sender that invents names cannot use up the places of all."""
 
     def __init__(self) -> None:
         self._budgets: dict[str, Budget] = {}
 
     def budget(self, peer: str | None) -> Budget | None:
-        """The budget of an address, None if it has no limit."""
+        """The budget of an address; None if it has no limit."""
         if not peer or is_loopback(peer):
             return None
         budget = self._budgets.pop(peer, None) or Budget(NEW_HOSTS_PER_SECOND, NEW_HOSTS_AT_ONCE)
-        self._budgets[peer] = budget  # the newest stands last
+        self._budgets[peer] = budget  # the address used last is at the end
         if len(self._budgets) > _PEERS_MAX:
             del self._budgets[next(iter(self._budgets))]
         return budget
 
 
 class Ingest:
-    """The way in for the samples of agents. `kept` is how far back the oldest tier of the history reaches."""
+    """Takes the samples of agents. `kept` is the longest retention of the history."""
 
     def __init__(self, writer: Writer, clock: Clock, kept: Instant, *, is_known: Callable[[str], bool]):
         self._writer, self._clock, self._kept, self._is_known = writer, clock, kept, is_known
-        self._newcomers = Newcomers()
+        self._new_hosts = NewHostBudgets()
 
     def take(self, body: bytes, actor: Actor, *, lenient: bool) -> dict[str, Any]:
-        """The receipt of a request body, stored. Samples that name no address have the actor's.
+        """Store the samples of a request body. Returns the receipt.
 
-        One bad sample refuses the whole batch, unless `lenient`. Raises Invalid with every bad index, and what the
-        writer raises.
+        A sample without an address gets the actor's. One bad sample refuses the whole batch, unless `lenient`. Raises
+        Invalid with every bad index, and the problems of the writer.
         """
         with self._writer.room(len(body)):
             with _one_large_body if len(body) > _LARGE else nullcontext():
@@ -95,17 +95,17 @@ class Ingest:
         return answer
 
     def _submit(self, samples: list[Sample], peer: str | None) -> Receipt:
-        """The receipt of samples whose hosts are known, or not too many at once. Raises Refused."""
+        """Store the samples. Returns the receipt; raises Refused if an address brings too many new hosts."""
         new = len({sample.hostname for sample in samples if not self._is_known(sample.hostname)})
-        budget = self._newcomers.budget(peer) if new else None
+        budget = self._new_hosts.budget(peer) if new else None
         if budget is None:
             return self._writer.submit(samples)
-        count = min(float(new), NEW_HOSTS_AT_ONCE)  # a larger batch waits for all of it, not for ever
+        count = min(float(new), NEW_HOSTS_AT_ONCE)  # a batch with more than that needs a full budget
         if not budget.take(elapsed_seconds(), count):
-            detail = f"{new} new hosts: an address may bring {NEW_HOSTS_AT_ONCE:g} at once, then one a second"
+            detail = f"{new} new hosts: an address may add {NEW_HOSTS_AT_ONCE:g} at once, then one a second"
             raise Refused(detail, retry_after=round((count - budget.left) / NEW_HOSTS_PER_SECOND) + 1)
         try:
             return self._writer.submit(samples)
         except Problem:
-            budget.left += count  # they may come again
+            budget.left += count  # the sender may try again
             raise

@@ -1,4 +1,4 @@
-"""The past of the twin: as it was at any moment, what changed between two, and what happened along the way.
+"""The past of the twin: the twin at a moment, the difference of two moments, and the timeline between them.
 
-It reads what several domains keep, as the pipeline writes it.
+It reads the tables of the twin, the history, the alerts and the commands.
 """

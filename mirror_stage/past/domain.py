@@ -1,4 +1,4 @@
-"""A moment of the twin, two of them compared, and time cut into buckets. Pure: no Flask, no SQL, no clock."""
+"""The twin at a moment, the difference of two moments, and time cut into buckets. Pure: no Flask, no SQL, no clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mirror_stage.twin.throughput import Rates, utilization_ratio
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A host as the tables know it at a moment; `reading` is None when its samples are gone."""
+    """A host as the tables have it at a moment; `reading` is None if its samples are pruned."""
 
     hostname: str
     place: Place
@@ -41,7 +41,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What the moment does not change: who the hub and EGO are, and how silence is judged."""
+    """What is the same at every moment: the name of the hub, the roles, and the limits of silence."""
 
     hub: str
     hub_ip: str
@@ -51,7 +51,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The twin at an instant: hosts with the hub first, the alerts that were active, and how finely that is known."""
+    """The twin at an instant: the hosts, the hub first, the active alerts, and the tier that they were read from."""
 
     at: Instant
     resolution: str
@@ -60,7 +60,7 @@ class Moment:
 
 
 def host_as_it_was(known: Known, offline: Alert | None, uplink: str | None, scene: Scene, at: Instant) -> Host:
-    """A host at an instant. `offline` is the alert of its silence, if one was active then."""
+    """The host at an instant. `offline` is its `host_offline` alert, if that was active then."""
     identity, reading = known.identity, known.reading
     sample = _sample(known)
     rates = Rates(*reading.rates_gbps) if reading is not None and reading.rates_gbps is not None else None
@@ -85,7 +85,7 @@ def host_as_it_was(known: Known, offline: Alert | None, uplink: str | None, scen
 
 
 def _sample(known: Known) -> Sample:
-    """The host's newest sample; what the history does not keep of it is its identity's, and what nobody knows is None."""
+    """The host's newest sample. Fields that the history does not store come from the identity; others are None."""
     identity = known.identity
     values = known.reading.values if known.reading is not None else {}
     described: dict[str, Any] = {
@@ -100,12 +100,12 @@ def _sample(known: Known) -> Sample:
         "memory_total_bytes": identity.memory_total_bytes,
         "net_capacity_gbps": identity.net_capacity_gbps,
     }
-    knows_clock = "reported_at" in values  # a bucket does not: then it says nothing about a skew either
+    knows_clock = "reported_at" in values  # False for a bucket, whose sample must not be used to judge the clock
     return Sample(**(described | dict(values)), is_newest_of_request=knows_clock)
 
 
 def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant | None:
-    """When a host was last seen: an alert of its silence knows, else the sample does, else a bucket until its end."""
+    """When the host was last seen: by its offline alert, else by its newest sample, else by the end of its bucket."""
     reading = known.reading
     if reading is None:
         return None
@@ -117,7 +117,7 @@ def _last_seen_at(known: Known, offline: Alert | None, at: Instant) -> Instant |
 
 
 def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
-    """An alert at an instant at which it was active. Only its newest value is stored: that of then is the host's."""
+    """The alert at an instant at which it was active. The table has only its last value, so the host gives the value then."""
     value: float | None
     if alert.measure == SILENCE:
         value = max(0, at - silent_since(alert)) / SECOND
@@ -125,7 +125,7 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
         value_of = VALUES.get(alert.measure)
         value = value_of(host) if value_of is not None and host is not None and host.sample is not None else None
     moved_at = host.last_seen_at if host is not None and alert.measure != SILENCE else at
-    if value is None:  # the newest sample does not have it: the last one that had is not known any more
+    if value is None:  # the host does not have the value then: show the last one that is stored
         value, moved_at = alert.current_value, alert.updated_at
     return replace(
         alert,
@@ -138,18 +138,18 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
 
 
 def uplinks_of(hosts: Iterable[Known], hub: str) -> dict[str, str]:
-    """What each host hung from."""
+    """The uplink of each host at that moment."""
     return uplinks({one.hostname: (one.identity.tags or {}).get("uplink") for one in hosts if one.hostname != hub}, hub)
 
 
 def with_names(hosts: Sequence[Host]) -> list[Host]:
-    """The hosts, none called by the name of another one."""
+    """The hosts, with those marked whose display name is the name of another host."""
     wrong = impostors({host.hostname: host.tags.get("display_name") for host in hosts})
     return [replace(host, is_impostor=True) if host.hostname in wrong else host for host in hosts]
 
 
 def with_severities(hosts: Iterable[Host], alerts: Iterable[Alert]) -> list[Host]:
-    """The hosts, each with the worst of its alerts."""
+    """The hosts, each with the worst severity of its alerts."""
     by_host: dict[str, list[Alert]] = {}
     for alert in alerts:
         by_host.setdefault(alert.hostname, []).append(alert)
@@ -160,7 +160,7 @@ def with_severities(hosts: Iterable[Host], alerts: Iterable[Alert]) -> list[Host
 
 
 def with_hub(hosts: Sequence[Host], scene: Scene) -> list[Host]:
-    """The hub first; if nobody reported it, it shows the sum of its links."""
+    """The hosts with the hub first. A hub that nobody reported is added; it shows the sum of its links."""
     hub = next((host for host in hosts if host.role == Role.HUB), None)
     if hub is None:
         children = (host for host in hosts if host.uplink == scene.hub)
@@ -170,13 +170,13 @@ def with_hub(hosts: Sequence[Host], scene: Scene) -> list[Host]:
 
 # ------------------------------------------------------------------ two moments
 
-# How much a metric must change to be told, in its own unit: what one would notice, not what a minute's noise is.
+# A metric that changed by more than this is listed, in its own unit: more than it varies within a minute by chance.
 THRESHOLDS: Mapping[str, float] = {one.wire: one.threshold for one in MEASURES if one.threshold is not None}
 _COMPARED = tuple(one for one in OF_SAMPLE if one.threshold is not None)
 
 
 def metrics_of(host: Host) -> dict[str, float | None]:
-    """A host's metrics by their names in the history."""
+    """The metrics of a host by their names on the wire."""
     rates = host.rates
     return {one.wire: getattr(host.sample, one.name, None) for one in _COMPARED} | {
         "rxGbps": rates.rx_gbps if rates else None,
@@ -186,7 +186,7 @@ def metrics_of(host: Host) -> dict[str, float | None]:
 
 
 def difference(before: Moment, after: Moment, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """What two moments have different: hosts that came, went, moved, changed status or a metric by over its threshold."""
+    """The difference of two moments: hosts that came, went, moved, changed status, or a metric by over its threshold."""
     old, new = ({host.hostname: host for host in moment.hosts} for moment in (before, after))
     both = sorted(old.keys() & new.keys())
     return {
@@ -219,12 +219,12 @@ def _metric_changes(old: Host, new: Host, thresholds: Mapping[str, float]) -> It
             yield {"hostname": old.hostname, "metric": name, "before": was, "after": now, "change": now - was}
 
 
-# ------------------------------------------------------------------ a stretch of time
+# ------------------------------------------------------------------ a time range
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The time from `start` to before `end`, cut into equal buckets. A bucket need not be a whole number of ms."""
+    """The time from `start` to before `end`, cut into equal buckets. Their width need not be whole milliseconds."""
 
     start: Instant
     end: Instant
@@ -243,20 +243,20 @@ class Stretch:
 
 
 class Level:
-    """A number that goes up and down along a stretch, and its mean in each bucket, weighted by time."""
+    """A number that steps up and down during a stretch, and its mean in each bucket, weighted by time."""
 
     def __init__(self, stretch: Stretch, at_start: int):
         self._stretch, self._at_start = stretch, at_start
         self._steps = [0] * stretch.buckets
-        self._moments = [0.0] * stretch.buckets  # sum of step x ms since the start
+        self._moments = [0.0] * stretch.buckets  # per bucket, the sum of step x ms since the start of the stretch
 
     def step(self, bucket: int, by: int, ms_since_start: float) -> None:
-        """Steps in a bucket: by how much in all, and that times when."""
+        """Add steps in a bucket: the sum of the steps, and the sum of step x ms since the start of the stretch."""
         self._steps[bucket] += by
         self._moments[bucket] += ms_since_start
 
     def means(self) -> list[float]:
-        """The mean of each bucket: the level at its start, and each step for the rest of the bucket."""
+        """The mean of each bucket: the level at its start, plus each step, weighted by the rest of the bucket after it."""
         width, found, level = self._stretch.width_ms, [], self._at_start
         for n, (step, moment) in enumerate(zip(self._steps, self._moments, strict=True)):
             found.append(level + (step * (n + 1) * width - moment) / width)
@@ -265,7 +265,7 @@ class Level:
 
 
 def presence(there: set[int], turns: Iterable[tuple[int, Instant, bool]], stretch: Stretch) -> Level:
-    """How many hosts are there, from those at the start and (host, instant, whether it is there from then on)."""
+    """The number of hosts in the twin: `there` at the start, then changed by each (host, instant, is there from then on)."""
     level, here = Level(stretch, len(there)), set(there)
     for host_id, at, is_there in turns:
         if is_there != (host_id in here):
@@ -275,6 +275,6 @@ def presence(there: set[int], turns: Iterable[tuple[int, Instant, bool]], stretc
 
 
 def active_in_each(at_start: int, fired: Sequence[int], resolved: Sequence[int]) -> list[int]:
-    """How many alerts were active at some time of each bucket: those that were open at its start, and those that fired."""
+    """The number of alerts active at any time in each bucket: those open at its start plus those that fired in it."""
     steps = (up - down for up, down in zip(fired, resolved, strict=True))
     return [open_before + up for open_before, up in zip(accumulate(steps, initial=at_start), fired, strict=False)]

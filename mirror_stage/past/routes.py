@@ -1,4 +1,4 @@
-"""REST: `/api/twin/diff` and `/api/timeline`. The twin of a moment is answered where the live one is."""
+"""REST: `/api/twin/diff` and `/api/timeline`. The twin at a moment is `/api/twin/state?at=`, in twin/routes.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ blp = Blueprint("past", __name__, url_prefix="/api", description="The past of th
 @blp.arguments(DiffQuery, location="query")
 @blp.response(200, DiffSchema)
 def diff(query: dict[str, Any]) -> Response:
-    """What is different in the twin between two moments."""
+    """The difference of the twin between two moments."""
     return json_response(service(Past).diff(query["start"], query.get("end"), query["threshold"]))
 
 
@@ -26,5 +26,5 @@ def diff(query: dict[str, Any]) -> Response:
 @blp.arguments(TimelineQuery, location="query")
 @blp.response(200, TimelineSchema)
 def timeline(query: dict[str, Any]) -> Response:
-    """What happened when: alerts, commands and hosts online in equal buckets."""
+    """Alerts, commands and hosts online over time, in equal buckets."""
     return json_response(service(Past).timeline(query.get("start"), query.get("end"), query["buckets"]))

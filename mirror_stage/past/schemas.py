@@ -1,4 +1,4 @@
-"""Questions about the past on the wire, and their answers."""
+"""The queries of the past and their answers on the wire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUCKETS_MAX = 1_000
 
 
 class ThresholdsText(fields.Field[dict[str, float]]):
-    """`cpuLoad:5,utilization:0.1`, or one number for every metric."""
+    """Thresholds by metric, as in `cpuLoad:5,utilization:0.1`, or one number for all metrics."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, float]:
         if ":" not in value:
@@ -37,7 +37,9 @@ class ThresholdsText(fields.Field[dict[str, float]]):
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
-            raise ValidationError(f"{text[:40]!r} is not a number from 0 on; say 10, or cpuLoad:5,utilization:0.1")
+            raise ValidationError(
+                f"{text[:40]!r} is not a number of at least 0; write 10, or cpuLoad:5,utilization:0.1"
+            )
         return number
 
 
@@ -46,7 +48,9 @@ class DiffQuery(WireSchema):
     end = InstantQuery(data_key="to", metadata={"description": "now, if it is left out"})
     threshold = ThresholdsText(
         load_default=dict,
-        metadata={"description": "`cpuLoad:5,utilization:0.1` instead of these metrics' own, or one number for all"},
+        metadata={
+            "description": "`cpuLoad:5,utilization:0.1` replaces the defaults of these metrics, one number all defaults"
+        },
     )
 
 
@@ -89,7 +93,7 @@ DiffSchema = Schema.from_dict(
         "resolutions": fields.List(
             fields.String(validate=OneOf([resolution.name for resolution in RESOLUTIONS])),
             required=True,
-            metadata={"description": "how finely the two moments are known"},
+            metadata={"description": "the tiers of the history that the two moments were read from"},
         ),
         "thresholds": fields.Dict(keys=fields.String(), values=fields.Float(), required=True),
         "came": fields.List(fields.String(), required=True),

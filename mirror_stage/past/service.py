@@ -1,4 +1,4 @@
-"""Use cases of the past: the twin at a moment, the difference of two, the timeline of a stretch; and what is forgotten."""
+"""The past of the twin: its state at a moment, the difference of two moments, the timeline of a stretch; and pruning."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from mirror_stage.twin import encode
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import CLOCK_SLACK
 
-WINDOW: Instant = MINUTE  # a host that is heard of within it is found by walking it; a silent one is sought alone
-UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a walk may go for what the rollups do not have yet
-CROWD = 100  # hosts that were last heard of in one minute: cheaper walked than sought, 60 seeks each
-SEEKS_MAX = 3  # buckets of a silent host that are looked into for a sample that had arrived
-RECORDED_AFTER: Instant = 5 * SECOND  # a moment younger than this may not be in the tables yet
+WINDOW: Instant = MINUTE  # all samples of this time are read in one scan; a host silent for longer is looked up alone
+UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a scan may go for samples that are not rolled up yet
+CROWD = 100  # from so many hosts last seen in one minute, one scan is cheaper than 60 look-ups per host
+SEEKS_MAX = 3  # so many minutes of a silent host are searched for a sample that had arrived
+RECORDED_AFTER: Instant = 5 * SECOND  # the tables may not have a moment younger than this yet
 DEFAULT_STRETCH: Instant = DAY
 YIELD_EVERY = 200
 PRUNED_AT_ONCE = 500
 
-Thing = TypeVar("Thing")
+Value = TypeVar("Value")
 _alert_schema = AlertSchema()
 
 
 class Past:
-    """Questions about moments that are over, answered from the tables by the functions that make the present."""
+    """Answers queries about the past from the tables, with the same functions that make the live twin."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Past:
     # ------------------------------------------------------------------ one moment
 
     def moment(self, at: Instant, name: str = "at") -> Moment:
-        """The twin as EGO knew it at an instant. Raises Invalid for one that is yet to come."""
+        """The twin as EGO knew it at an instant. Raises Invalid for an instant in the future; `name` is the query's field."""
         self._must_be_over(at, name)
         known = [Known(*row) for row in self._storage.read(lambda tx: twin_store.identities_at(tx, at))]
         stored = self._storage.read(lambda tx: alert_store.active_at(tx, at))
@@ -97,28 +97,28 @@ class Past:
         uplink_of = uplinks_of(known, scene.hub)
         hosts = [
             host_as_it_was(one, offline_by_host.get(one.hostname), uplink_of.get(one.hostname), scene, at)
-            for one in politely(known)
+            for one in yielding(known)
         ]
         hosts_by_name = {host.hostname: host for host in hosts}
         alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), at) for alert in stored]
         return Moment(at, resolution.name, with_names(with_hub(with_severities(hosts, alerts), scene)), alerts)
 
     def body(self, at: Instant) -> bytes:
-        """The snapshot of an instant, as the wire has it."""
+        """The snapshot at an instant, encoded for the wire."""
         moment = self.moment(at)
         head = {"type": "twin-state", "twinId": self._twin_id()} | encode.head_of("past", 0, at)
         head |= {"at": to_text(at), "resolution": moment.resolution}
-        head |= {"alerts": [_alert_schema.dump(alert) for alert in politely(moment.alerts)]}
-        return encode.snapshot(head, politely(moment.hosts), encode.Fragments(), with_slots=False)
+        head |= {"alerts": [_alert_schema.dump(alert) for alert in yielding(moment.alerts)]}
+        return encode.snapshot(head, yielding(moment.hosts), encode.Fragments(), with_slots=False)
 
     def is_settled(self, at: Instant) -> bool:
-        """Whether nothing can change any more what is known of an instant, but the retention."""
+        """Whether the answer for an instant can no longer change, except by retention."""
         return at < self._clock.now() - UNROLLED_MAX
 
     # ------------------------------------------------------------------ two moments
 
     def diff(self, start: Instant, end: Instant | None, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        """What is different between two instants; `thresholds` replace the defaults of their metrics."""
+        """The difference of the twin between two instants; `thresholds` replace the defaults of their metrics."""
         end = self._clock.now() if end is None else end
         _must_rise(start, end)
         before, after = self.moment(start, "from"), self.moment(end, "to")
@@ -133,7 +133,7 @@ class Past:
     # ------------------------------------------------------------------ a stretch of time
 
     def timeline(self, start: Instant | None, end: Instant | None, buckets: int) -> dict[str, Any]:
-        """What happened in each of `buckets` equal parts of a stretch, the last day unless it is named."""
+        """Alerts, commands and hosts online in each of `buckets` equal parts of a time range; the default is the last day."""
         end = self._clock.now() if end is None else end
         start = end - DEFAULT_STRETCH if start is None else start
         self._must_be_over(end, "to")
@@ -160,25 +160,25 @@ class Past:
         }
 
     def prune(self, now: Instant) -> None:
-        """Forget what hosts were before the oldest tier, and hosts that left before it, in small steps."""
-        edge = now - max(self._kept.values())
+        """Delete identities and removed hosts that are older than the longest retention, in small steps."""
+        kept_since = now - max(self._kept.values())
         for prune in (twin_store.prune_identities, twin_store.prune_hosts):
-            while self._storage.own.write(partial(prune, edge=edge, most=PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+            while self._storage.own.write(partial(prune, kept_since=kept_since, most=PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
                 gevent.sleep(0)
 
     def _must_be_over(self, at: Instant, name: str) -> None:
         now = self._clock.now()
         if at > now:
-            detail = f"{to_text(at)} is yet to come: it is {to_text(now)} here"
+            detail = f"{to_text(at)} is in the future; EGO's clock says {to_text(now)}"
             raise Invalid(f"{name}: {detail}", errors=[{"field": name, "message": detail}])
         if at > now - RECORDED_AFTER:
             self._until_recorded()
 
 
-def politely(things: Iterable[Thing]) -> Iterator[Thing]:
-    """The same, while others get their turn now and then."""
-    for n, thing in enumerate(things, 1):
-        yield thing
+def yielding(values: Iterable[Value]) -> Iterator[Value]:
+    """The same values; lets other greenlets run after every YIELD_EVERY of them."""
+    for n, value in enumerate(values, 1):
+        yield value
         if n % YIELD_EVERY == 0:
             gevent.sleep(0)
 
@@ -186,7 +186,7 @@ def politely(things: Iterable[Thing]) -> Iterator[Thing]:
 def finest(
     reach: Mapping[str, tiers.Tier], kept_by_resolution: Mapping[str, Instant], at: Instant, now: Instant
 ) -> Resolution:
-    """The finest tier that still has a moment; the coarsest answers for what is older than everything."""
+    """The finest tier that still has a moment; the coarsest one for moments that no tier has."""
     for resolution in RESOLUTIONS[:-1]:
         first = at - WINDOW - 2 * CLOCK_SLACK if resolution is RAW else at
         if first >= max(reach[resolution.name].pruned_until * SECOND, now - kept_by_resolution[resolution.name]):
@@ -201,7 +201,7 @@ def _must_rise(start: Instant, end: Instant) -> None:
 
 
 def _offline(alerts: Mapping[str, alert_store.Counts], stretch: Stretch) -> Level:
-    """How many hosts are offline, by the rule that says so."""
+    """The number of offline hosts over time, from their `host_offline` alerts."""
     level = Level(stretch, sum(count for offline, _, _, count, _ in alerts["open"] if offline))
     for name, sign in (("fired", 1), ("resolved", -1)):
         for offline, _, bucket, count, since_start in alerts[name]:
@@ -232,7 +232,7 @@ def _commands(rows: Iterable[tuple[int, str, str, int]], buckets: int) -> dict[s
 
 
 class Readings:
-    """What the history knows of each host at a moment, found with as little reading as its state allows."""
+    """What the history knows of each host at a moment, found with as few reads as possible."""
 
     def __init__(
         self,
@@ -253,9 +253,9 @@ class Readings:
         self._found: dict[int, Reading] = {}
 
     def of(self, resolution: Resolution) -> dict[int, Reading]:
-        """The reading of each host by its id, of this tier or, for what it has not, a coarser one."""
+        """The reading of each host by its id: from this tier, or from a coarser one if this tier has none."""
         if resolution is RAW:
-            self._walk()
+            self._scan()
             self._seek()
         else:
             before = {host_id: self._second(host_id) for host_id in self._identities}
@@ -270,13 +270,13 @@ class Readings:
         self._found |= {reading.host_id: reading for reading in readings}
 
     def _second(self, host_id: int) -> int:
-        """The second, by the host's clock, in which EGO last heard of it at the latest."""
+        """The latest second, by the host's clock, at which EGO can have last heard from it."""
         return (self._heard_until[host_id] + self._identities[host_id].clock_offset) // SECOND
 
-    def _walk(self) -> None:
-        """Find all that were heard of within the last minute, and what the rollups do not have yet.
+    def _scan(self) -> None:
+        """Find the hosts that sent a sample within WINDOW or one that is not rolled up yet.
 
-        Hosts whose clocks agree are found in one walk.
+        Hosts whose clocks agree are found in one scan.
         """
         by_offset: dict[int, list[int]] = {}
         for host_id, identity in self._identities.items():
@@ -291,27 +291,27 @@ class Readings:
             self._between(host_ids, max(not_rolled_up, self._at - UNROLLED_MAX), ahead, end)
 
     def _between(self, host_ids: Iterable[int], arrived_from: Instant, ahead: Instant, end: Instant) -> None:
-        """Walk what arrived since an instant from hosts whose clocks are `ahead`, for those that are not found yet."""
+        """Scan the samples since `arrived_from` of those of the hosts that are not found yet. Their clocks are `ahead` of EGO's."""
         first = arrived_from + ahead - 2 * CLOCK_SLACK
         if first >= end:
             return
-        by_arrival: dict[Instant, list[int]] = {}  # one group, and those few that came or whose clocks were set since
+        by_arrival: dict[Instant, list[int]] = {}  # most hosts are one group; a few came, or had their clock set, later
         for host_id in host_ids:
             if host_id not in self._found:
                 counts_from = max(arrived_from, self._identities[host_id].counts_from)
                 by_arrival.setdefault(counts_from, []).append(host_id)
         for since, some in by_arrival.items():
-            self._take(self._walked(some, first // SECOND, end // SECOND, since))
+            self._take(self._scanned(some, first // SECOND, end // SECOND, since))
 
-    def _walked(self, host_ids: Sequence[int], first: int, last: int, since: Instant) -> Sequence[Reading]:
+    def _scanned(self, host_ids: Sequence[int], first: int, last: int, since: Instant) -> Sequence[Reading]:
         return self._storage.read(
             lambda tx: history.newest_between(tx, host_ids, first, last, arrived_from=since, at=self._at)
         )
 
     def _seek(self) -> None:
-        """Find the last sample of those that were silent: a rollup says in which minute it lies.
+        """Find the last sample of the silent hosts: the newest minute of a rollup says where it lies.
 
-        If nothing of that minute had arrived by then, it came in later, and an earlier minute is looked into.
+        If all samples of that minute arrived after the moment, an earlier minute is searched.
         """
         minutes, quarters = ROLLUPS
         slack = CLOCK_SLACK // SECOND
@@ -333,7 +333,7 @@ class Readings:
             before = {one: start - 1 for one, start in minutes_of.items() if one not in self._found}
 
     def _samples_in(self, minutes: Mapping[int, int]) -> list[Reading]:
-        """The newest sample of each host in its minute, by its first second. A crowd in one minute is found in one walk."""
+        """The newest sample of each host in a minute, given by its first second. One scan finds CROWD or more hosts."""
         crowds: dict[int, list[int]] = {}
         for host_id, second in minutes.items():
             identity = self._identities[host_id]
@@ -343,11 +343,11 @@ class Readings:
         alone = dict(minutes)
         for second, host_ids in crowds.items():
             if len(host_ids) >= CROWD:
-                found += self._walked(host_ids, second, second + MINUTE // SECOND - 1, 0)
+                found += self._scanned(host_ids, second, second + MINUTE // SECOND - 1, 0)
                 for host_id in host_ids:
                     del alone[host_id]
         wanted = [(host_id, self._identities[host_id].counts_from, second) for host_id, second in alone.items()]
-        # the samples of a fast clock are ordered by arrival, so the newest may lie in the minute before
+        # samples of a clock that is ahead are ordered by arrival, so the newest may lie in the minute before
         wanted += [(one, since, second - 60) for one, since, second in wanted if self._identities[one].clock_offset > 0]
         if wanted:
             found += self._storage.read(lambda tx: history.newest_in_minutes(tx, wanted, at=self._at))

@@ -1,1 +1,1 @@
-"""One door for every write and one for every read, over SQLite or PostgreSQL."""
+"""The database, SQLite or PostgreSQL: reads, writes, migrations, backups and the lock of its owner."""

@@ -1,4 +1,4 @@
-"""A copy of the whole database while EGO uses it, and the way back: a file of SQLite, or pg_dump's custom format."""
+"""Backup of the whole database while EGO uses it, and restore. The file is an SQLite database or a pg_dump archive."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ SQLITE_HEADER, POSTGRESQL_HEADER = b"SQLite format 3\0", b"PGDMP"
 PAGES_AT_ONCE = 2_000
 REVISIONS, TIMESCALE = "alembic_version", "timescaledb"
 
-Tell = Callable[[str], None]  # shows how far a long work has come
+Tell = Callable[[str], None]  # shows the progress to the person who started it
 
 
 def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
-    """Write the database into `file`, whole or not at all, for its owner's eyes only; all that was acknowledged is in it.
+    """Write the whole database to `file`, readable by its owner only. Returns the size in bytes.
 
-    Its size in bytes. Root writes as the owner of the file's folder, and reads as the owner of the database's.
-    Raises Invalid if the file is there and `force` is not given, Unavailable if the database or the disk fails.
+    The file has everything that EGO acknowledged before. If the backup fails, no file is left. If root runs it, it writes
+    as the owner of the file's folder and reads as the owner of the database's folder. Raises Invalid if the file exists
+    and `force` is not given, Unavailable if the database or the disk fails.
     """
     folder = file.absolute().parent
     if not folder.is_dir():
@@ -37,9 +38,9 @@ def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
     _must_be_another(config, file)
     with files.as_owner_of(folder):
         if file.exists() and not force:
-            raise Invalid(f"{file} exists already; name another file, or say --force")
+            raise Invalid(f"{file} exists already; name another file, or use --force")
         try:
-            os.close(files.make_new(partial))  # it has every command and its output
+            os.close(files.make_new(partial))  # private from the start: it will hold every command and its output
             (_dump if config.is_postgresql else _copy)(config, partial, tell)
             files.settle(partial, file)
             return file.stat().st_size
@@ -51,7 +52,7 @@ def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
 
 
 def check(config: Config, file: Path, known_revisions: Sequence[str], tell: Tell) -> str:
-    """The schema revision of a backup that is whole and of this kind of database. Raises Invalid with what is wrong."""
+    """The schema revision of a backup. Raises Invalid if it is damaged, or not of the kind of database in the settings."""
     _must_be_another(config, file)
     with files.as_owner_of(file.absolute().parent):
         return _checked(config, file, known_revisions, tell)
@@ -65,7 +66,7 @@ def _checked(config: Config, file: Path, known_revisions: Sequence[str], tell: T
         raise Invalid(f"{file} cannot be read: {error.strerror or error}") from error
     is_dump, is_copy = header.startswith(POSTGRESQL_HEADER), header == SQLITE_HEADER
     if not (is_dump or is_copy):
-        raise Invalid(f"{file} is no backup: it begins like neither of the two kinds")
+        raise Invalid(f"{file} is no backup: it is neither an SQLite database nor a pg_dump archive in custom format")
     if is_dump != config.is_postgresql:
         kinds = ("PostgreSQL", "SQLite") if is_dump else ("SQLite", "PostgreSQL")
         raise Invalid(f"{file} is a backup of {kinds[0]}, and the settings name {kinds[1]}: see MIRROR_STAGE_DB_URL")
@@ -77,17 +78,18 @@ def _checked(config: Config, file: Path, known_revisions: Sequence[str], tell: T
 
 
 def _must_be_another(config: Config, file: Path) -> None:
-    """Raise Invalid if a file is the database itself: it would be replaced under the feet of whoever uses it."""
+    """Raise Invalid if the file is the database itself."""
     path = config.sqlite_path
-    with files.as_owner_of(Path("/")):  # it is only looked at
+    with files.as_owner_of(Path("/")):  # read-only
         if not config.is_postgresql and file.exists() and path.exists() and file.samefile(path):
             raise Invalid(f"{file} is the database itself; name another file")
 
 
 def restore(config: Config, file: Path, *, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
-    """Put a checked backup in the database's place. The caller owns the database, so that no EGO uses it.
+    """Replace the database with a checked backup. The caller holds the owner lock, so that no EGO uses the database.
 
-    Raises Conflict over existing data unless `force` is given: then they are gone. `take_away` empties the schema.
+    Raises Conflict if the database has data and `force` is not given; with `force` the data are deleted. `take_away`
+    empties the schema.
     """
     if config.is_postgresql:
         _restore_dump(config, file, force, take_away, tell)
@@ -109,7 +111,7 @@ def has_data(config: Config) -> bool:
 
 
 def _copy(config: Config, partial: Path, tell: Tell) -> None:
-    """Copy page by page what one read transaction sees: EGO goes on writing, and what it writes is not in the copy."""
+    """Copy the database as one read transaction sees it, page by page. EGO goes on writing; later writes are not copied."""
     path = config.sqlite_path.absolute()
     if not has_data(config):
         raise Invalid(f"there is no database {path} yet; see MIRROR_STAGE_SQLITE_PATH")
@@ -118,8 +120,8 @@ def _copy(config: Config, partial: Path, tell: Tell) -> None:
         tell(f"{100 * (total - left) // max(1, total)} % of {size(total * page_bytes)}")
 
     with _sqlite(f"{path.as_uri()}?mode=rw", path.parent) as source, _sqlite(str(partial)) as target:
-        # Without a transaction of ours every commit of EGO would start the copy anew, and under load it would never end.
-        with files.as_owner_of(path.parent):  # here SQLite opens its files
+        # Without this transaction each commit of EGO would restart the copy, and under load it would never end.
+        with files.as_owner_of(path.parent):  # SQLite opens its files at these statements
             page_bytes = source.execute("PRAGMA page_size").fetchone()[0]
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -131,7 +133,9 @@ def _copy(config: Config, partial: Path, tell: Tell) -> None:
 def _revision_of_copy(file: Path) -> str:
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise Invalid(f"{file} has a log beside it, so a part is missing: make the copy with mirror-stage db backup")
+        raise Invalid(
+            f"{file} has a write-ahead log beside it, so the file alone is not complete: make the copy with mirror-stage db backup"
+        )
     try:
         with _sqlite(f"{file.absolute().as_uri()}?mode=ro&immutable=1") as copy:
             found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -145,7 +149,7 @@ def _revision_of_copy(file: Path) -> str:
 def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
     path = config.sqlite_path.absolute()
     if has_data(config) and not force:
-        raise Conflict(f"{path} has data already; move it away, or say --force to replace it")
+        raise Conflict(f"{path} has data already; move it away, or use --force to replace it")
     partial = path.with_name(f"{path.name}.restoring")
     try:
         with files.as_owner_of(file.absolute().parent):
@@ -154,7 +158,7 @@ def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
             tell(f"copying {size(os.fstat(source.fileno()).st_size)}")
             with os.fdopen(files.make_new(partial), "wb") as target:
                 shutil.copyfileobj(source, target)
-            for log in ("-wal", "-shm"):  # first: a log that outlived its file would be played into the new one
+            for log in ("-wal", "-shm"):  # first: SQLite would apply an old log to the new file
                 path.with_name(path.name + log).unlink(missing_ok=True)
             files.settle(partial, path)
     except OSError as error:
@@ -166,7 +170,7 @@ def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
 
 @contextlib.contextmanager
 def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connection]:
-    """A connection, opened and closed as the owner of `folder`. Raises Unavailable for what the database cannot do."""
+    """A connection, opened and closed as the owner of `folder`. Raises Unavailable for an error of SQLite."""
     owner = files.as_owner_of(folder) if folder is not None else contextlib.nullcontext()
     try:
         with owner:
@@ -177,7 +181,7 @@ def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connectio
             with files.as_owner_of(folder) if folder is not None else contextlib.nullcontext():
                 connection.close()
     except sqlite3.Error as error:
-        raise Unavailable(f"SQLite cannot do that: {error}") from error
+        raise Unavailable(f"SQLite reports an error: {error}") from error
 
 
 # ------------------------------------------------------------------ PostgreSQL
@@ -192,15 +196,15 @@ def _dump(config: Config, partial: Path, tell: Tell) -> None:
 
 
 def _revision_of_dump(config: Config, file: Path) -> str:
-    """Reads the whole dump once, so that a damaged one is known before anything is replaced."""
+    """The schema revision of a dump. Reads the whole dump, so that damage is found before anything is replaced."""
     with _connected(config) as connection:
         program = program_of("pg_restore", connection.info.server_version // 10_000)
     try:
         _run(config, [program, "--file=/dev/null", str(file)], connects=False)
-        told = _run(config, [program, "--data-only", f"--table={REVISIONS}", "--file=-", str(file)], connects=False)
+        output = _run(config, [program, "--data-only", f"--table={REVISIONS}", "--file=-", str(file)], connects=False)
     except Unavailable as why:
         raise Invalid(f"{file} cannot be read: {why.detail}") from why
-    lines = told.splitlines()
+    lines = output.splitlines()
     copied = next((n for n, line in enumerate(lines) if line.startswith("COPY ")), None)
     if copied is None:
         raise Invalid(f"{file} is no backup of EGO: it has no schema revision")
@@ -210,8 +214,8 @@ def _revision_of_dump(config: Config, file: Path) -> str:
 def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
     if has_data(config):
         if not force:
-            raise Conflict("the database has data already; name an empty one, or say --force to replace them")
-        tell("removing what is there")
+            raise Conflict("the database has data already; name an empty database, or use --force to replace the data")
+        tell("removing the existing data")
         take_away()
     with _connected(config) as connection:
         program = program_of("pg_restore", connection.info.server_version // 10_000)
@@ -225,7 +229,10 @@ def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[
 
 @contextlib.contextmanager
 def _timescale(config: Config) -> Iterator[None]:
-    """While this lasts TimescaleDB, made anew, lets its catalogue be written. It is new to each step's connection."""
+    """Create the extension TimescaleDB again and keep it in restore mode, in which pg_restore may write its catalogue.
+
+    Each step has its own connection, because a session does not accept a recreated extension.
+    """
     steps = (
         f"DROP EXTENSION IF EXISTS {TIMESCALE} CASCADE",
         f"CREATE EXTENSION {TIMESCALE}",
@@ -242,7 +249,7 @@ def _timescale(config: Config) -> Iterator[None]:
 
 
 def program_of(name: str, major: int) -> str:
-    """The path of one of PostgreSQL's programs, of the server's version or newer. Raises Unavailable, saying what to install."""
+    """The path of a PostgreSQL program of the server's version or newer. Raises Unavailable with the package to install."""
     candidates = [f"/usr/lib/postgresql/{major}/bin/{name}", shutil.which(name)]
     seen = ""
     for candidate in candidates:
@@ -253,13 +260,13 @@ def program_of(name: str, major: int) -> str:
                 return candidate
             seen = f"; {candidate} is of version {digits or 'unknown'}"
     raise Unavailable(
-        f"the server is PostgreSQL {major}, and {name} of that version or newer is not here{seen}: "
+        f"the server is PostgreSQL {major}, and this machine has no {name} of that version or newer{seen}: "
         f"apt install postgresql-client-{major}"
     )
 
 
 def _run(config: Config, command: list[str], *, connects: bool = True) -> str:
-    """What a program of PostgreSQL's prints. The password goes through its environment: a command line is no secret."""
+    """The output of a PostgreSQL program. It gets the password in its environment, because others can read command lines."""
     environment = dict(os.environ)
     if connects:
         known = conninfo.conninfo_to_dict(_url(config))
@@ -281,7 +288,7 @@ def _url(config: Config) -> str:
 
 
 def _target(config: Config) -> str:
-    """Where the database is, without the password."""
+    """The connection string without the password."""
     known = conninfo.conninfo_to_dict(_url(config))
     return conninfo.make_conninfo("", **{name: value for name, value in known.items() if name != "password"})
 
@@ -297,7 +304,7 @@ def _connected(config: Config) -> Iterator[psycopg.Connection]:
 
 
 def size(count: int) -> str:
-    """A number of bytes, for people."""
+    """A number of bytes as people read it, such as "1.5 MiB"."""
     amount, unit = float(count), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if amount < 1024 or unit == "TiB":

@@ -1,12 +1,12 @@
 """The database: engine, pragmas, `write(work)` and `read(query)`. Nothing else opens a transaction.
 
-There are three ways in, so that none of them waits for another (`Lane`): what somebody asks for, the samples that are
-committed, and EGO's own work. Each has its own connections and its own bounds.
+There are three lanes, so that none waits for another: one for requests, one for samples, one for EGO's own jobs. Each
+lane has its own connections and time limits.
 
-Under gevent a SQLite call would stop the event loop, so SQLite lives in native threads: one that writes, two that
-answer questions, one that reads for EGO's own work, each with its own connection. In those threads there is no logging,
-no lock of the application and no ORM session: a monkey-patched lock that two native threads contend for hangs.
-PostgreSQL runs in the calling greenlet.
+Under gevent a call of SQLite would block the event loop, so SQLite runs in native threads, each with its own connection:
+one writes, two read for requests, one reads for EGO's own jobs. Code in these threads must not log, take a lock of the
+application or use an ORM session: a monkey-patched lock that two native threads wait for hangs. PostgreSQL runs in the
+calling greenlet.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from mirror_stage.storage import files, foreign
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 2**20
 STORAGE_FULL = "storage-full"
 BUSY_SECONDS = 5.0  # SQLite: how long another program may hold the database
-POOL_SECONDS = 5.0  # PostgreSQL: how long somebody waits for a connection
+POOL_SECONDS = 5.0  # PostgreSQL: how long to wait for a connection
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of a lane, in seconds: of a read, of a statement that writes, of waiting for a lock, and of a server
-    that neither answers nor refuses. `connections` are PostgreSQL's; SQLite has one writer."""
+    """The time limits of a lane, in seconds: for a read, a statement that writes, a wait for a lock.
+
+    `hang` is the limit for a server that neither answers nor refuses. `connections` is for PostgreSQL; SQLite has one
+    writer.
+    """
 
     connections: int
     read: float
@@ -55,17 +58,18 @@ class Bounds:
 
 ASKED = Bounds(connections=6, read=2.0, lock=4.0)
 SAMPLES = Bounds(connections=1, read=8.0)
-OWN = Bounds(connections=4, read=60.0, write=60.0, lock=4.0)  # pieces are small: only what hangs meets these
+OWN = Bounds(connections=4, read=60.0, write=60.0, lock=4.0)  # jobs run in pieces: only a hang reaches these limits
 
 _SERVER_SETTINGS = {
     "timezone": "utc",
     "synchronous_commit": "on",
-    "jit": "off",  # compiling a question about forty columns takes longer than answering it
-    **{"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3},  # a dead owner lets go
+    "jit": "off",  # compiling a query about forty columns takes longer than running it
+    # So that PostgreSQL frees the owner lock of a machine that died.
+    **{"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3},
 }
 
 Answer = TypeVar("Answer")
-Tx = Connection  # what stores get: an open transaction
+Tx = Connection  # an open transaction
 Work = Callable[[Tx], Answer]
 
 
@@ -77,7 +81,7 @@ db = SQLAlchemy(model_class=Base)
 
 
 def engine_options(config: Config, bounds: Bounds = ASKED) -> dict[str, object]:
-    """What Flask-SQLAlchemy hands to `create_engine`; with `bounds` that of another lane."""
+    """The options of `create_engine` for a lane."""
     if config.is_postgresql:
         settings = _SERVER_SETTINGS | {
             "statement_timeout": int(bounds.write * 1000),
@@ -88,7 +92,7 @@ def engine_options(config: Config, bounds: Bounds = ASKED) -> dict[str, object]:
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
             "sslmode": "require" if config.db_ssl else "prefer",
         }
-        said = make_url(config.database_url).query  # what the URL says itself stands
+        said = make_url(config.database_url).query  # the parameters of the URL take precedence
         connect_args = {name: value for name, value in connect_args.items() if name not in said}
         pool = {"pool_size": bounds.connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS}
         return {**pool, "pool_pre_ping": True, "pool_recycle": 1800, "connect_args": connect_args}
@@ -108,11 +112,12 @@ def _begin_sqlite(connection: Connection) -> None:
     reading = connection.get_execution_options().get("reading", False)
     driver = connection.connection.driver_connection
     assert driver is not None
-    driver.execute("BEGIN" if reading else "BEGIN IMMEDIATE")  # a late upgrade to writing fails at once
+    # IMMEDIATE: a transaction that reads first and then writes could fail with SQLITE_BUSY.
+    driver.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 class Lane:
-    """One way into the storage, with bounds of its own."""
+    """One way into the storage, with its own connections and time limits."""
 
     def __init__(self, storage: Storage, bounds: Bounds):
         self._storage, self._bounds = storage, bounds
@@ -123,23 +128,23 @@ class Lane:
         return self._storage.is_postgresql
 
     def write(self, work: Work[Answer]) -> Answer:
-        """What `work(tx)` returns, committed.
+        """Run `work(tx)`, commit, and return its result.
 
-        Raises BadRow when a value is at fault, Unavailable when nothing was stored, OutcomeUnknown when the
-        connection broke during COMMIT. A Problem that `work` raises rolls back and passes through.
+        Raises BadRow if a value is at fault, Unavailable if nothing was stored, OutcomeUnknown if the connection broke
+        during COMMIT. A Problem that `work` raises rolls back and is passed on.
         """
-        return self._storage.door().write(work, self._bounds)
+        return self._storage.backend().write(work, self._bounds)
 
     def read(self, query: Work[Answer]) -> Answer:
-        """What `query(tx)` returns: plain tuples, at most a few hundred. Raises Unavailable, also when it takes too long."""
-        return self._storage.door().read(query, self._bounds)
+        """The result of `query(tx)`: plain tuples, at most a few hundred. Raises Unavailable, also if it takes too long."""
+        return self._storage.backend().read(query, self._bounds)
 
 
 class Storage(Lane):
-    """Where everything durable is written and read. Open it before use; it says `Unavailable` until then.
+    """The only way to the database. Open it before use; until then it raises Unavailable.
 
-    It is itself the lane of those who ask: questions and commands. `samples` is for what agents send, `own` for EGO's
-    own work, which goes in small pieces (`storage/pieces.py`) and is not held to the bound of a question.
+    It is itself the lane for requests and commands. `samples` is the lane for samples. `own` is the lane for EGO's own
+    jobs, which run in small pieces (`storage/pieces.py`) and have longer time limits.
     """
 
     def __init__(self, config: Config):
@@ -147,16 +152,16 @@ class Storage(Lane):
         self.samples, self.own = Lane(self, SAMPLES), Lane(self, OWN)
         self._config = config
         self.engine: Engine | None = None
-        self._door: _Door | None = None
+        self._backend: _Backend | None = None
 
     def open(self, engine: Engine) -> None:
-        """Connect. Raises Unavailable if the database does not answer, BadSetting if it is somebody else's."""
+        """Connect. Raises Unavailable if the database does not answer, BadSetting if it belongs to another system."""
         try:
             trouble = self._foreign(engine)
             if trouble is not None:
                 raise BadSetting(trouble)
             if engine.dialect.name == "postgresql":
-                door: _Door = _PostgresqlDoor(engine, self._config)
+                backend: _Backend = _Postgresql(engine, self._config)
             else:
                 if not self.is_in_memory:
                     files.tighten(self._config.sqlite_path.absolute())
@@ -164,10 +169,10 @@ class Storage(Lane):
                     event.listen(engine, "connect", _prepare_sqlite)
                     event.listen(engine, "begin", _begin_sqlite)
                 threaded = monkey.is_module_patched("threading") and not self.is_in_memory
-                door = _SqliteThreads(engine) if threaded else _SqliteInline(engine)
+                backend = _SqliteThreads(engine) if threaded else _SqliteInline(engine)
         except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise Unavailable(f"cannot connect to the database: {_why(error)}") from error
-        self.engine, self._door = engine, door
+        self.engine, self._backend = engine, backend
 
     def _foreign(self, engine: Engine) -> str | None:
         if self.is_in_memory:
@@ -178,16 +183,16 @@ class Storage(Lane):
             return foreign.trouble_of_server(connection)
 
     def close(self) -> None:
-        """Let nobody in any more, wait for what is under way, disconnect."""
-        (engine, self.engine), (door, self._door) = (self.engine, None), (self._door, None)
-        if door is not None:
-            door.close()
+        """Refuse new work, wait for the work that is running, and disconnect."""
+        (engine, self.engine), (backend, self._backend) = (self.engine, None), (self._backend, None)
+        if backend is not None:
+            backend.close()
         if engine is not None:
             engine.dispose()
 
     @property
     def is_open(self) -> bool:
-        return self._door is not None
+        return self._backend is not None
 
     @property
     def is_postgresql(self) -> bool:
@@ -206,20 +211,20 @@ class Storage(Lane):
         return "sqlite in memory: nothing survives a restart" if self.is_in_memory else "sqlite, wal, full"
 
     def latency_ms(self) -> float:
-        """How long a trivial question takes. Raises Unavailable."""
+        """How long a trivial query takes. Raises Unavailable."""
         started = time.perf_counter()
         self.read(lambda tx: tx.execute(text("SELECT 1")).scalar())
         return (time.perf_counter() - started) * 1000
 
-    def door(self) -> _Door:
-        """What the lanes go through. Raises Unavailable while it is shut."""
-        if self._door is None:
+    def backend(self) -> _Backend:
+        """The open backend. Raises Unavailable while the storage is not open."""
+        if self._backend is None:
             raise Unavailable("the database is not open: EGO is starting or stopping")
-        return self._door
+        return self._backend
 
 
-class _Door(Protocol):
-    """How one kind of database is written and read."""
+class _Backend(Protocol):
+    """How one kind of database is read and written."""
 
     def write(self, work: Work[Answer], bounds: Bounds) -> Answer: ...
 
@@ -229,7 +234,7 @@ class _Door(Protocol):
 
 
 class _SqliteReader:
-    """A connection that cannot write, whose questions end when their bound is met."""
+    """A read-only connection. It interrupts a query that reaches its time limit."""
 
     def __init__(self, engine: Engine):
         self._connection = engine.connect().execution_options(reading=True)
@@ -254,7 +259,7 @@ def _commit(connection: Connection, work: Work[Answer]) -> Answer:
 
 
 def _commit_group(connection: Connection, works: list[Work[Any]]) -> list[tuple[Any, BaseException | None]]:
-    """(answer, or None and the error) of each work, committed together. One that fails is rolled back alone."""
+    """Commit all works together. Returns (answer, None) or (None, error) for each; one that fails is rolled back alone."""
     if len(works) == 1:
         return [(_commit(connection, works[0]), None)]
     outcomes: list[tuple[Any, BaseException | None]] = []
@@ -273,7 +278,7 @@ def _commit_group(connection: Connection, works: list[Work[Any]]) -> list[tuple[
 
 
 def _applied(threads: ThreadPool, function: Callable[..., Answer], *arguments: object) -> Answer:
-    """What `function` does in one of `threads`. An error comes back as a value: gevent logs whatever is raised there."""
+    """Run `function` in one of `threads`. Its error comes back as a value, because gevent logs an error that is raised there."""
 
     def caught() -> tuple[Answer | None, BaseException | None]:
         try:
@@ -287,8 +292,8 @@ def _applied(threads: ThreadPool, function: Callable[..., Answer], *arguments: o
     return answer  # type: ignore[return-value]
 
 
-class _SqliteInline(_Door):
-    """Without gevent's patches, or in memory: one connection, in the calling thread, under a native lock."""
+class _SqliteInline(_Backend):
+    """For SQLite in memory or without gevent's patches: one connection in the calling thread, under a native lock."""
 
     def __init__(self, engine: Engine):
         self._lock = monkey.get_original("threading", "RLock")()
@@ -305,9 +310,11 @@ class _SqliteInline(_Door):
         self._connection.close()
 
 
-class _SqliteThreads(_Door):
-    """Under gevent: ThreadPool(1) writes, ThreadPool(2) answers questions, ThreadPool(1) reads for EGO's own work;
-    greenlets wait. What waits is committed at once."""
+class _SqliteThreads(_Backend):
+    """For SQLite under gevent: one native thread writes, two read for requests, one reads for EGO's own jobs.
+
+    Greenlets wait for the threads. All writes that wait are committed together.
+    """
 
     def __init__(self, engine: Engine):
         self._connection = engine.connect()
@@ -319,7 +326,7 @@ class _SqliteThreads(_Door):
 
     @contextlib.contextmanager
     def _entered(self, bounds: Bounds) -> Iterator[None]:
-        """Whoever is inside holds the threads: a pool that is killed leaves its callers waiting for ever."""
+        """Count the callers, so that `close` waits for them: callers of a killed thread pool would wait for ever."""
         self._inside += 1
         try:
             with translated(bounds):
@@ -337,7 +344,7 @@ class _SqliteThreads(_Door):
             return answer
 
     def _commit_waiting(self) -> None:
-        """Commit group after group until nobody waits."""
+        """Commit group after group until no write waits."""
         try:
             while self._waiting:
                 self._commit_next()
@@ -348,7 +355,7 @@ class _SqliteThreads(_Door):
         group, self._waiting = self._waiting, []
         try:
             outcomes = _applied(self._writing, _commit_group, self._connection, [work for work, _ in group])
-        except Exception as error:  # the transaction itself failed: nothing of the group is stored
+        except Exception as error:  # the commit failed: nothing of the group is stored
             outcomes = [(None, error)] * len(group)
         for (_, result), (answer, why) in zip(group, outcomes, strict=True):
             if why is None:
@@ -364,7 +371,7 @@ class _SqliteThreads(_Door):
     def close(self) -> None:
         while self._inside:
             gevent.sleep(0.01)
-        self._writing.join()  # a caller that was killed leaves its work behind
+        self._writing.join()  # the work of a caller that was killed may still run
         self._connection.close()
         self._writing.kill()
         self._asked.close()
@@ -372,7 +379,7 @@ class _SqliteThreads(_Door):
 
 
 class _SqliteReaders:
-    """So many native threads, each with a connection of its own."""
+    """`count` native threads that read, each with its own connection."""
 
     def __init__(self, engine: Engine, count: int):
         self._readers = deque(_SqliteReader(engine) for _ in range(count))
@@ -382,7 +389,8 @@ class _SqliteReaders:
         return _applied(self._threads, self._read, query, seconds)
 
     def _read(self, query: Work[Answer], seconds: float) -> Answer:
-        reader = self._readers.pop()  # as many readers as threads, and deque's ends are atomic
+        # There are as many readers as threads, so one is free. pop and append of a deque are atomic.
+        reader = self._readers.pop()
         try:
             return reader.read(query, seconds)
         finally:
@@ -395,8 +403,8 @@ class _SqliteReaders:
         self._threads.kill()
 
 
-class _PostgresqlDoor(_Door):
-    """psycopg is cooperative: the calling greenlet waits, the others go on. Each lane has a pool of its own."""
+class _Postgresql(_Backend):
+    """PostgreSQL. psycopg is cooperative: only the calling greenlet waits. Each lane has its own pool of connections."""
 
     def __init__(self, engine: Engine, config: Config):
         others = (SAMPLES, OWN)
@@ -420,7 +428,7 @@ class _PostgresqlDoor(_Door):
                 transaction.commit()
             except (exc.OperationalError, exc.InterfaceError) as error:
                 raise OutcomeUnknown(
-                    f"the database left during COMMIT ({_why(error, bounds.write)}); send it again"
+                    f"the connection to the database broke during COMMIT ({_why(error, bounds.write)}); send it again"
                 ) from error
             return answer
 
@@ -436,7 +444,7 @@ class _PostgresqlDoor(_Door):
 
     @contextlib.contextmanager
     def _connected(self, bounds: Bounds, hang: Problem) -> Iterator[Connection]:
-        """A pooled connection, thrown away if the server hangs for longer than its lane bears."""
+        """A pooled connection. It is closed for good if the server hangs for longer than the lane allows."""
         with gevent.Timeout(bounds.hang, hang):
             with _connecting(bounds):
                 connection = self._engines[bounds].connect()
@@ -451,7 +459,7 @@ class _PostgresqlDoor(_Door):
 
 @contextlib.contextmanager
 def _connecting(bounds: Bounds) -> Iterator[None]:
-    """Why there is no connection, in words: all are in use, or the server gives none."""
+    """Raise Unavailable if there is no connection: all are in use, or the server gives none."""
     try:
         yield
     except exc.TimeoutError as error:
@@ -466,7 +474,7 @@ _BAD_ROW = (exc.IntegrityError, exc.DataError, OverflowError, UnicodeError)
 
 
 def attempt(tx: Tx, work: Work[Answer]) -> Answer:
-    """What `work(tx)` returns, under a savepoint. Raises BadRow, leaving nothing, when a value is at fault."""
+    """The result of `work(tx)`, run under a savepoint. If a value is at fault it is rolled back and raises BadRow."""
     try:
         with tx.begin_nested():
             return work(tx)
@@ -476,9 +484,9 @@ def attempt(tx: Tx, work: Work[Answer]) -> Answer:
 
 @contextlib.contextmanager
 def translated(bounds: Bounds = ASKED, seconds: float | None = None) -> Iterator[None]:
-    """The database's errors in EGO's two kinds: this row is bad, or the database is.
+    """Turn errors of the database into BadRow (a value is at fault) or Unavailable (the database is).
 
-    `seconds` is the bound that a statement was given, that of a write unless it is said.
+    `seconds` is the time limit of the statement, for the message; the default is the limit of a write.
     """
     try:
         yield
@@ -491,11 +499,11 @@ def translated(bounds: Bounds = ASKED, seconds: float | None = None) -> Iterator
         raise Unavailable(why if why.startswith(STORAGE_FULL) else f"the database does not answer: {why}") from error
 
 
-_NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE"})  # the second: a quota, or a file as large as it may be
+_NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE"})  # the second: a quota, or the size limit of a file
 
 
 def _why(error: BaseException, seconds: float = ASKED.write, lock_seconds: float = ASKED.lock) -> str:
-    """One line that a person can act on, without the statement and its values; it names the bound that was met."""
+    """The reason in one line for a person, without the statement and its values. It names the time limit, if one was reached."""
     cause = getattr(error, "orig", None) or error
     line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     if getattr(cause, "sqlite_errorname", "") in _NO_ROOM:
@@ -510,5 +518,5 @@ def _why(error: BaseException, seconds: float = ASKED.write, lock_seconds: float
 
 
 def _is_interrupted(error: BaseException) -> bool:
-    """Whether SQLite ended a question that met its bound."""
+    """Whether SQLite interrupted a query at its time limit."""
     return getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "") == "SQLITE_INTERRUPT"

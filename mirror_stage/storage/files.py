@@ -1,4 +1,4 @@
-"""How EGO's files are opened: for their owner's eyes only, never through a link, and as root never in somebody's folder."""
+"""Opens EGO's files safely: readable by their owner only, never through a link, and as root only as the folder's owner."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from mirror_stage.core.problems import Unavailable
 
 log = logging.getLogger(__name__)
 
-BESIDE = ("", "-wal", "-shm", "-journal", ".owner.lock", ".migration.lock")  # SQLite's file, and what lies beside it
+BESIDE = ("", "-wal", "-shm", "-journal", ".owner.lock", ".migration.lock")  # SQLite's file, and the files beside it
 
 
 def keep_private() -> None:
-    """From now on this process makes files that only its user can read, whatever the shell or the unit says."""
+    """Make this process create files that only its user can read, whatever umask the shell or the service sets."""
     os.umask(0o077)
 
 
 def open_own(path: Path, flags: int) -> int:
-    """The descriptor of a file of EGO's own, 0600, made if it is not there.
+    """The descriptor of a file that belongs to EGO's user, mode 0600. Creates the file if it does not exist.
 
-    Raises Unavailable for a link, for a file that has a second name, and for anybody else's.
+    Raises Unavailable for a symbolic link, a file with a second hard link, and a file of another user.
     """
     try:
         with _folder(path) as folder:
             descriptor = os.open(path.name, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError as error:
-        raise Unavailable(f"{path} cannot be opened: {error.strerror}; it must be a file of EGO's own") from error
+        raise Unavailable(
+            f"{path} cannot be opened: {error.strerror}; it must be a regular file of EGO's own user"
+        ) from error
     found = os.fstat(descriptor)
     if not _is_own(found):
         os.close(descriptor)
-        raise Unavailable(f"{path} is not a file of EGO's own, or has a second name; move it away")
+        raise Unavailable(f"{path} must be a regular file of EGO's own user without a second hard link; move it away")
     if found.st_mode & 0o077:
         os.fchmod(descriptor, 0o600)
     return descriptor
 
 
 def make_new(path: Path) -> int:
-    """The descriptor of a new, empty file, 0600; what had its name before loses it, and is not written to."""
+    """The descriptor of a new, empty file, mode 0600. An existing file of that name is unlinked, never written to."""
     with _folder(path) as folder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path.name, dir_fd=folder)
@@ -50,7 +52,7 @@ def make_new(path: Path) -> int:
 
 
 def settle(partial: Path, file: Path) -> None:
-    """Let a finished file take another name in its folder, so that it is there whole even if the power fails now."""
+    """Rename a finished file within its folder. It is synced first, so that it is complete even after a power failure."""
     with _folder(file) as folder:
         descriptor = os.open(partial.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder)
         try:
@@ -62,10 +64,10 @@ def settle(partial: Path, file: Path) -> None:
 
 
 def tighten(database: Path) -> None:
-    """Take SQLite's files away from everybody else's eyes: an older version made them readable by all."""
+    """Make SQLite's files readable by EGO's user only. An older version made them readable by all."""
     tightened = []
     for path in (database.with_name(database.name + suffix) for suffix in BESIDE):
-        with contextlib.suppress(OSError), _folder(path) as folder:  # most are not there; not ours are not ours
+        with contextlib.suppress(OSError), _folder(path) as folder:  # most do not exist; files of others are left alone
             descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             try:
                 found = os.fstat(descriptor)
@@ -75,14 +77,17 @@ def tighten(database: Path) -> None:
             finally:
                 os.close(descriptor)
     if tightened:
-        log.warning("%s could be read by other users; now only by EGO's: %s", database.parent, ", ".join(tightened))
+        log.warning(
+            "%s could be read by other users; now only EGO's user can read: %s", database.parent, ", ".join(tightened)
+        )
 
 
 @contextlib.contextmanager
 def as_owner_of(folder: Path) -> Iterator[None]:
-    """While this lasts root acts as the user whose folder it is: what he has put there leads nowhere but to himself.
+    """While this lasts, a root process has the rights of the folder's owner only.
 
-    Anybody else is and stays himself. Inside another one, the inner one counts.
+    So a link that the owner put there gives access to nothing but the owner's own files. A process that is not root does
+    not change. If two are nested, the inner one counts.
     """
     if os.getuid() != 0:
         yield
@@ -110,7 +115,7 @@ def _is_own(found: os.stat_result) -> bool:
 
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[int]:
-    """A handle of the folder of a file: its name means the same for as long as this lasts."""
+    """A descriptor of a file's folder. Names relative to it stay in that folder, even if its path changes meanwhile."""
     handle = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield handle

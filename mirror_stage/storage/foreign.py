@@ -1,4 +1,4 @@
-"""Whether a database belongs to somebody else. EGO touches nothing in it then, not even the journal mode of its file."""
+"""Whether a database belongs to another system. EGO then changes nothing in it, not even the journal mode of the file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-OURS = frozenset({"ego_state", "host_metric_samples"})  # every schema of EGO has had these
+OURS = frozenset({"ego_state", "host_metric_samples"})  # every schema of EGO has these tables
 ALEMBIC = "alembic_version"
 
 
 def trouble_of_file(path: Path) -> str | None:
-    """Why EGO leaves this SQLite file alone, in one line; None if it is EGO's, empty, or not there yet."""
+    """Why EGO must not use this SQLite file, in one line. None if it is EGO's, empty, or does not exist."""
     if not path.is_file() or not path.stat().st_size:
         return None
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
@@ -26,7 +26,7 @@ def trouble_of_file(path: Path) -> str | None:
 
 
 def trouble_of_server(tx: Connection) -> str | None:
-    """The same of a PostgreSQL database; tables of extensions are nobody's."""
+    """The same for a PostgreSQL database. Tables of extensions are ignored."""
     where = f"the database {tx.engine.url.database}"
     return _trouble(tx.execute(_TABLES).scalars().all(), where, "MIRROR_STAGE_DB_URL to a database of EGO's own")
 

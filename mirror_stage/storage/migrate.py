@@ -1,4 +1,4 @@
-"""The schema's history, applied: one Alembic history for SQLite and PostgreSQL."""
+"""Runs the migrations of the schema: one Alembic history for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def upgrade(app: Flask, revision: str = "head") -> None:
 
 
 def downgrade(app: Flask, revision: str = "-1") -> None:
-    """Take the schema back to `revision`, under the same lock. Raises Unavailable."""
+    """Take the schema back to `revision`, under the same lock. Raises Unavailable if the database does not answer."""
     with _reached(app) as config, migrating(db.engine, config):
         flask_migrate.downgrade(directory=_directory(), revision=revision)
 
 
 def current(app: Flask) -> str | None:
-    """The revision of the schema as it is, None before the first. Raises Unavailable."""
+    """The present revision of the schema, None if it has none. Raises Unavailable if the database does not answer."""
     with _reached(app):
         return _current()
 
 
 @contextlib.contextmanager
 def _reached(app: Flask) -> Iterator[Config]:
-    """The application's settings, with an open storage and the database's errors in EGO's kinds."""
+    """The application's settings, with an open storage. Errors of the database become problems of EGO."""
     services = app.extensions["mirror_stage"]
     with app.app_context(), translated():
         if not services[Storage].is_open:
@@ -50,12 +50,12 @@ def _reached(app: Flask) -> Iterator[Config]:
 
 
 def head() -> str | None:
-    """The newest revision there is."""
+    """The newest revision that this version knows."""
     return ScriptDirectory(_directory()).get_current_head()
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The revision that a database is at, None while it has no schema."""
+    """The revision of a database, None if it has no schema."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

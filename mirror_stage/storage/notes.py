@@ -1,4 +1,4 @@
-"""What EGO notes of itself between two starts, a name and a text each."""
+"""Short texts by name that EGO keeps from one start to the next (table `ego_state`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mirror_stage.storage.db import Base
 from mirror_stage.storage.rows import REPLACE, insert_rows
 
 TWIN_ID = "twin_id"
-SAVED_AT = "saved_at"  # what arrived before it is in the saved twin: an Instant
-SAVED_WHOLE = "saved_whole"  # EGO stopped after everything was folded and saved: nothing is to be replayed
-LIVED_UNTIL = "lived_until"  # how late EGO knew it to be, as far as its clock was believed: an Instant
-CLOCK_APART = "clock_apart"  # when the machine's clock was elsewhere than EGO's: JSON
-STAMPED_AT = "stamped_at"  # when the command queue was alive last: an Instant
+SAVED_AT = "saved_at"  # samples that arrived before it are in the saved twin: an Instant
+SAVED_WHOLE = "saved_whole"  # EGO stopped after it had saved everything: no replay is needed
+LIVED_UNTIL = "lived_until"  # the last time at which EGO's clock was believed: an Instant
+CLOCK_APART = "clock_apart"  # when the machine's clock differed from EGO's: JSON
+STAMPED_AT = "stamped_at"  # when the command queue was last running: an Instant
 
 
 class EgoState(Base):
@@ -29,15 +29,15 @@ _TABLE: Table = EgoState.__table__  # type: ignore[assignment]
 
 
 def write(tx: Connection, name: str, value: str) -> None:
-    """Note it; what was noted under this name is forgotten."""
+    """Store a note. It replaces an older one of this name."""
     insert_rows(tx, _TABLE, ("name", "value"), [(name, value)], REPLACE)
 
 
 def forget(tx: Connection, name: str) -> None:
-    """Note it no more."""
+    """Delete a note."""
     tx.execute(delete(_TABLE).where(_TABLE.c.name == name))
 
 
 def read(tx: Connection, name: str) -> str | None:
-    """What is noted under a name."""
+    """The note of a name, None if there is none."""
     return tx.execute(select(_TABLE.c.value).where(_TABLE.c.name == name)).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""Who owns the twin of a database: one process at a time. A second one waits, and takes over when the first is gone."""
+"""The owner lock of a database: one process at a time is the owner. A second one waits and takes over when it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWNER_LOCK, MIGRATION_LOCK = 7_238_401, 7_238_402  # PostgreSQL's advisory locks
 
 
 class Ownership:
-    """The lock that says that this process folds samples, judges alerts and runs the jobs of this database."""
+    """The owner lock. Its holder folds samples, judges alerts and runs the jobs of this database."""
 
     def __init__(self, config: Config):
         self._config = config
@@ -27,7 +27,7 @@ class Ownership:
         self._connection: Connection | None = None
 
     def take(self, engine: Engine) -> bool:
-        """Whether this process owns the database now. Raises Unavailable if it does not answer."""
+        """Try to take the lock. Returns whether this process has it. Raises Unavailable if the database does not answer."""
         if engine.dialect.name == "postgresql":
             return self._take_advisory(engine)
         return self._config.database_url == "sqlite://" or self._take_file()
@@ -61,7 +61,7 @@ class Ownership:
         return True
 
     def release(self) -> None:
-        """Let the next one take over."""
+        """Release the lock, so that the next process can take it."""
         if self._file is not None:
             self._file.close()
         if self._connection is not None:
@@ -72,10 +72,10 @@ class Ownership:
 
 @contextlib.contextmanager
 def migrating(engine: Engine, config: Config) -> Iterator[None]:
-    """While this lasts no other process changes the schema; a second one waits here."""
+    """Hold the lock of migrations: no other process changes the schema meanwhile; a second one waits for it."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
-            connection.execute(text("SET LOCAL statement_timeout = 0"))  # the other one's migration takes its time
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # the other migration may take long
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             yield

@@ -1,4 +1,4 @@
-"""EGO's own work goes in pieces: each takes a bounded time, whatever the machine and however much there is."""
+"""Long jobs of EGO run in pieces. Each piece takes about the same time, on any machine and with any amount of rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 from mirror_stage.storage.db import Answer, Tx, Work
 
-PIECE_SECONDS = 0.15  # of reading, beside which others go on
-HELD_SECONDS = 0.025  # of writing: samples wait for their commit as long
-GROWTH = 2.0  # from one piece to the next, at most
+PIECE_SECONDS = 0.15  # a piece that reads, while others go on
+HELD_SECONDS = 0.025  # a piece that writes: the commit of samples waits for it
+GROWTH = 2.0  # the size changes at most by this factor from one piece to the next
 
 
 class Piece:
-    """How much is taken on at once, and how long the database has worked at it. Waiting for one's turn does not count."""
+    """The size of one piece, and how long the database worked on it. Waiting for a turn does not count."""
 
     def __init__(self, size: int):
         self.size, self.seconds = size, 0.0
 
     def timed(self, work: Work[Answer]) -> Work[Answer]:
-        """The same work; its time counts for this piece."""
+        """The same work, with its time added to this piece."""
 
         def measured(tx: Tx) -> Answer:
             started = time.perf_counter()
@@ -33,9 +33,9 @@ class Piece:
 
 
 class Pace:
-    """How large the next piece of some work is, so that it takes about `seconds`; what it counts is the caller's.
+    """Chooses the size of the next piece, so that it takes about `seconds`. The caller decides what a size counts.
 
-    A piece that failed is tried again at a quarter: what met a bound is never repeated unchanged.
+    After a failure the next piece has a quarter of the size, so that a piece that took too long is not repeated unchanged.
     """
 
     def __init__(self, size: int, *, least: int, most: int, seconds: float = PIECE_SECONDS):
@@ -43,7 +43,7 @@ class Pace:
 
     @contextmanager
     def piece(self) -> Iterator[Piece]:
-        """A piece; how long it takes decides about the next one."""
+        """The next piece. The time that it takes sets the size of the one after it."""
         piece = Piece(self._size)
         try:
             yield piece

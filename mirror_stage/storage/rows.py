@@ -1,7 +1,7 @@
-"""Many rows in one statement: `json_each` on SQLite, `unnest` on PostgreSQL.
+"""Inserts many rows with one statement: with `json_each` on SQLite, `unnest` on PostgreSQL.
 
-One statement, because sqlite3's `executemany` gives the interpreter lock up at every row: beside busy Python 1,000
-rows took 50 times as long as one statement with them all.
+`executemany` of sqlite3 releases the interpreter lock at every row. Beside a busy Python thread it took 50 times as long
+for 1,000 rows as one statement.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ REPLACE = "update"
 def insert_rows(
     tx: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str
 ) -> int:
-    """How many of `rows` (values in the order of `columns`) were stored.
+    """Insert `rows` (values in the order of `columns`). Returns how many were stored.
 
-    On a clash with the primary key `KEEP_FIRST` leaves the stored row, `REPLACE` overwrites the named columns.
+    If the primary key exists, `KEEP_FIRST` keeps the stored row and `REPLACE` overwrites the named columns.
     """
     if not rows:
         return 0
@@ -37,14 +37,14 @@ def _parameters(tx: Connection, rows: Sequence[Sequence[Any]]) -> tuple[Any, ...
 
 
 def insert_json(tx: Connection, table: Table, columns: tuple[str, ...], rows: str, conflict: str) -> int:
-    """The same on SQLite, of rows that are JSON already."""
+    """The same for rows that are one JSON text already; SQLite only."""
     return tx.exec_driver_sql(_insert_statement(table, columns, conflict, "sqlite"), (rows,)).rowcount
 
 
 def given(
     tx: Connection, name: str, columns: tuple[str, ...], rows: Sequence[Sequence[int]]
 ) -> tuple[str, dict[str, Any]]:
-    """(a common table expression with `rows` of whole numbers, its parameters): a question about many hosts at once."""
+    """(SQL, parameters) of a common table expression with `rows` of whole numbers, for a query about many hosts at once."""
     if tx.dialect.name == "sqlite":
         values = ", ".join(f"json_extract(value, '$[{n}]') AS {column}" for n, column in enumerate(columns))
         return f"{name} AS MATERIALIZED (SELECT {values} FROM json_each(:{name}))", {name: orjson.dumps(rows).decode()}
@@ -59,7 +59,7 @@ def _insert_statement(table: Table, columns: tuple[str, ...], conflict: str, dia
     keys = [column.name for column in table.primary_key]
     if dialect == "sqlite":
         values = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(columns)))
-        source = f"SELECT {values} FROM json_each(?) WHERE true"  # WHERE: else ON CONFLICT parses as a join's ON
+        source = f"SELECT {values} FROM json_each(?) WHERE true"  # without WHERE, SQLite parses ON CONFLICT as the ON of a join
     else:
         arrays = ", ".join(f"%s::{table.c[name].type.compile(_postgresql())}[]" for name in columns)
         source = f"SELECT * FROM unnest({arrays})"

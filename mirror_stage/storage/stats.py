@@ -1,4 +1,4 @@
-"""How much the database holds and what it costs: sizes and rows of every table, reach and density of every tier."""
+"""Statistics of the database: rows and size of every table, time range and bytes per row of every tier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mirror_stage.storage.db import Base
 
 @dataclass(frozen=True)
 class TableStats:
-    """A table: its bytes with all indexes, None where the database does not tell."""
+    """A table. `bytes` includes its indexes; None if the database does not know them."""
 
     name: str
     rows: int
@@ -27,7 +27,7 @@ class TableStats:
 
 @dataclass(frozen=True)
 class TierStats:
-    """A tier of the history, with the instants that it reaches from and to."""
+    """A tier of the history, with its oldest and newest instant."""
 
     resolution: str
     rows: int
@@ -42,7 +42,7 @@ class TierStats:
 
 @dataclass(frozen=True)
 class Stats:
-    """The database as a whole. `reusable_bytes` are inside the file and free; `disk_free_bytes` beside it."""
+    """The whole database. `reusable_bytes` are free inside the file, `disk_free_bytes` on its disk."""
 
     database: str
     revision: str | None
@@ -55,11 +55,11 @@ class Stats:
 
 
 def gather(tx: Connection, config: Config, revision: str | None, tiers: Iterable[tuple[str, str]]) -> Stats:
-    """What the database says of itself; `tiers` are (resolution, table). Reads every table once."""
+    """The statistics of a database; `tiers` are (resolution, table). Reads every table once."""
     on_postgresql = tx.dialect.name == "postgresql"
     if on_postgresql:
-        tx.execute(text("SET LOCAL statement_timeout = 0"))  # whoever asks waits for it
-    names = [name for name in Base.metadata.tables if _is_there(tx, name)]  # an older schema has fewer
+        tx.execute(text("SET LOCAL statement_timeout = 0"))  # counting may take long; only the caller waits
+    names = [name for name in Base.metadata.tables if _is_there(tx, name)]  # an older schema has fewer tables
     bytes_of = _postgresql_sizes(tx, names) if on_postgresql else _sqlite_sizes(tx)
     tables = [
         TableStats(name, tx.execute(text(f"SELECT count(*) FROM {name}")).scalar_one(), bytes_of.get(name))
@@ -101,7 +101,7 @@ def _tier(tx: Connection, resolution: str, table: TableStats) -> TierStats:
 
 
 def _sqlite_sizes(tx: Connection) -> dict[str, int]:
-    """Bytes by table, its indexes included; nothing where SQLite was built without dbstat."""
+    """Bytes by table, with its indexes. Empty if SQLite was built without dbstat."""
     if not tx.execute(text("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')")).scalar_one():
         return {}
     rows = tx.execute(
@@ -114,7 +114,7 @@ def _sqlite_sizes(tx: Connection) -> dict[str, int]:
 
 
 def _postgresql_sizes(tx: Connection, names: list[str]) -> dict[str, int]:
-    """Bytes by table with indexes; of TimescaleDB's, with all their chunks."""
+    """Bytes by table, with its indexes; for hypertables of TimescaleDB with all chunks."""
     size_of = "pg_total_relation_size(oid)"
     if tx.execute(text("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'")).first():
         size_of = f"coalesce(hypertable_size(oid::regclass), {size_of})"
@@ -126,7 +126,7 @@ def _postgresql_sizes(tx: Connection, names: list[str]) -> dict[str, int]:
 
 
 def to_json(stats: Stats) -> str:
-    """The figures for programs: bytes are whole numbers, instants ISO 8601, unknown is null."""
+    """The statistics as JSON: bytes are whole numbers, instants ISO 8601, unknown values null."""
     document = asdict(stats)
     for row, tier in zip(document["tiers"], stats.tiers, strict=True):
         row["bytes_per_row"] = tier.bytes_per_row
@@ -145,7 +145,7 @@ def _camel(name: str) -> str:
 
 
 def to_text(stats: Stats) -> str:
-    """The figures for people, as aligned columns."""
+    """The statistics as text for people, in aligned columns."""
     about = [f"{stats.database}, schema {stats.revision or 'empty'}: {size(stats.bytes)}"]
     parts = (
         ("log", stats.log_bytes),
@@ -169,7 +169,7 @@ def _size(count: int | None) -> str:
 
 
 def _columns(rows: list[tuple[str, ...]]) -> str:
-    """Rows as columns: the first to the left, the others to the right."""
+    """The rows as aligned text: the first column to the left, the others to the right."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

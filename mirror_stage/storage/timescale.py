@@ -1,8 +1,8 @@
-"""What TimescaleDB does for the history, where it is: found out from the database itself, not from a setting.
+"""Uses TimescaleDB for the history, if the database has it. EGO asks the database; there is no setting.
 
 With the Timescale licence the rollups are continuous aggregates, compressed and pruned by policies. With the Apache
-licence, or where the schema was made before the extension came, EGO's own jobs do what is missing. Whoever reads or
-asks sees the same tables and columns. Debian 12's PostgreSQL 15 needs TimescaleDB 2.28.x: 2.29 has left it.
+licence, or if the schema was made before the extension was installed, EGO's own jobs do what is missing. Queries see the
+same tables and columns in all cases. PostgreSQL 15 of Debian 12 needs TimescaleDB 2.28.x: 2.29 no longer supports it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ COMPRESSED_AFTER: Instant = 7 * DAY
 
 
 class Engine(StrEnum):
-    """Who rolls the history up and prunes it."""
+    """Who makes the rollups and prunes the history."""
 
     OWN = "own rollups"
-    UNUSED = "own rollups: TimescaleDB came after this schema was made, and is not used"
+    UNUSED = "own rollups: TimescaleDB was installed after this schema was made, and is not used"
     HYPERTABLE = "TimescaleDB (Apache licence): hypertable and drop_chunks, own rollups"
     CONTINUOUS = "TimescaleDB: hypertable, continuous aggregates, compression and retention policies"
 
 
 def engine_of(tx: Connection) -> Engine:
-    """What this database's history is made of."""
+    """The engine of this database."""
     if tx.dialect.name != "postgresql" or not tx.execute(_HAS_EXTENSION).scalar():
         return Engine.OWN
     if tx.execute(_AGGREGATES).scalar():
@@ -46,11 +46,11 @@ _HYPERTABLES = text(
 
 
 def set_policies(tx: Connection, kept_by_resolution: Mapping[str, Instant], grace_seconds: int) -> None:
-    """Tell TimescaleDB when to refresh, compress and drop, as the settings have it now.
+    """Set the policies of TimescaleDB (refresh, compress, drop) by the present settings.
 
-    A refresh never reaches back to where samples may be gone: it would take them out of the aggregate. So what comes
-    later than the raw tier is kept does not enter the rollups here. The samples themselves are dropped by `drop_samples`,
-    which looks at how far they are aggregated; a policy looks at nothing but their age.
+    A refresh never covers a time whose samples may be pruned, because it would remove them from the aggregate. So a
+    sample that comes later than the retention of the raw tier does not enter these rollups. `drop_samples` drops the
+    samples, because it checks that they are aggregated; a policy would check their age only.
     """
     raw, aggregated = kept_by_resolution["raw"] // 1000, (("host_metrics_1m", 60), ("host_metrics_15m", 900))
     compressed_after = max(COMPRESSED_AFTER, kept_by_resolution["raw"] + 2 * HOUR) // 1000
@@ -71,7 +71,7 @@ def _set(tx: Connection, kind: str, table: str, settings: str) -> None:
 
 
 def aggregated_until(tx: Connection) -> int:
-    """Up to which second the samples are in the continuous aggregate of minutes."""
+    """The second up to which the continuous aggregate of minutes has the samples."""
     return int(tx.execute(_WATERMARK).scalar() or 0)
 
 
@@ -82,12 +82,12 @@ _WATERMARK = text(
 
 
 def lock_samples(tx: Connection) -> None:
-    """Let no sample in until this transaction ends: a chunk takes everything in it along."""
+    """Let no sample in until this transaction ends. Dropping a chunk deletes every sample in it."""
     tx.execute(text("LOCK TABLE host_metric_samples IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def drop_samples(tx: Connection, until: int) -> int:
-    """How many chunks of samples before `until` were dropped."""
+    """Drop the chunks of samples before `until`. Returns how many."""
     return len(
         tx.execute(text("SELECT drop_chunks('host_metric_samples', older_than => :until)"), {"until": until}).all()
     )

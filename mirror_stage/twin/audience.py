@@ -1,4 +1,4 @@
-"""The clients of the twin in this process: which stream each takes, and which frames it has."""
+"""The Socket.IO clients of the twin in this process: which stream each takes, and which frames it has."""
 
 from __future__ import annotations
 
@@ -17,46 +17,45 @@ from mirror_stage.web.realtime import Realtime, encode_event
 NAMESPACE = "/digital-twin"
 TWIN_STATE, TWIN_SNAPSHOT, TWIN_DELTA, HOST_DETAIL = "twin-state", "twin-snapshot", "twin-delta", "host-detail"
 FULL_EVERY: Instant = SECOND
-HEARTBEAT_EVERY: Instant = 5 * SECOND - 400  # a tick earlier than promised, because the next one would be late
-DETAILS_EVERY: Instant = SECOND - 100  # the fourth tick, even if it comes a little early
+HEARTBEAT_EVERY: Instant = 5 * SECOND - 400  # one tick before the promised 5 s, because the tick after it would be late
+DETAILS_EVERY: Instant = SECOND - 100  # every fourth tick, even if that comes a little early
 RESYNC_EVERY: Instant = 2 * SECOND
-FRAMES_AHEAD = 2  # a client that has more frames than this to answer is sent nothing until it does
-WATCHED_MAX = 4
-CUT_AFTER: Instant = 10 * SECOND
+FRAMES_AHEAD = 2  # a client with more unacknowledged frames than this gets no new frame
+WATCHED_MAX = 4  # hosts that a client may watch at once
+CUT_AFTER: Instant = 10 * SECOND  # a client that takes nothing for so long is disconnected
 
 
 @dataclass(slots=True)
 class Client:
-    """One browser: which stream it takes, and what it has."""
+    """One client: which stream it takes, and which frames it has."""
 
     sid: str
     wants_delta: bool = False
     wants_diagnostics: bool = False
     revision: int = -1
     sent_at: Instant = 0
-    unseen: list[int] = field(default_factory=list)
+    unseen: list[int] = field(default_factory=list)  # revisions that were sent and not acknowledged
     resynced_at: Instant = -RESYNC_EVERY
     busy_since: Instant | None = None
     watched: list[str] = field(default_factory=list)
 
 
 class Audience:
-    """Sends each client what it can take of the frames."""
+    """Sends each client the frames of its stream, no faster than the client takes them."""
 
     def __init__(self, frames: Frames, twin: Twin, realtime: Realtime, *, with_diagnostics: bool = False):
-        """`with_diagnostics` is what a client gets in the full stream that says nothing about it."""
+        """`with_diagnostics` is the default for clients of the full stream that do not ask for it or against it."""
         self._frames, self._twin, self._realtime = frames, twin, realtime
         self._with_diagnostics = with_diagnostics
         self._clients: dict[str, Client] = {}
-        self._packets: dict[
-            tuple[str, int, bool], Packet
-        ] = {}  # of the newest frame, by event and the revision it follows
+        # the packets of the newest frame, by (event, revision that it follows, with diagnostics)
+        self._packets: dict[tuple[str, int, bool], Packet] = {}
         self._packed_revision = -1
         self._details_sent_at: Instant = 0
 
     def show(self, now: Instant) -> None:
         """Send the newest frame to every client that can take more."""
-        idle = [client for client in self._clients.values() if self._is_idle(client)]  # before a frame makes it busy
+        idle = [client for client in self._clients.values() if self._is_idle(client)]  # first: a frame makes it busy
         for client in list(self._clients.values()):
             self._send(client, now)
         if now - self._details_sent_at >= DETAILS_EVERY:
@@ -64,38 +63,38 @@ class Audience:
             self._send_details(idle)
 
     def join(self, sid: str, now: Instant, *, wants_delta: bool, wants_diagnostics: bool | None = None) -> None:
-        """A client connected: it is shown this frame at once."""
+        """Add a client that connected, and send it the newest frame at once."""
         if wants_diagnostics is None:
             wants_diagnostics = self._with_diagnostics
         client = self._clients[sid] = Client(sid, wants_delta, wants_diagnostics)
         self._send_snapshot(client, now)
 
     def leave(self, sid: str) -> None:
-        """A client is gone."""
+        """Remove a client that disconnected."""
         self._clients.pop(sid, None)
 
     def subscribe(self, sid: str, now: Instant) -> None:
-        """From now on this client takes the delta stream."""
+        """Switch this client to the delta stream."""
         client = self._clients.get(sid)
         if client is not None and not client.wants_delta:
             client.wants_delta = True
             self._send_snapshot(client, now)
 
     def subscribe_to_full(self, sid: str, now: Instant, *, wants_diagnostics: bool) -> None:
-        """From now on this client takes the full stream, with diagnostics or without."""
+        """Switch this client to the full stream, with diagnostics or without."""
         client = self._clients.get(sid)
         if client is not None and (client.wants_delta or client.wants_diagnostics != wants_diagnostics):
             client.wants_delta, client.wants_diagnostics = False, wants_diagnostics
             self._send_snapshot(client, now)
 
     def seen(self, sid: str, revision: int) -> None:
-        """The client has worked off every frame up to `revision`."""
+        """Note that the client has processed every frame up to `revision`."""
         client = self._clients.get(sid)
         if client is not None:
             client.unseen = [sent for sent in client.unseen if sent > revision]
 
     def resync(self, sid: str, now: Instant) -> bool:
-        """Whether the client gets a snapshot now: it lost the thread, and asks at most every 2 s."""
+        """Send a snapshot to a client of the delta stream that missed a frame. Returns whether it did: at most every 2 s."""
         client = self._clients.get(sid)
         if client is None or not client.wants_delta or now - client.resynced_at < RESYNC_EVERY:
             return False
@@ -104,7 +103,7 @@ class Audience:
         return True
 
     def watch(self, sid: str, hostname: str) -> str | None:
-        """Why the client may not watch a host; None when it does, and is shown it at once if it did not before."""
+        """Let the client watch a host, and send it the host at once. Returns the reason if it may not, else None."""
         client, host = self._clients.get(sid), self._twin.hosts_by_name.get(hostname)
         if client is None or host is None:
             return f"there is no host {hostname}"
@@ -117,7 +116,7 @@ class Audience:
         return None
 
     def unwatch(self, sid: str, hostname: str) -> None:
-        """The client no longer watches a host."""
+        """Stop sending the details of a host to the client."""
         client = self._clients.get(sid)
         if client is not None and hostname in client.watched:
             client.watched.remove(hostname)
@@ -128,9 +127,8 @@ class Audience:
         elif client.busy_since is None:
             client.busy_since = now
         elif now - client.busy_since >= CUT_AFTER and not self._realtime.is_sending(NAMESPACE, client.sid):
-            self._realtime.cut(
-                NAMESPACE, client.sid
-            )  # a polling client that does not poll; a websocket has its deadline
+            # a client of long polling that stopped polling; for a websocket the send has its own deadline
+            self._realtime.cut(NAMESPACE, client.sid)
             return
         if client.wants_delta:
             self._send_delta(client, now)
@@ -138,7 +136,7 @@ class Audience:
             self._send_snapshot(client, now)
 
     def _is_idle(self, client: Client) -> bool:
-        """Whether the client has the last frame; while it has not, newer ones replace each other here."""
+        """Whether the client has taken the last packet. A busy client gets no new one; later it gets the newest frame."""
         return self._realtime.is_idle(NAMESPACE, client.sid)
 
     def _send_snapshot(self, client: Client, now: Instant) -> None:
@@ -162,7 +160,7 @@ class Audience:
             self._deliver(client, TWIN_DELTA, lambda: body, now)
 
     def _deliver(self, client: Client, event: str, body: Callable[[], bytes], now: Instant) -> None:
-        """Send an event of the newest frame; it is packed once for all clients that get the same."""
+        """Send an event of the newest frame. It is encoded once for all clients that get the same."""
         revision = self._frames.revision
         if self._packed_revision != revision:
             self._packets.clear()
@@ -171,7 +169,7 @@ class Audience:
         packet = self._packets.get(key)
         if packet is None:
             packet = encode_event(NAMESPACE, event, body())
-            if key[:2] != (TWIN_DELTA, revision):  # an empty delta, which says when it was sent
+            if key[:2] != (TWIN_DELTA, revision):  # an empty delta is not reused, because it contains the time
                 self._packets[key] = packet
         client.revision, client.sent_at = revision, now
         if client.wants_delta:

@@ -14,18 +14,18 @@ from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
 
-OWN_VERSIONS = "ego-"  # how the agent_version of EGO's own monitor begins
-REPLAY_AGE: Instant = 5 * MINUTE  # a sample further behind the newest one is replayed history
-REANCHOR_AFTER = 3  # late samples in rising order
-REANCHOR_LEAD: Instant = 60 * SECOND  # a live agent's clock cannot gain more than this on EGO's between two samples
-IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # of a host that are saved: so many at once, then one in so long
-HOLDER_SILENT: Instant = MINUTE  # of two machines under one name the other one is shown after so long a silence
-RIVAL_REMEMBERED: Instant = 5 * MINUTE  # another machine that was not heard of for so long is forgotten
-STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # so many intervals of silence, for a host that reports seldom
-GAPS = 5  # the newest gaps between arrivals, of which the third largest is taken for the interval
-CLOCK_SLACK: Instant = 15 * SECOND  # how far a host's clock may wander before its identity tells it
+OWN_VERSIONS = "ego-"  # the agent_version of EGO's own monitor begins with this
+REPLAY_AGE: Instant = 5 * MINUTE  # a sample that is further behind the newest one comes from a backlog
+REANCHOR_AFTER = 3  # so many late samples in rising order mean that the host's clock was set back
+REANCHOR_LEAD: Instant = 60 * SECOND  # between two samples of a live agent its clock gains at most this on EGO's
+IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # a host may save so many identities at once, then one per so long
+HOLDER_SILENT: Instant = MINUTE  # if the machine that holds a name is silent for so long, its rival takes the name
+RIVAL_REMEMBERED: Instant = 5 * MINUTE  # a rival that is silent for so long is forgotten
+STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # for a host that reports seldom: stale and offline after so many intervals
+GAPS = 5  # so many newest gaps between arrivals are kept; their third largest counts as the interval
+CLOCK_SLACK: Instant = 15 * SECOND  # a host's clock may drift so far before a new identity is written
 
-# The columns of the delta stream: what a sample tells, then what was measured between two.
+# The columns of the delta stream: first the values of a sample, then the rates between two samples.
 SAMPLE_GAUGES = tuple(one for one in OF_SAMPLE if one.decimals is not None)
 LINK_GAUGES = tuple(one for one in OF_LINK if one.decimals is not None)
 GAUGES = wires_of((*SAMPLE_GAUGES, *LINK_GAUGES))
@@ -35,7 +35,7 @@ NO_GAUGES: Gauges = (None,) * len(GAUGES)
 
 _of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
 _DECIMALS = [one.decimals for one in SAMPLE_GAUGES]
-_LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # of received, sent and utilization
+_LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # received, sent, utilization
 _UNMEASURED: Gauges = (None,) * len(LINK_GAUGES)
 
 
@@ -55,13 +55,13 @@ class Role(StrEnum):
 
     @classmethod
     def of(cls, hostname: str, hub: str, ego: str) -> Role:
-        """What the host of this name is in a twin whose hub and EGO have these names."""
+        """The role of a host, by the names of the hub and of EGO."""
         return cls.HUB if hostname == hub else cls.EGO if hostname == ego else cls.HOST
 
 
 @dataclass(frozen=True, slots=True)
 class LateRun:
-    """Late samples in rising order since the last fresh one."""
+    """The late samples in rising order since the last fresh one: how many, and the last of them."""
 
     count: int
     at: Instant
@@ -70,9 +70,9 @@ class LateRun:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another machine that reports under a host's name: its newest sample.
+    """A second machine that reports under the name of a host, with its newest sample.
 
-    `since` is when it became clear that both go on reporting; None while the name may just have moved to a new machine.
+    `since` is when it became clear that both machines report. None while the name may simply have moved to a new machine.
     """
 
     sample: Sample
@@ -81,9 +81,10 @@ class Rival:
 
 @dataclass(slots=True)
 class Host:
-    """A host as the twin shows it. A value: a change makes a new one, so that a frame keeps what it was made of.
+    """A host as the twin shows it.
 
-    `utilization` is before clamping. `gauges` are the values of GAUGES, rounded once, here.
+    Treat it as a value: a change makes a new Host, because frames keep the old one. `utilization` is not clamped to 0..1.
+    `gauges` are the values of GAUGES, rounded.
     """
 
     id: int
@@ -103,13 +104,13 @@ class Host:
     uplink: str | None = None
     late: LateRun | None = None
     rival: Rival | None = None
-    is_impostor: bool = False  # its display_name is another host's name
-    interval: Instant | None = None  # between its samples, where that is too long for the usual limits
-    gaps: tuple[Instant, ...] = ()  # between its newest arrivals, while some are too long for them
+    is_impostor: bool = False  # its display_name is the name of another host
+    interval: Instant | None = None  # between its samples, if too long for the usual limits of silence
+    gaps: tuple[Instant, ...] = ()  # between its newest arrivals, if some are too long for these limits
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether nobody reports this host: the hub, until a host of its name does."""
+        """Whether no agent reports this host. That is the hub, until an agent reports under its name."""
         return self.sample is None
 
     @property
@@ -122,12 +123,12 @@ class Host:
 
     @property
     def display_name(self) -> str:
-        """What it is called: as it wishes, unless that is how another host is called in truth."""
+        """The display name that the host asks for, unless that is the name of another host; else its hostname."""
         return self.hostname if self.is_impostor else self.tags.get("display_name") or self.hostname
 
     @property
     def position(self) -> Place:
-        """The sample's own place, else the computed one; the hub is the origin."""
+        """The position that the sample reports, else the computed place. The hub is at the origin."""
         if self.role == Role.HUB:
             return ORIGIN
         return (self.sample.position if self.sample is not None else None) or self.place
@@ -140,11 +141,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a host was from `since` on, beside its numbers; a row of its past.
+    """The description of a host (all but its numbers) from `since` on: a row of `host_identities`.
 
-    `clock_offset` says where its samples lie in the history: that of the newest is its arrival plus the offset, give or
-    take CLOCK_SLACK. Those that arrived before `counts_from` are not its newest any more: it was removed in between, or
-    its clock was set.
+    `clock_offset` is the host's clock minus EGO's, within CLOCK_SLACK: a sample that arrived at t is stored at about
+    t + `clock_offset`. Samples that arrived before `counts_from` cannot be the newest of the host: it was removed, or its
+    clock was set, in between.
     """
 
     host_id: int
@@ -171,13 +172,13 @@ class Allowance:
     left: float = float(IDENTITIES_MAX)
 
     def spent(self, now: Instant) -> tuple[Allowance, bool]:
-        """What is left after one more, and whether that one is allowed."""
+        """The allowance after one more save, and whether that save is allowed."""
         left = min(float(IDENTITIES_MAX), self.left + (now - self.at) / IDENTITY_EVERY)
         return (Allowance(now, left - 1), True) if left >= 1 else (Allowance(now, left), False)
 
 
 def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity:
-    """What a host is since its newest sample; `before` is what it was known as."""
+    """The identity of a host from this sample on; `before` is its identity until now."""
     counts_from, offset = sample.received_at, sample.at - sample.received_at
     if before is not None and not clock_was_set(before, sample):
         counts_from, offset = before.counts_from, before.clock_offset
@@ -200,18 +201,18 @@ def identity_of(host: Host, sample: Sample, before: Identity | None) -> Identity
 
 
 def gone(host_id: int, since: Instant) -> Identity:
-    """What a host is that was removed."""
+    """The identity of a removed host."""
     return Identity(host_id, since, is_present=False, counts_from=since, clock_offset=0)
 
 
 def clock_was_set(identity: Identity, sample: Sample) -> bool:
-    """Whether a host's clock is elsewhere than its identity says. Only the newest sample of a request tells."""
+    """Whether a host's clock has moved away from the offset of its identity. Judged by the newest sample of a request."""
     offset = sample.at - sample.received_at
     return sample.is_newest_of_request and abs(offset - identity.clock_offset) > CLOCK_SLACK
 
 
 class Arrival(StrEnum):
-    """What a sample means to the live twin, with the reason."""
+    """What a sample means to the live twin, and why."""
 
     FRESH = "fresh"
     REANCHORED = "re-anchored: three late samples in rising order, the host's clock was set back"
@@ -223,9 +224,9 @@ class Arrival(StrEnum):
 
 @dataclass(slots=True)
 class Newest:
-    """A host's newest sample, the late ones since then, and another machine under its name. A value.
+    """A host's newest sample, the late ones since then, and a rival. Treat it as a value.
 
-    `after` is the one rule for "newer": the edge asks it for rates, the owner for the twin.
+    `after` is the only rule for which sample is newer. The edge uses it for rates, the owner for the twin.
     """
 
     sample: Sample | None = None
@@ -233,7 +234,7 @@ class Newest:
     rival: Rival | None = None
 
     def after(self, sample: Sample) -> tuple[Newest, Arrival]:
-        """The newest after one more sample, and what that sample was."""
+        """The state after one more sample, and how that sample counted."""
         newest = self.sample
         if newest is None:
             return Newest(sample), Arrival.FRESH
@@ -248,7 +249,7 @@ class Newest:
         return Newest(newest, late, rival), kind
 
     def _after_another(self, newest: Sample, sample: Sample) -> tuple[Newest, Arrival]:
-        """Another machine speaks: a new one takes the name over, but of two that alternate the first one keeps it."""
+        """The same for a sample of another machine. A new machine takes over the name; if two alternate, the first keeps it."""
         rival = self.rival
         if rival is None or (rival.since is None and not is_same_machine(rival.sample, sample)):
             return Newest(sample, None, Rival(newest)), Arrival.FRESH
@@ -262,8 +263,8 @@ class Newest:
 def is_same_machine(one: Sample, other: Sample) -> bool:
     """Whether two samples of one name can come from one machine.
 
-    Its uptime moves with the clock, or it began anew in between; a clone has another one. Agents that say who they are
-    are believed.
+    The uptime of one machine moves with the clock, or the machine restarted in between; a clone has a different uptime.
+    If both samples name their agent's instance, different instances are different machines.
     """
     if one.agent_instance and other.agent_instance and one.agent_instance != other.agent_instance:
         return False
@@ -276,15 +277,15 @@ def is_same_machine(one: Sample, other: Sample) -> bool:
 
 
 def arrival(newest: Sample, late: LateRun | None, sample: Sample) -> tuple[Arrival, LateRun | None]:
-    """How `sample` stands to the newest one of the same machine, and the run of late samples after it.
+    """How `sample` counts beside the newest one of the same machine, and the run of late samples after it.
 
-    What was stored before is never newer than the newest, though a fast clock's samples are ordered by their arrival. A
-    late sample counts towards re-anchoring if it was not stored before, is the newest of its host in its request, and
-    its clock gained at most REANCHOR_LEAD on EGO's: otherwise an agent that sends something again, or its backlog, would
-    move the twin back in time.
+    A sample that was already stored never counts as newer, even if the host's clock is ahead. A late sample counts
+    towards re-anchoring only if it was not stored before, is the newest of its host in its request, and its clock gained
+    at most REANCHOR_LEAD on EGO's. Otherwise samples that an agent sends again, or its backlog, would move the twin back
+    in time.
     """
     if sample.at > newest.at and sample.received_at >= newest.received_at and not sample.is_repeated:
-        return Arrival.FRESH, None  # what a live agent sends: the order need not be worked out
+        return Arrival.FRESH, None  # the usual case of a live agent, without working out the order
     if sample.at == newest.at:
         return Arrival.REPEATED, late
     if sample.order > newest.order and not sample.is_repeated:
@@ -308,7 +309,7 @@ def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
 
 
 def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
-    """The host after one more sample, and what the sample meant to it. The sample brings its rates."""
+    """The host after one more sample, and how the sample counted. The edge has set the sample's rates already."""
     newest, kind = Newest(host.sample, host.late, host.rival).after(sample)
     if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
         rates = rates_of(sample) if kind is Arrival.FRESH else None
@@ -363,14 +364,14 @@ def _measured(rx_gbps: float, tx_gbps: float, utilization: float | None) -> Gaug
 
 
 def without_rates(host: Host, status: Status) -> Host:
-    """The host in another status, its throughput unknown."""
+    """The host in this status, with unknown throughput."""
     return replace(
         host, status=status, rates=None, utilization=None, gauges=(*host.gauges[: len(SAMPLE_GAUGES)], *_UNMEASURED)
     )
 
 
 def not_after(host: Host, now: Instant) -> Host:
-    """The host, never seen later than `now`: EGO's clock may have been set back while it was down."""
+    """The host, last seen at `now` at the latest: EGO's clock may have been set back while EGO was down."""
     if host.last_seen_at is None or host.sample is None or max(host.last_seen_at, host.sample.received_at) <= now:
         return host
     sample = replace(host.sample, received_at=min(host.sample.received_at, now))
@@ -378,7 +379,7 @@ def not_after(host: Host, now: Instant) -> Host:
 
 
 def sum_of_links(children: Iterable[Host]) -> Gauges:
-    """The gauges of a hub that nobody reports: what the links of the hosts that hang from it carry together."""
+    """The gauges of a hub that nobody reports: the sum over the links of its children."""
     rates = [host.rates for host in children if host.rates is not None]
     if not rates:
         return NO_GAUGES
@@ -393,13 +394,13 @@ def clamped(utilization: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """After how much silence a host is stale and offline, in ms; longer for one that reports seldom."""
+    """After how much silence a host is stale and offline, in ms. Hosts that report seldom get longer limits."""
 
     stale_after: Instant
     offline_after: Instant
 
     def are_too_short_for(self, interval: float) -> bool:
-        """Whether a host that reports every so many ms would be stale now and then: over four fifths of that limit."""
+        """Whether a host that reports every `interval` ms could become stale by chance: above 4/5 of the stale limit."""
         return 5 * interval > 4 * self.stale_after
 
     def of(self, interval: Instant | None) -> Limits:
@@ -412,25 +413,26 @@ class Limits:
 
 
 def status_of(last_seen_at: Instant, now: Instant, stale_after: Instant, offline_after: Instant) -> Status:
-    """The status after so much silence, all in ms of EGO's clock."""
+    """The status of a host that was last seen then, all in ms of EGO's clock."""
     silence = now - last_seen_at
     if silence < stale_after:
         return Status.ONLINE
     return Status.STALE if silence < offline_after else Status.OFFLINE
 
 
-def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits: Limits) -> None:
-    """Note how long it is between a host's samples, if the usual limits are too short for it.
+def learn_interval(host: Host, reported_seconds: float | None, gap: Instant, limits: Limits) -> None:
+    """Set the interval between a host's samples, if the usual limits are too short for it.
 
-    What the agent says counts, else the third largest of the last GAPS gaps between arrivals: one or two outages teach
-    nothing. It is kept while the gaps say about the same.
+    The interval is what the agent says, else the third largest of the last GAPS gaps between arrivals, so that one or two
+    outages do not count. It changes only if the gaps differ from it by more than a quarter.
     """
-    if told_seconds is not None:
-        host.interval = round(told_seconds * SECOND) if limits.are_too_short_for(told_seconds * SECOND) else None
+    if reported_seconds is not None:
+        interval = reported_seconds * SECOND
+        host.interval = round(interval) if limits.are_too_short_for(interval) else None
         host.gaps = ()
         return
     if gap <= 0:
-        return  # several in one request
+        return  # several samples in one request
     before = (host.interval or 0,) * (GAPS - len(host.gaps)) + host.gaps
     host.gaps = (*before, gap)[-GAPS:]
     learnt = sorted(host.gaps)[GAPS // 2]
@@ -443,8 +445,9 @@ def learn_interval(host: Host, told_seconds: float | None, gap: Instant, limits:
 
 
 def same_description(before: Host, after: Host) -> bool:
-    """Whether nothing changed that a host's samples say of it beside numbers: its identity keeps it, and the delta stream
-    sends it on change only.
+    """Whether the description of a host (all but its numbers) is the same.
+
+    The identity of a host keeps its description, and the delta stream sends it only when it changes.
     """
     old, new = before.sample, after.sample
     if old is None or new is None:
@@ -463,18 +466,18 @@ def same_description(before: Host, after: Host) -> bool:
 
 
 def impostors(wanted: Mapping[str, str | None]) -> set[str]:
-    """The hosts whose display name, as people see it, is the name of another host.
+    """The hosts whose display name looks like the name of another host. Somebody could send a command to the wrong one.
 
-    `wanted` has every host and the display name that it asks for. A command is addressed by what is read.
+    `wanted` is the display name that each host asks for, by hostname.
     """
-    owners = {seen_as(hostname): hostname for hostname in wanted}
-    return {host for host, name in wanted.items() if name and owners.get(seen_as(name), host) != host}
+    hostnames_by_look = {seen_as(hostname): hostname for hostname in wanted}
+    return {host for host, name in wanted.items() if name and hostnames_by_look.get(seen_as(name), host) != host}
 
 
 def uplinks(wanted: Mapping[str, str | None], hub: str) -> dict[str, str]:
-    """Which host each hangs from: the one it names if that exists and no circle arises, else the hub.
+    """The uplink of each host: the one it asks for, if that exists and makes no circle, else the hub.
 
-    `wanted` has every host but the hub and the uplink it asks for. All hosts of a circle hang from the hub.
+    `wanted` is the uplink that each host asks for, by hostname, without the hub. All hosts of a circle get the hub.
     """
     parents = {
         host: up if up is not None and up != host and (up in wanted or up == hub) else hub

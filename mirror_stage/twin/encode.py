@@ -1,4 +1,4 @@
-"""The twin as bytes for the wire: hosts, links, snapshot, delta. A test holds them against the OpenAPI schema."""
+"""Encodes the twin for the wire: hosts, links, snapshot, delta. A test compares the result with the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _values = attrgetter(*names_of(_IN_HOST))
 
 
 def host_entry(host: Host) -> dict[str, Any]:
-    """A host as the snapshot shows it. Every key is always there; unknown is None."""
+    """A host as the snapshot shows it. Every key is always present; an unknown value is None."""
     sample, tags = host.sample, host.tags
     name, rack = host.display_name, (sample.rack if sample is not None else None)
     x, y, z = host.position
@@ -45,7 +45,7 @@ def host_entry(host: Host) -> dict[str, Any]:
 
 
 def _metrics(host: Host) -> dict[str, Any]:
-    """The numbers of a host, and the sum of both directions; a hub that nobody reports has only that."""
+    """The metrics of a host, with the throughput of both directions. A hub that nobody reports has only the throughput."""
     if host.sample is None:
         rx, tx = host.gauge("rxGbps"), host.gauge("txGbps")
         throughput = rx + tx if rx is not None and tx is not None else None
@@ -55,7 +55,7 @@ def _metrics(host: Host) -> dict[str, Any]:
 
 
 def full_entry(host: Host) -> dict[str, Any]:
-    """A host as the snapshot shows it to clients that ask for diagnostics: with hardware, and the load of each core."""
+    """A host as the snapshot with diagnostics shows it: with hardware, diagnostics and the load of each core."""
     detail = host_detail(host)
     entry = {name: detail[name] for name in (*host_entry(host), "hardware", "diagnostics")}
     entry["metrics"] = entry["metrics"] | {"cpuPerCore": detail["diagnostics"]["cpuPerCore"]}
@@ -63,7 +63,7 @@ def full_entry(host: Host) -> dict[str, Any]:
 
 
 def link_entry(host: Host) -> dict[str, Any]:
-    """The link from a host's uplink to it. Old clients expect numbers, so an unmeasured link shows 0 and says so."""
+    """The link from a host's uplink to it. Old clients expect numbers, so an unmeasured link has 0 and `measured: false`."""
     rates, capacity = host.rates, (host.sample.net_capacity_gbps if host.sample is not None else None)
     return {
         "id": f"{host.uplink}::{host.hostname}",
@@ -81,16 +81,16 @@ def link_entry(host: Host) -> dict[str, Any]:
 def host_detail(host: Host) -> dict[str, Any]:
     """A host with its hardware and diagnostics, as `GET /api/hosts/<hostname>` answers."""
     sample = host.sample
-    told = sample.details if sample is not None else None
+    details = sample.details if sample is not None else None
     return host_entry(host) | {
-        "hardware": {name: getattr(told, source, None) for name, source in _HARDWARE},
+        "hardware": {name: getattr(details, source, None) for name, source in _HARDWARE},
         "diagnostics": {
-            "cpuPerCore": getattr(told, "cpu_per_core", None),
+            "cpuPerCore": getattr(details, "cpu_per_core", None),
             "swapUsedPercent": sample.swap_used_percent if sample is not None else None,
-            "disks": _rows(told, "disks", _DISK),
-            "interfaces": _rows(told, "interfaces", _INTERFACE),
-            "topProcesses": _rows(told, "top_processes", _PROCESS),
-            "temperatures": getattr(told, "temperatures", None),
+            "disks": _rows(details, "disks", _DISK),
+            "interfaces": _rows(details, "interfaces", _INTERFACE),
+            "topProcesses": _rows(details, "top_processes", _PROCESS),
+            "temperatures": getattr(details, "temperatures", None),
             "tags": dict(host.tags),
         },
         "firstSeen": to_optional_text(host.first_seen_at),
@@ -119,20 +119,20 @@ _PROCESS = (
 )  # fmt: skip
 
 
-def _rows(told: Any, member: str, columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]] | None:
-    rows = getattr(told, member, None)
+def _rows(details: Any, member: str, columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]] | None:
+    rows = getattr(details, member, None)
     return None if rows is None else [{name: getattr(row, source) for name, source in columns} for row in rows]
 
 
 class Fragments:
-    """Each host's and link's JSON, encoded again only when the host changed. `entry` makes the host's."""
+    """The JSON of each host and its link, encoded again only when the host changed. `entry` makes the object of a host."""
 
     def __init__(self, entry: Callable[[Host], dict[str, Any]] = host_entry) -> None:
         self._entry = entry
         self._by_slot: dict[int, tuple[Host, bytes, bytes]] = {}
 
     def of(self, host: Host) -> tuple[bytes, bytes]:
-        """(the host's entry, its link's entry or nothing)."""
+        """(JSON of the host, JSON of its link). The link is empty for the hub."""
         known = self._by_slot.get(host.id)
         if known is None or known[0] is not host:
             link = orjson.dumps(link_entry(host)) if host.role != Role.HUB else b""
@@ -145,7 +145,7 @@ class Fragments:
 
 
 def snapshot(head: Mapping[str, Any], hosts: Iterable[Host], fragments: Fragments, *, with_slots: bool) -> bytes:
-    """The whole twin; the hub first. `head` is `type`, `twinId`, `epoch`, `revision` and `generatedAt`."""
+    """The JSON of the whole twin. `head` is `type`, `twinId`, `epoch`, `revision` and `generatedAt`."""
     entries, links = [], []
     for host in hosts:
         entry, link = fragments.of(host)
@@ -156,7 +156,7 @@ def snapshot(head: Mapping[str, Any], hosts: Iterable[Host], fragments: Fragment
 
 
 def with_slot(entry: bytes, slot: int) -> bytes:
-    """An encoded object with its integer `slot`."""
+    """The encoded object with the member `slot` added."""
     return b'%b,"slot":%d}' % (entry[:-1], slot)
 
 
@@ -168,7 +168,7 @@ def delta(
     fragments: Fragments,
     now: Instant,
 ) -> bytes:
-    """What changed, in columns. `head` is `epoch`, `revision`, `previous` and `generatedAt`."""
+    """The JSON of the changes, in columns. `head` is `epoch`, `revision`, `previous` and `generatedAt`."""
     entries, links = [], []
     for host in upserted:
         entry, link = fragments.of(host)
@@ -190,5 +190,5 @@ def delta(
 
 
 def head_of(epoch: str, revision: int, generated_at: Instant) -> dict[str, Any]:
-    """What every frame begins with."""
+    """The members that every frame begins with."""
     return {"epoch": epoch, "revision": revision, "generatedAt": to_text(generated_at)}

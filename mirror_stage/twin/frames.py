@@ -11,13 +11,13 @@ from mirror_stage.twin import encode
 from mirror_stage.twin.domain import Host, Role
 from mirror_stage.twin.state import Twin
 
-HOSTS_REFRESHED_PER_MS = 50
-REMEMBERED_FOR: Instant = 60 * SECOND  # who is further behind gets a snapshot
+HOSTS_REFRESHED_PER_MS = 50  # how much encoding REST requests may cause
+REMEMBERED_FOR: Instant = 60 * SECOND  # a client that is further behind gets a snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Which slots a tick changed. Only numbers: a minute of hosts would hold a minute of samples."""
+    """The slots that a tick changed. It keeps numbers and not hosts, which would keep a minute of samples in memory."""
 
     at: Instant
     touched: frozenset[int]
@@ -26,7 +26,7 @@ class Slots:
 
 
 class Frames:
-    """What REST and Socket.IO show of the twin: always exactly one tick of it."""
+    """The newest frame of the twin, which REST and Socket.IO show, and the changes of the last minute."""
 
     def __init__(self, twin: Twin):
         self._twin = twin
@@ -37,7 +37,7 @@ class Frames:
         self._hosts: dict[int, Host] = {}
         self._fragments = encode.Fragments()
         self._full_fragments = encode.Fragments(encode.full_entry)
-        self._log: OrderedDict[int, Slots] = OrderedDict()  # by the revision that they led to
+        self._log: OrderedDict[int, Slots] = OrderedDict()  # by the revision that the changes made
         self._bodies: dict[tuple[bool, bool], bytes] = {}
         self._deltas: dict[int, bytes | None] = {}
 
@@ -62,15 +62,15 @@ class Frames:
         return known
 
     def refresh(self, now: Instant) -> None:
-        """Take the twin's changes in, for somebody who asks over REST: what was acknowledged is in the answer.
+        """Make a new frame for a REST request, so that its answer has everything that was acknowledged.
 
-        Many hosts cost more to encode, so they are refreshed less often: 1,000 at most every 20 ms.
+        Many hosts cost more to encode, so their frames are made less often: for 1,000 hosts at most every 20 ms.
         """
         if now - self.generated_at >= len(self._hosts) // HOSTS_REFRESHED_PER_MS:
             self.take(now)
 
     def take(self, now: Instant) -> None:
-        """Take the twin's changes in: a new frame, if there are any."""
+        """Make a new frame if the twin has changed."""
         changes = self._twin.take_changes()
         if not changes and self.generated_at:
             return
@@ -90,8 +90,9 @@ class Frames:
         self._deltas.clear()
 
     def delta(self, since: int, now: Instant) -> bytes | None:
-        """What changed after the frame `since`, encoded at most once; None where the snapshot is smaller, or all that
-        is known.
+        """The changes after the frame `since`, encoded at most once.
+
+        None if a snapshot is smaller, or if the frames since then are no longer known.
         """
         if since == self.revision:
             return self._encoded(since, Slots(now, frozenset(), frozenset(), frozenset()), now)
@@ -104,7 +105,7 @@ class Frames:
         return self._deltas[since]
 
     def _changed_since(self, revision: int) -> Slots | None:
-        """Everything that changed after `revision`; None if that is too long ago."""
+        """All slots that changed after `revision`; None if that is too long ago."""
         touched: set[int] = set()
         upserted: set[int] = set()
         removed: set[int] = set()
@@ -118,11 +119,11 @@ class Frames:
         return Slots(self.generated_at, frozenset(touched), frozenset(upserted), frozenset(removed))
 
     def _is_larger_than_snapshot(self, delta: bytes, changed: Slots) -> bool:
-        """Only whole hosts make a delta large, and encoding a snapshot to compare is work on every host."""
+        """Whether a snapshot is smaller. Compared only if half of the hosts are in full, because encoding a snapshot is costly."""
         return 2 * len(changed.upserted) > len(self._hosts) and len(delta) > len(self.body(with_slots=True))
 
     def _encoded(self, revision: int, changed: Slots, now: Instant) -> bytes:
-        """These changes as one delta from `revision` to this frame."""
+        """The delta from `revision` to this frame."""
         head = encode.head_of(self.epoch, self.revision, self.generated_at) | {"previous": revision}
         here = self._hosts
         return encode.delta(

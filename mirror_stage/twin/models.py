@@ -1,4 +1,4 @@
-"""The twin's tables: one small row a host, saved at most once a second; its details, saved rarely; what it once was."""
+"""The twin's tables: the hosts (saved at most once a second), their details (saved rarely) and their identities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mirror_stage.storage.db import Base
 
 
 class HostMetrics(Base):
-    """A host: its identity, its newest sample and what the next one is compared with. Instants in ms since 1970 UTC."""
+    """A host with its newest sample. Instants are in ms since 1970 UTC."""
 
     __table__ = Table(
         "host_metrics",
@@ -41,7 +41,7 @@ class HostMetrics(Base):
 
 
 class HostDetails(Base):
-    """A host's newest sample as it was reported: hardware and diagnostics, JSON."""
+    """The hardware and diagnostics of a host's newest sample, as JSON."""
 
     __tablename__ = "host_details"
 
@@ -51,9 +51,9 @@ class HostDetails(Base):
 
 
 class HostIdentity(Base):
-    """What a host was from an instant on, beside its numbers: a row whenever that changed, came or went.
+    """The description of a host from an instant on: a new row when it changes, and when the host comes or goes.
 
-    See `Identity` in domain.py. Kept as long as the oldest tier; the row that is in force at its edge stays.
+    See `Identity` in domain.py. Rows are kept for the longest retention; the row that was valid at its beginning stays.
     """
 
     __tablename__ = "host_identities"

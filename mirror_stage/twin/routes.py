@@ -1,4 +1,4 @@
-"""REST: the snapshot and the hosts."""
+"""REST: the snapshot of the twin, live or at a moment, and the hosts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mirror_stage.web.http import Blueprint, hostname_in_path, json_response
 from mirror_stage.web.port import service
 
 blp = Blueprint("twin", __name__, url_prefix="/api/twin", description="The live digital twin")
-hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="Its hosts")
+hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="The hosts of the twin")
 
-SETTLED_SECONDS = 3_600  # how long a browser may keep a moment of which nothing can change any more
+SETTLED_SECONDS = 3_600  # how long a browser may keep a moment whose answer can no longer change
 
 
 @blp.get("/state")
 @blp.arguments(MomentQuery, location="query")
 @blp.response(200, SnapshotSchema)
-@blp.alt_response(304, description="This is the tick, or the moment, that the ETag names")
+@blp.alt_response(304, description="The client has this answer already, by its ETag")
 def state(query: dict[str, int]) -> Response:
-    """The whole twin at its newest tick, or as it was at a moment."""
+    """The whole twin: the newest frame, or as it was at a moment."""
     return _past(query["at"]) if "at" in query else _live()
 
 
@@ -68,6 +68,6 @@ def get_host(hostname: str) -> Response:
 @hosts_blp.delete("/<hostname>")
 @hosts_blp.response(204)
 def delete_host(hostname: str) -> Any:
-    """Let a host leave the twin; its history stays until retention."""
+    """Remove a host from the twin. Its history stays for its retention."""
     service(TwinService).forget(hostname_in_path(hostname), actor())
     return Response(status=204)

@@ -1,4 +1,4 @@
-"""The twin on the wire. Frames are encoded by `encode.py`; these schemas are their OpenAPI, and a test compares the two."""
+"""The OpenAPI schemas of the twin. `encode.py` encodes the frames; a test compares it with these schemas."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class HostSchema(WireSchema):
 
 
 class LinkSchema(WireSchema):
-    """What hangs from what, and how busy it is. Unmeasured is 0 with `measured: false`."""
+    """The link from a host's uplink to the host, and its load. An unmeasured link has 0 and `measured: false`."""
 
     id = fields.String(required=True)
     source = fields.String(required=True)
@@ -83,15 +83,21 @@ class SnapshotSchema(WireSchema):
     epoch = fields.String(required=True)
     revision = fields.Integer(required=True)
     generatedAt = InstantText(required=True)
-    at = InstantText(metadata={"description": "the moment that was asked for; these three only where one was"})
+    at = InstantText(
+        metadata={
+            "description": "the moment that the query named; `at`, `resolution` and `alerts` are there only if it named one"
+        }
+    )
     resolution = fields.String(validate=OneOf([one.name for one in RESOLUTIONS]))
-    alerts = fields.List(fields.Nested("AlertSchema"), metadata={"description": "those that were active then"})
+    alerts = fields.List(
+        fields.Nested("AlertSchema"), metadata={"description": "the alerts that were active at that moment"}
+    )
     hosts = fields.List(fields.Nested(HostSchema), required=True)
     links = fields.List(fields.Nested(LinkSchema), required=True)
 
 
 class MomentQuery(WireSchema):
-    at = InstantQuery(metadata={"description": "the twin as it was then; left out: as it is"})
+    at = InstantQuery(metadata={"description": "the moment to show; the live twin, if it is left out"})
 
 
 class HardwareSchema(WireSchema):
@@ -164,7 +170,7 @@ class HostQuery(WireSchema):
     rack = Text()
     tag = Text(metadata={"description": "`name` or `name:value`"})
     search = Text(
-        metadata={"description": "literal part of the hostname, the display name or the address, in any case"}
+        metadata={"description": "a part of the hostname, the display name or the address, in upper or lower case"}
     )
 
 

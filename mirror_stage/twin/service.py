@@ -1,4 +1,4 @@
-"""Questions about the twin, answered from one frame, and the removal of a host."""
+"""Answers queries about the twin, and removes hosts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mirror_stage.twin.state import Twin
 class TwinService:
     """The twin as REST shows it.
 
-    `forget` lets a host leave, for the actor who asks it: the owner of the twin does that. `body_at` is the snapshot of
-    a moment of the past, and `is_settled` says whether nothing can change any more what is known of it.
+    Three functions come from other rooms: `forget` asks the owner to remove a host for an actor. `body_at` is the
+    snapshot at a moment of the past. `is_settled` says whether that snapshot can no longer change.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class TwinService:
         self.forget, self.body_at, self.is_settled = forget, body_at, is_settled
 
     def shown(self) -> Frames:
-        """The newest frame; what was acknowledged is in it."""
+        """The newest frame. It contains everything that EGO has acknowledged."""
         self._frames.refresh(self._clock.now())
         return self._frames
 
@@ -45,8 +45,8 @@ class TwinService:
         return [host_entry(host) for host in self.shown().hosts() if _matches(host, query)]
 
     def host_named(self, hostname: str) -> dict[str, Any]:
-        """A host with its details, as it is now. Raises NotFound."""
-        self.shown()  # settles what hangs from what
+        """A host with its details, as it is now. Raises NotFound for an unknown host."""
+        self.shown()  # brings uplinks and display names up to date
         host = self._twin.hosts_by_name.get(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")

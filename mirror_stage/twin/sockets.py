@@ -1,4 +1,4 @@
-"""Socket.IO: `/digital-twin`."""
+"""Socket.IO: the events of the namespace `/digital-twin`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ack = dict[str, Any]
 
 
 def register(socketio: SocketIO) -> None:
-    """Install the handlers of the namespace."""
+    """Register the handlers of the namespace."""
     socketio.on_event("connect", _connect, namespace=NAMESPACE)
     socketio.on_event("disconnect", _disconnect, namespace=NAMESPACE)
     socketio.on_event("subscribe", _subscribe, namespace=NAMESPACE)
@@ -40,11 +40,11 @@ def _connect(auth: Any = None) -> None:
     diagnostics = _member(auth, "diagnostics")
     wants_diagnostics = diagnostics if isinstance(diagnostics, bool) else None
     wants_delta = _member(auth, "stream") == "delta"
-    gevent.spawn(_join, services(), _sid(), wants_delta, wants_diagnostics)  # after Socket.IO's own greeting
+    gevent.spawn(_join, services(), _sid(), wants_delta, wants_diagnostics)  # runs after the answer to the connection
 
 
 def _join(services: Services, sid: str, wants_delta: bool, wants_diagnostics: bool | None) -> None:
-    if sid in services[Realtime].clients(NAMESPACE):  # it may be gone already
+    if sid in services[Realtime].clients(NAMESPACE):  # the client may have disconnected already
         services[Audience].join(
             sid, services[Clock].now(), wants_delta=wants_delta, wants_diagnostics=wants_diagnostics
         )
@@ -61,14 +61,14 @@ def _subscribe(message: Any = None, *_rest: Any) -> Ack:
     elif stream == "delta":
         service(Audience).subscribe(_sid(), service(Clock).now())
     else:
-        return _refused('the streams are {"stream": "delta"} and {"stream": "full", "diagnostics": true or false}')
+        return _refused('send {"stream": "delta"} or {"stream": "full", "diagnostics": true or false}')
     return {"ok": True}
 
 
 def _seen(message: Any = None, *_rest: Any) -> Ack:
     revision = _member(message, "revision")
     if not isinstance(revision, int):
-        return _refused("seen takes {revision: whole number}")
+        return _refused('seen needs {"revision": a whole number}')
     service(Audience).seen(_sid(), revision)
     return {"ok": True}
 
@@ -76,7 +76,7 @@ def _seen(message: Any = None, *_rest: Any) -> Ack:
 def _resync(_message: Any = None, *_rest: Any) -> Ack:
     if service(Audience).resync(_sid(), service(Clock).now()):
         return {"ok": True}
-    return _refused("resync is for the delta stream, and at most every 2 s")
+    return _refused("resync works only in the delta stream, and at most every 2 s")
 
 
 def _watch_host(message: Any = None, *_rest: Any) -> Ack:

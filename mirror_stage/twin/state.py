@@ -1,4 +1,4 @@
-"""The one live copy of the twin, in memory. Only its owner changes it."""
+"""The only live copy of the twin, in memory. Only the owner (pipeline) changes it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from mirror_stage.twin.domain import (
 )
 from mirror_stage.twin.geometry import Place
 
-_SETTLED_TAGS = ("uplink", "display_name")  # what they mean depends on which other hosts there are
+_SETTLED_TAGS = ("uplink", "display_name")  # their meaning depends on the other hosts
 
 
 @dataclass(slots=True)
 class Changes:
-    """What changed since the last tick: slots with new values, slots with a new identity, slots that left."""
+    """The changes since the last tick: slots with new values, slots with a new description, slots of hosts that left."""
 
     touched: dict[int, Host] = field(default_factory=dict)
     upserted: set[int] = field(default_factory=set)
@@ -44,7 +44,7 @@ class Changes:
 
 
 class Twin:
-    """Every known host by name. It is told who the hub and EGO are; it does not ask."""
+    """The twin: every known host by name."""
 
     def __init__(self, *, hub: str, hub_ip: str, ego: str, stale_after_seconds: float, offline_after_seconds: float):
         self.hub, self.hub_ip, self.ego = hub, hub_ip, ego
@@ -53,8 +53,8 @@ class Twin:
         self.hosts_by_name: dict[str, Host] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
-        self._identities: dict[int, Identity] = {}  # in force, by host id
-        self._new_identities: dict[int, Identity] = {}  # of them, those that are not saved
+        self._identities: dict[int, Identity] = {}  # the present ones, by host id
+        self._new_identities: dict[int, Identity] = {}  # those of them that are not saved yet
         self._allowances: dict[int, Allowance] = {}  # by host id: how many more may be saved
         self._links_are_stale = False
 
@@ -62,13 +62,13 @@ class Twin:
         return Role.of(hostname, self.hub, self.ego)
 
     def admit(self, host_id: int, hostname: str, place: Place, last_poll_at: Instant | None = None) -> None:
-        """A host that is new here, without samples yet."""
+        """Add a host that has no sample yet."""
         role = self.role_of(hostname)
         ip = self.hub_ip if role is Role.HUB else None
         self.restore(Host(host_id, hostname, role, place, ip=ip, last_poll_at=last_poll_at))
 
     def restore(self, host: Host, identity: Identity | None = None) -> None:
-        """Put a host in as it was saved."""
+        """Add a host as it was saved."""
         self.hosts_by_name[host.hostname] = host
         if identity is not None:
             self._identities[host.id] = identity
@@ -76,7 +76,7 @@ class Twin:
         self._links_are_stale = True
 
     def fold(self, sample: Sample) -> tuple[Host, Arrival]:
-        """The host after this sample. It must be known; a fresh sample shows it online."""
+        """Take one sample into the twin. Returns the host after it, and how it counted. The host must be known."""
         before = self.hosts_by_name[sample.hostname]
         after, kind = fold(before, sample)
         if after is before:
@@ -84,7 +84,7 @@ class Twin:
         self.hosts_by_name[sample.hostname] = after
         self._dirty.add(sample.hostname)
         if kind is Arrival.FRESH or kind is Arrival.REANCHORED:
-            after.status = Status.ONLINE  # not yet in any frame: still ours to complete
+            after.status = Status.ONLINE  # no frame has this object yet, so it may still be changed
             gap = sample.received_at - before.sample.received_at if before.sample is not None else 0
             if gap > self._usual_gap or after.gaps or after.interval is not None or sample.interval_seconds is not None:
                 learn_interval(after, sample.interval_seconds, gap, self.limits)
@@ -98,21 +98,21 @@ class Twin:
         return after, kind
 
     def _identify(self, host: Host, sample: Sample, *, is_described: bool, is_reanchored: bool) -> None:
-        """Note what the host is, if that changed."""
+        """Keep a new identity of the host, if its description or clock changed."""
         known = self._identities.get(host.id)
         if known is None or not is_described or is_reanchored or clock_was_set(known, sample):
             identity = identity_of(host, sample, None if is_reanchored else known)
             self._identities[host.id] = self._new_identities[host.id] = identity
 
     def polled(self, hostname: str, at: Instant) -> None:
-        """Note that a host's agent asked for commands. Of strangers only the edge knows."""
+        """Note that a host's agent asked for commands. A host that is not in the twin is ignored."""
         host = self.hosts_by_name.get(hostname)
         if host is not None:
             self.hosts_by_name[hostname] = replace(host, last_poll_at=at)
             self._dirty.add(hostname)
 
     def forget(self, hostname: str) -> Host | None:
-        """The host that left, None if there was none."""
+        """Remove a host from the twin. Returns it, or None if it is not there."""
         host = self.hosts_by_name.pop(hostname, None)
         if host is not None:
             self._dirty.discard(hostname)
@@ -126,14 +126,15 @@ class Twin:
         return host
 
     def set_severity(self, hostname: str, severity: str | None) -> None:
-        """Show the worst active alert of a host."""
+        """Set the worst severity of a host's active alerts."""
         host = self.hosts_by_name.get(hostname)
         if host is not None and host.severity != severity:
             self._change(replace(host, severity=severity), upserted=True)
 
     def sweep(self, now: Instant, listening_since: Instant = 0) -> None:
-        """Move the status of every host whose silence says so. Before `listening_since` nobody listened: what was silent
-        then gets no worse by that.
+        """Update the status of every host by its silence.
+
+        EGO did not listen before `listening_since`: silence before that does not make a status worse.
         """
         for host in list(self.hosts_by_name.values()):
             if host.last_seen_at is None or host.sample is None:
@@ -143,16 +144,16 @@ class Twin:
                 worse = self.status_after(listening_since, now, host.interval)
                 status = max(Status(host.status), worse, key=STATUS_CODES.__getitem__)
             if status != host.status:
-                silent = status is Status.OFFLINE  # what it carried a minute ago is no rate of now
+                silent = status is Status.OFFLINE  # an old rate is not a rate of now
                 self._change(without_rates(host, status) if silent else replace(host, status=status), upserted=silent)
 
     def status_after(self, last_seen_at: Instant, now: Instant, interval: Instant | None = None) -> Status:
-        """The status of a host with this interval that was last seen then, by this EGO's limits."""
+        """The status of a host with this interval that was last seen then, by the limits of this EGO."""
         limits = self.limits.of(interval)
         return status_of(last_seen_at, now, limits.stale_after, limits.offline_after)
 
     def take_changes(self) -> Changes:
-        """What changed since the last call; uplinks and names are settled first."""
+        """The changes since the last call, after uplinks and display names were brought up to date."""
         if self._links_are_stale:
             self._settle_links()
         self._touch_synthetic_hub()
@@ -160,12 +161,12 @@ class Twin:
         return changes
 
     def take_dirty(self) -> list[Host]:
-        """The hosts whose row is older than they are."""
+        """The hosts that changed since their row was saved."""
         dirty, self._dirty = self._dirty, set()
         return [self.hosts_by_name[name] for name in dirty if name in self.hosts_by_name]
 
     def mark_dirty(self, hosts: list[Host]) -> None:
-        """They could not be saved: try again."""
+        """Mark hosts that could not be saved, so that the next save takes them again."""
         self._dirty.update(host.hostname for host in hosts)
 
     def has_new_identities(self, now: Instant, *, is_last: bool = False) -> bool:
@@ -173,10 +174,10 @@ class Twin:
         return any(is_last or self._allowance(host_id, now).spent(now)[1] for host_id in self._new_identities)
 
     def take_identities(self, now: Instant, *, is_last: bool = False) -> list[Identity]:
-        """The identities that changed since the last call; of several of one host the newest.
+        """The identities that changed since the last call: the newest of each host.
 
-        What changes all the time is no identity: of a host that used up its allowance only the newest is saved, later,
-        or when EGO stops (`is_last`).
+        Hosts that used up their allowance are left out. Their newest identity is saved later, or when EGO stops
+        (`is_last`).
         """
         taken = [one for one in self._new_identities.values() if is_last or self._is_allowed(one.host_id, now)]
         for identity in taken:
@@ -192,7 +193,7 @@ class Twin:
         return self._allowances.get(host_id, Allowance(at=now))
 
     def mark_identities(self, identities: list[Identity]) -> None:
-        """They could not be saved: try again, unless they changed since or the host left."""
+        """Mark identities that could not be saved, to try again, unless they changed since or the host left."""
         for identity in identities:
             if self._identities.get(identity.host_id) is identity:
                 self._new_identities[identity.host_id] = identity

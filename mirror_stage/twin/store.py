@@ -1,4 +1,4 @@
-"""All SQL of the twin: registering hosts, saving them, loading them again."""
+"""All SQL of the twin: register, save, load and remove hosts and their identities."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _IDENTITY = tuple(column.name for column in _IDENTITIES.columns)
 
 
 def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hub: str) -> dict[str, tuple[int, Place]]:
-    """The (id, place) of each hostname; an unknown one gets the next id, a place for ever, and its first sample's row.
+    """The (id, place) of each hostname. A new host gets the next id, a permanent place and a row with its first sample.
 
-    A host that was removed comes back as it was.
+    A host that was removed comes back with its id and place.
     """
     wanted = select(
         _HOSTS.c.id, _HOSTS.c.hostname, _HOSTS.c.removed_at, _HOSTS.c.place_x, _HOSTS.c.place_y, _HOSTS.c.place_z
@@ -67,7 +67,7 @@ def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hu
 
 
 def _identify(tx: Connection, host: Host, first: Sample | None) -> None:
-    """Note that a host came, and as what."""
+    """Save the identity of a host that came, if it has a sample."""
     if first is not None:
         save_identities(tx, [identity_of(fold(host, first)[0], first, None)])
 
@@ -79,7 +79,7 @@ def _place(row: RowMapping) -> Place | None:
 
 
 def save(tx: Connection, hosts: Collection[Host]) -> None:
-    """Write the rows of hosts as they are."""
+    """Write the rows of hosts."""
     insert_rows(tx, _HOSTS, _SAVED, [_row(host) for host in hosts], REPLACE)
 
 
@@ -95,13 +95,13 @@ def _row(host: Host) -> tuple[Any, ...]:
 
 
 def save_details(tx: Connection, samples_by_id: Mapping[int, str], now: Instant) -> None:
-    """Write the details (JSON) of hosts."""
+    """Write the details (JSON) of hosts, by host id."""
     rows = [(host_id, now, sample) for host_id, sample in samples_by_id.items()]
     insert_rows(tx, _DETAILS, ("host_id", "saved_at", "sample"), rows, REPLACE)
 
 
 def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
-    """Every host that was not removed, as it was saved, with its details (JSON). The hub needs no sample to be there."""
+    """Every saved host that was not removed, with its details (JSON). The hub is there even without a sample."""
     statement = select(_HOSTS, _DETAILS.c.sample).join(_DETAILS, _DETAILS.c.host_id == _HOSTS.c.id, isouter=True)
     rows = tx.execute(statement.where(_HOSTS.c.removed_at.is_(None)).order_by(_HOSTS.c.id)).mappings()
     return [(_host(row, hub, ego), row["sample"]) for row in rows if row["place_x"] is not None]
@@ -143,18 +143,18 @@ def _sample(row: RowMapping) -> Sample:
 
 
 def remove(tx: Connection, host_id: int, now: Instant) -> None:
-    """Take a host out of the twin; its row keeps the name of its history."""
+    """Mark a host as removed. Its row stays, because its history needs the name."""
     tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=now))
     save_identities(tx, [gone(host_id, now)])
 
 
 def make_synthetic(tx: Connection, host_id: int) -> None:
-    """Keep a host of which nothing was reported: the hub."""
+    """Save a host without a sample: the hub that nobody reports."""
     tx.execute(update(_HOSTS).where(_HOSTS.c.id == host_id).values(removed_at=None, at=None, last_seen_at=None))
 
 
 def save_identities(tx: Connection, identities: Iterable[Identity]) -> None:
-    """Write what hosts are from an instant on, one a host."""
+    """Write identities."""
     insert_rows(tx, _IDENTITIES, _IDENTITY, [_identity_row(identity) for identity in identities], REPLACE)
 
 
@@ -169,7 +169,7 @@ def _identity_row(identity: Identity) -> tuple[Any, ...]:
 
 
 def identities_at(tx: Connection, at: Instant) -> list[tuple[str, Place, Identity]]:
-    """(hostname, computed place, identity) of every host that was there at an instant, in the order of their ids."""
+    """(hostname, computed place, identity) of every host that was in the twin at an instant, ordered by id."""
     others = _IDENTITIES.alias("others")
     of_host = others.c.host_id == _HOSTS.c.id
     first = select(func.min(others.c.since)).where(of_host).correlate(_HOSTS).scalar_subquery()
@@ -208,7 +208,7 @@ def _identity(row: Any) -> Identity:
         interval,
     ) = row
     if counts_from <= first:
-        counts_from = 0  # nothing came before
+        counts_from = 0  # no sample came before it
     return Identity(
         host_id, since, is_present, counts_from, offset, ip, orjson.loads(tags) if tags else None, rack,
         None if x is None else (x, y, z), version, platform, memory, speed, interval,
@@ -216,28 +216,28 @@ def _identity(row: Any) -> Identity:
 
 
 def comings_and_goings(tx: Connection, start: Instant, end: Instant) -> list[tuple[int, Instant, bool]]:
-    """(host id, instant, whether it is there from then on) of every identity that began in (start, end], in that order."""
+    """(host id, instant, whether the host is there from then on) of every identity that began in (start, end], by time."""
     since = _IDENTITIES.c.since
     wanted = select(_IDENTITIES.c.host_id, since, _IDENTITIES.c.is_present).where(since > start, since <= end)
     return [tuple(row) for row in tx.execute(wanted.order_by(since, _IDENTITIES.c.host_id))]  # type: ignore[misc]
 
 
-def prune_identities(tx: Connection, edge: Instant, most: int) -> int:
-    """How many identities were removed, because another one followed before `edge`: nobody can ask for them any more."""
+def prune_identities(tx: Connection, kept_since: Instant, most: int) -> int:
+    """Delete up to `most` identities that were replaced by another one before `kept_since`. Returns how many."""
     later = _IDENTITIES.alias("later")
     followed = exists().where(
-        later.c.host_id == _IDENTITIES.c.host_id, later.c.since > _IDENTITIES.c.since, later.c.since <= edge
+        later.c.host_id == _IDENTITIES.c.host_id, later.c.since > _IDENTITIES.c.since, later.c.since <= kept_since
     )
     key = (_IDENTITIES.c.host_id, _IDENTITIES.c.since)
-    over = select(*key).where(_IDENTITIES.c.since < edge, followed).limit(most)
+    over = select(*key).where(_IDENTITIES.c.since < kept_since, followed).limit(most)
     return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
 
 
-def prune_hosts(tx: Connection, edge: Instant, most: int) -> int:
-    """How many hosts were removed for good: they left the twin before `edge`, and no rollup of them is left."""
-    gone_before = _HOSTS.c.removed_at < edge
-    unheard_of = (text(f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.host_id = host_metrics.id)") for table in _ROLLUPS)
-    wanted = select(_HOSTS.c.id).where(gone_before, *unheard_of).limit(most)
+def prune_hosts(tx: Connection, kept_since: Instant, most: int) -> int:
+    """Delete up to `most` hosts that were removed before `kept_since` and have no rollups left. Returns how many."""
+    gone_before = _HOSTS.c.removed_at < kept_since
+    no_rollups = (text(f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.host_id = host_metrics.id)") for table in _ROLLUPS)
+    wanted = select(_HOSTS.c.id).where(gone_before, *no_rollups).limit(most)
     ids = list(tx.execute(wanted).scalars())
     for table, key in ((_IDENTITIES, _IDENTITIES.c.host_id), (_DETAILS, _DETAILS.c.host_id), (_HOSTS, _HOSTS.c.id)):
         tx.execute(delete(table).where(key.in_(ids)))
@@ -248,7 +248,7 @@ _ROLLUPS = ("host_metrics_1m", "host_metrics_15m")
 
 
 def twin_id(tx: Connection) -> str:
-    """The id of this twin, made once."""
+    """The id of this twin. It is made at the first call and stored."""
     known = notes.read(tx, notes.TWIN_ID)
     if known is None:
         known = f"project5-{secrets.token_hex(5)}"

@@ -1,4 +1,4 @@
-"""Rates from counters. Nothing is invented: what two samples cannot tell is None."""
+"""Rates from counters. A rate that two samples do not give is None; it is never guessed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from mirror_stage.metrics.domain import Sample
 
 BITS_PER_BYTE = 8
 GIGA = 1e9
-BELIEVED = 2  # times the link's capacity: a rate beyond that is a difference of two counters
+BELIEVED = 2  # a rate above so many times the link's capacity comes from two different counters
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a host sends and receives, in Gbit/s."""
+    """The rates at which a host sends and receives, in Gbit/s."""
 
     tx_gbps: float
     rx_gbps: float
 
 
 def rates_of(sample: Sample) -> Rates | None:
-    """The rates that an edge has measured for a sample."""
+    """The rates that the edge has set in a sample, or None."""
     if sample.tx_gbps is None or sample.rx_gbps is None:
         return None
     return Rates(sample.tx_gbps, sample.rx_gbps)
@@ -31,8 +31,8 @@ def rates_of(sample: Sample) -> Rates | None:
 def rates_between(before: Sample, after: Sample) -> Rates | None:
     """The mean rates between two samples of a host in order: delta of the counter x 8 / delta of the time.
 
-    None when a counter is missing, when a counter or the uptime fell (a reset), when no time passed, when the two do not
-    count the same (another agent, another interface, another machine), or when the rate is one that the link cannot have.
+    None if a counter is missing, if a counter or the uptime fell (a reset), if no time passed, if the two samples read
+    different counters (another agent, interface or machine), or if the link cannot carry the rate.
     """
     if (
         before.net_bytes_tx is None
@@ -63,16 +63,16 @@ def _count_the_same(before: Sample, after: Sample) -> bool:
 
 
 def _ran_on(before: Sample, after: Sample) -> bool:
-    """Whether one machine can have both uptimes without a restart in between."""
+    """Whether the machine did not restart between the samples, by their uptimes."""
     if before.uptime_seconds is None or after.uptime_seconds is None:
         return True
     return after.uptime_seconds >= before.uptime_seconds and uptime_fits(before, after)
 
 
 def uptime_fits(before: Sample, after: Sample) -> bool:
-    """Whether the uptime moved with the clock: the host's own, or EGO's, because the host's may have been set.
+    """Whether the uptime moved as much as the host's clock or, in case that was set, as EGO's clock.
 
-    An uptime that is unknown or never moves says nothing. One that is told in whole minutes may be off by one.
+    True if an uptime is unknown or did not move. UPTIME_SLACK_SECONDS allows for agents that report whole minutes.
     """
     if before.uptime_seconds is None or after.uptime_seconds is None or after.uptime_seconds == before.uptime_seconds:
         return True
@@ -83,7 +83,7 @@ def uptime_fits(before: Sample, after: Sample) -> bool:
 
 
 def utilization_ratio(rates: Rates | None, capacity_gbps: float | None) -> float | None:
-    """The share of a full-duplex link that its busier direction uses; may exceed 1 when the speed is wrong."""
+    """The share of a full-duplex link that its busier direction uses; above 1 if the reported capacity is wrong."""
     if rates is None or capacity_gbps is None:
         return None
     return max(rates.tx_gbps, rates.rx_gbps) / capacity_gbps

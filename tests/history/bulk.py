@@ -1,4 +1,4 @@
-"""A long history of many hosts, made up by one INSERT after the other, beside a running EGO or without."""
+"""Writes a long history of many hosts into a database, whether its EGO runs or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 200_000
 
 
 def fill_history(ego: EgoServer, *, hosts: int, rows: int, until: int | None = None, stem: str = "old") -> None:
-    """So many samples of so many hosts, one a second of each, that end before the present minute; EGO may be down."""
+    """Insert `rows` samples of `hosts` hosts, one a second of each, that end two minutes before `until` (default: now)."""
     is_postgresql = "MIRROR_STAGE_DB_URL" in ego.settings
     last = (until or int(time.time())) - 120
     first = last - rows // hosts

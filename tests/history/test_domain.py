@@ -1,4 +1,4 @@
-"""Which tier answers which question, and what it has to borrow from the tiers below."""
+"""Which tier answers a query, and which parts come from the finer tiers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CASES = {
     "seconds of last week are minutes": Case(7 * DAY, HOUR, 10, ("1m", 60)),
     "minutes of last year are quarters of an hour": Case(300 * DAY, HOUR, 60, ("15m", 900)),
     "seven minutes of last year too, in whole ones": Case(300 * DAY, DAY, 1000, ("15m", 1800)),
-    "what nothing has any more is asked of the coarsest": Case(3000 * DAY, DAY, 60, ("15m", 900)),
+    "a range that no tier keeps is read from the coarsest": Case(3000 * DAY, DAY, 60, ("15m", 900)),
 }
 
 
@@ -59,7 +59,7 @@ def test_a_window_is_taken_from_the_coarsest_tier_that_has_its_step_and_its_begi
         ({"1m": 0, "15m": 0}, [("raw", 0, 1800)]),
     ],
 )
-def test_what_is_not_rolled_up_comes_from_below_without_gap_or_overlap(
+def test_parts_that_are_not_rolled_up_come_from_finer_tiers_without_gap_or_overlap(
     done: dict[str, int], expected: list[tuple[str, int, int]]
 ) -> None:
     parts = segments(Window(0, 1800, 900, RESOLUTIONS[2]), done)

@@ -1,4 +1,4 @@
-"""A question about 5,000 hosts is one statement and takes 2 s at most, or is refused with what to ask instead."""
+"""A query about 5,000 hosts is one statement and takes 2 s at most, or EGO refuses it and says what to ask instead."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_all_hosts_are_answered_by_one_statement_in_time(storage: Storage, form:
         one_metric_by_minutes_s=time.monotonic() - began,
     )  # fmt: skip
     assert len(answers) == 1
-    assert len(answers[0]) < 30_000  # its members are not spelled out
+    assert len(answers[0]) < 30_000  # the statement does not list the hosts
     values = by_minutes.columns_by_name["all"]["cpuLoad"]
     assert [value for value in values["min"] if value is not None][:1] == [0.0]
     assert [value for value in values["max"] if value is not None][:1] == [5.9]
@@ -106,7 +106,7 @@ def test_all_hosts_are_answered_by_one_statement_in_time(storage: Storage, form:
     assert (computed if not storage.is_postgresql else took) <= ANSWER_SECONDS * (1 if not storage.is_postgresql else 4)
 
 
-def test_what_cannot_be_answered_in_time_is_refused_with_what_to_ask(storage: Storage) -> None:
+def test_a_query_that_would_take_too_long_is_refused_with_advice(storage: Storage) -> None:
     fill(storage, 2_000, 1)
     now = SetClock().now()
     with pytest.raises(Invalid, match=r"stepSeconds: 2,000 hosts x 360 points x 10 metrics .* ask for \d+ or more"):

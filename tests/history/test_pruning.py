@@ -1,4 +1,4 @@
-"""Keeping the history small never makes an ingest wait."""
+"""Rolling up and pruning never make the ingest of samples wait for long."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTS, EVERY_SECONDS, MINUTES = 1000, 5, 6
 
 
 class Timed:
-    """A storage that notes how long each write holds the door."""
+    """A storage that measures how long each write takes."""
 
     def __init__(self, storage: Storage):
         self._storage = storage
@@ -69,7 +69,7 @@ def fill(storage: Storage, first_second: int) -> None:
         storage.write(lambda tx, rows=rows: insert_rows(tx, store._TABLE, store._COLUMNS, rows, KEEP_FIRST))  # type: ignore[misc]
 
 
-def test_no_step_of_rolling_up_and_pruning_holds_the_door_for_long(storage: Storage) -> None:
+def test_no_write_of_rolling_up_or_pruning_takes_long(storage: Storage) -> None:
     clock = SetClock()
     first = clock.now() // 1000 // 900 * 900 - 3 * 3600
     fill(storage, first)
@@ -94,7 +94,9 @@ def test_no_step_of_rolling_up_and_pruning_holds_the_door_for_long(storage: Stor
     assert max(timed.milliseconds) < WAIT_MS
 
 
-def test_what_is_old_leaves_even_if_nothing_can_be_rolled_up(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_samples_are_pruned_even_if_nothing_can_be_rolled_up(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk refuses new rollups; it would stay full for ever if pruning waited for them."""
     clock = SetClock()
     fill(storage, clock.now() // 1000 // 900 * 900 - 3 * 3600)

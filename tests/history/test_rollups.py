@@ -1,4 +1,4 @@
-"""Rollups are what brute force over every sample finds: with gaps, late samples, restarts, and whatever is pruned."""
+"""Rollups equal what brute force over every sample finds, with gaps, late samples, restarts and pruning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from mirror_stage.core.instants import HOUR, MINUTE
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import make_sample
-from tests.history.world import KEPT, World, open_storage
+from tests.history.run import KEPT, HistoryRun, open_storage
 
 number = st.one_of(st.floats(0, 100), st.sampled_from([0.05, 42.25, -12.35, 1e300, -1e300]))
 unknown = st.none()
@@ -29,7 +29,7 @@ values = st.fixed_dictionaries(
         "primary_interface_speed_mbps": st.sampled_from([100, 10_000]),
     },
 )
-# when: so many ms before now, or near one of a few instants, so that more than one thing happens to the same bucket
+# The time of a sample: so many ms before now, or near one of a few instants, so that buckets get several samples.
 live_age = st.tuples(st.just("before now"), st.one_of(st.integers(0, 40_000), st.integers(0, 2 * KEPT["raw"])))
 anchor = st.sampled_from([0, 20 * MINUTE, 90 * MINUTE, 4 * HOUR, 7 * HOUR, 20 * HOUR, 40 * HOUR])
 near = st.tuples(
@@ -40,11 +40,11 @@ post = st.tuples(st.just("post"), st.lists(st.tuples(st.sampled_from("ab"), age,
 advance = st.tuples(st.just("advance"), st.one_of(st.integers(1, 90), st.integers(60, 8 * 3600)))
 keep = st.tuples(st.just("keep"), st.none() | st.integers(0, 12))
 restart = st.tuples(st.just("restart"), st.none())
-lives = st.lists(st.one_of(post, post, advance, keep, restart), min_size=1, max_size=25)
+step_lists = st.lists(st.one_of(post, post, advance, keep, restart), min_size=1, max_size=25)
 
 
-def later(hours: int) -> list[tuple[str, Any]]:
-    """A sample is rolled up; so much later, when that was pruned below it, another comes into the same minute."""
+def later_sample(hours: int) -> list[tuple[str, Any]]:
+    """A sample is rolled up. `hours` later, when that sample is pruned, another comes into the same minute."""
     first, second = (
         ("a", ("before the start", ms), {"cpu_load": cpu, "load_average": 1.0}) for ms, cpu in ((5, 10.0), (9, 20.0))
     )
@@ -52,7 +52,7 @@ def later(hours: int) -> list[tuple[str, Any]]:
 
 
 def half_pruned(killed_before_write: int) -> list[tuple[str, Any]]:
-    """EGO is killed while a minute is gone of one host and not yet of another; then something late comes for both."""
+    """EGO is killed when a minute is pruned for one host and not for another. Then late samples come for both."""
     first, second = (
         [(host, ("before the start", ms), {"cpu_load": cpu, "load_average": 1.0}) for host in "ab"]
         for ms, cpu in ((5, 10.0), (9, 20.0))
@@ -61,12 +61,12 @@ def half_pruned(killed_before_write: int) -> list[tuple[str, Any]]:
     return [*rolled_up, ("keep", killed_before_write), ("post", second)]
 
 
-def live(world: World, life: list[tuple[str, Any]]) -> None:
-    """Live a life, then see that nothing of it was lost or counted twice."""
-    started, taken = world.clock.now(), set[tuple[str, int]]()
-    for what, how in life:
+def follow(run: HistoryRun, steps: list[tuple[str, Any]]) -> None:
+    """Run these steps, then check that no sample was lost or counted twice."""
+    started, taken = run.clock.now(), set[tuple[str, int]]()
+    for what, how in steps:
         if what == "post":
-            now = world.clock.now()
+            now = run.clock.now()
             samples = [
                 (host, (now if since == "before now" else started) - age, fields) for host, (since, age), fields in how
             ]
@@ -74,35 +74,35 @@ def live(world: World, life: list[tuple[str, Any]]) -> None:
             new = {(host, at): fields for host, at, fields in samples if oldest < at <= now and (host, at) not in taken}
             taken |= new.keys()
             if new:
-                world.post(*(make_sample(host, at=at, **fields) for (host, at), fields in new.items()))
+                run.post(*(make_sample(host, at=at, **fields) for (host, at), fields in new.items()))
         elif what == "advance":
-            world.clock.advance(how)
+            run.clock.advance(how)
         elif what == "keep":
-            world.keep(killed_before_write=how)
+            run.keep(killed_before_write=how)
         else:
-            world.restart()
-    world.clock.advance(120)
-    world.keep()
-    world.check()
+            run.restart()
+    run.clock.advance(120)
+    run.keep()
+    run.check()
 
 
 @settings(max_examples=40, deadline=None)
-@given(lives)
+@given(step_lists)
 @example(half_pruned(6))
 @example(half_pruned(7))
 @example(half_pruned(8))
 @example(half_pruned(9))
 @example(half_pruned(10))
-@example(later(2))
-@example(later(9))
-def test_rollups_are_what_brute_force_finds_on_sqlite(life: list[tuple[str, Any]]) -> None:
+@example(later_sample(2))
+@example(later_sample(9))
+def test_rollups_are_what_brute_force_finds_on_sqlite(steps: list[tuple[str, Any]]) -> None:
     with open_storage(None) as storage:
-        live(World(storage), life)
+        follow(HistoryRun(storage), steps)
 
 
 @pytest.fixture(scope="module")
 def emptied(postgresql: Any) -> Iterator[Callable[[], Storage]]:
-    """One PostgreSQL database, empty whenever it is asked for."""
+    """A function that empties one PostgreSQL database and returns its storage."""
     with ExitStack() as stack:
         storage = stack.enter_context(open_storage(postgresql.new_database()))
         tables = ", ".join(Base.metadata.tables)
@@ -115,19 +115,19 @@ def emptied(postgresql: Any) -> Iterator[Callable[[], Storage]]:
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(life=lives)
-@example(life=later(2))
-@example(life=later(9))
+@given(steps=step_lists)
+@example(steps=later_sample(2))
+@example(steps=later_sample(9))
 def test_rollups_are_what_brute_force_finds_on_postgresql(
-    emptied: Callable[[], Storage], life: list[tuple[str, Any]]
+    emptied: Callable[[], Storage], steps: list[tuple[str, Any]]
 ) -> None:
-    live(World(emptied()), life)
+    follow(HistoryRun(emptied()), steps)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @settings(max_examples=3000, deadline=None)
-@given(lives)
-def test_three_thousand_lives_on_sqlite(life: list[tuple[str, Any]]) -> None:
+@given(step_lists)
+def test_rollups_are_what_brute_force_finds_in_three_thousand_runs(steps: list[tuple[str, Any]]) -> None:
     with open_storage(None) as storage:
-        live(World(storage), life)
+        follow(HistoryRun(storage), steps)

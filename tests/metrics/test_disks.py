@@ -1,4 +1,4 @@
-"""Which disks count: none that is full by nature, and none twice."""
+"""Which disks count: none that is always full, and none twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def disk(
         ("/run/containers/merged", "overlay"),
     ],
 )
-def test_what_is_full_by_nature_does_not_count(mountpoint: str, fstype: str) -> None:
+def test_a_disk_that_is_always_full_does_not_count(mountpoint: str, fstype: str) -> None:
     sample = sample_with(disk("/", 40), disk(mountpoint, 100, fstype=fstype))
     assert (sample.disks_used_percent, sample.fullest_disk_percent) == ({"/": 40}, 40)
 
@@ -43,7 +43,7 @@ def test_the_root_of_a_container_is_its_disk() -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_what_is_mounted_several_times_is_one_disk_with_its_shortest_mountpoint(order: int) -> None:
+def test_a_disk_that_is_mounted_several_times_is_one_disk_with_its_shortest_mountpoint(order: int) -> None:
     mounts = [disk("/home", 92.1, "/dev/sda2", "btrfs", 10**12), disk("/", 92, "/dev/sda2", "btrfs", 10**12)]
     mounts.append(disk("/var/lib/x", 92.2, "/dev/sda2", "btrfs", 10**12))
     assert sample_with(*mounts[::order]).disks_used_percent == {"/": 92}

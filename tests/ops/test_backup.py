@@ -30,7 +30,7 @@ TIMESCALE_URL = os.environ.get("MIRROR_STAGE_TEST_TIMESCALE_URL", "")
 
 @dataclass
 class Ended:
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     returncode: int
     stdout: str
@@ -97,7 +97,7 @@ def test_a_backup_of_an_ego_under_load_is_whole_and_starts_elsewhere(
     assert ("new-here" in str(elsewhere.rows("SELECT hostname FROM host_metrics"))) is False
 
 
-def test_the_figures_name_every_table_and_tier(
+def test_the_statistics_name_every_table_and_tier(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str]
 ) -> None:
     ego = start_ego(database_settings)
@@ -129,7 +129,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def idle(saved: Path, tmp_path: Path) -> EgoServer:
-    """That EGO, with copies of its own."""
+    """The same EGO, with its own copies of database and backup."""
     for name in ("ego.db", "ego.backup"):
         shutil.copy(saved / name, tmp_path)
     return EgoServer(tmp_path)
@@ -159,10 +159,12 @@ def with_log(file: Path) -> None:
         (lambda file: file.write_bytes(b"PGDMP and more"), "is a backup of PostgreSQL"),
         (damaged, "is damaged"),
         (newer, "does not know"),
-        (with_log, "has a log beside it"),
+        (with_log, "has a write-ahead log beside it"),
     ],
 )
-def test_what_is_no_whole_backup_replaces_nothing(idle: EgoServer, spoil: Callable[[Path], None], reason: str) -> None:
+def test_a_file_that_is_no_complete_backup_replaces_nothing(
+    idle: EgoServer, spoil: Callable[[Path], None], reason: str
+) -> None:
     file = idle.folder / "ego.backup"
     spoil(file)
     before = (idle.folder / "ego.db").read_bytes()
@@ -196,7 +198,7 @@ def test_an_older_backup_is_brought_up_to_date(idle: EgoServer) -> None:
     assert run(idle, "stats").returncode == 0
 
 
-def test_without_a_database_there_is_nothing_to_save_or_count(tmp_path: Path) -> None:
+def test_without_a_database_backup_and_stats_are_refused(tmp_path: Path) -> None:
     ego = EgoServer(tmp_path)
     for arguments in (("backup", "file"), ("stats",)):
         refused = run(ego, *arguments)

@@ -1,4 +1,4 @@
-"""An EGO that was started by a wrong clock says so, and its successor says when that was."""
+"""An EGO that started with a wrong clock says so. The next start says in which period the clock was wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers as Redis may be broken or hostile: readiness waits for it once, and not for long."""
+"""The server at the address of Redis may be broken or hostile. Readiness does not wait long for it."""
 
 from __future__ import annotations
 
@@ -66,14 +66,16 @@ def refuses(client: socket.socket) -> None:
 HOSTILE = [silent, drips, never_ends, nests, bulk, refuses]
 
 
-def test_a_redis_that_answers_is_no_trouble() -> None:
+def test_a_redis_that_answers_is_fine() -> None:
     with scripted(lambda client: client.sendall(b"+PONG\r\n")) as (url, asked):
         assert redis_trouble(url) is None
         assert len(asked) == 1
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda one: one.__name__)
-def test_any_other_is_one_within_the_deadline(answer: Callable[[socket.socket], None]) -> None:
+def test_a_server_that_answers_otherwise_is_trouble_within_the_deadline(
+    answer: Callable[[socket.socket], None],
+) -> None:
     with scripted(answer) as (url, asked):
         started = time.monotonic()
         trouble = redis_trouble(url, 0.5)

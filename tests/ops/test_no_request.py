@@ -1,4 +1,4 @@
-"""What is not even an HTTP request is refused in the form of every other refusal, not as a page of gunicorn's."""
+"""Bytes that are not an HTTP request get a problem document like every other refusal, not an HTML page of gunicorn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
 
 
 @pytest.mark.parametrize("kind", GARBLED)
-def test_it_is_refused_as_a_problem(own_ego: EgoServer, kind: str) -> None:
+def test_bytes_that_are_no_request_get_a_problem_document(own_ego: EgoServer, kind: str) -> None:
     sent, expected = GARBLED[kind]
     with socket.create_connection(("127.0.0.1", own_ego.port), timeout=5) as client:
         client.sendall(sent)

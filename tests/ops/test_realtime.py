@@ -14,7 +14,7 @@ from mirror_stage.web.realtime import WebSocketWall
 
 
 class Silent:
-    """A body whose end never comes."""
+    """A request body whose last bytes never arrive."""
 
     def read(self, _size: int) -> bytes:
         gevent.sleep(60)

@@ -1,4 +1,4 @@
-"""One EGO whose clock is set, on each kind of database, and the past that is asked of its tables."""
+"""An EGO with a clock that the test sets, on each kind of database, and the `Past` that reads its tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pipeline.conftest import Bench
 
 
 def past_of(bench: Bench) -> Past:
-    """The past of this EGO, wired as the application does it."""
+    """The `Past` of this EGO, wired as in the application."""
     twin = bench.twin
     scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after)
     clock: Any = bench.clock

@@ -20,7 +20,9 @@ from tests.past.conftest import past_of
 from tests.pipeline.conftest import Bench
 
 HOSTS = ("a", "b", "c")
-CLOCK_OFFSETS = dict(zip(HOSTS, (0, -100 * SECOND, 80 * SECOND), strict=True))  # b is slow, c is fast
+CLOCK_OFFSETS = dict(
+    zip(HOSTS, (0, -100 * SECOND, 80 * SECOND), strict=True)
+)  # the clock of b is behind, that of c ahead
 
 
 @dataclass
@@ -33,20 +35,20 @@ class Showing:
     alerts: set[tuple[str, str, str]]
 
 
-def different(shown: list[dict[str, Any]], told: list[dict[str, Any]]) -> list[str]:
-    """In what two lists of entries are not the same, one line each."""
-    if [entry.get("hostname") for entry in shown] != [entry.get("hostname") for entry in told]:
-        return [f"{[entry['hostname'] for entry in entries]}" for entries in (shown, told)]
+def different(shown: list[dict[str, Any]], past: list[dict[str, Any]]) -> list[str]:
+    """The differences of two lists of entries, one line each."""
+    if [entry.get("hostname") for entry in shown] != [entry.get("hostname") for entry in past]:
+        return [f"{[entry['hostname'] for entry in entries]}" for entries in (shown, past)]
     return [
-        f"{was.get('hostname', was.get('id'))}: {name} was {was[name]}, is told as {now[name]}"
-        for was, now in zip(shown, told, strict=True)
+        f"{was.get('hostname', was.get('id'))}: {name} was {was[name]}, and the past says {now[name]}"
+        for was, now in zip(shown, past, strict=True)
         for name in was
         if was[name] != now[name]
     ]
 
 
 @dataclass
-class World:
+class Fleet:
     """A fleet that reports, moves, falls silent and is removed; and an EGO that restarts."""
 
     bench: Bench
@@ -62,7 +64,7 @@ class World:
         self.sent += 12_345_678
         at = self.bench.clock.now() + CLOCK_OFFSETS[host] - int(late_seconds * SECOND)
         if late_seconds:
-            at -= self.sent % 997  # nothing twice: the history does not know when something was sent again
+            at -= self.sent % 997  # no instant twice: the history does not store when a sample was sent again
         traffic = {
             "net_bytes_tx": self.sent,
             "net_bytes_rx": 2 * self.sent,
@@ -71,7 +73,7 @@ class World:
         self.bench.post(make_sample(host, at=at, **traffic, **fields))
 
     def show(self) -> None:
-        """Remember what everybody sees now; the jobs of a second have run."""
+        """Run the jobs of a second, then remember what the twin shows."""
         bench = self.bench
         bench.owner.sweep()
         bench.owner.tick()
@@ -114,26 +116,26 @@ steps = st.one_of(
 )
 
 
-def run(world: World, given_steps: list[tuple[str, str, Any]]) -> None:
+def run(fleet: Fleet, given_steps: list[tuple[str, str, Any]]) -> None:
     note(f"steps: {given_steps}")
     for what, host, value in given_steps:
-        clock, twin = world.bench.clock, world.bench.twin
+        clock, twin = fleet.bench.clock, fleet.bench.twin
         clock.advance(1)
         if what == "post":
-            world.post(host, **value)
+            fleet.post(host, **value)
         elif what == "late":
             known = twin.hosts_by_name.get(host)
             if known is not None and (known.late is None or known.late.count < 2):  # three would re-anchor its clock
-                world.post(host, late_seconds=value, cpu_percent=66)
+                fleet.post(host, late_seconds=value, cpu_percent=66)
         elif what == "wait":
             clock.advance(value)
-            world.keeper.keep()  # now and then what was over is rolled up, as it is every few seconds
+            fleet.keeper.keep()  # roll up what is over, as EGO does every few seconds
         elif what == "forget" and host in twin.hosts_by_name:
-            world.bench.owner.forget(host, EGO)
+            fleet.bench.owner.forget(host, EGO)
         elif what == "restart":
-            world.bench = world.bench.again()
-        world.show()
-    world.check()
+            fleet.bench = fleet.bench.again()
+        fleet.show()
+    fleet.check()
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -141,7 +143,7 @@ def run(world: World, given_steps: list[tuple[str, str, Any]]) -> None:
 def test_the_twin_as_it_was_is_what_it_showed(
     new_bench: Callable[[], Bench], given_steps: list[tuple[str, str, Any]]
 ) -> None:
-    run(World(new_bench()), given_steps)
+    run(Fleet(new_bench()), given_steps)
 
 
 @pytest.mark.long
@@ -151,11 +153,11 @@ def test_the_twin_as_it_was_is_what_it_showed(
 def test_the_twin_as_it_was_is_what_it_showed_at_length(
     new_bench: Callable[[], Bench], given_steps: list[tuple[str, str, Any]]
 ) -> None:
-    run(World(new_bench()), given_steps)
+    run(Fleet(new_bench()), given_steps)
 
 
-def test_an_alert_had_the_severity_of_then_also_between_its_two_edges(bench: Bench) -> None:
-    """Between 0.95 and 1.0 a congested link is critical or not by how it came there, which no value tells."""
+def test_an_alert_has_the_severity_of_that_moment_also_between_its_two_thresholds(bench: Bench) -> None:
+    """Between 0.95 and 1.0 the severity of a congested link follows from the values before (hysteresis)."""
     link_bytes_per_second, sent = 125_000_000, 0
     shown: dict[Instant, list[str]] = {}
     for share in (0.0, 0.93, 0.97, 1.0, 0.97, 0.92, 0.97):

@@ -1,4 +1,4 @@
-"""Two moments compared, and means over buckets."""
+"""The difference of two moments, and the means over buckets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def changes(before: Host, after: Host, **thresholds: float) -> dict[str, Any]:
         ("a status", {}, {"status": Status.STALE}, {"status": [("online", "stale")]}),
     ],
 )
-def test_what_two_moments_have_different(
+def test_the_difference_of_two_moments(
     name: str, before: dict[str, Any], after: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     found = changes(host("a", **before), host("a", **after))
@@ -55,7 +55,7 @@ def test_what_two_moments_have_different(
     assert (found["came"], found["went"]) == ([], [])
 
 
-def test_another_threshold_is_another_difference() -> None:
+def test_a_threshold_decides_which_changes_are_listed() -> None:
     before, after = host("a", cpu_percent=10), host("a", cpu_percent=12)
     assert changes(before, after)["metrics"] == []
     assert [row["metric"] for row in changes(before, after, cpuLoad=1)["metrics"]] == ["cpuLoad"]

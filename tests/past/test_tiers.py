@@ -1,4 +1,4 @@
-"""Where raw samples are gone, or a host was silent for long: what the rollups can still say of a moment."""
+"""A moment whose raw samples are pruned, or of a host that was silent for long: what EGO shows from the rollups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def post(bench: Bench, host: str = "a", *, seconds: float = 0, **fields: Any) ->
 
 
 def rolled(bench: Bench, tier: Resolution, at: Instant, host: str = "a", samples: int = 2, **means: float) -> None:
-    """A bucket of a host, as if its samples had been rolled up."""
+    """Insert a bucket of a host, as if its samples had been rolled up."""
     sums = {
         f"{metric.column}_sum": round(means[metric.name] * samples * metric.scale)
         for metric in METRICS
@@ -48,7 +48,7 @@ def host_id(bench: Bench, host: str) -> int:
 
 
 def reached(bench: Bench, tier: Resolution, *, done: Instant = 0, pruned: Instant = 0) -> None:
-    """How far a tier has come; what is pruned is gone."""
+    """Set the progress of a tier; delete what it has pruned."""
     values = {"name": tier.name, "done": done // SECOND, "pruned": pruned // SECOND}
 
     def write(tx: Any) -> None:
@@ -81,7 +81,7 @@ def test_without_raw_samples_a_moment_shows_the_means_of_its_minute(bench: Bench
     assert [of(past_of(bench).moment(at + n * MINUTE), "a").status for n in (1, 2)] == ["online", "offline"]
 
 
-def test_an_alert_says_what_a_bucket_cannot(bench: Bench) -> None:
+def test_an_offline_alert_says_when_a_host_was_last_seen_where_a_bucket_cannot(bench: Bench) -> None:
     at = post(bench, seconds=100)
     at -= at % (15 * MINUTE)
     bench.clock.advance(70)
@@ -132,7 +132,7 @@ def test_what_had_not_arrived_yet_is_not_shown(bench: Bench) -> None:
     assert (host.status, host.last_seen_at, host.sample.cpu_load) == ("offline", first, 10)
 
 
-def test_a_crowd_that_fell_silent_at_once_is_found_as_each_of_it(bench: Bench) -> None:
+def test_many_hosts_that_fell_silent_at_once_are_found_like_single_ones(bench: Bench) -> None:
     clock: Any = bench.clock
     keeper = Keeper(bench.storage, clock, Config().kept_by_resolution)
     keeper.begin()

@@ -61,7 +61,7 @@ class AgentProcess:
         return self
 
     def stop(self) -> float:
-        """End it politely; the seconds that it took."""
+        """Stop it with SIGTERM. Returns how many seconds that took."""
         assert self.process is not None
         began = time.monotonic()
         self.process.terminate()
@@ -69,7 +69,7 @@ class AgentProcess:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power failure would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)

@@ -115,7 +115,7 @@ def test_a_module_imports_only_from_the_rooms_of_its_row(module: str) -> None:
     assert entered <= ROOMS[room], f"{module} imports from {entered - ROOMS[room]}"
 
 
-def test_no_arrow_runs_back_up() -> None:
+def test_the_rooms_do_not_import_each_other_in_a_circle() -> None:
     settled: set[str] = set()
     while settled != ROOMS.keys():
         next_ones = {room for room, below in ROOMS.items() if room not in settled and below <= settled}
@@ -140,7 +140,7 @@ def test_a_domain_is_pure(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_flask_lives_at_the_doors(module: str) -> None:
+def test_only_the_listed_modules_import_flask(module: str) -> None:
     if foreign(module) & FLASK:
         assert module in MAY_FLASK or file_of(module) in MAY_FLASK_FILES, module
 
@@ -173,7 +173,7 @@ def test_only_the_clock_asks_for_the_time(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if room_of(m) == "simulator"])
-def test_the_simulator_knows_of_ego_only_the_wire(module: str) -> None:
+def test_the_simulator_imports_nothing_of_ego_but_the_wire(module: str) -> None:
     if file_of(module) not in SIMULATOR_SHELLS:
         assert not foreign(module) & FOREIGN
         assert not any(name.startswith("mirror_stage.core.clock") for name in own(module))

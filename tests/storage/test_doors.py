@@ -1,4 +1,4 @@
-"""One contract for every database: write commits whole or not at all, and says in which of two ways it failed."""
+"""Every database keeps one contract: a write commits wholly or not at all, and fails as BadRow or as Unavailable."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_write_is_committed_and_answers(storage: Storage) -> None:
     assert state_of(storage) == {"a": "1"}
 
 
-def test_work_that_refuses_leaves_nothing(storage: Storage) -> None:
+def test_a_problem_in_the_middle_of_a_write_leaves_nothing(storage: Storage) -> None:
     def work(tx: Any) -> None:
         put("a", "1")(tx)
         raise NotFound("no such thing")
@@ -67,14 +67,14 @@ def test_work_that_refuses_leaves_nothing(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("bad", [("a", "again"), (None, "no name")])
-def test_a_bad_row_is_told_from_a_bad_database(storage: Storage, bad: tuple[str | None, str]) -> None:
+def test_a_bad_row_raises_bad_row_and_not_unavailable(storage: Storage, bad: tuple[str | None, str]) -> None:
     storage.write(put("a", "1"))
     with pytest.raises(BadRow):
         storage.write(put(*bad))
     assert state_of(storage) == {"a": "1"}
 
 
-def test_a_question_that_takes_too_long_is_ended(storage: Storage) -> None:
+def test_a_query_that_takes_too_long_is_interrupted(storage: Storage) -> None:
     if storage.description == "postgresql":
         forever = "SELECT pg_sleep(5)"
     elif storage.is_in_memory:
@@ -111,7 +111,7 @@ def test_two_active_alerts_of_one_host_and_rule_cannot_be_stored(storage: Storag
         storage.write(lambda tx: insert_rows(tx, table, columns, [row("3", "active")], REPLACE))
 
 
-def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+def test_opening_a_database_that_does_not_exist_raises_unavailable(tmp_path: Path) -> None:
     config = Config(db_url="postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(Unavailable):
         Storage(config).open(create_engine(config.database_url, **engine_options(config)))
@@ -174,19 +174,19 @@ print(len(refused), stored == done.count(None) > 20, set(refused))
 
 
 def under_gevent(script: str, folder: Path) -> str:
-    """What a script prints that has an open `storage`, with gevent's patches, in a process of its own."""
+    """The output of a script that runs in its own process, with gevent's patches and an open `storage`."""
     command = [sys.executable, "-c", UNDER_GEVENT + script, str(folder / "ego.db")]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stderr[-2000:]
     return answer.stdout.strip()
 
 
-def test_under_gevent_sqlite_stops_neither_the_loop_nor_the_writer(tmp_path: Path) -> None:
+def test_under_gevent_a_long_query_blocks_neither_the_event_loop_nor_writes(tmp_path: Path) -> None:
     """Two endless questions are interrupted, 200 writers get through beside them, a reader cannot write."""
     assert under_gevent(ENDLESS_QUESTIONS, tmp_path) == "read-only 200 2 True True"
 
 
-def test_who_is_inside_when_sqlite_closes_gets_through_and_who_comes_later_is_refused(tmp_path: Path) -> None:
+def test_calls_that_run_when_sqlite_closes_finish_and_later_calls_are_refused(tmp_path: Path) -> None:
     """40 greenlets read and write without pause: each ends, and what was answered is stored."""
     said = under_gevent(CLOSED_IN_THE_MIDDLE, tmp_path)
     assert said == "40 True {'the database is not open: EGO is starting or stopping'}"

@@ -1,4 +1,4 @@
-"""A database of another system is left alone, to the byte, and whoever has to act is told which variable to set."""
+"""EGO does not change a byte of another system's database, and its message names the variable to set."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_server_with_tables_of_another_system_is_refused(postgresql: Postgresq
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (1,)
 
 
-def test_an_empty_file_and_one_that_was_downgraded_to_nothing_are_ours(tmp_path: Path) -> None:
+def test_ego_may_use_an_empty_file_and_one_that_was_downgraded_to_no_tables(tmp_path: Path) -> None:
     path = tmp_path / "ego.db"
     path.touch()
     opened(Config(sqlite_path=path))

@@ -1,4 +1,4 @@
-"""Every question of the past, and every step of EGO's own work, goes through an index: ten million rows cost as ten do."""
+"""Every query about the past and every step of EGO's own jobs uses an index, so that large tables are not read whole."""
 
 from __future__ import annotations
 

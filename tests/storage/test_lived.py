@@ -1,4 +1,4 @@
-"""What is old is decided by a clock that others have borne out: one wrong start must not empty the tables."""
+"""EGO deletes old rows only by a clock that the hosts confirm: one start with a wrong clock must not empty the tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.builders import SetClock
 
 @dataclass
 class Life:
-    """A database, and one EGO after the other on it. Time passes for the clock and for what has elapsed alike."""
+    """A database, and EGOs that start on it one after the other. The clock and the elapsed time advance together."""
 
     storage: Storage
     clock: SetClock = field(default_factory=SetClock)
@@ -37,7 +37,7 @@ class Life:
         return self.lived
 
     def run(self, seconds: float, hosts_are_off_by: Instant | None = 0) -> None:
-        """Let EGO run, with a host that reports, its clock so far from EGO's, or with none (None)."""
+        """Let EGO run with a host whose clock is off by so much, or without a host (None)."""
         for _ in range(int(seconds // 60)):
             self.elapsed += 60
             now = self.clock.advance(60)
@@ -82,14 +82,14 @@ def test_a_start_forty_days_ahead_of_the_hosts_removes_nothing_however_long_it_r
     assert life.lived.until() == before
     assert life.lived.doubt is not None
     assert "ahead of when EGO ran last" in life.lived.doubt
-    assert "1 of 1 hosts have another time" in life.lived.doubt
+    assert "the clocks of 1 of 1 hosts show another time" in life.lived.doubt
     life.clock.advance(-40 * 86_400)  # the clock is right again
     life.start()
     life.run(3720)
     assert (life.lived.until(), life.lived.doubt) == (life.clock.now(), None)
 
 
-def test_after_a_long_absence_the_clock_is_believed_once_hosts_have_borne_it_out(life: Life) -> None:
+def test_after_a_long_absence_the_clock_is_believed_once_hosts_have_confirmed_it(life: Life) -> None:
     life.run(600)
     before = life.lived.until()
     life.clock.advance(40 * 86_400)
@@ -112,7 +112,7 @@ def test_without_hosts_it_takes_a_day(life: Life) -> None:
     assert life.lived.until() == life.clock.now()
 
 
-def test_a_note_in_the_future_is_taken_back(life: Life) -> None:
+def test_a_stored_time_in_the_future_is_replaced(life: Life) -> None:
     future = life.clock.now() + 40 * DAY
     life.storage.write(lambda tx: notes.write(tx, notes.LIVED_UNTIL, str(future)))
     life.start()
@@ -120,7 +120,7 @@ def test_a_note_in_the_future_is_taken_back(life: Life) -> None:
     assert life.storage.read(lambda tx: notes.read(tx, notes.LIVED_UNTIL)) == str(life.clock.now())
 
 
-def test_a_short_absence_is_no_leap(life: Life) -> None:
+def test_after_a_short_absence_the_clock_is_believed_at_once(life: Life) -> None:
     life.run(600)
     life.clock.advance(HOUR // 1000 - 60)
     life.start()

@@ -1,4 +1,4 @@
-"""One history of the schema for every database: it ends where the models are, and can be gone back."""
+"""The migrations lead to the schema of the models on every database, and can be undone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tables(config: Config) -> set[str]:
 
 
 def drift(config: Config) -> list[Any]:
-    """What the models have and the schema has not, or the other way round."""
+    """The differences between the models and the schema."""
     engine = create_engine(config.database_url, **engine_options(config))
     try:
         with engine.connect() as connection:
@@ -43,7 +43,7 @@ def drift(config: Config) -> list[Any]:
         engine.dispose()
 
 
-def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Config) -> None:
+def test_the_migrations_lead_to_the_models_and_can_be_undone(config: Config) -> None:
     app = create_app(config, with_storage=False)
     try:
         assert migrate.current(app) is None
@@ -60,7 +60,7 @@ def test_the_migrations_end_where_the_models_are_and_can_be_gone_back(config: Co
         app.extensions["mirror_stage"][Storage].close()
 
 
-def test_the_severities_that_alerts_had_become_events_and_can_be_gone_back(config: Config) -> None:
+def test_the_earlier_severities_of_alerts_become_events_and_this_can_be_undone(config: Config) -> None:
     app = create_app(config, with_storage=False)
     storage = app.extensions["mirror_stage"][Storage]
 
@@ -98,7 +98,7 @@ def test_the_severities_that_alerts_had_become_events_and_can_be_gone_back(confi
         storage.close()
 
 
-def test_what_is_known_of_the_hosts_at_the_upgrade_is_their_past(config: Config) -> None:
+def test_the_upgrade_takes_the_present_description_of_hosts_for_their_past(config: Config) -> None:
     app = create_app(config, with_storage=False)
     storage = app.extensions["mirror_stage"][Storage]
     try:

@@ -1,4 +1,4 @@
-"""EGO's own work goes in pieces: they grow while they are quick, shrink when they are slow, and never repeat what failed."""
+"""The pieces of a job grow while they are quick and shrink when they are slow; a failed piece is retried smaller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mirror_stage.storage.pieces import Pace
 
 
 def spend(pace: Pace, seconds: float) -> int:
-    """The size of a piece that takes the database so long."""
+    """Run one piece that takes so long. Returns its size."""
     with pace.piece() as piece:
         piece.seconds = seconds
         return piece.size
@@ -35,7 +35,7 @@ def test_waiting_for_a_turn_does_not_make_pieces_smaller() -> None:
     assert spend(pace, 0) == 200
 
 
-def test_a_piece_that_met_its_bound_is_never_tried_again_as_it_was() -> None:
+def test_a_piece_that_failed_is_tried_again_with_a_smaller_size() -> None:
     pace, sizes = Pace(100, least=10, most=300), []
 
     def fail() -> None:

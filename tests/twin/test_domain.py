@@ -78,20 +78,20 @@ def folded(*samples: Sample) -> tuple[Host, list[Arrival]]:
     return host, kinds
 
 
-def test_a_late_sample_is_a_sign_of_life_and_nothing_else() -> None:
+def test_a_late_sample_changes_last_seen_and_nothing_else() -> None:
     host, kinds = folded(one(0, cpu_percent=10), one(-4, received=3, cpu_percent=99))
     assert kinds == [Arrival.FRESH, Arrival.LATE]
     assert host.sample is not None
     assert (host.sample.cpu_load, host.last_seen_at) == (10, NOW + 3000)
 
 
-def test_replayed_history_is_no_sign_of_life() -> None:
+def test_a_sample_from_a_backlog_does_not_change_last_seen() -> None:
     host, kinds = folded(one(0), one(-301, received=3))
     assert kinds == [Arrival.FRESH, Arrival.REPLAYED]
     assert host.last_seen_at == NOW
 
 
-def test_an_early_clock_does_not_move_a_sample_ahead_of_its_arrival() -> None:
+def test_a_clock_that_is_ahead_does_not_move_a_sample_before_its_arrival() -> None:
     host, kinds = folded(one(240, received=0, cpu_percent=1), one(5, received=5, cpu_percent=2))
     assert kinds == [Arrival.FRESH, Arrival.FRESH]
     assert host.sample is not None

@@ -1,4 +1,4 @@
-"""What changes all the time is no identity: a host has so many at once, then one an hour, and the newest of all."""
+"""The identities of a host are limited: so many at once, then one an hour. The newest is saved when EGO stops."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Store 1 to 1,000 samples. 202 means that all that are counted in `accepted` are durable. */
+        /** Store 1 to 1,000 samples. 202 means that the samples counted in `accepted` are durable. */
         post: {
             parameters: {
                 query?: never;
@@ -172,11 +172,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The whole twin at its newest tick, or as it was at a moment. */
+        /** The whole twin: the newest frame, or as it was at a moment. */
         get: {
             parameters: {
                 query?: {
-                    /** @description the twin as it was then; left out: as it is */
+                    /** @description the moment to show; the live twin, if it is left out */
                     at?: string;
                 };
                 header?: never;
@@ -194,7 +194,7 @@ export interface paths {
                         "application/json": components["schemas"]["Snapshot"];
                     };
                 };
-                /** @description This is the tick, or the moment, that the ETag names */
+                /** @description The client has this answer already, by its ETag */
                 304: {
                     headers: {
                         [name: string]: unknown;
@@ -228,7 +228,7 @@ export interface paths {
                     rack?: string;
                     /** @description `name` or `name:value` */
                     tag?: string;
-                    /** @description literal part of the hostname, the display name or the address, in any case */
+                    /** @description a part of the hostname, the display name or the address, in upper or lower case */
                     search?: string;
                 };
                 header?: never;
@@ -293,7 +293,7 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        /** Let a host leave the twin; its history stays until retention. */
+        /** Remove a host from the twin. Its history stays for its retention. */
         delete: {
             parameters: {
                 query?: never;
@@ -329,7 +329,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The past of one host, in columns. */
+        /** The history of one host, in columns. */
         get: {
             parameters: {
                 query?: {
@@ -376,7 +376,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The past of several hosts, or across the hosts of each rack, room, tier, or of all. */
+        /** The history of several hosts, or summed up for each rack, room or tier, or for all hosts. */
         get: {
             parameters: {
                 query?: {
@@ -423,14 +423,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What is different in the twin between two moments. */
+        /** The difference of the twin between two moments. */
         get: {
             parameters: {
                 query: {
                     from: string;
                     /** @description now, if it is left out */
                     to?: string;
-                    /** @description `cpuLoad:5,utilization:0.1` instead of these metrics' own, or one number for all */
+                    /** @description `cpuLoad:5,utilization:0.1` replaces the defaults of these metrics, one number all defaults */
                     threshold?: unknown;
                 };
                 header?: never;
@@ -467,7 +467,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What happened when: alerts, commands and hosts online in equal buckets. */
+        /** Alerts, commands and hosts online over time, in equal buckets. */
         get: {
             parameters: {
                 query?: {
@@ -1245,7 +1245,7 @@ export interface components {
             /** @default null */
             net_bytes_rx?: number | null;
             hostname: string;
-            /** @description ISO 8601; no zone is UTC */
+            /** @description ISO 8601; a time without a zone is UTC */
             timestamp: string;
             agent_version: string;
             platform: string;
@@ -1422,12 +1422,12 @@ export interface components {
             generatedAt: string;
             /**
              * Format: date-time
-             * @description the moment that was asked for; these three only where one was
+             * @description the moment that the query named; `at`, `resolution` and `alerts` are there only if it named one
              */
             at?: string;
             /** @enum {string} */
             resolution?: "raw" | "1m" | "15m";
-            /** @description those that were active then */
+            /** @description the alerts that were active at that moment */
             alerts?: components["schemas"]["Alert"][];
             hosts: components["schemas"]["Host"][];
             links: components["schemas"]["Link"][];
@@ -1604,7 +1604,7 @@ export interface components {
             from: string;
             /** Format: date-time */
             to: string;
-            /** @description how finely the two moments are known */
+            /** @description the tiers of the history that the two moments were read from */
             resolutions: ("raw" | "1m" | "15m")[];
             thresholds: {
                 [key: string]: number;

@@ -1,4 +1,4 @@
-"""A pipeline and a keeper over one storage, a clock that is set, and the sums that a rollup must come to."""
+"""A pipeline and a keeper on one storage, with a clock that the test sets, and the rows that the rollups must have."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Row = tuple[Any, ...]
 
 
 class Killed(Exception):
-    """The process ended here."""
+    """The process was killed here."""
 
 
 @dataclass
 class Flaky:
-    """A storage whose process is killed before its n-th write."""
+    """A storage that kills its process before the n-th write."""
 
     storage: Lane
     writes_left: int
@@ -51,8 +51,8 @@ class Flaky:
 
 
 @dataclass
-class World:
-    """Everything that was ever acknowledged, beside the database that keeps it."""
+class HistoryRun:
+    """A history in a database, and beside it all samples that EGO acknowledged, to compare."""
 
     storage: Storage
     kept: Mapping[str, Instant] = field(default_factory=lambda: KEPT)
@@ -63,13 +63,13 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        """The same database, in a new process."""
+        """Start a new process on the same database."""
         self.bench = Bench(self.storage, self.clock)
         self.keeper = self._keeper(self.storage.own)
         self.keeper.begin()
 
     def _keeper(self, lane: Any) -> Keeper:
-        """A keeper whose pieces are a host each, so that a kill comes in the middle of a minute."""
+        """A keeper whose pieces have one host each, so that a kill falls into the middle of a minute."""
         clock: Any = self.clock
         keeper = Keeper(lane, clock, self.kept)
         keeper._computed = Pace(1, least=1, most=1)
@@ -78,7 +78,7 @@ class World:
         return keeper
 
     def post(self, *samples: dict[str, Any]) -> None:
-        """Have samples acknowledged."""
+        """Post samples, and remember what EGO acknowledged."""
         batch = stamp(decoded(*samples), self.clock.now(), self.kept["15m"])
         receipt = self.bench.edge.admit([batch])[0]
         assert receipt.accepted == len(batch)  # type: ignore[union-attr]
@@ -86,7 +86,7 @@ class World:
             self.acknowledged.setdefault((self.bench.twin.hosts_by_name[sample.hostname].id, sample.at), sample)
 
     def keep(self, *, killed_before_write: int | None = None) -> None:
-        """Roll up and prune all there is; or be killed on the way, and start again."""
+        """Roll up and prune everything; or be killed before a write, and restart."""
         if killed_before_write is None:
             assert self.keeper.keep(busy_seconds=60)
             return
@@ -110,7 +110,7 @@ class World:
         return self.storage.read(lambda tx: {(row[0], row[1]) for row in tx.execute(statement)})
 
     def expected(self, resolution: Resolution) -> dict[tuple[int, int], Row]:
-        """What a rollup has to be: every bucket that is done and not pruned, from all that was ever acknowledged."""
+        """The rows that a rollup must have: every bucket that is done and not pruned, from all acknowledged samples."""
         tier = self.tiers()[resolution.name]
         samples_by_bucket: dict[tuple[int, int], list[Sample]] = defaultdict(list)
         for (host_id, at), sample in self.acknowledged.items():
@@ -120,7 +120,7 @@ class World:
         return {key: summarised(samples) for key, samples in samples_by_bucket.items()}
 
     def check(self) -> None:
-        """Rollups are what brute force finds, and a sample is there as long as its tier says."""
+        """Check that the rollups are what brute force finds, and that the samples of the retention are there."""
         for resolution in RESOLUTIONS[1:]:
             assert self.rollup(resolution) == self.expected(resolution), resolution.name
         pruned = self.tiers()["raw"].pruned_until
@@ -141,7 +141,7 @@ def summarised(samples: Iterable[Sample]) -> Row:
 
 
 def units_of(metric: Metric, sample: Sample) -> int | None:
-    """A metric of a sample as the history counts it."""
+    """A metric of a sample in the whole units of the history."""
     if metric.name == "utilization":
         if sample.tx_gbps is None or sample.rx_gbps is None or sample.net_capacity_gbps is None:
             return None
@@ -157,7 +157,7 @@ def units_of(metric: Metric, sample: Sample) -> int | None:
 
 @contextmanager
 def open_storage(url: str | None) -> Iterator[Storage]:
-    """An empty storage: in memory, or at a PostgreSQL."""
+    """An empty storage: SQLite in memory, or the PostgreSQL at `url`."""
     config = Config(testing=True, db_url=url)
     options = engine_options(config) | ({} if url else {"poolclass": StaticPool})
     engine = create_engine(config.database_url, **options)  # type: ignore[arg-type]
