@@ -105,7 +105,8 @@ def test_wherever_ego_is_killed_each_transition_has_its_row_once(new_bench: Any,
     for what in given_steps:
         if what in loads:
             for bench in (killed, whole):
-                bench.post(make_sample("a", at=bench.clock.advance(1), cpu_percent=loads[what]))
+                at = bench.clock.advance(1)
+                bench.post(make_sample("a", at=at, cpu_percent=loads[what], interval_seconds=1))
         elif what == "silence":
             for bench in (killed, whole):
                 bench.clock.advance(61)
