@@ -14,7 +14,8 @@ from enum import StrEnum
 class Origin(StrEnum):
     AGENT = "the agent reports it"
     SAMPLE = "EGO works it out from other fields of a sample"
-    LINK = "EGO measures it between two samples"
+    RATE = "EGO measures it between two samples: how fast a counter grows"
+    LINK = "the same, of the host's link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Measure:
     wire: str  # what EGO's answers call it
     unit: str
     origin: Origin = Origin.AGENT
+    counter: str | None = None  # what it is the growth of: the name of another row
     is_whole: bool = False
     least: float | None = None  # the range that is taken from agents
     most: float | None = None
@@ -56,8 +58,14 @@ MEASURES = (
     Measure("net_bytes_tx", "netBytesTx", "B", is_whole=True),
     Measure("net_bytes_rx", "netBytesRx", "B", is_whole=True),
     Measure("net_capacity_gbps", "netCapacityGbps", "Gbit/s", Origin.SAMPLE),
-    Measure("rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
-    Measure("tx_gbps", "txGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
+    Measure(
+        "rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, counter="net_bytes_rx", is_in_host=False, decimals=3,
+        scale=100_000, threshold=0.5,
+    ),
+    Measure(
+        "tx_gbps", "txGbps", "Gbit/s", Origin.LINK, counter="net_bytes_tx", is_in_host=False, decimals=3,
+        scale=100_000, threshold=0.5,
+    ),
     Measure(
         "utilization_ratio", "utilization", "0-1", Origin.LINK, most=1, is_stored=False, is_in_host=False, decimals=3,
         scale=10_000, threshold=0.2,
@@ -66,11 +74,14 @@ MEASURES = (
 )  # fmt: skip
 
 REPORTED = tuple(one for one in MEASURES if one.origin is Origin.AGENT)
+RATES = tuple(one for one in MEASURES if one.origin is Origin.RATE)
 OF_SAMPLE = (
     *REPORTED,
     *(one for one in MEASURES if one.origin is Origin.SAMPLE),
+    *RATES,
 )  # the order of the fields of `Sample`
 OF_LINK = tuple(one for one in MEASURES if one.origin is Origin.LINK)
+COUNTERS = tuple(one.counter for one in MEASURES if one.counter is not None)
 
 
 def names_of(measures: Iterable[Measure]) -> tuple[str, ...]:

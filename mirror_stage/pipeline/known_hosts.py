@@ -6,7 +6,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.port import Message
 from mirror_stage.twin.domain import Arrival, Newest
-from mirror_stage.twin.throughput import Rates, rates_between
+from mirror_stage.twin.throughput import set_rates
 
 STRANGERS_MAX = 10_000  # hosts whose agents poll and never report; the oldest are forgotten
 
@@ -76,16 +76,9 @@ class Measured:
         """Set the rates of a sample that is its host's newest. Whether it was; a late one is measured by the history."""
         newest = self.newest_of(sample.hostname)
         self._newest[sample.hostname], kind = newest.after(sample)
-        sample.tx_gbps = sample.rx_gbps = None
-        if kind is Arrival.FRESH and newest.sample is not None:
-            set_rates(sample, rates_between(newest.sample, sample))
+        set_rates(sample, newest.sample if kind is Arrival.FRESH else None)
         return kind is Arrival.FRESH or kind is Arrival.REANCHORED
 
     def keep(self, trial: Measured) -> None:
         """What was measured on trial stands."""
         self._newest |= trial._newest
-
-
-def set_rates(sample: Sample, rates: Rates | None) -> None:
-    """Complete a sample: its rates, or that they are unknown."""
-    sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)

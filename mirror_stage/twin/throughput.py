@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.measures import RATES
 
 BITS_PER_BYTE = 8
 GIGA = 1e9
 BELIEVED = 2  # times the link's capacity: a rate beyond that is a difference of two counters
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
+
+_OF_HOST = [(one.name, one.counter) for one in RATES if one.counter is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +31,32 @@ def rates_of(sample: Sample) -> Rates | None:
     return Rates(sample.tx_gbps, sample.rx_gbps)
 
 
-def rates_between(before: Sample, after: Sample) -> Rates | None:
-    """The mean rates between two samples of a host in order: delta of the counter x 8 / delta of the time.
+def set_rates(sample: Sample, before: Sample | None) -> None:
+    """Complete a sample: the mean rates since an earlier one of its host. Without one all are unknown.
 
-    None when a counter is missing, when a counter or the uptime fell (a reset), when no time passed, when the two do not
-    count the same (another agent, another interface, another machine), or when the rate is one that the link cannot have.
+    A rate is unknown when no time passed, when the two do not count the same (another agent, another machine), when the
+    uptime fell (a restart), and when its counter is missing or fell (a reset).
     """
-    if (
-        before.net_bytes_tx is None
-        or before.net_bytes_rx is None
-        or after.net_bytes_tx is None
-        or after.net_bytes_rx is None
-    ):
+    seconds = _counted_seconds(before, sample) if before is not None else None
+    if before is None or seconds is None:
+        sample.tx_gbps = sample.rx_gbps = None
+        for name, _ in _OF_HOST:
+            setattr(sample, name, None)
+        return
+    link = _link_rates(before, sample, seconds)
+    sample.tx_gbps, sample.rx_gbps = (link.tx_gbps, link.rx_gbps) if link is not None else (None, None)
+    for name, counter in _OF_HOST:
+        grown = _growth(getattr(before, counter), getattr(sample, counter))
+        setattr(sample, name, None if grown is None else grown / seconds)
+
+
+def _link_rates(before: Sample, after: Sample, seconds: float) -> Rates | None:
+    """The rates of the link; None also when they are another interface's, or such as the link cannot have."""
+    if before.primary_interface != after.primary_interface:
         return None
-    sent, received = after.net_bytes_tx - before.net_bytes_tx, after.net_bytes_rx - before.net_bytes_rx
-    seconds = (after.at - before.at) / 1000
-    if sent < 0 or received < 0 or seconds <= 0 or not _count_the_same(before, after) or not _ran_on(before, after):
+    sent = _growth(before.net_bytes_tx, after.net_bytes_tx)
+    received = _growth(before.net_bytes_rx, after.net_bytes_rx)
+    if sent is None or received is None:
         return None
     scale = BITS_PER_BYTE / seconds / GIGA
     rates = Rates(sent * scale, received * scale)
@@ -53,13 +66,16 @@ def rates_between(before: Sample, after: Sample) -> Rates | None:
     return rates
 
 
-def _count_the_same(before: Sample, after: Sample) -> bool:
-    """Whether both samples read the same counters."""
-    return (
-        before.primary_interface == after.primary_interface
-        and before.agent_instance == after.agent_instance
-        and before.agent_version == after.agent_version
-    )
+def _growth(before: int | None, after: int | None) -> int | None:
+    """By how much a counter grew; None if it is unknown or fell."""
+    return None if before is None or after is None or after < before else after - before
+
+
+def _counted_seconds(before: Sample, after: Sample) -> float | None:
+    """The seconds between two samples in which one agent went on counting on one machine; None if there are none."""
+    seconds = (after.at - before.at) / 1000
+    is_one_agent = before.agent_instance == after.agent_instance and before.agent_version == after.agent_version
+    return seconds if seconds > 0 and is_one_agent and _ran_on(before, after) else None
 
 
 def _ran_on(before: Sample, after: Sample) -> bool:

@@ -11,7 +11,7 @@ from mirror_stage.simulator.fleet import make_fleet
 from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS
 from mirror_stage.simulator.signals import Moment
 from mirror_stage.simulator.wire import Encoder
-from mirror_stage.twin.throughput import rates_between
+from mirror_stage.twin.throughput import rates_of, set_rates
 from tests.simulator.fleets import BEGAN_AT, encoders, fleet_of, samples_at
 
 instants = st.integers(BEGAN_AT - 400 * DAY, BEGAN_AT + 400 * DAY)
@@ -54,7 +54,9 @@ def test_a_switch_carries_what_the_machines_below_it_send_and_receive() -> None:
     before, after = (
         {sample.hostname: sample for sample in samples_at(machines, BEGAN_AT + offset)} for offset in (0, 30 * SECOND)
     )
-    rates = {name: rates_between(before[name], after[name]) for name in before}
+    for name, sample in after.items():
+        set_rates(sample, before[name])
+    rates = {name: rates_of(sample) for name, sample in after.items()}
     for switch in (machine for machine in fleet.machines if machine.is_switch):
         direct = [rates[machine.hostname] for machine in fleet.machines if machine.uplink == switch.hostname]
         own = rates[switch.hostname]

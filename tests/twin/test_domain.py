@@ -12,7 +12,7 @@ from mirror_stage.core.instants import HOUR, SECOND, from_text
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Arrival, Host, Status, fold, status_of, uplinks
 from mirror_stage.twin.geometry import place
-from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio
+from mirror_stage.twin.throughput import Rates, rates_of, set_rates, utilization_ratio
 from tests.builders import decoded, make_sample
 
 NOW = from_text("2026-03-01T12:00:00Z")
@@ -49,11 +49,15 @@ def empty() -> Host:
     ],
 )
 def test_rates_come_from_two_samples_in_order(name, before, after, seconds, expected) -> None:
-    assert rates_between(one(0, **counters(*before)), one(seconds, **counters(*after))) == expected, name
+    sample = one(seconds, **counters(*after))
+    set_rates(sample, one(0, **counters(*before)))
+    assert rates_of(sample) == expected, name
 
 
 def test_a_fallen_uptime_is_a_reset_even_if_the_counters_grew() -> None:
-    assert rates_between(one(0, **counters(10, 10, uptime=500)), one(5, **counters(20, 20, uptime=3))) is None
+    sample = one(5, **counters(20, 20, uptime=3))
+    set_rates(sample, one(0, **counters(10, 10, uptime=500)))
+    assert rates_of(sample) is None
 
 
 def test_utilization_is_the_busier_direction_of_a_full_duplex_link() -> None:
