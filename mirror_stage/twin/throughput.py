@@ -35,35 +35,25 @@ def set_rates(sample: Sample, before: Sample | None) -> None:
     """Complete a sample: the mean rates since an earlier one of its host. Without one all are unknown.
 
     A rate is unknown when no time passed, when the two do not count the same (another agent, another machine), when the
-    uptime fell (a restart), and when its counter is missing or fell (a reset).
+    uptime fell (a restart), and when its counter is missing or fell (a reset). Those of the link are unknown also when the
+    interface is another one, and when the link cannot have them.
     """
+    sample.tx_gbps = sample.rx_gbps = None
     seconds = _counted_seconds(before, sample) if before is not None else None
     if before is None or seconds is None:
-        sample.tx_gbps = sample.rx_gbps = None
         for name, _ in _OF_HOST:
             setattr(sample, name, None)
         return
-    link = _link_rates(before, sample, seconds)
-    sample.tx_gbps, sample.rx_gbps = (link.tx_gbps, link.rx_gbps) if link is not None else (None, None)
     for name, counter in _OF_HOST:
         grown = _growth(getattr(before, counter), getattr(sample, counter))
         setattr(sample, name, None if grown is None else grown / seconds)
-
-
-def _link_rates(before: Sample, after: Sample, seconds: float) -> Rates | None:
-    """The rates of the link; None also when they are another interface's, or such as the link cannot have."""
-    if before.primary_interface != after.primary_interface:
-        return None
-    sent = _growth(before.net_bytes_tx, after.net_bytes_tx)
-    received = _growth(before.net_bytes_rx, after.net_bytes_rx)
-    if sent is None or received is None:
-        return None
-    scale = BITS_PER_BYTE / seconds / GIGA
-    rates = Rates(sent * scale, received * scale)
-    capacity = after.net_capacity_gbps
-    if capacity is not None and max(rates.tx_gbps, rates.rx_gbps) > BELIEVED * capacity:
-        return None
-    return rates
+    sent = _growth(before.net_bytes_tx, sample.net_bytes_tx)
+    received = _growth(before.net_bytes_rx, sample.net_bytes_rx)
+    if sent is None or received is None or before.primary_interface != sample.primary_interface:
+        return
+    scale, capacity = BITS_PER_BYTE / seconds / GIGA, sample.net_capacity_gbps
+    if capacity is None or max(sent, received) * scale <= BELIEVED * capacity:
+        sample.tx_gbps, sample.rx_gbps = sent * scale, received * scale
 
 
 def _growth(before: int | None, after: int | None) -> int | None:
