@@ -13,6 +13,7 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
+from mirror_stage.history.summary import with_later_metrics
 from mirror_stage.metrics.domain import Receipt, Sample
 from mirror_stage.metrics.measures import COUNTERS, OF_SAMPLE, names_of
 from mirror_stage.storage.rows import KEEP_FIRST, given, insert_rows
@@ -92,6 +93,13 @@ def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
     if row is None:
         return None
     return replace(sample, at=row["at_second"] * 1000 + row["at_ms"], **{name: row[name] for name in _COUNTED})
+
+
+def table_of(tx: Connection, resolution: Resolution) -> str:
+    """What a question about a tier is asked of; it has the columns of every metric."""
+    if resolution is RAW or engine_of(tx) is not Engine.CONTINUOUS:
+        return resolution.table
+    return f"{with_later_metrics(resolution)} AS {resolution.table}"
 
 
 def newest_second(tx: Connection, until: Instant) -> int | None:
@@ -228,7 +236,7 @@ def _newest_in_aggregate(tx: Connection, resolution: Resolution, wanted: Sequenc
         last = max(missing.values())
         statement = f"""
             WITH {table} SELECT DISTINCT ON (r.host_id) r.host_id, r.at_second, {_MEANS}
-            FROM {resolution.table} r JOIN wanted w ON w.host_id = r.host_id AND r.at_second <= w.second
+            FROM {with_later_metrics(resolution)} r JOIN wanted w ON w.host_id = r.host_id AND r.at_second <= w.second
             WHERE r.at_second > :first AND r.at_second <= :last ORDER BY r.host_id, r.at_second DESC
         """
         values |= {"first": last - back * resolution.seconds, "last": last}

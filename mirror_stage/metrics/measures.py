@@ -33,6 +33,7 @@ class Measure:
     is_needed: bool = False  # a sample has it, or names it in `unknown`
     is_stored: bool = True  # the stored samples have a column of it
     is_in_host: bool = True  # it stands in the `metrics` of a host
+    is_aggregated: bool = True  # TimescaleDB's continuous aggregates have it; they cannot get a column
     decimals: int | None = None  # in the delta stream; None: it is not in there
     scale: float | None = (
         None  # the history counts it in whole units of 1 / `scale`; None: its past cannot be asked for
@@ -57,6 +58,7 @@ MEASURES = (
     Measure("memory_available_bytes", "memoryAvailableBytes", "B", is_whole=True),
     Measure("net_bytes_tx", "netBytesTx", "B", is_whole=True),
     Measure("net_bytes_rx", "netBytesRx", "B", is_whole=True),
+    Measure("disk_read_bytes", "diskReadBytes", "B", is_whole=True, is_in_host=False),
     Measure("net_capacity_gbps", "netCapacityGbps", "Gbit/s", Origin.SAMPLE),
     Measure(
         "rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, counter="net_bytes_rx", is_in_host=False, decimals=3,
@@ -71,6 +73,10 @@ MEASURES = (
         scale=10_000, threshold=0.2,
     ),
     Measure("fullest_disk_percent", "fullestDiskPercent", "%", Origin.SAMPLE, is_in_host=False, scale=10, threshold=5),
+    Measure(
+        "disk_read_bytes_per_second", "diskReadBytesPerSecond", "B/s", Origin.RATE, counter="disk_read_bytes",
+        is_aggregated=False, decimals=0, scale=1 / 1024, threshold=100_000_000,
+    ),
 )  # fmt: skip
 
 REPORTED = tuple(one for one in MEASURES if one.origin is Origin.AGENT)

@@ -34,7 +34,9 @@ Gauges = tuple[float | None, ...]
 NO_GAUGES: Gauges = (None,) * len(GAUGES)
 
 _of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
-_DECIMALS = [one.decimals for one in SAMPLE_GAUGES]
+_DECIMALS = [
+    one.decimals or None for one in SAMPLE_GAUGES
+]  # None: to a whole number, which is quicker than to 0 digits
 _LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # of received, sent and utilization
 _UNMEASURED: Gauges = (None,) * len(LINK_GAUGES)
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant
+from mirror_stage.metrics.measures import MEASURES, names_of
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.fleet import make_fleet
 from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS
@@ -110,11 +111,10 @@ def test_a_sample_is_complete_for_ego() -> None:
     missing = [name for name in sample.__slots__ if getattr(sample, name) is None]
     assert set(missing) == {
         "position",
-        "tx_gbps",
-        "rx_gbps",
         "interval_seconds",
         "agent_instance",
         "primary_interface",
+        *names_of(one for one in MEASURES if one.counter is not None),
     }  # EGO measures rates itself
     assert sample.net_capacity_gbps == machine.link_mbps / 1000
     assert len(sample.details.cpu_per_core) == 2 * machine.hardware.cores

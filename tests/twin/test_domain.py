@@ -60,6 +60,30 @@ def test_a_fallen_uptime_is_a_reset_even_if_the_counters_grew() -> None:
     assert rates_of(sample) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after", "seconds", "expected"),
+    [
+        ("the difference over the time", {"disk_read_bytes": 100}, {"disk_read_bytes": 1100}, 4, 250),
+        ("nothing was read", {"disk_read_bytes": 7}, {"disk_read_bytes": 7}, 4, 0),
+        ("the counter fell", {"disk_read_bytes": 7}, {"disk_read_bytes": 6}, 4, None),
+        ("it was unknown", {}, {"disk_read_bytes": 7}, 4, None),
+        ("it is unknown", {"disk_read_bytes": 7}, {}, 4, None),
+        ("no time passed", {"disk_read_bytes": 0}, {"disk_read_bytes": 7}, 0, None),
+        ("a restart", {"disk_read_bytes": 0, "uptime_seconds": 500}, {"disk_read_bytes": 7, "uptime_seconds": 3}, 4, None),
+        ("another agent", {"disk_read_bytes": 0, "agent_version": "1"}, {"disk_read_bytes": 7, "agent_version": "2"}, 4, None),
+        ("the network's counter fell", {"disk_read_bytes": 0, **counters(9, 9)}, {"disk_read_bytes": 8, **counters(1, 1)}, 4, 2),
+        (
+            "another interface",
+            {"disk_read_bytes": 0, "primary_interface": "eth0"}, {"disk_read_bytes": 8, "primary_interface": "eth1"}, 4, 2,
+        ),
+    ],
+)  # fmt: skip
+def test_what_disks_read_follows_the_same_rule(name, before, after, seconds, expected) -> None:
+    sample = one(seconds, **after)
+    set_rates(sample, one(0, **before))
+    assert sample.disk_read_bytes_per_second == expected, name
+
+
 def test_utilization_is_the_busier_direction_of_a_full_duplex_link() -> None:
     assert utilization_ratio(Rates(1.0, 4.0), 10) == 0.4
     assert utilization_ratio(Rates(1.0, 4.0), None) is None
