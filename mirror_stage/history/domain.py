@@ -23,10 +23,11 @@ class Metric:
     column: str  # of the samples; the rollups have `<column>_min`, `_max`, `_sum` and `_count`
     scale: float
     most: float | None = None
+    is_aggregated: bool = True
 
 
 METRICS: tuple[Metric, ...] = tuple(
-    Metric(one.wire, one.name, one.scale, one.most) for one in MEASURES if one.scale is not None
+    Metric(one.wire, one.name, one.scale, one.most, one.is_aggregated) for one in MEASURES if one.scale is not None
 )
 
 METRICS_BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}

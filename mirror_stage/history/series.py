@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
-from mirror_stage.history import tiers
+from mirror_stage.history import store, tiers
 from mirror_stage.history.domain import RAW, ROLLUPS, Metric, Window, segments
 from mirror_stage.history.summary import Summary, columns_of
 from mirror_stage.storage.rows import given
@@ -96,7 +96,7 @@ def _per_host(
     for resolution, since, until in segments(asked, done):
         if is_large and resolution is RAW and parts:
             continue
-        where, table = f"{hosts} AND at_second >= {since} AND at_second < {until}", resolution.table
+        where, table = f"{hosts} AND at_second >= {since} AND at_second < {until}", store.table_of(tx, resolution)
         if also:  # join in the order of the key: samples begin with the time, rollups with the host
             table = f"{table} CROSS JOIN members" if resolution is RAW else f"members CROSS JOIN {table}"
         elif resolution is RAW and is_few:

@@ -13,8 +13,9 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow
 from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
+from mirror_stage.history.summary import with_later_metrics
 from mirror_stage.metrics.domain import Receipt, Sample
-from mirror_stage.metrics.measures import OF_SAMPLE, names_of
+from mirror_stage.metrics.measures import COUNTERS, OF_SAMPLE, names_of
 from mirror_stage.storage.rows import KEEP_FIRST, given, insert_rows
 from mirror_stage.storage.timescale import Engine, engine_of
 
@@ -23,17 +24,18 @@ GAUGES = names_of(one for one in OF_SAMPLE if one.is_stored)
 _COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
 _numbers = attrgetter(*GAUGES, "tx_gbps", "rx_gbps")
 
+_COUNTED = ("uptime_seconds", *COUNTERS)  # what a rate is computed from
 RATE_GAP_SECONDS = 300  # the rate of a late sample is measured over at most this gap
 # Looks up one second after the other, because the key begins with the second.
 _BEFORE = {
     "sqlite": text(
         "WITH RECURSIVE back(second) AS (SELECT :second UNION ALL SELECT second - 1 FROM back WHERE second > :oldest)"
-        " SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx"
+        f" SELECT at_second, at_ms, {', '.join(_COUNTED)}"
         " FROM back CROSS JOIN host_metric_samples ON at_second = second AND host_id = :host_id"
         " WHERE at_second * 1000 + at_ms < :at ORDER BY second DESC, at_ms DESC LIMIT 1"
     ),
     "postgresql": text(
-        "SELECT at_second, at_ms, uptime_seconds, net_bytes_tx, net_bytes_rx FROM host_metric_samples"
+        f"SELECT at_second, at_ms, {', '.join(_COUNTED)} FROM host_metric_samples"
         " WHERE at_second = ANY(ARRAY(SELECT generate_series(CAST(:oldest AS bigint), CAST(:second AS bigint))))"
         " AND at_second >= :oldest AND at_second <= :second AND host_id = :host_id AND at_second * 1000 + at_ms < :at"
         " ORDER BY at_second DESC, at_ms DESC LIMIT 1"
@@ -90,13 +92,14 @@ def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
     row = tx.execute(_BEFORE[tx.dialect.name], values).mappings().first()
     if row is None:
         return None
-    return replace(
-        sample,
-        at=row["at_second"] * 1000 + row["at_ms"],
-        uptime_seconds=row["uptime_seconds"],
-        net_bytes_tx=row["net_bytes_tx"],
-        net_bytes_rx=row["net_bytes_rx"],
-    )
+    return replace(sample, at=row["at_second"] * 1000 + row["at_ms"], **{name: row[name] for name in _COUNTED})
+
+
+def table_of(tx: Connection, resolution: Resolution) -> str:
+    """What a question about a tier is asked of; it has the columns of every metric."""
+    if resolution is RAW or engine_of(tx) is not Engine.CONTINUOUS:
+        return resolution.table
+    return f"{with_later_metrics(resolution)} AS {resolution.table}"
 
 
 def newest_second(tx: Connection, until: Instant) -> int | None:
@@ -235,7 +238,7 @@ def _newest_in_aggregate(tx: Connection, resolution: Resolution, wanted: Sequenc
         last = max(missing.values())
         statement = f"""
             WITH {table} SELECT DISTINCT ON (r.host_id) r.host_id, r.at_second, {_MEANS}
-            FROM {resolution.table} r JOIN wanted w ON w.host_id = r.host_id AND r.at_second <= w.second
+            FROM {with_later_metrics(resolution)} r JOIN wanted w ON w.host_id = r.host_id AND r.at_second <= w.second
             WHERE r.at_second > :first AND r.at_second <= :last ORDER BY r.host_id, r.at_second DESC
         """
         values |= {"first": last - back * resolution.seconds, "last": last}

@@ -52,6 +52,18 @@ def columns_of(metrics: Iterable[Metric] = METRICS) -> tuple[str, ...]:
     return ("host_id", "at_second", "samples", *(f"{m.column}_{what}" for m in metrics for what in SUMMARIES))
 
 
+def with_later_metrics(resolution: Resolution) -> str:
+    """The SELECT of a continuous aggregate with all columns of a rollup. It cannot get a column, so it knows nothing of
+    the metrics that came after it was made: they have no value, and the count 0."""
+    unknown = (
+        f"CAST({'0' if what == 'count' else 'NULL'} AS bigint) AS {metric.column}_{what}"
+        for metric in METRICS
+        if not metric.is_aggregated
+        for what in SUMMARIES
+    )
+    return f"(SELECT {', '.join(('*', *unknown))} FROM {resolution.table})"
+
+
 def _expressions(metric: Metric, source: Resolution, dialect: str) -> tuple[str, str, str, str]:
     """The SQL of min, max, sum and count of a metric. The count is NULL if it equals the number of samples."""
     name = metric.column

@@ -58,8 +58,10 @@ class Sample:
     memory_available_bytes: int | None = None
     net_bytes_tx: int | None = None
     net_bytes_rx: int | None = None
+    disk_read_bytes: int | None = None
     net_capacity_gbps: float | None = None
     fullest_disk_percent: float | None = None
+    disk_read_bytes_per_second: float | None = None
     interval_seconds: float | None = None  # between two samples, as the agent reports it
     ip: str | None = None
     rack: str | None = None

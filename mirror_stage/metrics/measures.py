@@ -14,7 +14,8 @@ from enum import StrEnum
 class Origin(StrEnum):
     AGENT = "the agent reports it"
     SAMPLE = "EGO works it out from other fields of a sample"
-    LINK = "EGO measures it between two samples"
+    RATE = "EGO measures it between two samples: how fast a counter grows"
+    LINK = "the same, of the host's link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,14 @@ class Measure:
     wire: str  # the key in EGO's answers
     unit: str
     origin: Origin = Origin.AGENT
+    counter: str | None = None  # for a rate: the name of the row of its counter
     is_whole: bool = False
     least: float | None = None  # the range that EGO accepts from agents
     most: float | None = None
     is_needed: bool = False  # required: a sample has it, or lists it in `unknown`
     is_stored: bool = True  # the table of samples has a column for it
     is_in_host: bool = True  # it is in the `metrics` of a host
+    is_aggregated: bool = True  # TimescaleDB's continuous aggregates have it; they cannot get a new column
     decimals: int | None = None  # in the delta stream; None: it is not in the stream
     scale: float | None = None  # the rollups count in whole units of 1 / `scale`; None: it has no history
     threshold: float | None = None  # the comparison of two moments lists changes above it
@@ -53,22 +56,36 @@ MEASURES = (
     Measure("memory_available_bytes", "memoryAvailableBytes", "B", is_whole=True),
     Measure("net_bytes_tx", "netBytesTx", "B", is_whole=True),
     Measure("net_bytes_rx", "netBytesRx", "B", is_whole=True),
+    Measure("disk_read_bytes", "diskReadBytes", "B", is_whole=True, is_in_host=False),
     Measure("net_capacity_gbps", "netCapacityGbps", "Gbit/s", Origin.SAMPLE),
-    Measure("rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
-    Measure("tx_gbps", "txGbps", "Gbit/s", Origin.LINK, is_in_host=False, decimals=3, scale=100_000, threshold=0.5),
+    Measure(
+        "rx_gbps", "rxGbps", "Gbit/s", Origin.LINK, counter="net_bytes_rx", is_in_host=False, decimals=3,
+        scale=100_000, threshold=0.5,
+    ),
+    Measure(
+        "tx_gbps", "txGbps", "Gbit/s", Origin.LINK, counter="net_bytes_tx", is_in_host=False, decimals=3,
+        scale=100_000, threshold=0.5,
+    ),
     Measure(
         "utilization_ratio", "utilization", "0-1", Origin.LINK, most=1, is_stored=False, is_in_host=False, decimals=3,
         scale=10_000, threshold=0.2,
     ),
     Measure("fullest_disk_percent", "fullestDiskPercent", "%", Origin.SAMPLE, is_in_host=False, scale=10, threshold=5),
+    Measure(
+        "disk_read_bytes_per_second", "diskReadBytesPerSecond", "B/s", Origin.RATE, counter="disk_read_bytes",
+        is_aggregated=False, decimals=0, scale=1 / 1024, threshold=100_000_000,
+    ),
 )  # fmt: skip
 
 REPORTED = tuple(one for one in MEASURES if one.origin is Origin.AGENT)
+RATES = tuple(one for one in MEASURES if one.origin is Origin.RATE)
 OF_SAMPLE = (
     *REPORTED,
     *(one for one in MEASURES if one.origin is Origin.SAMPLE),
+    *RATES,
 )  # the order of the fields of `Sample`
 OF_LINK = tuple(one for one in MEASURES if one.origin is Origin.LINK)
+COUNTERS = tuple(one.counter for one in MEASURES if one.counter is not None)
 
 
 def names_of(measures: Iterable[Measure]) -> tuple[str, ...]:

@@ -16,13 +16,14 @@ from mirror_stage.core.problems import BadRow, Invalid, Problem, Refused
 from mirror_stage.history import store as history
 from mirror_stage.history import tiers
 from mirror_stage.metrics.domain import Receipt, Sample
-from mirror_stage.pipeline.known_hosts import KnownHosts, Measured, set_rates
+from mirror_stage.metrics.measures import COUNTERS
+from mirror_stage.pipeline.known_hosts import KnownHosts, Measured
 from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.writer import Answer
 from mirror_stage.storage.db import Lane, Tx, attempt
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.geometry import Place
-from mirror_stage.twin.throughput import rates_between
+from mirror_stage.twin.throughput import set_rates
 
 log = logging.getLogger(__name__)
 
@@ -167,10 +168,10 @@ def _measure_late(tx: Tx, samples: Sequence[Sample], ids: dict[str, int]) -> Non
     """
     late: dict[str, Sample] = {}
     for sample in samples:
-        if sample.net_bytes_tx is not None:
+        if any(getattr(sample, counter) is not None for counter in COUNTERS):
             before = late.get(sample.hostname) or history.before(tx, ids[sample.hostname], sample)
             late[sample.hostname] = sample
-            set_rates(sample, rates_between(before, sample) if before is not None else None)
+            set_rates(sample, before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.port import Message
 from mirror_stage.twin.domain import Arrival, Newest
-from mirror_stage.twin.throughput import Rates, rates_between
+from mirror_stage.twin.throughput import set_rates
 
 STRANGERS_MAX = 10_000  # hosts whose agents poll but never report; those that polled longest ago are forgotten
 
@@ -76,16 +76,9 @@ class Measured:
         """Whether a sample is its host's newest. If so, its rates are set; those of a late one need the history."""
         newest = self.newest_of(sample.hostname)
         self._newest[sample.hostname], kind = newest.after(sample)
-        sample.tx_gbps = sample.rx_gbps = None
-        if kind is Arrival.FRESH and newest.sample is not None:
-            set_rates(sample, rates_between(newest.sample, sample))
+        set_rates(sample, newest.sample if kind is Arrival.FRESH else None)
         return kind is Arrival.FRESH or kind is Arrival.REANCHORED
 
     def keep(self, trial: Measured) -> None:
         """Take over the newest samples of `trial`, whose batch was stored."""
         self._newest |= trial._newest
-
-
-def set_rates(sample: Sample, rates: Rates | None) -> None:
-    """Complete a sample: set both rates, or None where they are unknown."""
-    sample.tx_gbps, sample.rx_gbps = (rates.tx_gbps, rates.rx_gbps) if rates is not None else (None, None)

@@ -19,7 +19,7 @@ from mirror_stage.reflector import readings
 from mirror_stage.reflector.container import Container, CpuLimit
 from mirror_stage.reflector.last_check import Complaint, fit
 from mirror_stage.reflector.machine import Machine
-from mirror_stage.reflector.network import Network, WayToEgo, attempt
+from mirror_stage.reflector.network import Network, WayToEgo, attempt, wrapped
 from mirror_stage.reflector.nvidia import NvidiaCards
 from mirror_stage.reflector.parts import Part, Parts
 
@@ -36,6 +36,7 @@ LATEST: Instant = from_text("2100-01-01T00:00:00Z")
 
 ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
 ZONES = "/sys/class/thermal"
+BLOCK = "/sys/block"
 
 Fields = dict[str, Any]
 
@@ -83,6 +84,7 @@ class Collector:
             "the way to EGO": way.resolve,
         }
         self._network = Network(ip, machine, way)
+        self._disk_reads = DiskReads(machine, self._container)
         self._nvidia = NvidiaCards(machine)
         self._hardware: Fields = {}
         self._hardware_due = 0.0
@@ -128,6 +130,7 @@ class Collector:
             "load average": partial(load_average, machine),
             "uptime": partial(uptime, machine, container),
             "network": self._network.read,
+            "reads of disks": self._disk_reads.read,
             "sensors": partial(sensors, machine),
             "nvidia": self._nvidia.read,
         }
@@ -376,6 +379,37 @@ def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields |
                 "used_percent": usage.percent,
             }
     return None
+
+
+class DiskReads:
+    """What the physical disks of a machine have read since boot."""
+
+    def __init__(self, machine: Machine, container: Container) -> None:
+        self._machine, self._container = machine, container
+        self._disks: list[str] | None = None
+
+    def read(self) -> Fields:
+        """`disk_read_bytes`. Nothing in a container, because the disks are the machine's.
+
+        When a disk has come or gone, that sample has no counter: the sum of other disks is no growth.
+        """
+        if self._container.is_container:
+            return {}
+        counters: Mapping[str, Any] = self._machine.psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
+        disks = sorted(name for name in counters if is_physical_disk(self._machine, name))
+        has_changed = self._disks is not None and disks != self._disks
+        self._disks = disks
+        if has_changed or not disks:
+            return {}
+        return {"disk_read_bytes": wrapped(sum(counters[name].read_bytes for name in disks))}
+
+
+def is_physical_disk(machine: Machine, name: str) -> bool:
+    """Whether a disk has a device of its own. Partitions, dm, md, loop, zram, ram and ZFS volumes have none: what they
+    read is read from disks, or from memory. Nor has an NVMe disk with several paths: each path is there, too, and counts.
+    """
+    device = machine.link(f"{BLOCK}/{name.replace('/', '!')}/device")
+    return device != "" and not device.startswith("nvme-subsys")
 
 
 def hardware(machine: Machine) -> Fields:

@@ -102,8 +102,8 @@ class Network:
         fields["primary_interface"] = primary
         fields["tags"] = {"primary_interface": primary}
         if not has_moved:
-            fields["net_bytes_tx"] = _counter(counters[primary].bytes_sent)
-            fields["net_bytes_rx"] = _counter(counters[primary].bytes_recv)
+            fields["net_bytes_tx"] = wrapped(counters[primary].bytes_sent)
+            fields["net_bytes_rx"] = wrapped(counters[primary].bytes_recv)
         if speeds[primary] is not None:
             fields["primary_interface_speed_mbps"] = speeds[primary]
             fields["tags"]["primary_interface_speed_mbps"] = f"{speeds[primary]:.0f}"
@@ -238,13 +238,14 @@ def _row(counted: Any, link: Link, speed_mbps: float | None) -> Fields:
     """One row of `interfaces`; the last check leaves out its unknown members."""
     return {
         "name": link.name,
-        **{member: _counter(getattr(counted, member)) for member in _COUNTED},
+        **{member: wrapped(getattr(counted, member)) for member in _COUNTED},
         "speed_mbps": speed_mbps,
         "is_up": link.is_up,
     }
 
 
-def _counter(value: int) -> int:
+def wrapped(value: int) -> int:
+    """A counter as JSON can hold it."""
     return value % COUNTER_WRAP if value >= 0 else value
 
 

@@ -16,6 +16,7 @@ THROTTLES_AT_CELSIUS = 99.0  # at this temperature a chip throttles, so it gets 
 MEMORY_SPAN = 0.16  # the share of the memory that changes with the load
 LEAST_LOAD = 0.004
 BYTES_PER_PACKET = 870
+SENT_PER_READ_BYTE = 8  # most of what a machine sends comes from its memory, one byte of eight from a disk
 CORE_PATTERN = (0.72, 1.31, 0.88, 1.07, 1.22, 0.64, 1.12, 1.04)  # its mean is 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mirror_stage.core.instants import to_text
 from mirror_stage.core.version import VERSION
-from mirror_stage.simulator.behaviour import BYTES_PER_PACKET, Behaviour, Vitals
+from mirror_stage.simulator.behaviour import BYTES_PER_PACKET, SENT_PER_READ_BYTE, Behaviour, Vitals
 from mirror_stage.simulator.fleet import GIB, Machine
 from mirror_stage.simulator.signals import Moment
 
@@ -48,6 +48,7 @@ class Encoder:
             b"gpu": vitals.gpu_celsius,
             b"tx": vitals.bytes_tx,
             b"rx": vitals.bytes_rx,
+            b"read": vitals.bytes_tx // SENT_PER_READ_BYTE,
             b"packets_tx": vitals.bytes_tx // BYTES_PER_PACKET,
             b"packets_rx": vitals.bytes_rx // BYTES_PER_PACKET,
             b"cores": ",".join([cores] * self._core_rows).encode(),
@@ -85,6 +86,7 @@ def _sample(machine: Machine, command_policy: str) -> dict[str, Any]:
         **({"gpu_temperature": "<<gpu).1f>>"} if machine.gpu_load is not None else {}),
         "net_bytes_tx": "<<tx)d>>",
         "net_bytes_rx": "<<rx)d>>",
+        **({} if machine.is_switch else {"disk_read_bytes": "<<read)d>>"}),
         "ip": machine.ip,
         "rack": machine.rack,
         "memory_total_bytes": hardware.memory_gib * GIB,

@@ -34,7 +34,8 @@ Gauges = tuple[float | None, ...]
 NO_GAUGES: Gauges = (None,) * len(GAUGES)
 
 _of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
-_DECIMALS = [one.decimals for one in SAMPLE_GAUGES]
+# None rounds to a whole number, and is quicker than 0.
+_DECIMALS = [one.decimals or None for one in SAMPLE_GAUGES]
 _LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # received, sent, utilization
 _UNMEASURED: Gauges = (None,) * len(LINK_GAUGES)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.measures import RATES
 
 BITS_PER_BYTE = 8
 GIGA = 1e9
 BELIEVED = 2  # a rate above so many times the link's capacity comes from two different counters
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
+
+_OF_HOST = [(one.name, one.counter) for one in RATES if one.counter is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +31,41 @@ def rates_of(sample: Sample) -> Rates | None:
     return Rates(sample.tx_gbps, sample.rx_gbps)
 
 
-def rates_between(before: Sample, after: Sample) -> Rates | None:
-    """The mean rates between two samples of a host in order: delta of the counter x 8 / delta of the time.
+def set_rates(sample: Sample, before: Sample | None) -> None:
+    """Complete a sample: the mean rates since an earlier one of its host. Without one all are unknown.
 
-    None if a counter is missing, if a counter or the uptime fell (a reset), if no time passed, if the two samples read
-    different counters (another agent, interface or machine), or if the link cannot carry the rate.
+    A rate is unknown if its counter is missing or fell (a reset), if the uptime fell (a restart), if no time passed, or if
+    another agent or machine counted. The rates of the link are also unknown if another interface counted, or if the link
+    cannot carry them.
     """
-    if (
-        before.net_bytes_tx is None
-        or before.net_bytes_rx is None
-        or after.net_bytes_tx is None
-        or after.net_bytes_rx is None
-    ):
-        return None
-    sent, received = after.net_bytes_tx - before.net_bytes_tx, after.net_bytes_rx - before.net_bytes_rx
+    sample.tx_gbps = sample.rx_gbps = None
+    seconds = _counted_seconds(before, sample) if before is not None else None
+    if before is None or seconds is None:
+        for name, _ in _OF_HOST:
+            setattr(sample, name, None)
+        return
+    for name, counter in _OF_HOST:
+        grown = _growth(getattr(before, counter), getattr(sample, counter))
+        setattr(sample, name, None if grown is None else grown / seconds)
+    sent = _growth(before.net_bytes_tx, sample.net_bytes_tx)
+    received = _growth(before.net_bytes_rx, sample.net_bytes_rx)
+    if sent is None or received is None or before.primary_interface != sample.primary_interface:
+        return
+    scale, capacity = BITS_PER_BYTE / seconds / GIGA, sample.net_capacity_gbps
+    if capacity is None or max(sent, received) * scale <= BELIEVED * capacity:
+        sample.tx_gbps, sample.rx_gbps = sent * scale, received * scale
+
+
+def _growth(before: int | None, after: int | None) -> int | None:
+    """By how much a counter grew; None if it is unknown or fell."""
+    return None if before is None or after is None or after < before else after - before
+
+
+def _counted_seconds(before: Sample, after: Sample) -> float | None:
+    """The seconds between two samples in which one agent went on counting on one machine; None if there are none."""
     seconds = (after.at - before.at) / 1000
-    if sent < 0 or received < 0 or seconds <= 0 or not _count_the_same(before, after) or not _ran_on(before, after):
-        return None
-    scale = BITS_PER_BYTE / seconds / GIGA
-    rates = Rates(sent * scale, received * scale)
-    capacity = after.net_capacity_gbps
-    if capacity is not None and max(rates.tx_gbps, rates.rx_gbps) > BELIEVED * capacity:
-        return None
-    return rates
-
-
-def _count_the_same(before: Sample, after: Sample) -> bool:
-    """Whether both samples read the same counters."""
-    return (
-        before.primary_interface == after.primary_interface
-        and before.agent_instance == after.agent_instance
-        and before.agent_version == after.agent_version
-    )
+    is_one_agent = before.agent_instance == after.agent_instance and before.agent_version == after.agent_version
+    return seconds if seconds > 0 and is_one_agent and _ran_on(before, after) else None
 
 
 def _ran_on(before: Sample, after: Sample) -> bool:

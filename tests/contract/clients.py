@@ -12,7 +12,7 @@ from typing import Any
 
 import socketio
 
-from tests.contract.wire import DELTA_COLUMNS, DELTA_KEYS
+from tests.contract.wire import DELTA_COLUMNS, DELTA_KEYS, SAMPLE_GAUGES
 from tests.servers import EgoServer, wait_until
 
 STATUSES = ("online", "stale", "offline")
@@ -174,9 +174,9 @@ class TwinModel:
         if status != host["status"]:
             found.append(f"{name}.status: {status}, REST {host['status']}")
         if not host["isSynthetic"]:
-            for key in ("cpuLoad", "memoryUsedPercent", "loadAverage", "cpuTemperature", "gpuTemperature"):
+            for key, decimals in SAMPLE_GAUGES.items():
                 value = mine["metrics"][key] if columns is None else columns[key]
-                if not _same(value, host["metrics"][key], 1, exact=columns is not None):
+                if not _same(value, host["metrics"][key], decimals, exact=columns is not None):
                     found.append(f"{name}.{key}: {value}, REST {host['metrics'][key]}")
         return found
 

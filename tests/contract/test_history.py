@@ -105,8 +105,9 @@ def test_every_metric_has_its_past_to_the_promised_digits(ego: EgoServer) -> Non
         "memory_used_percent": 63.25, "swap_used_percent": 1.04, "load_average": 1.725, "cpu_temperature": -3.5,
         "disks": [{"mountpoint": "/", "used_percent": 91.26}], "primary_interface_speed_mbps": 1000,
     }  # fmt: skip
-    posted(ego, host, {at - 5: 12.5}, net_bytes_rx=0, net_bytes_tx=0, **measured)
-    posted(ego, host, {at: 12.5}, net_bytes_rx=62_500_000, net_bytes_tx=6_250_000, **measured)
+    posted(ego, host, {at - 5: 12.5}, net_bytes_rx=0, net_bytes_tx=0, disk_read_bytes=0, **measured)
+    counters = {"net_bytes_rx": 62_500_000, "net_bytes_tx": 6_250_000, "disk_read_bytes": 5 * 1_536}
+    posted(ego, host, {at: 12.5}, **counters, **measured)
     body = history(
         ego, f"/api/hosts/{host}/history", since=to_text((at - 5) * 1000), to=to_text((at + 1) * 1000), stepSeconds=1
     )
@@ -115,6 +116,7 @@ def test_every_metric_has_its_past_to_the_promised_digits(ego: EgoServer) -> Non
     assert last == {
         "cpuLoad": 12.5, "memoryUsedPercent": 63.3, "swapUsedPercent": 1.0, "loadAverage": 1.73, "cpuTemperature": -3.5,
         "gpuTemperature": None, "rxGbps": 0.1, "txGbps": 0.01, "utilization": 0.1, "fullestDiskPercent": 91.3,
+        "diskReadBytesPerSecond": 2_048,
     }  # fmt: skip
     assert body["metrics"]["gpuTemperature"]["count"][-1] == 0
     assert body["metrics"]["rxGbps"]["count"] == [0, 0, 0, 0, 0, 1]

@@ -28,6 +28,7 @@ FULL: dict[str, Any] = {
     "gpu_temperature": 61,
     "net_bytes_tx": 2**53 - 1,
     "net_bytes_rx": 12.0,
+    "disk_read_bytes": 2**53 - 1,
     "ip": "10.0.0.10",
     "ipv4": "10.0.0.11",
     "rack": "R1",
@@ -143,6 +144,7 @@ def test_every_field_of_a_sample_arrives_in_the_twin(ego: EgoServer) -> None:
         "netBytesTx": 2**53 - 1,
         "netBytesRx": 12,
         "netThroughputGbps": None,
+        "diskReadBytesPerSecond": None,
         "netCapacityGbps": 10,
     }
     assert {key: entry[key] for key in ("displayName", "label", "ip", "rack", "room", "tier", "role")} == {
@@ -203,7 +205,7 @@ def test_a_value_that_a_sample_does_not_have_is_null_and_its_key_is_there(ego: E
     post(ego, make_sample(hostname))
     entry = shown(ego, hostname)
     unknown = {"cpuTemperature", "gpuTemperature", "memoryTotalBytes", "memoryAvailableBytes", "swapUsedPercent"}
-    unknown |= {"netBytesTx", "netBytesRx", "netThroughputGbps", "netCapacityGbps"}
+    unknown |= {"netBytesTx", "netBytesRx", "netThroughputGbps", "netCapacityGbps", "diskReadBytesPerSecond"}
     assert {name for name, value in entry["metrics"].items() if value is None} == unknown
     assert [entry[name] for name in ("rack", "room", "tier", "severity")] == [None] * 4
     assert entry["displayName"] == hostname
@@ -218,7 +220,7 @@ def test_a_value_that_a_sample_does_not_have_is_null_and_its_key_is_there(ego: E
 def test_null_in_an_optional_field_means_unknown(ego: EgoServer) -> None:
     hostname = unique_hostname()
     optional = FULL.keys() - make_sample().keys()
-    assert len(optional) == 28
+    assert len(optional) == 29
     post(ego, make_sample(hostname, **dict.fromkeys(optional)))
     entry = shown(ego, hostname)
     assert entry["metrics"]["cpuTemperature"] is None

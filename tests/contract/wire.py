@@ -51,7 +51,7 @@ HOST_KEYS = {
 METRIC_KEYS = {
     "cpuLoad", "memoryUsedPercent", "loadAverage", "uptimeSeconds", "cpuTemperature", "gpuTemperature",
     "memoryTotalBytes", "memoryAvailableBytes", "swapUsedPercent", "netBytesTx", "netBytesRx", "netThroughputGbps",
-    "netCapacityGbps",
+    "netCapacityGbps", "diskReadBytesPerSecond",
 }  # fmt: skip
 LINK_KEYS = {
     "id", "source", "target", "throughputGbps", "rxGbps", "txGbps", "utilization", "capacityGbps", "measured",
@@ -71,10 +71,11 @@ CLAIM_KEYS = {"id", "command", "timeoutSeconds", "expiresAt", "leaseUntil"}
 PAGE_KEYS = {"items", "total", "page", "pageSize"}
 PROBLEM_KEYS = {"type", "title", "status", "detail", "statusCode", "message", "error"}
 
-DELTA_COLUMNS = (
-    "status", "ageSeconds", "cpuLoad", "memoryUsedPercent", "loadAverage", "cpuTemperature", "gpuTemperature",
-    "rxGbps", "txGbps", "utilization",
-)  # fmt: skip
+SAMPLE_GAUGES = {  # by their decimals
+    "cpuLoad": 1, "memoryUsedPercent": 1, "loadAverage": 1, "cpuTemperature": 1, "gpuTemperature": 1,
+    "diskReadBytesPerSecond": 0,
+}  # fmt: skip
+DELTA_COLUMNS = ("status", "ageSeconds", *SAMPLE_GAUGES, "rxGbps", "txGbps", "utilization")
 DELTA_KEYS = {"epoch", "revision", "previous", "generatedAt", "removed", "upserted", "slots", *DELTA_COLUMNS}
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"

@@ -26,6 +26,7 @@ values = st.fixed_dictionaries(
         "swap_used_percent": st.floats(0, 100),
         "net_bytes_tx": st.integers(0, 10**12),
         "net_bytes_rx": st.integers(0, 10**12),
+        "disk_read_bytes": st.integers(0, 10**15),
         "primary_interface_speed_mbps": st.sampled_from([100, 10_000]),
     },
 )

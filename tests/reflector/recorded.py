@@ -100,6 +100,11 @@ class RecordedPsutil:
     def disk_partitions(self, all: bool) -> Any:
         return self._by_psutil("disk_partitions", all=all)
 
+    def disk_io_counters(self, perdisk: bool, nowrap: bool) -> Any:
+        if not (self._folder / "proc" / "diskstats").exists():  # psutil would look into this machine's /sys
+            raise NotImplementedError("the recording has no /proc/diskstats")
+        return self._by_psutil("disk_io_counters", perdisk=perdisk, nowrap=nowrap)
+
     def getloadavg(self) -> Any:
         return tuple(self._answer("getloadavg"))
 

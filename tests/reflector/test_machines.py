@@ -71,3 +71,8 @@ def test_a_sample_says_what_the_machine_is(name: str) -> None:
             else:
                 assert found.get(field) == value, field
         assert_taken(sample)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if not (MACHINES / name / "proc/diskstats").exists()])
+def test_without_the_systems_counters_what_disks_read_is_unknown(name: str) -> None:
+    assert "disk_read_bytes" not in collector_of(name).sample()

@@ -30,7 +30,7 @@ ODD = st.one_of(NUMBERS, TEXTS, st.lists(NUMBERS, max_size=3), st.dictionaries(T
 ERRORS = st.sampled_from([OSError(5, "I/O"), ValueError("odd"), KeyError("MemTotal:"), AssertionError(), IndexError()])
 FUNCTIONS = [
     "cpu_times", "virtual_memory", "swap_memory", "net_io_counters", "disk_partitions", "getloadavg", "cpu_count",
-    "net_if_stats", "net_if_addrs", "disk_usage", "sensors_temperatures",
+    "net_if_stats", "net_if_addrs", "disk_usage", "disk_io_counters", "sensors_temperatures",
 ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
-from mirror_stage.pipeline.known_hosts import set_rates
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.fleet import Fleet, make_fleet
 from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS
@@ -18,7 +17,7 @@ from mirror_stage.simulator.signals import Moment
 from mirror_stage.simulator.wire import Encoder, batch
 from mirror_stage.twin.domain import Host, Role, Status, fold, status_of
 from mirror_stage.twin.geometry import ORIGIN
-from mirror_stage.twin.throughput import rates_between
+from mirror_stage.twin.throughput import set_rates
 
 BEGAN_AT: Instant = 1_790_000_000_000
 SILENCE = next(rule for rule in RULES if rule.name == HOST_OFFLINE)
@@ -69,7 +68,7 @@ class Watched:
         for sample in samples_at(self._machines, at):
             known = self.hosts_by_name.get(sample.hostname)
             if known is not None and known.sample is not None:
-                set_rates(sample, rates_between(known.sample, sample))
+                set_rates(sample, known.sample)
             host, _ = fold(known or Host(0, sample.hostname, Role.HOST, ORIGIN), sample)
             self.hosts_by_name[sample.hostname] = host
             self.without_rates[sample.hostname] += known is not None and host.rates is None

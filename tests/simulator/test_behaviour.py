@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant
+from mirror_stage.metrics.measures import MEASURES, names_of
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.fleet import make_fleet
 from mirror_stage.simulator.scenarios import AS_USUAL, SCENARIOS
 from mirror_stage.simulator.signals import Moment
 from mirror_stage.simulator.wire import Encoder
-from mirror_stage.twin.throughput import rates_between
+from mirror_stage.twin.throughput import rates_of, set_rates
 from tests.simulator.fleets import BEGAN_AT, encoders, fleet_of, samples_at
 
 instants = st.integers(BEGAN_AT - 400 * DAY, BEGAN_AT + 400 * DAY)
@@ -54,7 +55,9 @@ def test_a_switch_carries_what_the_machines_below_it_send_and_receive() -> None:
     before, after = (
         {sample.hostname: sample for sample in samples_at(machines, BEGAN_AT + offset)} for offset in (0, 30 * SECOND)
     )
-    rates = {name: rates_between(before[name], after[name]) for name in before}
+    for name, sample in after.items():
+        set_rates(sample, before[name])
+    rates = {name: rates_of(sample) for name, sample in after.items()}
     for switch in (machine for machine in fleet.machines if machine.is_switch):
         direct = [rates[machine.hostname] for machine in fleet.machines if machine.uplink == switch.hostname]
         own = rates[switch.hostname]
@@ -108,11 +111,10 @@ def test_a_sample_is_complete_for_ego() -> None:
     missing = [name for name in sample.__slots__ if getattr(sample, name) is None]
     assert set(missing) == {
         "position",
-        "tx_gbps",
-        "rx_gbps",
         "interval_seconds",
         "agent_instance",
         "primary_interface",
+        *names_of(one for one in MEASURES if one.counter is not None),
     }  # EGO measures rates itself
     assert sample.net_capacity_gbps == machine.link_mbps / 1000
     assert len(sample.details.cpu_per_core) == 2 * machine.hardware.cores

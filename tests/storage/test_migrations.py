@@ -13,6 +13,9 @@ from sqlalchemy import create_engine, inspect, text
 from mirror_stage.alerts.store import active_at
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
+from mirror_stage.history import series
+from mirror_stage.history.domain import METRICS_BY_NAME, ROLLUPS, Window
+from mirror_stage.history.store import newest_buckets
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, engine_options
 from mirror_stage.twin.store import identities_at
@@ -94,6 +97,40 @@ def test_the_earlier_severities_of_alerts_become_events_and_this_can_be_undone(c
         assert then == {1500: ["warning"], 2500: ["critical"], 3500: ["warning"]}
         migrate.downgrade(app, "0004")
         assert rows("SELECT alert_id, until, severity FROM alert_severities ORDER BY 2") == severities
+    finally:
+        storage.close()
+
+
+def test_rollups_from_before_a_metric_know_nothing_of_it(config: Config) -> None:
+    app = create_app(config, with_storage=False)
+    storage = app.extensions["mirror_stage"][Storage]
+    since = 1_762_000_200  # a quarter of an hour begins
+    metrics = [METRICS_BY_NAME[name] for name in ("cpuLoad", "diskReadBytesPerSecond")]
+    try:
+        migrate.upgrade(app, "0007")
+        tiers = f"('raw', {since}, {since}, 0, 0), ('1m', {since + 60}, {since + 60}, 0, 0), ('15m', {since}, {since}, 0, 0)"
+        storage.write(lambda tx: tx.execute(text(f"INSERT INTO history_tiers VALUES {tiers}")))
+        storage.write(lambda tx: tx.execute(text("INSERT INTO host_metrics (id, hostname) VALUES (1, 'a')")))
+        columns = "host_id, at_second, samples, cpu_load_min, cpu_load_max, cpu_load_sum"
+        for table in ("host_metrics_1m", "host_metrics_15m"):
+            values = f"(1, {since}, 4, 100, 400, 1000)"
+            storage.write(lambda tx, t=table, v=values: tx.execute(text(f"INSERT INTO {t} ({columns}) VALUES {v}")))
+        migrate.upgrade(app)
+        columns = (
+            "at_second, host_id, at_ms, reported_after_ms, received_after_ms, cpu_load, disk_read_bytes_per_second"
+        )
+        samples = f"({since + 60}, 1, 0, 0, 0, 20, NULL), ({since + 61}, 1, 0, 0, 0, 30, 2048)"
+        storage.write(lambda tx: tx.execute(text(f"INSERT INTO host_metric_samples ({columns}) VALUES {samples}")))
+
+        def asked(step: int) -> list[Any]:
+            window = Window(since, since + 120, step, ROLLUPS[0])
+            return storage.read(lambda tx: series.of_hosts(tx, window, [1], metrics))
+
+        old, new = (1, since, 4, 100, 400, 1000, None, None, None, None, 0), (200, 300, 500, None, 2, 2, 2, 1)
+        assert asked(60) == [old, (1, since + 60, 2, *new)]
+        assert asked(120) == [(1, since, 6, 100, 400, 1500, None, 2, 2, 2, 1)]
+        (reading,) = storage.read(lambda tx: newest_buckets(tx, ROLLUPS[1], [(1, since)]))
+        assert (reading.values["cpu_load"], reading.values["disk_read_bytes_per_second"]) == (25.0, None)
     finally:
         storage.close()
 

@@ -12,7 +12,7 @@ from mirror_stage.core.instants import HOUR, SECOND, from_text
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Arrival, Host, Status, fold, status_of, uplinks
 from mirror_stage.twin.geometry import place
-from mirror_stage.twin.throughput import Rates, rates_between, utilization_ratio
+from mirror_stage.twin.throughput import Rates, rates_of, set_rates, utilization_ratio
 from tests.builders import decoded, make_sample
 
 NOW = from_text("2026-03-01T12:00:00Z")
@@ -49,11 +49,39 @@ def empty() -> Host:
     ],
 )
 def test_rates_come_from_two_samples_in_order(name, before, after, seconds, expected) -> None:
-    assert rates_between(one(0, **counters(*before)), one(seconds, **counters(*after))) == expected, name
+    sample = one(seconds, **counters(*after))
+    set_rates(sample, one(0, **counters(*before)))
+    assert rates_of(sample) == expected, name
 
 
 def test_a_fallen_uptime_is_a_reset_even_if_the_counters_grew() -> None:
-    assert rates_between(one(0, **counters(10, 10, uptime=500)), one(5, **counters(20, 20, uptime=3))) is None
+    sample = one(5, **counters(20, 20, uptime=3))
+    set_rates(sample, one(0, **counters(10, 10, uptime=500)))
+    assert rates_of(sample) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "seconds", "expected"),
+    [
+        ("the difference over the time", {"disk_read_bytes": 100}, {"disk_read_bytes": 1100}, 4, 250),
+        ("nothing was read", {"disk_read_bytes": 7}, {"disk_read_bytes": 7}, 4, 0),
+        ("the counter fell", {"disk_read_bytes": 7}, {"disk_read_bytes": 6}, 4, None),
+        ("it was unknown", {}, {"disk_read_bytes": 7}, 4, None),
+        ("it is unknown", {"disk_read_bytes": 7}, {}, 4, None),
+        ("no time passed", {"disk_read_bytes": 0}, {"disk_read_bytes": 7}, 0, None),
+        ("a restart", {"disk_read_bytes": 0, "uptime_seconds": 500}, {"disk_read_bytes": 7, "uptime_seconds": 3}, 4, None),
+        ("another agent", {"disk_read_bytes": 0, "agent_version": "1"}, {"disk_read_bytes": 7, "agent_version": "2"}, 4, None),
+        ("the network's counter fell", {"disk_read_bytes": 0, **counters(9, 9)}, {"disk_read_bytes": 8, **counters(1, 1)}, 4, 2),
+        (
+            "another interface",
+            {"disk_read_bytes": 0, "primary_interface": "eth0"}, {"disk_read_bytes": 8, "primary_interface": "eth1"}, 4, 2,
+        ),
+    ],
+)  # fmt: skip
+def test_what_disks_read_follows_the_same_rule(name, before, after, seconds, expected) -> None:
+    sample = one(seconds, **after)
+    set_rates(sample, one(0, **before))
+    assert sample.disk_read_bytes_per_second == expected, name
 
 
 def test_utilization_is_the_busier_direction_of_a_full_duplex_link() -> None:

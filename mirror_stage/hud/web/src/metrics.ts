@@ -23,6 +23,7 @@ export const UNITS = {
   celsius: { file: '°C', times: 1, sign: '°C', bar: [20, 100] },
   rate: { file: 'Gbit/s', times: 1, sign: 'Gbit/s' },
   bytes: { file: 'B', times: 1, sign: 'B' },
+  byteRate: { file: 'B/s', times: 1e-6, sign: 'MB/s' },
   plain: { file: '', times: 1, sign: '' },
 } as const satisfies Record<string, Unit>;
 
@@ -64,6 +65,7 @@ export const METRICS = {
   rxGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', memory: true, search: 'rx' },
   txGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', memory: true, search: 'tx' },
   utilization: { unit: 'ratio', link: true, delta: true, column: { width: 7.5, bar: true }, chart: 'more', summary: true, colour: { word: 'network', label: 'network' }, search: 'util' },
+  diskReadBytesPerSecond: { unit: 'byteRate', host: 'diskReadBytesPerSecond', delta: true, column: { width: 7 }, chart: 'more', search: 'read' },
   memoryTotalBytes: { unit: 'bytes', host: 'memoryTotalBytes', column: { width: 7 } },
   capacityGbps: { unit: 'rate', host: 'netCapacityGbps', column: { width: 7 } },
   fullestDiskPercent: { unit: 'percent', chart: 'more' },

@@ -28,6 +28,7 @@ export const en = {
     rxGbps: 'Receiving',
     txGbps: 'Sending',
     utilization: 'Link load',
+    diskReadBytesPerSecond: 'Disk reads',
     memoryTotalBytes: 'Memory size',
     capacityGbps: 'Link speed',
     fullestDiskPercent: 'Fullest disk',

@@ -28,6 +28,7 @@ export const ko: Dictionary = {
     rxGbps: '수신',
     txGbps: '송신',
     utilization: '링크 사용률',
+    diskReadBytesPerSecond: '디스크 읽기',
     memoryTotalBytes: '메모리 용량',
     capacityGbps: '링크 속도',
     fullestDiskPercent: '가장 많이 찬 디스크',

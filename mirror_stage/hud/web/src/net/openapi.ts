@@ -1244,6 +1244,8 @@ export interface components {
             net_bytes_tx?: number | null;
             /** @default null */
             net_bytes_rx?: number | null;
+            /** @default null */
+            disk_read_bytes?: number | null;
             hostname: string;
             /** @description ISO 8601; a time without a zone is UTC */
             timestamp: string;
@@ -1375,6 +1377,7 @@ export interface components {
             netBytesTx: number | null;
             netBytesRx: number | null;
             netCapacityGbps: number | null;
+            diskReadBytesPerSecond: number | null;
             netThroughputGbps: number | null;
         };
         Host: {
@@ -1594,7 +1597,7 @@ export interface components {
         MetricChange: {
             hostname: string;
             /** @enum {string} */
-            metric: "cpuLoad" | "memoryUsedPercent" | "swapUsedPercent" | "loadAverage" | "cpuTemperature" | "gpuTemperature" | "rxGbps" | "txGbps" | "utilization" | "fullestDiskPercent";
+            metric: "cpuLoad" | "memoryUsedPercent" | "swapUsedPercent" | "loadAverage" | "cpuTemperature" | "gpuTemperature" | "rxGbps" | "txGbps" | "utilization" | "fullestDiskPercent" | "diskReadBytesPerSecond";
             before: number;
             after: number;
             change: number;

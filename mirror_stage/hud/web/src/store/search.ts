@@ -4,8 +4,8 @@
  *   web rack:R09 cpu>80 is:offline -test
  *
  * A bare word is looked for in name, address, rack, room, tier and platform; `name:`, `ip:`, `rack:`, `room:`, `tier:`,
- * `platform:`, `role:` look in one of them; `is:` takes a state; `cpu`, `mem`, `load`, `temp`, `gpu`, `net`, `rx`, `tx`,
- * `util`, `age` compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a term turns it round, quotes keep spaces.
+ * `platform:`, `role:` look in one of them; `is:` takes a state; `age` and the `search` words of metrics.ts
+ * compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a term turns it round, quotes keep spaces.
  */
 
 import { METRICS, SEARCHED, unitOf, valueAt } from '../metrics';

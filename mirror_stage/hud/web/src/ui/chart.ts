@@ -38,6 +38,7 @@ const AXES: Record<keyof typeof UNITS, Axis> = {
   celsius: (least, most) => [Math.floor((least - 2) / 10) * 10, Math.ceil((most + 2) / 10) * 10],
   rate: grown,
   bytes: grown,
+  byteRate: grown,
   plain: grown,
 };
 

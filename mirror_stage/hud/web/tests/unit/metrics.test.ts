@@ -13,8 +13,8 @@ const f = formatIn('en', en, 'bits');
 
 test('a metric is written in its unit, everywhere alike', () => {
   const said = (metric: Metric, value: number): string => f.metric(metric, value);
-  expect([said('cpuLoad', 42.4), said('utilization', 0.424), said('cpuTemperature', 42.4), said('loadAverage', 1.234), said('network', 0.5), said('memoryTotalBytes', 2 ** 34)]).toEqual([
-    f.percent(42.4), f.ratio(0.424), f.celsius(42.4), f.number(1.234, 2), f.rate(0.5), f.bytes(2 ** 34),
+  expect([said('cpuLoad', 42.4), said('utilization', 0.424), said('cpuTemperature', 42.4), said('loadAverage', 1.234), said('network', 0.5), said('memoryTotalBytes', 2 ** 34), said('diskReadBytesPerSecond', 15_600_000)]).toEqual([
+    f.percent(42.4), f.ratio(0.424), f.celsius(42.4), f.number(1.234, 2), f.rate(0.5), f.bytes(2 ** 34), '15.6 MB/s',
   ]);
   for (const metric of metrics) expect(said(metric, NaN), metric).toBe('–');
 });
