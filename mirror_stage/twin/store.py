@@ -45,31 +45,31 @@ def register(tx: Connection, firsts_by_hostname: Mapping[str, Sample | None], hu
     )
     wanted = wanted.where(_HOSTS.c.hostname.in_(list(firsts_by_hostname)))
     known = {row["hostname"] for row in tx.execute(wanted).mappings()}
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    for hostname in firsts_by_hostname:
-        if hostname not in known:
-            tx.execute(dialect.insert(_HOSTS).values(hostname=hostname).on_conflict_do_nothing())
+    unknown = [{"hostname": hostname} for hostname in firsts_by_hostname if hostname not in known]
+    if unknown:
+        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+        tx.execute(dialect.insert(_HOSTS).on_conflict_do_nothing(), unknown)
     found: dict[str, tuple[int, Place]] = {}
+    placed: list[Host] = []
+    returned: list[Host] = []
     for row in tx.execute(wanted).mappings().all():
-        hostname, first = row["hostname"], firsts_by_hostname[row["hostname"]]
-        spot = _place(row)
+        hostname, first, spot = row["hostname"], firsts_by_hostname[row["hostname"]], _place(row)
         if spot is None:
             spot = ORIGIN if hostname == hub else place(first.rack if first is not None else None, row["id"])
-            host = Host(row["id"], hostname, Role.HOST, spot)
-            newcomer = fold(host, first)[0] if first is not None else host
-            insert_rows(tx, _HOSTS, _SAVED, [_row(newcomer)], REPLACE)
-            _identify(tx, host, first)
+            placed.append(_with_first(Host(row["id"], hostname, Role.HOST, spot), first))
         elif row["removed_at"] is not None:
-            tx.execute(update(_HOSTS).where(_HOSTS.c.id == row["id"]).values(removed_at=None))
-            _identify(tx, Host(row["id"], hostname, Role.HOST, spot), first)
+            returned.append(_with_first(Host(row["id"], hostname, Role.HOST, spot), first))
         found[hostname] = (row["id"], spot)
+    save(tx, placed)
+    if returned:
+        tx.execute(update(_HOSTS).where(_HOSTS.c.id.in_([host.id for host in returned])).values(removed_at=None))
+    save_identities(tx, [identity_of(host, host.sample, None) for host in placed + returned if host.sample is not None])
     return found
 
 
-def _identify(tx: Connection, host: Host, first: Sample | None) -> None:
-    """Save the identity of a host that came, if it has a sample."""
-    if first is not None:
-        save_identities(tx, [identity_of(fold(host, first)[0], first, None)])
+def _with_first(host: Host, first: Sample | None) -> Host:
+    """A host that came, after its first sample."""
+    return fold(host, first)[0] if first is not None else host
 
 
 def _place(row: RowMapping) -> Place | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gevent
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from mirror_stage.access.domain import EGO
 from mirror_stage.core.problems import BadRow, Invalid, Unavailable
@@ -138,3 +138,20 @@ def test_the_edge_forgets_a_removed_host(bench: Bench) -> None:
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == ("all", bench.clock.now())
     bench.owner.forget("a", EGO)
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == (None, None)
+
+
+def test_a_batch_of_new_hosts_costs_as_many_statements_as_one_new_host(bench: Bench) -> None:
+    statements: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        bench.post(make_sample("first", at=bench.clock.now()))
+        of_one = len(statements)
+        bench.post(*(make_sample(f"new-{n}", at=bench.clock.now()) for n in range(200)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert len(bench.twin.hosts_by_name) == 202  # with the hub
+    assert len(statements) - of_one <= of_one
