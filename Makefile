@@ -14,7 +14,7 @@ COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --quiet --universal --py
 OPENAPI := $(BIN)/flask --app 'mirror_stage.app:create_app(with_storage=False)' openapi print
 HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --root-types-no-schema-prefix --default-non-nullable=false --output src/net/openapi.ts
 
-.PHONY: run help demo test test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo test test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -26,8 +26,11 @@ help:  ## what make can do
 demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl-C ends all
 	@$(BIN)/mirror-stage demo $(ARGS)
 
-test: .venv/.dev $(HUD)  ## the tests, without the long forms and without wheel and browser
-	$(PYTEST) -m "not long" --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+test: .venv/.dev $(HUD)  ## the tests, without faults, without wheel and browser
+	$(PYTEST) -m "not long" --ignore=tests/faults --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+
+test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
+	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
 test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser: one after the other, it draws on both cores
 	$(BIN)/pytest -m "not long" tests/end_to_end tests/hud $(ARGS)
@@ -39,7 +42,7 @@ check: .venv/.dev  ## everything that must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) hud-check test test-e2e
+	$(MAKE) hud-check test test-faults test-e2e
 
 lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --extra dev --output-file requirements/dev.txt

@@ -8,7 +8,7 @@ import pytest
 
 
 def short_and_full(short: Any, full: Any, *, minutes: int = 30) -> list[Any]:
-    """The two forms of a fault test, for `parametrize`: the short one in `make test`, the full one in `make test-long`."""
+    """The two forms of a fault test, for `parametrize`: the short one in `make test-faults`, the full one in `make test-long`."""
     marks = [pytest.mark.long, pytest.mark.timeout(minutes * 60)]
     return [pytest.param(short, id="short"), pytest.param(full, id="full", marks=marks)]
 

@@ -83,22 +83,22 @@ def test_jobs_continue_after_the_clock_was_set_back(stepped: tuple[EgoServer, St
     wait_until(lambda: command(ego, answer.json()["id"])["reason"] == "expired", 10, what="the command expires")
 
 
-@pytest.mark.parametrize("offset", [DAY, -DAY, HOUR, -HOUR])
-def test_an_agents_wrong_clock_is_reported_and_its_host_stays_online(
-    offset: int, start_ego: Callable[..., EgoServer]
-) -> None:
+def test_an_agents_wrong_clock_is_reported_and_its_host_stays_online(start_ego: Callable[..., EgoServer]) -> None:
     ego, started = start_ego(), time.monotonic()
-    ego.post_samples(make_sample("wrong", at=true_now() - 60_000)).raise_for_status()
+    offsets = {"day-ahead": DAY, "day-behind": -DAY, "hour-ahead": HOUR, "hour-behind": -HOUR}
+    ego.post_samples(*(make_sample(name, at=true_now() - 60_000) for name in offsets)).raise_for_status()
 
     def skewed() -> bool:
-        ego.post_samples(make_sample("wrong", at=true_now() + offset, cpu_percent=33)).raise_for_status()
-        return any(alert["metric"] == "clock_skew" for alert in ego.get("/api/alerts/active").json())
+        samples = [make_sample(name, at=true_now() + offset, cpu_percent=33) for name, offset in offsets.items()]
+        ego.post_samples(*samples).raise_for_status()
+        alerts = ego.get("/api/alerts/active").json()
+        return {alert["hostname"] for alert in alerts if alert["metric"] == "clock_skew"} == set(offsets)
 
-    wait_until(skewed, 10, every=0.3, what="clock_skew")
-    print(f"T18: offset {offset // 1000} s, told after {time.monotonic() - started:.1f} s")
-    assert status_of(ego, "wrong") == "online"
-    entry = next(host for host in state(ego)["hosts"] if host["hostname"] == "wrong")
-    assert entry["metrics"]["cpuLoad"] == 33
+    wait_until(skewed, 15, every=0.3, what="clock_skew of each")
+    print(f"T18: offsets {len(offsets)}, reported after {time.monotonic() - started:.1f} s")
+    hosts = {host["hostname"]: host for host in state(ego)["hosts"]}
+    assert {name: hosts[name]["status"] for name in offsets} == dict.fromkeys(offsets, "online")
+    assert {name: hosts[name]["metrics"]["cpuLoad"] for name in offsets} == dict.fromkeys(offsets, 33)
 
 
 def test_unusual_timestamps_are_accepted_or_refused_with_the_field_named(start_ego: Callable[..., EgoServer]) -> None:

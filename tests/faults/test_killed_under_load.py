@@ -20,7 +20,7 @@ SEED = 20251101
 PACES = [(20, 100, 8), (300, 1, 8)]
 
 
-@pytest.mark.parametrize("kills", short_and_full(3, 20))
+@pytest.mark.parametrize("kills", short_and_full(2, 20))
 def test_acknowledged_samples_survive_a_kill(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], kills: int, slack: float
 ) -> None:

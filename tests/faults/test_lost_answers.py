@@ -81,7 +81,7 @@ def lose_answer(
     connection.close()
 
 
-@pytest.mark.parametrize("requests", short_and_full(100, 1_000))
+@pytest.mark.parametrize("requests", short_and_full(40, 1_000))
 def test_samples_sent_again_are_stored_once(ego: EgoServer, proxy: DroppingProxy, requests: int) -> None:
     per_request = 5
     batches = Batches(per_request, stem=unique_hostname("lost"))

@@ -23,7 +23,7 @@ from tests.faults import print_figures, short_and_full
 from tests.faults.agents import create
 from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
 
-HOSTS, POLLERS = 10, 32
+HOSTS = 10
 NOW = 1_762_000_000_000
 
 
@@ -64,10 +64,11 @@ class Pollers:
                     self.handed_out.append((hostname, [item["id"] for item in answer.json()]))
 
 
-@pytest.mark.parametrize("commands", short_and_full(120, 500))
-def test_each_command_is_handed_out_once_and_in_order(ego: EgoServer, commands: int) -> None:
+@pytest.mark.parametrize("form", short_and_full((40, 16), (500, 32)))
+def test_each_command_is_handed_out_once_and_in_order(ego: EgoServer, form: tuple[int, int]) -> None:
+    commands, count = form
     hostnames = [unique_hostname("polled") for _ in range(HOSTS)]
-    pollers = Pollers(ego, hostnames, POLLERS)
+    pollers = Pollers(ego, hostnames, count)
     try:
         created = {hostname: [] for hostname in hostnames}
         for hostname in itertools.islice(itertools.cycle(hostnames), commands):
@@ -81,7 +82,7 @@ def test_each_command_is_handed_out_once_and_in_order(ego: EgoServer, commands: 
     breaks += sum(ids != sorted(ids, key=created[hostname].index) for hostname, ids in pollers.handed_out)
     print_figures(
         "T14",
-        pollers=POLLERS,
+        pollers=count,
         commands=commands,
         delivered_once=sum(times == 1 for times in deliveries.values()),
         order_breaks=breaks,

@@ -37,7 +37,7 @@ def race(ego: EgoServer, id: str, stdouts: tuple[str, str], *, late: bool) -> tu
     return won[0].status_code, lost.status_code
 
 
-@pytest.mark.parametrize("races", short_and_full(60, 1_000))
+@pytest.mark.parametrize("races", short_and_full(20, 1_000))
 def test_one_of_two_results_wins(ego: EgoServer, races: int) -> None:
     ids = handed_out(ego, races)
     losers: Counter[tuple[str, int]] = Counter()
@@ -52,7 +52,7 @@ def test_one_of_two_results_wins(ego: EgoServer, races: int) -> None:
     assert events == {3: races}  # created, claimed, reported once
 
 
-@pytest.mark.parametrize("races", short_and_full(10, 200))
+@pytest.mark.parametrize("races", short_and_full(5, 200))
 def test_a_late_result_is_accepted_exactly_once(ego: EgoServer, races: int) -> None:
     ids = handed_out(ego, races)
     for some in batches_of(ids, 100):

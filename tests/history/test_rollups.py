@@ -87,7 +87,7 @@ def follow(run: HistoryRun, steps: list[tuple[str, Any]]) -> None:
     run.check()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(step_lists)
 @example(half_pruned(6))
 @example(half_pruned(7))
@@ -115,7 +115,7 @@ def emptied(postgresql: Any) -> Iterator[Callable[[], Storage]]:
         yield empty
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=step_lists)
 @example(steps=later_sample(2))
 @example(steps=later_sample(9))

@@ -62,7 +62,7 @@ def near_valid(draw: st.DrawFn) -> dict[str, Any]:
     return sample
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(near_valid())
 def test_the_schema_accepts_whatever_the_fast_path_accepts_with_the_same_values(sample: dict[str, Any]) -> None:
     raw = memoryview(json.dumps(sample).encode())
