@@ -81,16 +81,22 @@ class Several:
 
 
 def _machines(host: Host) -> Mapping[str, float]:
-    """`{"<both addresses>": 2.0}` while two machines report under the host's name, else empty."""
-    rival = host.rival
-    if rival is None or rival.since is None:
-        return {}
-    addresses = {sample.ip or "an unknown address" for sample in (host.sample, rival.sample) if sample is not None}
-    return {" and ".join(sorted(addresses)): 2.0}
+    """`{"<both>": 2.0}`: two addresses that report under the host's name, and two names that a person takes for one."""
+    found, rival = {}, host.rival
+    if rival is not None and rival.since is not None:
+        addresses = {sample.ip or "an unknown address" for sample in (host.sample, rival.sample) if sample is not None}
+        found[" and ".join(sorted(addresses))] = 2.0
+    if host.namesake is not None:
+        found[" and ".join(sorted((host.hostname, host.namesake)))] = 2.0
+    return found
+
+
+def _has_another(host: Host) -> bool:
+    return host.namesake is not None or (host.rival is not None and host.rival.since is not None)
 
 
 VALUES_BY_SUBJECT: Mapping[str, Several] = {
-    MACHINES: Several(lambda host: 2.0 if host.rival is not None and host.rival.since is not None else None, _machines),
+    MACHINES: Several(lambda host: 2.0 if _has_another(host) else None, _machines),
     DISK_USED: Several(
         lambda host: host.sample.fullest_disk_percent if host.sample else None,
         lambda host: host.sample.disks_used_percent if host.sample else {},

@@ -106,6 +106,7 @@ class Host:
     late: LateRun | None = None
     rival: Rival | None = None
     is_impostor: bool = False  # its display_name is the name of another host
+    namesake: str | None = None  # another host, whose name differs only in case or in letters that look the same
     interval: Instant | None = None  # between its samples, if too long for the usual limits of silence
     gaps: tuple[Instant, ...] = ()  # between its newest arrivals, if some are too long for these limits
 
@@ -334,6 +335,7 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 uplink=host.uplink,
                 rival=newest.rival,
                 is_impostor=host.is_impostor,
+                namesake=host.namesake,
                 interval=host.interval,
                 gaps=host.gaps,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     STATUS_CODES,
@@ -51,6 +52,7 @@ class Twin:
         self.limits = Limits(int(stale_after_seconds * SECOND), int(offline_after_seconds * SECOND))
         self._usual_gap = self.limits.stale_after * 4 // 5
         self.hosts_by_name: dict[str, Host] = {}
+        self._names_by_look: dict[str, list[str]] = {}
         self._changes = Changes()
         self._dirty: set[str] = set()
         self._identities: dict[int, Identity] = {}  # the present ones, by host id
@@ -74,6 +76,10 @@ class Twin:
             self._identities[host.id] = identity
         self._touch(host, upserted=True)
         self._links_are_stale = True
+        alike = self._names_by_look.setdefault(seen_as(host.hostname), [])
+        if host.hostname not in alike:
+            alike.append(host.hostname)
+        self._pair(alike)
 
     def fold(self, sample: Sample) -> tuple[Host, Arrival]:
         """Take one sample into the twin. Returns the host after it, and how it counted. The host must be known."""
@@ -111,10 +117,22 @@ class Twin:
             self.hosts_by_name[hostname] = replace(host, last_poll_at=at)
             self._dirty.add(hostname)
 
+    def _pair(self, alike: list[str]) -> None:
+        """Let each of these hosts know another one that a person takes for it."""
+        for hostname in alike:
+            namesake = next((other for other in alike if other != hostname), None)
+            if self.hosts_by_name[hostname].namesake != namesake:
+                self.hosts_by_name[hostname] = replace(self.hosts_by_name[hostname], namesake=namesake)
+
     def forget(self, hostname: str) -> Host | None:
         """Remove a host from the twin. Returns it, or None if it is not there."""
         host = self.hosts_by_name.pop(hostname, None)
         if host is not None:
+            alike = self._names_by_look[seen_as(hostname)]
+            alike.remove(hostname)
+            self._pair(alike)
+            if not alike:
+                del self._names_by_look[seen_as(hostname)]
             self._dirty.discard(hostname)
             self._identities.pop(host.id, None)
             self._new_identities.pop(host.id, None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mirror_stage.access.domain import EGO
 from mirror_stage.twin.domain import Host
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench
@@ -111,3 +112,28 @@ def test_a_backlog_from_before_a_reboot_is_the_same_machine(bench: Bench) -> Non
     bench.post(old)
     assert host_of(bench).rival is None
     assert host_of(bench).sample.uptime_seconds == 30  # type: ignore[union-attr]
+
+
+def test_names_that_differ_only_in_case_are_two_hosts_and_a_conflict_until_one_leaves(bench: Bench) -> None:
+    names = ("titan-01", "Titan-01")
+    bench.post(*(make_sample(name, at=bench.clock.now()) for name in (*names, "titan-02")))
+    assert {"titan-01", "Titan-01", "titan-02"} <= set(bench.twin.hosts_by_name)
+    bench.post(*(make_sample(name, at=bench.clock.advance(5)) for name in (*names, "titan-02")))
+    assert {(alert.hostname, alert.metric, alert.subject) for alert in bench.open_alerts.all()} == {
+        (name, "identity_conflict", "Titan-01 and titan-01") for name in names
+    }
+    bench.owner.forget("Titan-01", EGO)
+    for _ in range(10):
+        bench.post(make_sample("titan-01", at=bench.clock.advance(10)))
+    assert bench.open_alerts.all() == []
+
+
+def test_a_conflict_of_names_outlives_a_restart(bench: Bench) -> None:
+    bench.post(*(make_sample(name, at=bench.clock.advance(5)) for name in ("titan-01", "Titan-01") * 2))
+    before = {alert.id for alert in bench.open_alerts.all()}
+    bench.saver.save()
+    after = bench.again()
+    for _ in range(10):
+        after.post(*(make_sample(name, at=after.clock.advance(10)) for name in ("titan-01", "Titan-01")))
+    assert len(before) == 2
+    assert {alert.id for alert in after.open_alerts.all()} == before
