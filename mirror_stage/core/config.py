@@ -11,13 +11,13 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from environs import Env, EnvError, validate
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.urls import url_trouble
 
 _ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
@@ -234,18 +234,31 @@ def _socket_mode(env: Env, variable: str) -> int | None:
 def _url(*schemes: str) -> Reader:
     def read(env: Env, variable: str) -> str | None:
         text = _text(env, variable)
-        if text is not None and (urlsplit(text).scheme not in schemes or "://" not in text):
-            raise EnvError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        trouble = text and url_trouble(text, schemes, may_hold_password=True, needs_host=False)
+        if trouble:
+            raise EnvError(trouble)
         return text
 
     return read
+
+
+def _database_url(env: Env, variable: str) -> str | None:
+    url: str | None = _url("postgresql", "postgres")(env, variable)
+    if url is not None:
+        from psycopg import ProgrammingError, conninfo
+
+        try:
+            conninfo.conninfo_to_dict("postgresql:///?" + url.partition("?")[2])
+        except ProgrammingError as error:  # it names the option, and no value
+            raise EnvError(f"has options after the ? that PostgreSQL does not know: {error}") from error
+    return url
 
 
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
     ("socket_mode", "MIRROR_STAGE_SOCKET_MODE", _socket_mode),
-    ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
+    ("db_url", "MIRROR_STAGE_DB_URL", _database_url),
     ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
     ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),
     ("redis_url", "MIRROR_STAGE_REDIS_URL", _url("redis", "rediss", "unix")),

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.urls import url_trouble
 from mirror_stage.reflector.state import default_state_dir
 
 FILE: Final = Path("/etc/mirror-stage/reflector.toml")
@@ -73,16 +73,12 @@ def _text(value: Any) -> str:
 
 
 def _url(value: Any) -> str:
-    text = _text(value)
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise _Bad(f"must be like http://10.0.0.100:3000, not {text!r}")
-    if parts.username or parts.password:
-        raise _Bad("must not hold a name or a password")
-    try:
-        parts.port  # noqa: B018  # reading it raises ValueError for a bad port
-    except ValueError as error:
-        raise _Bad(f"has no port from 0 to 65535: {text!r}") from error
+    text = value.strip() if isinstance(value, str) else ""
+    trouble = url_trouble(text, ("http", "https"), may_hold_password=False, needs_host=True)
+    if trouble is None and set(text) & set("?#"):
+        trouble = "must not have a ? or a #"
+    if trouble:
+        raise _Bad(f"{trouble}; it must be like http://10.0.0.100:3000")
     return text.rstrip("/")
 
 

@@ -89,8 +89,10 @@ def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
     [
         ("ego", "10.0.0.100:3000", "must be like http://10.0.0.100:3000"),
         ("ego", "http://user:secret@ego", "must not hold a name or a password"),
-        ("ego", "http://ego:99999", "has no port from 0 to 65535"),
-        ("ego", "http://ego:x", "has no port from 0 to 65535"),
+        ("ego", "http://ego:99999", "has no port from 1 to 65535"),
+        ("ego", "http://ego:x", "has no port from 1 to 65535"),
+        ("ego", "http://[::1", "an IPv6 address stands in brackets"),
+        ("ego", "ftp://user:secret@ego", "must begin with http:// or https://"),
         ("hostname", "a/b", "/"),
         ("ip", "10.0.0", "must be an IPv4 address"),
         ("ip", "::1", "must be an IPv4 address"),
