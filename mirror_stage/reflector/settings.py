@@ -18,6 +18,7 @@ from typing import Any, Final
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.urls import url_trouble
+from mirror_stage.core.variables import nearest, unknown_variable
 from mirror_stage.reflector.state import default_state_dir
 
 FILE: Final = Path("/etc/mirror-stage/reflector.toml")
@@ -247,6 +248,9 @@ def settings_from(
 
     Reads `file` if given, else the file that REFLECTOR_CONFIG names, else /etc/mirror-stage/reflector.toml if it exists.
     """
+    unknown = unknown_variable(environment, [FILE_VARIABLE, *(row.variable for row in SETTINGS)], prefix="REFLECTOR_")
+    if unknown:
+        raise BadSetting(f"{unknown} (config/reflector.toml has all of them)")
     path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
     in_file = _read_file(path or FILE, must_exist=path is not None)
     values: dict[str, Any] = {}
@@ -266,6 +270,8 @@ def _first_given(
 ) -> tuple[Any, str] | None:
     """The value that wins, and where it stands (for the error message); None if it is set nowhere."""
     if row.only_in_file:
+        if row.variable in environment:
+            raise BadSetting(f"{row.variable}: only the file may set this: {row.name} in {path}")
         return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
     if flags.get(row.name) is not None:
         return flags[row.name], row.flag
@@ -283,9 +289,11 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    unknown = set(content) - {row.name for row in SETTINGS}
+    names = [row.name for row in SETTINGS]
+    unknown = sorted(set(content) - set(names))
     if unknown:
-        raise BadSetting(f"{path}: {', '.join(sorted(unknown))}: no such setting; config/reflector.toml has them all")
+        near = nearest(unknown[0], names)
+        raise BadSetting(f"{path}: {', '.join(unknown)}: no such setting{near} (config/reflector.toml has all of them)")
     return content
 
 

@@ -88,6 +88,7 @@ def test_it_stops_the_command_with_one_line(command: str, variable: str, value: 
         capture_output=True,
         text=True,
         check=False,
+        timeout=20,
         cwd=tmp_path,
         env=environment,
     )
