@@ -184,6 +184,7 @@ def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connectio
 
 
 def _dump(config: Config, partial: Path, tell: Tell) -> None:
+    _must_be_direct(config)
     with _connected(config) as connection:
         major = connection.info.server_version // 10_000
     program = program_of("pg_dump", major)
@@ -208,6 +209,7 @@ def _revision_of_dump(config: Config, file: Path) -> str:
 
 
 def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
+    _must_be_direct(config)
     if has_data(config):
         if not force:
             raise Conflict("the database has data already; name an empty one, or say --force to replace them")
@@ -239,6 +241,27 @@ def _timescale(config: Config) -> Iterator[None]:
     finally:
         with _connected(config) as connection:
             connection.execute("SELECT timescaledb_post_restore()")
+
+
+def _must_be_direct(config: Config) -> None:
+    """Raise Unavailable behind a pooler in transaction mode: what pg_dump sets would stay with connections of EGO's."""
+    with _connected(config) as connection, _connected(config) as another:
+        before = _backend(connection)
+        with another.transaction():
+            others = _backend(another)
+            after = _backend(connection)
+    if others == before or after != before:
+        raise Unavailable(
+            "a pooler in transaction mode stands before the database, and pg_dump needs a connection of its own: "
+            "name PostgreSQL itself in MIRROR_STAGE_DB_URL for this command"
+        )
+
+
+def _backend(connection: psycopg.Connection) -> int:
+    """The process of the server that answers this connection now."""
+    found = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 def program_of(name: str, major: int) -> str:
