@@ -174,10 +174,10 @@ def _db_current(_chosen: argparse.Namespace) -> int:
 
 def _db_backup(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime.serving import read_settings
-    from mirror_stage.storage import backup
+    from mirror_stage.storage import backup, migrate
 
     def step(_app: Flask) -> None:
-        size = backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
+        size = backup.backup(read_settings(), chosen.file, migrate.revisions(), force=chosen.force, tell=_tell)
         _tell("")
         print(f"{chosen.file}: {backup.size(size)}")
 

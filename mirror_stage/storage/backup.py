@@ -24,23 +24,33 @@ REVISIONS, TIMESCALE = "alembic_version", "timescaledb"
 Tell = Callable[[str], None]  # shows how far a long work has come
 
 
-def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
+def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force: bool, tell: Tell) -> int:
     """Write the database into `file`, whole or not at all, for its owner's eyes only; all that was acknowledged is in it.
 
-    Its size in bytes. Root writes as the owner of the file's folder, and reads as the owner of the database's.
-    Raises Invalid if the file is there and `force` is not given, Unavailable if the database or the disk fails.
+    Its size in bytes. What was written is checked like before a restore, and takes its name after that.
+    Root writes as the owner of the file's folder, and reads as the owner of the database's.
+    Raises Invalid if the file is there and `force` is not given, or if there is nothing to back up; Unavailable if the
+    database or the disk fails, or if `restore` would refuse what was written.
     """
     folder = file.absolute().parent
     if not folder.is_dir():
         raise Invalid(f"there is no folder {folder}")
     partial = file.with_name(f"{file.name}.partial")
     _must_be_another(config, file)
+    if not has_data(config):
+        if config.is_postgresql:
+            raise Invalid("there is nothing to back up: no EGO has used this database yet; see MIRROR_STAGE_DB_URL")
+        raise Invalid(f"there is no database {config.sqlite_path.absolute()} yet; see MIRROR_STAGE_SQLITE_PATH")
     with files.as_owner_of(folder):
         if file.exists() and not force:
             raise Invalid(f"{file} exists already; name another file, or say --force")
         try:
             os.close(files.make_new(partial))  # it has every command and its output
             (_dump if config.is_postgresql else _copy)(config, partial, tell)
+            try:
+                _checked(config, partial, known_revisions, tell)
+            except Invalid as why:
+                raise Unavailable(f"the backup was not kept, because restore would refuse it: {why.detail}") from why
             files.settle(partial, file)
             return file.stat().st_size
         except OSError as error:
@@ -111,8 +121,6 @@ def has_data(config: Config) -> bool:
 def _copy(config: Config, partial: Path, tell: Tell) -> None:
     """Copy page by page what one read transaction sees: EGO goes on writing, and what it writes is not in the copy."""
     path = config.sqlite_path.absolute()
-    if not has_data(config):
-        raise Invalid(f"there is no database {path} yet; see MIRROR_STAGE_SQLITE_PATH")
 
     def progress(_status: int, left: int, total: int) -> None:
         tell(f"{100 * (total - left) // max(1, total)} % of {size(total * page_bytes)}")
