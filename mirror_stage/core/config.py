@@ -264,23 +264,11 @@ def _url(*schemes: str) -> Reader:
     return read
 
 
-def _database_url(env: Env, variable: str) -> str | None:
-    url: str | None = _url("postgresql", "postgres")(env, variable)
-    if url is not None:
-        from psycopg import ProgrammingError, conninfo
-
-        try:
-            conninfo.conninfo_to_dict("postgresql:///?" + url.partition("?")[2])
-        except ProgrammingError as error:  # it names the option, and no value
-            raise EnvError(f"has options after the ? that PostgreSQL does not know: {error}") from error
-    return url
-
-
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
     ("socket_mode", "MIRROR_STAGE_SOCKET_MODE", _socket_mode),
-    ("db_url", "MIRROR_STAGE_DB_URL", _database_url),
+    ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
     ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
     ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),
     ("redis_url", "MIRROR_STAGE_REDIS_URL", _url("redis", "rediss", "unix")),

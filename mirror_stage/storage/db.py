@@ -100,7 +100,7 @@ def engine_options(config: Config, bounds: Bounds = ASKED) -> dict[str, object]:
 
 
 def _settings(bounds: Bounds, seconds: float) -> str:
-    """The statement that sets what a transaction needs of PostgreSQL, until its end.
+    """The statements that set what a transaction needs of PostgreSQL, until its end; sent as one.
 
     A pooler such as PgBouncer takes no settings at the start of a connection, and in transaction mode the next
     transaction may run on another connection.
@@ -109,7 +109,7 @@ def _settings(bounds: Bounds, seconds: float) -> str:
         "statement_timeout": str(int(seconds * 1000)),
         "lock_timeout": str(int(bounds.lock * 1000)),
     }
-    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in wanted.items())
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in wanted.items())
 
 
 @event.listens_for(Engine, "begin")

@@ -69,7 +69,6 @@ def test_an_address_of_ego_has_a_host_and_no_password() -> None:
     [
         ("serve", "MIRROR_STAGE_DB_URL", "postgresql://u:pa[ss@h/db"),
         ("db current", "MIRROR_STAGE_DB_URL", "postgresql://u:pass@h:abc/db"),
-        ("db current", "MIRROR_STAGE_DB_URL", "postgresql://u:pass@h/db?sslmod=require"),
         ("serve", "MIRROR_STAGE_REDIS_URL", "redis://:pa[ss@h"),
         ("serve", "MIRROR_STAGE_REDIS_URL", "redis://h:abc"),
         ("serve", "MIRROR_STAGE_ALLOWED_ORIGINS", "http://[::1"),

@@ -59,6 +59,7 @@ def test_samples_and_history_go_through_a_pooler(
     assert ego.worker_pid() == worker
     assert len(owners(database)) == 1
     assert "taken this database over" not in ego.log
+    assert "it runs again" not in ego.log  # no job has failed
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM host_metric_samples").fetchone() == (35,)
 
