@@ -98,12 +98,19 @@ def _ipv4(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()
+    try:
+        return Path(_text(value)).expanduser()
+    except RuntimeError as error:
+        raise _Bad("begins with ~, and this user has no home folder") from error
 
 
 def _existing(value: Any) -> Path:
     path = _path(value)
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise _Bad(f"{path} cannot be read: {error.strerror}") from error
+    if not is_there:
         raise _Bad(f"there is no file {path}")
     return path
 

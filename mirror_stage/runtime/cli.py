@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what it returns is the exit status: 0 done, 1 not possible, 2 asked wrongly."""
+    """Run one command. Returns the exit status: 0 done, 1 not possible, 2 wrong arguments or a bad setting."""
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
     except BadSetting as error:
         return _say(str(error), 2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mirror_stage"):
+            raise  # a fault of ours
+        return _say(
+            f"this command needs EGO's libraries, and {error.name} is not installed: only the agent can run here. "
+            "Install EGO with its libraries: pip install FILE.whl, without --no-deps",
+            1,
+        )
     except BrokenPipeError:  # whoever read has read enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
