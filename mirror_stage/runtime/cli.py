@@ -26,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 not possible, 2 wrong arguments or a bad setting."""
     chosen = _parser().parse_args(arguments)
     try:
+        if getattr(chosen, "of_service", False):
+            from mirror_stage.runtime import service_settings
+
+            service_settings.adopt()
         return int(chosen.run(chosen))
     except BadSetting as error:
         return _say(str(error), 2)
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     schema = commands.add_parser("db", help="the database: its schema, backups, figures")
+    schema.set_defaults(of_service=True)
     steps = schema.add_subparsers(title="commands", metavar="command", required=True)
     steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
     downgrade = steps.add_parser("downgrade", help="bring it to an older revision; EGO must not run")
@@ -91,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_doctor, of_service=True)
     return parser
 
 
