@@ -1,4 +1,4 @@
-"""`mirror-stage demo`: an EGO with a database of its own, a simulated fleet and this machine's reflector, as one thing."""
+"""`mirror-stage demo`: starts an EGO with a database of its own, a simulated fleet, and this machine's agent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END_SECONDS = 10.0  # until a child that does not end is killed
 
 
 def run(hosts: int, scenario: str) -> int:
-    """Run all of it until Ctrl-C. The exit status: 0 if that ended it, 1 if one of the parts ended by itself."""
+    """Run the demo until Ctrl-C. Returns the exit status: 0 if a signal ended it, 1 if one of its parts ended by itself."""
     settings = _on_a_free_port(replace(config.from_environment(), bind="127.0.0.1"))
     ego = f"http://127.0.0.1:{settings.port}"
     stopping = threading.Event()
@@ -72,9 +72,9 @@ def _on_a_free_port(wanted: config.Config) -> config.Config:
 
 
 class _Part:
-    """A `mirror-stage` process. On exit it is asked to end, then made to.
+    """A `mirror-stage` process. `with` ends it: by SIGTERM, and after END_SECONDS by SIGKILL.
 
-    It has a session of its own, so that Ctrl-C reaches only us, and each part is ended in its turn.
+    It has a session of its own, so that Ctrl-C reaches only the demo, which then ends one part after the other.
     """
 
     def __init__(self, *words: str, environment: Mapping[str, str] | None = None):
