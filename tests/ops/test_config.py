@@ -49,7 +49,7 @@ SETTINGS = {
     "MIRROR_STAGE_HUB_HOSTNAME": Setting("hub_hostname", "core-switch", "spine", "spine", "100%"),
     "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
     "MIRROR_STAGE_TWIN_DIAGNOSTICS": Setting("twin_diagnostics", False, "true", True, "perhaps"),
-    "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), None),
+    "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), "/nowhere/rules.toml"),
     "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
     "MIRROR_STAGE_LOCAL_USERS": Setting("local_users", (), "alice, 1000", ("alice", "1000"), "a b"),
     "MIRROR_STAGE_LOCAL_AGENTS": Setting("local_agents", ("mirror-stage-reflector",), "agent", ("agent",), "a/b"),
@@ -109,6 +109,23 @@ def test_what_is_wrong_is_said_in_words(variable: str, text: str, said: str, mon
     monkeypatch.setenv(variable, text)
     with pytest.raises(BadSetting, match=said):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    "program", ["mirror_stage.runtime.cli serve", "mirror_stage.runtime.cli db current", "gunicorn"]
+)
+def test_a_misspelt_key_of_the_alert_rules_stops_the_start(program: str, tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text("[cpu_load_high]\nfireat = 95\n")
+    words = [*program.split(), *(["-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"] if program == "gunicorn" else [])]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MIRROR_STAGE_ALERT_RULES": str(file)}
+    run = subprocess.run(
+        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"mirror-stage: MIRROR_STAGE_ALERT_RULES: {file}: [cpu_load_high]: fireat is not one of")
+    assert line.endswith("did you mean fire_at?")
 
 
 def ego(command: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
