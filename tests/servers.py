@@ -277,7 +277,8 @@ def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
     as_postgres = []
     if os.getuid() == 0:  # it refuses to run as root
         as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        shutil.chown(folder, "postgres", "postgres")
+        for path in (folder, folder / "pgbouncer.ini"):
+            shutil.chown(path, "postgres", "postgres")
     command = [*as_postgres, shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q", str(folder / "pgbouncer.ini")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

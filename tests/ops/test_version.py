@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from mirror_stage.app import create_app
+from mirror_stage.core.config import Config
 from mirror_stage.core.version import FILE, RELEASE, VERSION, version_of
-from tests.servers import ROOT, EgoServer
+from tests.servers import ROOT
 
 
 @pytest.fixture
@@ -48,10 +50,8 @@ def test_a_copy_without_a_history_is_the_release(checkout: Path) -> None:
     assert version_of(checkout) == RELEASE
 
 
-def test_the_command_and_the_server_say_it(ego: EgoServer) -> None:
+def test_the_command_and_the_server_say_it() -> None:
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", "--version"]
-    assert (
-        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        == f"mirror-stage {VERSION}\n"
-    )
-    assert ego.get("/api/info").json()["version"] == VERSION
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == f"mirror-stage {VERSION}\n"
+    assert create_app(Config(testing=True)).test_client().get("/api/info").json["version"] == VERSION
