@@ -166,7 +166,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     from mirror_stage.core import logs
     from mirror_stage.core.shipped import path_of
     from mirror_stage.runtime import doctor, serving
-    from mirror_stage.storage import migrate
+    from mirror_stage.storage import revision
 
     settings = serving.read_settings()
     address = serving.listen_address(settings)
@@ -177,7 +177,10 @@ def _serve(chosen: argparse.Namespace) -> int:
     if reason:
         return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
     logs.configure(settings.log_level)
-    if _on_database(migrate.upgrade, as_owner=False) != 0:  # what follows runs as this user
+    # Importing the application takes seconds, and gunicorn's worker does it again: only a migration is worth that.
+    if (
+        not revision.is_newest(settings) and _on_database(_upgrade, as_owner=False) != 0
+    ):  # what follows runs as this user
         if not settings.is_postgresql:
             return 1  # a server may come back; a file that cannot be written stays so
         _say("EGO starts all the same, and goes on asking for its database", 0)
@@ -192,6 +195,12 @@ def _demo(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime import demo
 
     return demo.run(chosen.hosts, chosen.scenario)
+
+
+def _upgrade(app: Flask) -> None:
+    from mirror_stage.storage import migrate
+
+    migrate.upgrade(app)
 
 
 def _db_upgrade(_chosen: argparse.Namespace) -> int:

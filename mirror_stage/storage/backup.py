@@ -109,7 +109,7 @@ def restore(config: Config, file: Path, *, force: bool, take_away: Callable[[], 
 def has_data(config: Config) -> bool:
     """Whether an EGO has ever used the database."""
     if config.is_postgresql:
-        with _connected(config) as connection:
+        with connected(config) as connection:
             return bool(connection.execute("SELECT to_regclass(%s) IS NOT NULL", (REVISIONS,)).fetchone()[0])  # type: ignore[index]
     path = config.sqlite_path.absolute()
     with files.as_owner_of(path.parent):
@@ -196,7 +196,7 @@ def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connectio
 
 def _dump(config: Config, partial: Path, tell: Tell) -> None:
     _must_be_direct(config)
-    with _connected(config) as connection:
+    with connected(config) as connection:
         major = connection.info.server_version // 10_000
     program = program_of("pg_dump", major)
     tell(f"pg_dump writes {partial}")
@@ -205,7 +205,7 @@ def _dump(config: Config, partial: Path, tell: Tell) -> None:
 
 def _revision_of_dump(config: Config, file: Path) -> str:
     """The schema revision of a dump. Reads the whole dump, so that damage is found before anything is replaced."""
-    with _connected(config) as connection:
+    with connected(config) as connection:
         program = program_of("pg_restore", connection.info.server_version // 10_000)
     try:
         _run(config, [program, "--file=/dev/null", str(file)], connects=False)
@@ -226,7 +226,7 @@ def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[
             raise Conflict("the database has data already; name an empty database, or use --force to replace the data")
         tell("removing the existing data")
         take_away()
-    with _connected(config) as connection:
+    with connected(config) as connection:
         program = program_of("pg_restore", connection.info.server_version // 10_000)
         connection.execute(f"DROP TABLE IF EXISTS {REVISIONS}")  # type: ignore[call-overload]
     contents = _run(config, [program, "--list", str(file)], connects=False)
@@ -248,18 +248,18 @@ def _timescale(config: Config) -> Iterator[None]:
         "SELECT timescaledb_pre_restore()",
     )
     for step in steps:
-        with _connected(config) as connection:
+        with connected(config) as connection:
             connection.execute(step)  # type: ignore[call-overload]
     try:
         yield
     finally:
-        with _connected(config) as connection:
+        with connected(config) as connection:
             connection.execute("SELECT timescaledb_post_restore()")
 
 
 def _must_be_direct(config: Config) -> None:
     """Raise Unavailable behind a pooler in transaction mode: what pg_dump sets would stay with connections of EGO's."""
-    with _connected(config) as connection, _connected(config) as another:
+    with connected(config) as connection, connected(config) as another:
         before = _backend(connection)
         with another.transaction():
             others = _backend(another)
@@ -324,7 +324,8 @@ def _target(config: Config) -> str:
 
 
 @contextlib.contextmanager
-def _connected(config: Config) -> Iterator[psycopg.Connection]:
+def connected(config: Config) -> Iterator[psycopg.Connection]:
+    """A connection to PostgreSQL, without SQLAlchemy. Raises Unavailable if it fails, or if a statement on it does."""
     try:
         with psycopg.connect(_url(config), autocommit=True, connect_timeout=5) as connection:
             yield connection
