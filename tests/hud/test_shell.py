@@ -198,6 +198,21 @@ def test_an_ego_says_how_to_add_a_host_and_when_it_is_lost_and_found(
         expect(row(page, "after")).to_be_visible()
 
 
+def test_the_menu_says_that_an_agent_is_refused_and_why(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
+    ego = start_ego()
+    assert ego.post_samples(make_sample("fine")).status_code == 202
+    with opened(browser, f"{ego.url}/?probe=1#/table", locale="en-US") as page:
+        page.get_by_role("button", name="Menu", exact=True).click()
+        expect(page.get_by_role("dialog")).to_contain_text("Everything works.")
+        page.keyboard.press("Escape")
+        assert ego.post_samples(make_sample("broken") | {"cpu_load": -1}).status_code == 400
+        page.get_by_role("button", name="Menu", exact=True).click()
+        expect(page.get_by_role("dialog")).to_contain_text("Somebody is being refused")
+        expect(page.get_by_role("dialog")).to_contain_text("127.0.0.1 was refused once in the last 10 minutes")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Menu: EGO needs attention")).to_be_visible()
+
+
 def test_it_works_under_a_prefix_and_where_a_proxy_takes_no_websocket(browser: Browser, fleet: EgoServer) -> None:
     with (
         running_proxy(fleet.port, prefix="/deep/ego") as url,

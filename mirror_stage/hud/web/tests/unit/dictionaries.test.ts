@@ -32,7 +32,7 @@ test('a message with values says them in both languages', () => {
 });
 
 /** Names that are the same in both. */
-const SAME = /^(name|metrics\.cpuLoad|roles\.ego|host\.(bios|extent))$/;
+const SAME = /^(name|menu\.checks\.redis|metrics\.cpuLoad|roles\.ego|host\.(bios|extent))$/;
 
 test('what has words in English has Korean words in Korean', () => {
   const said = (message: string | ((...values: string[]) => string)): string => (typeof message === 'string' ? message : message('1', '2', '3', '4'));
