@@ -36,7 +36,7 @@ def run(words: str, folder: Path, **settings: str) -> subprocess.CompletedProces
     """How a command ends in an empty folder."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)} | settings
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words.split()]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=90)
 
 
 @pytest.mark.parametrize("name", ALL)

