@@ -14,7 +14,9 @@ worker_class = "gevent"
 workers = 1  # the twin lives in one process
 worker_connections = 10_000  # long polls and idle websockets count
 preload_app = False  # what starts threads has to start after the fork
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # the heartbeat file; a slow disk must not kill
+worker_tmp_dir = (
+    "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+)  # the heartbeat file; a slow disk must not kill
 control_socket_disable = True
 
 timeout = 60  # seconds in which a worker that hangs is replaced

@@ -1,4 +1,7 @@
-"""Builds the HUD for wheel, sdist and editable install, with a Node.js that pip brings: none has to be on the machine."""
+"""Builds the HUD for wheel, sdist and editable install, with a Node.js that pip brings: none has to be on the machine.
+
+Wheel and sdist also carry their version in a file, because they have no git history to ask.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ class HudBuildHook(BuildHookInterface[Any]):
         root = Path(self.root)
         page = root / OUTPUT / "index.html"
         is_sdist = (root / "PKG-INFO").exists()  # it carries what was built from it
+        if version != "editable" and not is_sdist:
+            build_data["force_include"][str(self._version_file(root))] = "mirror_stage/core/version.txt"
         if page.exists() and (is_sdist or is_fresh(root) or (version == "editable" and not is_asked_for())):
             return
         try:
@@ -36,6 +41,13 @@ class HudBuildHook(BuildHookInterface[Any]):
             self.app.display_warning(f"{why}. EGO serves its plain page until `make run` can build it.")
         if version != "editable" and not page.exists():
             raise RuntimeError(f"Vite ended well but left no {page}; look at {WEB}/vite.config.ts")
+
+    def _version_file(self, root: Path) -> Path:
+        """A file with the version, outside of the sources: there it would hide what git says."""
+        file = root / "build/version.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{self.metadata.version}\n", encoding="utf-8")
+        return file
 
 
 def is_asked_for() -> bool:

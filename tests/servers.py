@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
@@ -262,6 +263,31 @@ class PostgresqlServer:
         """Stop it and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
+    """The URL of a database through a PgBouncer of its own. `mode` is session, transaction or statement."""
+    folder, port, server = Path(tempfile.mkdtemp(prefix="mirror-stage-pgbouncer-")), free_port(), urlsplit(database)
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={server.hostname} port={server.port} user={server.username}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = {mode}\nserver_round_robin = 1\nlogfile = {folder}/log\n"  # round robin: connections change often
+    )
+    as_postgres = []
+    if os.getuid() == 0:  # it refuses to run as root
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        for path in (folder, folder / "pgbouncer.ini"):
+            shutil.chown(path, "postgres", "postgres")
+    command = [*as_postgres, shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q", str(folder / "pgbouncer.ini")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port), what="PgBouncer listens")
+        yield f"postgresql://{server.username}@127.0.0.1:{port}{server.path}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _postgresql_program(name: str) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mirror_stage.alerts.domain import HOST_OFFLINE, RULES, SEVERITIES, SILENCE, Rule
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
+from mirror_stage.core.variables import nearest
 
 _VARIABLE = "MIRROR_STAGE_ALERT_RULES"
 _NUMBERS = ("fire_at", "resolve_at", "critical_at", "critical_below")
@@ -40,7 +39,7 @@ def parse(document: dict[str, Any], built_in: tuple[Rule, ...], path: Path) -> t
     for name, table in document.items():
         where = f"{_VARIABLE}: {path}: [{name}]"
         if name not in known:
-            raise BadSetting(f"{where}: there is no such rule; the rules are {', '.join(names)}{_nearest(name, names)}")
+            raise BadSetting(f"{where}: there is no such rule; the rules are {', '.join(names)}{nearest(name, names)}")
         if not isinstance(table, dict):
             raise BadSetting(f"{where}: must be a table")
         changed = _changed(known[name], table, where)
@@ -70,16 +69,10 @@ def _changed(rule: Rule, table: dict[str, Any], where: str) -> Rule:
 
 def _check(key: str, value: Any, where: str) -> None:
     if key not in _KEYS:
-        raise BadSetting(f"{where}: {key} is not one of {', '.join(_KEYS)}{_nearest(key, _KEYS)}")
+        raise BadSetting(f"{where}: {key} is not one of {', '.join(_KEYS)}{nearest(key, _KEYS)}")
     if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
         raise BadSetting(f"{where}: {key} must be a number, not {value!r}")
     if key == "enabled" and not isinstance(value, bool):
         raise BadSetting(f"{where}: enabled must be true or false, not {value!r}")
     if key == "unit" and not isinstance(value, str):
         raise BadSetting(f"{where}: unit must be a text, not {value!r}")
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    """`; did you mean fire_at?`, empty where no word is near."""
-    near = get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

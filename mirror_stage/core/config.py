@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from environs import Env, EnvError, validate
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.urls import url_trouble
+from mirror_stage.core.variables import unknown_variable
 
 _ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
@@ -122,11 +125,10 @@ def is_loopback(address: str) -> bool:
 def from_environment(*, read_dotenv: bool = True) -> Config:
     """The Config that the environment describes. Raises BadSetting with one line that names the variable."""
     env = Env()
-    if read_dotenv:
-        try:
-            env.read_env(".env", recurse=False)
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadSetting(f".env: cannot be read: {error}") from error
+    in_file = _read_dotenv(env, Path(".env")) if read_dotenv else {}
+    unknown = unknown_variable({**in_file, **os.environ}, VARIABLES, prefix="MIRROR_STAGE_", family="EGO_")
+    if unknown:
+        raise BadSetting(f"{unknown} (config/ego.env.example has all of them)")
     values: dict[str, Any] = {}
     for name, variable, read in _VARIABLES:
         try:
@@ -148,6 +150,26 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
                 f"{finer.variable} ({getattr(config, finer.field):g})"
             )
     return config
+
+
+def _read_dotenv(env: Env, file: Path) -> dict[str, str]:
+    """What a file says. `env` has it too, where the environment does not say otherwise. Raises BadSetting with file and line."""
+    found = {}
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for binding in parse_stream(lines):
+                if binding.key and binding.value is not None:
+                    found[binding.key] = binding.value
+                elif binding.key or binding.error:
+                    text = binding.original.string
+                    line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+                    raise BadSetting(f"{file}, line {line}: must be NAME=value, with a = between the two")
+        env.read_env(file, recurse=False)
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{file}: cannot be read: {error}") from error
+    return found
 
 
 def _one_line(variable: str, error: EnvError) -> str:
@@ -234,8 +256,9 @@ def _socket_mode(env: Env, variable: str) -> int | None:
 def _url(*schemes: str) -> Reader:
     def read(env: Env, variable: str) -> str | None:
         text = _text(env, variable)
-        if text is not None and (urlsplit(text).scheme not in schemes or "://" not in text):
-            raise EnvError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        trouble = text and url_trouble(text, schemes, may_hold_password=True, needs_host=False)
+        if trouble:
+            raise EnvError(trouble)
         return text
 
     return read

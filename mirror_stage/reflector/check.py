@@ -10,7 +10,7 @@ from typing import Any
 from mirror_stage.core.findings import Finding
 from mirror_stage.reflector.risks import risk_of
 from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
-from mirror_stage.reflector.state import is_in_use
+from mirror_stage.reflector.state import SYSTEM_FOLDER, is_in_use
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
 
 CLOCK_WARNING_SECONDS = 2.0  # the Date header has whole seconds
@@ -93,13 +93,20 @@ def risky(settings: Settings) -> list[Finding]:
 def state(settings: Settings) -> Finding:
     """Whether the folder of journal and spool can be used, and how many samples wait in it. Changes nothing in it."""
     path = settings.state_dir
-    waiting = sum(file.stat().st_size for file in (path / "spool").glob("*.samples"))
+    try:
+        waiting = sum(file.stat().st_size for file in (path / "spool").glob("*.samples"))
+        nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+        is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    except OSError as error:
+        seen = f"{error.filename} cannot be looked at: {error.strerror}"
+        return Finding("state", "problem", seen, "run this with sudo, or choose another --state-dir")
     backlog = f"; {waiting / 1000:,.0f} kB of samples wait in it" if waiting else ""
     if is_in_use(path):
         return Finding("state", "ok", f"an agent runs with {path}{backlog}")
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not is_writable:
         return Finding("state", "problem", f"{nearest} cannot be written", "choose another --state-dir")
+    if path != SYSTEM_FOLDER and os.path.lexists(SYSTEM_FOLDER):
+        backlog += f". The service's folder is {SYSTEM_FOLDER}: sudo looks at that one"
     return Finding("state", "ok", f"{path} can be written; no agent runs with it{backlog}")
 
 

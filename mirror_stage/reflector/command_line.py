@@ -15,21 +15,41 @@ from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_fr
 
 def add_to(commands: Any) -> None:
     """Add `reflector` and its subcommands to a parser's commands."""
-    reflector = commands.add_parser("reflector", help="the agent: watch this machine for an EGO")
+    reflector = commands.add_parser(
+        "reflector",
+        help="the agent: watch this machine for an EGO",
+        description="The agent. It sends samples of this machine to an EGO, and runs commands where they are allowed.",
+    )
     subcommands = reflector.add_subparsers(title="commands", metavar="command", required=True)
 
-    run = _with_settings(subcommands.add_parser("run", help="send samples, and run commands where they are allowed"))
-    run.add_argument("--once", action="store_true", help="print one sample as JSON and end")
+    run = subcommands.add_parser(
+        "run",
+        help="send samples, and run commands where they are allowed",
+        description="Send samples of this machine to EGO until Ctrl-C or SIGTERM. Run commands only as command_policy says.",
+    )
+    _with_settings(run).add_argument("--once", action="store_true", help="print one sample as JSON and end")
     run.set_defaults(run=_run)
 
-    check = _with_settings(subcommands.add_parser("check", help="say whether EGO is reached and what it may do here"))
-    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    check = subcommands.add_parser(
+        "check",
+        help="say whether EGO is reached and what it may do here",
+        description="Check the way to EGO, the clock, the commands that EGO may run, and the state folder. Change nothing.",
+    )
+    _with_settings(check).add_argument("--json", action="store_true", help="print the findings as JSON")
     check.set_defaults(run=_check)
 
-    install = _with_settings(subcommands.add_parser("install", help="make it a service of systemd, and start that"))
-    install.set_defaults(run=_install)
+    install = subcommands.add_parser(
+        "install",
+        help="make it a service of systemd, and start that",
+        description="Write the settings file and the unit, then start the service now and at every boot. Needs root.",
+    )
+    _with_settings(install).set_defaults(run=_install)
 
-    uninstall = subcommands.add_parser("uninstall", help="stop the service and remove it")
+    uninstall = subcommands.add_parser(
+        "uninstall",
+        help="stop the service and remove it",
+        description="Stop the service and remove its unit. Settings and data stay, unless --purge is given. Needs root.",
+    )
     uninstall.add_argument("--purge", action="store_true", help="remove its settings, journal and waiting samples too")
     uninstall.set_defaults(run=_uninstall)
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.urls import url_trouble
+from mirror_stage.core.variables import nearest, unknown_variable
 from mirror_stage.reflector.state import default_state_dir
 
 FILE: Final = Path("/etc/mirror-stage/reflector.toml")
@@ -73,16 +74,12 @@ def _text(value: Any) -> str:
 
 
 def _url(value: Any) -> str:
-    text = _text(value)
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise _Bad(f"must be like http://10.0.0.100:3000, not {text!r}")
-    if parts.username or parts.password:
-        raise _Bad("must not hold a name or a password")
-    try:
-        parts.port  # noqa: B018  # reading it raises ValueError for a bad port
-    except ValueError as error:
-        raise _Bad(f"has no port from 0 to 65535: {text!r}") from error
+    text = value.strip() if isinstance(value, str) else ""
+    trouble = url_trouble(text, ("http", "https"), may_hold_password=False, needs_host=True)
+    if trouble is None and set(text) & set("?#"):
+        trouble = "must not have a ? or a #"
+    if trouble:
+        raise _Bad(f"{trouble}; it must be like http://10.0.0.100:3000")
     return text.rstrip("/")
 
 
@@ -101,12 +98,19 @@ def _ipv4(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()
+    try:
+        return Path(_text(value)).expanduser()
+    except RuntimeError as error:
+        raise _Bad("begins with ~, and this user has no home folder") from error
 
 
 def _existing(value: Any) -> Path:
     path = _path(value)
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise _Bad(f"{path} cannot be read: {error.strerror}") from error
+    if not is_there:
         raise _Bad(f"there is no file {path}")
     return path
 
@@ -251,6 +255,9 @@ def settings_from(
 
     Reads `file` if given, else the file that REFLECTOR_CONFIG names, else /etc/mirror-stage/reflector.toml if it exists.
     """
+    unknown = unknown_variable(environment, [FILE_VARIABLE, *(row.variable for row in SETTINGS)], prefix="REFLECTOR_")
+    if unknown:
+        raise BadSetting(f"{unknown} (config/reflector.toml has all of them)")
     path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
     in_file = _read_file(path or FILE, must_exist=path is not None)
     values: dict[str, Any] = {}
@@ -270,6 +277,8 @@ def _first_given(
 ) -> tuple[Any, str] | None:
     """The value that wins, and where it stands (for the error message); None if it is set nowhere."""
     if row.only_in_file:
+        if row.variable in environment:
+            raise BadSetting(f"{row.variable}: only the file may set this: {row.name} in {path}")
         return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
     if flags.get(row.name) is not None:
         return flags[row.name], row.flag
@@ -287,9 +296,11 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    unknown = set(content) - {row.name for row in SETTINGS}
+    names = [row.name for row in SETTINGS]
+    unknown = sorted(set(content) - set(names))
     if unknown:
-        raise BadSetting(f"{path}: {', '.join(sorted(unknown))}: no such setting; config/reflector.toml has them all")
+        near = nearest(unknown[0], names)
+        raise BadSetting(f"{path}: {', '.join(unknown)}: no such setting{near} (config/reflector.toml has all of them)")
     return content
 
 

@@ -18,12 +18,15 @@ SYSTEM_FOLDER = Path("/var/lib/mirror-stage-reflector")
 
 
 def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """/var/lib/mirror-stage-reflector if this user may write there, else a folder in the user's home."""
-    nearest = SYSTEM_FOLDER if SYSTEM_FOLDER.exists() else SYSTEM_FOLDER.parent
+    """/var/lib/mirror-stage-reflector if this user may write there, else a folder in the user's home. Raises BadSetting."""
+    nearest = SYSTEM_FOLDER if os.path.lexists(SYSTEM_FOLDER) else SYSTEM_FOLDER.parent
     if os.access(nearest, os.W_OK):
         return SYSTEM_FOLDER
     own = environment.get("XDG_STATE_HOME")
-    return (Path(own) if own else Path.home() / ".local" / "state") / SYSTEM_FOLDER.name
+    try:
+        return (Path(own) if own else Path.home() / ".local" / "state") / SYSTEM_FOLDER.name
+    except RuntimeError as error:
+        raise BadSetting("state_dir: this user has no home folder: name a folder with --state-dir") from error
 
 
 class StateFolder:
@@ -36,7 +39,9 @@ class StateFolder:
             _make_private(path)
             self._lock = (path / "lock").open("a")
         except OSError as error:
-            raise BadSetting(f"state_dir: cannot use {path}: {error.strerror or error}") from error
+            raise BadSetting(
+                f"state_dir: cannot use {path}: {error.strerror or error}; name another folder with --state-dir"
+            ) from error
         if not _try_lock(self._lock):
             self._lock.close()
             raise BadSetting(

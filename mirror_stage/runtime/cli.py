@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
@@ -23,13 +23,25 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what it returns is the exit status: 0 done, 1 not possible, 2 asked wrongly."""
+    """Run one command. Returns the exit status: 0 done, 1 not possible, 2 wrong arguments or a bad setting."""
     chosen = _parser().parse_args(arguments)
     try:
+        if getattr(chosen, "of_service", False):
+            from mirror_stage.runtime import service_settings
+
+            service_settings.adopt()
         return int(chosen.run(chosen))
     except BadSetting as error:
         return _say(str(error), 2)
-    except BrokenPipeError:  # whoever read has read enough: `| head`
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mirror_stage"):
+            raise  # a fault of ours
+        return _say(
+            f"this command needs EGO's libraries, and {error.name} is not installed: only the agent can run here. "
+            "Install EGO with its libraries: pip install FILE.whl, without --no-deps",
+            1,
+        )
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -44,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mirror-stage {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
-    serve = commands.add_parser("serve", help="bring the schema up to date, then serve")
+    serve = _add(
+        commands,
+        "serve",
+        "start the server",
+        "Start EGO: check the settings, bring the schema of the database up to date, then serve until Ctrl-C or SIGTERM.",
+    )
     serve.add_argument("--port", help="listen on this port instead of PORT")
     serve.add_argument("--bind", help="listen on this address instead of MIRROR_STAGE_BIND")
     serve.add_argument("--reload", action="store_true", help="start again when the code changes (development)")
@@ -53,42 +70,95 @@ def _parser() -> argparse.ArgumentParser:
     reflector.add_to(commands)
     simulator.add_to(commands)
 
-    demo = commands.add_parser("demo", help="an EGO, a simulated fleet and this machine, all gone with Ctrl-C")
-    demo.add_argument(
-        "--hosts", type=simulator.host_count, default=60, metavar="N", help="of the fleet; default %(default)s"
+    demo = _add(
+        commands,
+        "demo",
+        "start a server with a simulated fleet",
+        "Start an EGO with a database of its own, a simulated fleet, and the agent of this machine. Ctrl-C ends all of it "
+        "and removes its data. If PORT is taken, the demo takes the next free port and says which.",
     )
-    demo.add_argument("--scenario", choices=list(SCENARIOS), default="calm", help="default %(default)s")
+    demo.add_argument(
+        "--hosts", type=simulator.host_count, default=60, metavar="N", help="simulated hosts; default %(default)s"
+    )
+    demo.add_argument(
+        "--scenario", choices=list(SCENARIOS), default="calm", help="what happens to them; default %(default)s"
+    )
     demo.set_defaults(run=_demo)
 
-    schema = commands.add_parser("db", help="the database: its schema, backups, figures")
+    schema = _add(
+        commands,
+        "db",
+        "the database: schema, backups, figures",
+        "Look after the database that the settings name. Where EGO runs as a service by this program, its settings count.",
+    )
+    schema.set_defaults(of_service=True)
     steps = schema.add_subparsers(title="commands", metavar="command", required=True)
-    steps.add_parser("upgrade", help="bring it to this version's").set_defaults(run=_db_upgrade)
-    downgrade = steps.add_parser("downgrade", help="bring it to an older revision; EGO must not run")
+    upgrade = _add(
+        steps,
+        "upgrade",
+        "bring the schema up to date",
+        "Bring the schema of the database to this version's. `serve` does that by itself.",
+    )
+    upgrade.set_defaults(run=_db_upgrade)
+    downgrade = _add(
+        steps,
+        "downgrade",
+        "bring the schema to an older revision",
+        "Bring the schema to an older revision. No EGO may use the database meanwhile. Data that the older schema cannot "
+        "hold are lost.",
+    )
     downgrade.add_argument("revision", help="a revision, -1 for one step, base for an empty database")
-    downgrade.add_argument("--force", action="store_true", help="do it: what the older schema cannot hold is lost")
+    downgrade.add_argument("--force", action="store_true", help="confirm that data may be lost")
     downgrade.set_defaults(run=_db_downgrade)
-    steps.add_parser("current", help="print its revision").set_defaults(run=_db_current)
+    current = _add(steps, "current", "print the schema's revision", "Print the revision of the schema, or `empty`.")
+    current.set_defaults(run=_db_current)
 
-    backup = steps.add_parser("backup", help="write all of it into a file, while EGO runs")
+    backup = _add(
+        steps,
+        "backup",
+        "write the database into a file",
+        "Write the whole database into a file, while EGO runs. The file is checked before it gets its name.",
+    )
     backup.add_argument("file", type=Path, help="the file to write")
     backup.add_argument("--force", action="store_true", help="replace the file if it is there")
     backup.set_defaults(run=_db_backup)
-    restore = steps.add_parser("restore", help="put a backup in its place; EGO must not run")
-    restore.add_argument("file", type=Path, help="what `backup` has written")
+    restore = _add(
+        steps,
+        "restore",
+        "replace the database by a backup",
+        "Check a backup and put it in the place of the database. No EGO may use the database meanwhile.",
+    )
+    restore.add_argument("file", type=Path, help="a file that `backup` has written")
     restore.add_argument("--force", action="store_true", help="replace the data that are there: they are lost")
     restore.set_defaults(run=_db_restore)
-    stats = steps.add_parser("stats", help="print sizes, rows, and how far each tier of the history reaches")
+    stats = _add(
+        steps,
+        "stats",
+        "print sizes, rows and time ranges",
+        "Print the size and the rows of each table, the time range of each tier of the history, and the free space.",
+    )
     stats.add_argument("--json", action="store_true", help="print them as JSON")
     stats.set_defaults(run=_db_stats)
 
-    doctor = commands.add_parser("doctor", help="say in plain words what would keep EGO from running here")
+    doctor = _add(
+        commands,
+        "doctor",
+        "say what keeps EGO from running here",
+        "Check settings, port, folder, disk, database, Redis, clock and limits, and say what to do about each problem.",
+    )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_doctor, of_service=True)
+    return parser
+
+
+def _add(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    """A parser for one command: the summary stands in the list of commands, the description in its own --help."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
     return parser
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    """Check, migrate, and become gunicorn."""
+    """Check the settings, upgrade the schema, then replace this process by gunicorn."""
     if chosen.port is not None:
         os.environ["PORT"] = chosen.port  # gunicorn.conf.py reads the settings again, in the process to come
     if chosen.bind is not None:
@@ -152,7 +222,7 @@ def _db_downgrade(chosen: argparse.Namespace) -> int:
 
 @contextmanager
 def _owned(app: Flask) -> Iterator[None]:
-    """While this lasts the database is nobody else's. Raises Conflict if an EGO uses it."""
+    """Own the database inside the `with` block. Raises Conflict if an EGO uses it."""
     from mirror_stage.core.problems import Conflict
     from mirror_stage.storage.db import db
     from mirror_stage.storage.ownership import Ownership
@@ -174,10 +244,10 @@ def _db_current(_chosen: argparse.Namespace) -> int:
 
 def _db_backup(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime.serving import read_settings
-    from mirror_stage.storage import backup
+    from mirror_stage.storage import backup, migrate
 
     def step(_app: Flask) -> None:
-        size = backup.backup(read_settings(), chosen.file, force=chosen.force, tell=_tell)
+        size = backup.backup(read_settings(), chosen.file, migrate.revisions(), force=chosen.force, tell=_tell)
         _tell("")
         print(f"{chosen.file}: {backup.size(size)}")
 
@@ -227,13 +297,16 @@ def _db_stats(chosen: argparse.Namespace) -> int:
 
 
 def _tell(progress: str) -> None:
-    """Show how far a long work has come, in place; only to a person."""
+    """Show the progress of a long task on one line of a terminal; write nothing elsewhere."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 def _on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> int:
-    """Do one step with an application whose storage is closed; root does it as the owner of the database's folder."""
+    """Run `step` with an application whose storage is closed. Returns the exit status.
+
+    Root runs it as the owner of SQLite's folder, so that EGO can use the files that it makes.
+    """
     from mirror_stage.app import create_app
     from mirror_stage.core.problems import Conflict, Invalid, Problem
     from mirror_stage.runtime.serving import read_settings

@@ -1,4 +1,4 @@
-"""`mirror-stage demo`: an EGO with a database of its own, a simulated fleet and this machine's reflector, as one thing."""
+"""`mirror-stage demo`: starts an EGO with a database of its own, a simulated fleet, and this machine's agent."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataclasses import replace
 from urllib import request
 
 from mirror_stage.core import config
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.runtime import doctor
 
 LOOK_EVERY_SECONDS = 0.2
@@ -22,18 +23,15 @@ END_SECONDS = 10.0  # until a child that does not end is killed
 
 
 def run(hosts: int, scenario: str) -> int:
-    """Run all of it until Ctrl-C. The exit status: 0 if that ended it, 1 if one of the parts ended by itself."""
-    settings = replace(config.from_environment(), bind="127.0.0.1")
+    """Run the demo until Ctrl-C. Returns the exit status: 0 if a signal ended it, 1 if one of its parts ended by itself."""
+    settings = _on_a_free_port(replace(config.from_environment(), bind="127.0.0.1"))
     ego = f"http://127.0.0.1:{settings.port}"
-    reason = doctor.taken(settings)
-    if reason:  # somebody else's EGO may be there, and must not be told of a fleet that does not exist
-        print(f"mirror-stage: PORT: {settings.port} is not free: {reason}; choose another PORT", file=sys.stderr)
-        return 1
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
     with tempfile.TemporaryDirectory(prefix="mirror-stage-demo-") as folder, contextlib.ExitStack() as parts:
         own = {
+            "PORT": str(settings.port),
             "MIRROR_STAGE_BIND": settings.bind,
             "MIRROR_STAGE_SQLITE_PATH": os.path.join(folder, "ego.db"),
             "MIRROR_STAGE_DB_URL": "",
@@ -60,10 +58,23 @@ def run(hosts: int, scenario: str) -> int:
     return 0
 
 
-class _Part:
-    """A `mirror-stage` process. On exit it is asked to end, then made to.
+def _on_a_free_port(wanted: config.Config) -> config.Config:
+    """The settings with a free port: another EGO may have the wanted one, and must not hear of a fleet that does not exist."""
+    reason = doctor.taken(wanted)
+    if reason is None:
+        return wanted
+    others = (replace(wanted, port=port) for port in range(wanted.port + 1, min(wanted.port + 100, 65_536)))
+    free = next((other for other in others if doctor.taken(other) is None), None)
+    if free is None:
+        raise BadSetting(f"PORT: {wanted.port}: {reason}; the next ones are not free either, so choose another PORT")
+    print(f"port {wanted.port}: {reason}; the demo takes port {free.port}", flush=True)
+    return free
 
-    It has a session of its own, so that Ctrl-C reaches only us, and each part is ended in its turn.
+
+class _Part:
+    """A `mirror-stage` process. `with` ends it: by SIGTERM, and after END_SECONDS by SIGKILL.
+
+    It has a session of its own, so that Ctrl-C reaches only the demo, which then ends one part after the other.
     """
 
     def __init__(self, *words: str, environment: Mapping[str, str] | None = None):

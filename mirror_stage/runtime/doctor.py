@@ -31,12 +31,12 @@ ANSWER_SECONDS = 2.0
 
 
 def examine() -> list[Finding]:
-    """What every check finds, in the order of the table below."""
+    """The findings of all checks, in the order of CHECKS."""
     python = Finding("python", "ok", f"{sys.version.split()[0]}, {sys.executable}")
     try:
         settings = serving.read_settings()
     except BadSetting as error:
-        return [python, Finding("settings", "problem", str(error), "mend it in the environment or in .env")]
+        return [python, Finding("settings", "problem", str(error), "correct it in the environment or in .env")]
     return [python, *(check(settings) for check in CHECKS)]
 
 
@@ -175,7 +175,7 @@ CHECKS: tuple[Callable[[Config], Finding], ...] = (
 
 
 def taken(settings: Config) -> str | None:
-    """Why EGO cannot listen where the settings say, and who does if that can be known; None if it can."""
+    """Why EGO cannot listen at its address, with the process that does if this user may know it; None if EGO can."""
     if settings.bind.startswith("unix:"):
         return _who_answers_at(settings.bind.removeprefix("unix:"))
     name = settings.bind.strip("[]")
@@ -212,7 +212,7 @@ def _who_listens(port: int) -> str | None:
             ):
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     except (psutil.Error, OSError):
-        pass  # another user's processes are not ours to see
+        pass  # this user may not see the processes of others
     return None
 
 

@@ -1,4 +1,4 @@
-"""The table of everything that EGO does by itself, and how often."""
+"""The jobs of EGO: what each does, and how often the scheduler runs it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that runs every so many seconds, from the start on, if it is enabled."""
+    """A function that the scheduler runs every `every_seconds` after the start, if `is_enabled`."""
 
     run: Callable[[Services], object]
     every_seconds: Callable[[Config], float]
@@ -44,9 +44,9 @@ class Job:
 
 
 def keep_ownership(ego: Services) -> None:
-    """Make sure that this process still owns the twin. If another one took it over, end and start again as standby.
+    """Check that this process still owns the database. If another EGO owns it, end this worker: the next one is a standby.
 
-    PostgreSQL forgets the lock with its connection; while the database is away nobody can own it.
+    PostgreSQL drops the lock with its connection. While the database is away, no EGO can own it.
     """
     engine = ego[Storage].engine
     if engine is not None and not ego[Ownership].take(engine):
@@ -55,9 +55,9 @@ def keep_ownership(ego: Services) -> None:
 
 
 def tick(ego: Services) -> None:
-    """One frame for everybody; and what happened to alerts is written, which may wait for the database, then told.
+    """Send one frame to every browser. Store the changes of alerts in a greenlet, because it may wait for the database.
 
-    No job of its own: after a step of the wall clock APScheduler counts every run that a frequent job has missed.
+    Storing is no job of its own: after a step of the wall clock APScheduler counts every missed run of a frequent job.
     """
     ego[Owner].tick()
     gevent.spawn(_record, ego)
@@ -71,59 +71,59 @@ def _record(ego: Services) -> None:
 
 
 def sweep(ego: Services) -> None:
-    """Silent hosts turn stale, then offline."""
+    """Mark silent hosts as stale, then as offline."""
     ego[Owner].sweep()
 
 
 def save(ego: Services) -> None:
-    """Hosts that changed are written."""
+    """Write the hosts that changed to the database."""
     ego[Saver].save()
 
 
 def watch_over_commands(ego: Services) -> None:
-    """What was not fetched in time expires, and what is past its lease is lost."""
+    """Expire commands that no agent claimed in time, and report commands with an expired lease as lost."""
     ego[CommandService].watch_over(ego[Clock].now(), job("watch_over_commands"))
 
 
 def look_for_pending_commands(ego: Services) -> None:
-    """Agents that wait although there is something for them are woken."""
+    """Wake agents that poll while a command is pending for them."""
     ego[CommandService].look_for_pending()
 
 
 def prune_commands(ego: Services) -> None:
-    """Commands that have been over for 30 days are removed."""
+    """Remove commands that ended more than 30 days ago."""
     ego[CommandService].prune(ego[Lived].until())
 
 
 def keep_history(ego: Services) -> None:
-    """Roll up what is over, mend what came late, prune what is old."""
+    """Roll up closed buckets, compute dirty ones anew, prune old rows."""
     if ego[Readiness].is_ready:
         ego[Lived].check()
         ego[Keeper].keep()
 
 
 def prune_alerts(ego: Services) -> None:
-    """Alerts that were resolved long ago, or are too many, are removed."""
+    """Remove ended alerts that are past their retention, or beyond the largest number that EGO keeps."""
     ego[AlertService].prune(ego[Lived].until())
 
 
 def prune_past(ego: Services) -> None:
-    """What hosts were before the oldest tier is removed, and hosts of which nothing is left."""
+    """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
     ego[Past].prune(ego[Lived].until())
 
 
 def observe_ego(ego: Services) -> None:
-    """One sample of EGO's own machine."""
+    """Take one sample of EGO's own machine."""
     ego[EgoMonitor].observe()
 
 
 def look_at_the_clock(ego: Services) -> None:
-    """While the machine's clock is elsewhere than EGO's, that is noted."""
+    """Note the difference between the machine's clock and EGO's, while there is one."""
     ego[ClockWatch].look()
 
 
 def every(seconds: float) -> Callable[[Config], float]:
-    """A period that no setting changes."""
+    """A period in seconds that no setting changes."""
     return lambda _config: seconds
 
 

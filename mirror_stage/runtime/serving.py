@@ -24,6 +24,7 @@ from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.http.parser import Parser
 
+from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.core import config, logs
 from mirror_stage.core.addresses import normalise_address
 from mirror_stage.core.bad_setting import BadSetting
@@ -42,9 +43,10 @@ STOP_SECONDS = 2.0  # what the services get to flush; everything acknowledged is
 
 
 def read_settings() -> Config:
-    """The settings, all of them checked. Raises BadSetting with one line."""
+    """The settings, all of them checked, with the file of alert rules. Raises BadSetting with one line."""
     settings = config.from_environment()
     walls.Rules(settings)
+    alert_rules.load(settings)
     return settings
 
 

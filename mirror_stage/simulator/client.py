@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from mirror_stage.core.urls import url_trouble
+
 ANSWER_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 5.0  # of a longer Retry-After only this much counts
 
@@ -116,14 +118,13 @@ class Client:
 
 def parse_address(ego: str) -> SplitResult:
     """The parts of EGO's address. Raises BadAddress."""
-    try:
-        parts = urlsplit(ego if "://" in ego else f"http://{ego}")
-        is_usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
-    except ValueError as error:
-        raise BadAddress(f"{ego!r} is no address of an EGO: {error}") from error
-    if not is_usable or parts.query or parts.fragment or not ego.isascii() or " " in ego:
-        raise BadAddress(f"{ego!r} is no address of an EGO; one looks like http://10.0.0.100:3000")
-    return parts
+    url = ego if "://" in ego else f"http://{ego}"
+    trouble = url_trouble(url, ("http", "https"), may_hold_password=False, needs_host=True)
+    if trouble is None and (set(url) & set("?#") or not url.isascii()):
+        trouble = "has a ?, a # or a character that is not ASCII"
+    if trouble:
+        raise BadAddress(f"--ego {trouble}; it must be like http://10.0.0.100:3000")
+    return urlsplit(url)
 
 
 def _words(error: Exception) -> str:

@@ -24,24 +24,33 @@ REVISIONS, TIMESCALE = "alembic_version", "timescaledb"
 Tell = Callable[[str], None]  # shows the progress to the person who started it
 
 
-def backup(config: Config, file: Path, *, force: bool, tell: Tell) -> int:
+def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force: bool, tell: Tell) -> int:
     """Write the whole database to `file`, readable by its owner only. Returns the size in bytes.
 
-    The file has everything that EGO acknowledged before. If the backup fails, no file is left. If root runs it, it writes
-    as the owner of the file's folder and reads as the owner of the database's folder. Raises Invalid if the file exists
-    and `force` is not given, Unavailable if the database or the disk fails.
+    The file has everything that EGO acknowledged before. It is checked as before a restore, and gets its name after that.
+    If the backup fails, no file is left. If root runs it, it writes as the owner of the file's folder and reads as the
+    owner of the database's folder. Raises Invalid if the file exists and `force` is not given, or if there is nothing to
+    back up; Unavailable if the database or the disk fails, or if `restore` would refuse what was written.
     """
     folder = file.absolute().parent
     if not folder.is_dir():
         raise Invalid(f"there is no folder {folder}")
     partial = file.with_name(f"{file.name}.partial")
     _must_be_another(config, file)
+    if not has_data(config):
+        if config.is_postgresql:
+            raise Invalid("there is nothing to back up: no EGO has used this database yet; see MIRROR_STAGE_DB_URL")
+        raise Invalid(f"there is no database {config.sqlite_path.absolute()} yet; see MIRROR_STAGE_SQLITE_PATH")
     with files.as_owner_of(folder):
         if file.exists() and not force:
             raise Invalid(f"{file} exists already; name another file, or use --force")
         try:
             os.close(files.make_new(partial))  # private from the start: it will hold every command and its output
             (_dump if config.is_postgresql else _copy)(config, partial, tell)
+            try:
+                _checked(config, partial, known_revisions, tell)
+            except Invalid as why:
+                raise Unavailable(f"the backup was not kept, because restore would refuse it: {why.detail}") from why
             files.settle(partial, file)
             return file.stat().st_size
         except OSError as error:
@@ -113,8 +122,6 @@ def has_data(config: Config) -> bool:
 def _copy(config: Config, partial: Path, tell: Tell) -> None:
     """Copy the database as one read transaction sees it, page by page. EGO goes on writing; later writes are not copied."""
     path = config.sqlite_path.absolute()
-    if not has_data(config):
-        raise Invalid(f"there is no database {path} yet; see MIRROR_STAGE_SQLITE_PATH")
 
     def progress(_status: int, left: int, total: int) -> None:
         tell(f"{100 * (total - left) // max(1, total)} % of {size(total * page_bytes)}")
@@ -188,6 +195,7 @@ def _sqlite(name: str, folder: Path | None = None) -> Iterator[sqlite3.Connectio
 
 
 def _dump(config: Config, partial: Path, tell: Tell) -> None:
+    _must_be_direct(config)
     with _connected(config) as connection:
         major = connection.info.server_version // 10_000
     program = program_of("pg_dump", major)
@@ -212,6 +220,7 @@ def _revision_of_dump(config: Config, file: Path) -> str:
 
 
 def _restore_dump(config: Config, file: Path, force: bool, take_away: Callable[[], None], tell: Tell) -> None:
+    _must_be_direct(config)
     if has_data(config):
         if not force:
             raise Conflict("the database has data already; name an empty database, or use --force to replace the data")
@@ -246,6 +255,27 @@ def _timescale(config: Config) -> Iterator[None]:
     finally:
         with _connected(config) as connection:
             connection.execute("SELECT timescaledb_post_restore()")
+
+
+def _must_be_direct(config: Config) -> None:
+    """Raise Unavailable behind a pooler in transaction mode: what pg_dump sets would stay with connections of EGO's."""
+    with _connected(config) as connection, _connected(config) as another:
+        before = _backend(connection)
+        with another.transaction():
+            others = _backend(another)
+            after = _backend(connection)
+    if others == before or after != before:
+        raise Unavailable(
+            "a pooler in transaction mode stands before the database, and pg_dump needs a connection of its own: "
+            "name PostgreSQL itself in MIRROR_STAGE_DB_URL for this command"
+        )
+
+
+def _backend(connection: psycopg.Connection) -> int:
+    """The process of the server that answers this connection now."""
+    found = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 def program_of(name: str, major: int) -> str:

@@ -60,12 +60,11 @@ ASKED = Bounds(connections=6, read=2.0, lock=4.0)
 SAMPLES = Bounds(connections=1, read=8.0)
 OWN = Bounds(connections=4, read=60.0, write=60.0, lock=4.0)  # jobs run in pieces: only a hang reaches these limits
 
+SETTINGS = "postgresql_settings"  # the execution option of SQLAlchemy that holds the statement of `_settings`
 _SERVER_SETTINGS = {
     "timezone": "utc",
     "synchronous_commit": "on",
     "jit": "off",  # compiling a query about forty columns takes longer than running it
-    # So that PostgreSQL frees the owner lock of a machine that died.
-    **{"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3},
 }
 
 Answer = TypeVar("Answer")
@@ -83,20 +82,46 @@ db = SQLAlchemy(model_class=Base)
 def engine_options(config: Config, bounds: Bounds = ASKED) -> dict[str, object]:
     """The options of `create_engine` for a lane."""
     if config.is_postgresql:
-        settings = _SERVER_SETTINGS | {
-            "statement_timeout": int(bounds.write * 1000),
-            "lock_timeout": int(bounds.lock * 1000),
-        }
         connect_args = {
             "connect_timeout": 5,
-            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "client_encoding": "utf8",  # else a database in SQL_ASCII answers with bytes, and nobody can say what is wrong
+            "prepare_threshold": None,  # behind a pooler a statement may be prepared on another connection
             "sslmode": "require" if config.db_ssl else "prefer",
         }
         said = make_url(config.database_url).query  # the parameters of the URL take precedence
         connect_args = {name: value for name, value in connect_args.items() if name not in said}
         pool = {"pool_size": bounds.connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS}
-        return {**pool, "pool_pre_ping": True, "pool_recycle": 1800, "connect_args": connect_args}
+        settings = {} if "options" in said else {SETTINGS: _settings(bounds, bounds.write)}
+        return {
+            **pool,
+            "pool_pre_ping": True,
+            "pool_recycle": 1800,
+            "connect_args": connect_args,
+            "execution_options": settings,
+        }
     return {"connect_args": {"check_same_thread": False, "timeout": BUSY_SECONDS}}
+
+
+def _settings(bounds: Bounds, seconds: float) -> str:
+    """The statements that set what a transaction needs of PostgreSQL, until its end; sent as one.
+
+    A pooler such as PgBouncer takes no settings at the start of a connection, and in transaction mode the next
+    transaction may run on another connection.
+    """
+    wanted = _SERVER_SETTINGS | {
+        "statement_timeout": str(int(seconds * 1000)),
+        "lock_timeout": str(int(bounds.lock * 1000)),
+    }
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in wanted.items())
+
+
+@event.listens_for(Engine, "begin")
+def _begin_postgresql(connection: Connection) -> None:
+    settings = connection.get_execution_options().get(SETTINGS)
+    if settings is not None:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(settings)
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
@@ -434,9 +459,11 @@ class _Postgresql(_Backend):
 
     def read(self, query: Work[Answer], bounds: Bounds) -> Answer:
         hang = Unavailable(f"the database has not answered for {bounds.read + 2:g} s")
-        with translated(bounds, bounds.read), self._connected(bounds, hang) as connection, connection.begin():
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(bounds.read * 1000)}")
-            return query(connection)
+        with translated(bounds, bounds.read), self._connected(bounds, hang) as connection:
+            if SETTINGS in connection.get_execution_options():
+                connection.execution_options(**{SETTINGS: _settings(bounds, bounds.read)})
+            with connection.begin():
+                return query(connection)
 
     def close(self) -> None:
         for engine in self._engines.values():
@@ -512,6 +539,8 @@ def _why(error: BaseException, seconds: float = ASKED.write, lock_seconds: float
         return f"another program has held the database for {BUSY_SECONDS:g} s ({line})"
     if _is_interrupted(error) or "statement timeout" in line:
         return f"it took longer than {seconds:g} s; ask for less"
+    if "statement pooling mode" in line:
+        return "a pooler in statement mode stands before the database: set pool_mode to session or transaction"
     if "lock timeout" in line:
         return f"another transaction has held what this needs for {lock_seconds:g} s"
     return line

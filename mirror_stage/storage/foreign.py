@@ -26,8 +26,15 @@ def trouble_of_file(path: Path) -> str | None:
 
 
 def trouble_of_server(tx: Connection) -> str | None:
-    """The same for a PostgreSQL database. Tables of extensions are ignored."""
+    """The same for a PostgreSQL database, and why its encoding cannot hold EGO's texts. Tables of extensions are ignored."""
     where = f"the database {tx.engine.url.database}"
+    encoding = tx.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        return (
+            f"{where} is in {encoding}, and EGO needs UTF8; nothing was changed in it: create one with "
+            "CREATE DATABASE mirror_stage ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0 "
+            "and name it in MIRROR_STAGE_DB_URL"
+        )
     return _trouble(tx.execute(_TABLES).scalars().all(), where, "MIRROR_STAGE_DB_URL to a database of EGO's own")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,19 @@ from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.storage import files
 
+log = logging.getLogger(__name__)
+
 OWNER_LOCK, MIGRATION_LOCK = 7_238_401, 7_238_402  # PostgreSQL's advisory locks are numbers
+# The owner's transaction stays open without a snapshot, so it holds no vacuum up. A dead owner lets go within 25 s.
+_NEVER_IDLE = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '10', true),"
+    " set_config('tcp_keepalives_interval', '5', true), set_config('tcp_keepalives_count', '3', true)"
+)
+_HELD = (
+    "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = :key"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND pid = pg_backend_pid() AND granted)"
+)
 
 
 class Ownership:
@@ -33,20 +46,43 @@ class Ownership:
         return self._config.database_url == "sqlite://" or self._take_file()
 
     def _take_advisory(self, engine: Engine) -> bool:
+        """Hold the lock in a transaction that stays open: behind a pooler, too, that keeps one connection of the server."""
         try:
-            if self._connection is not None:
-                self._connection.execute(text("SELECT 1"))  # the lock lives as long as this connection
-                return True
-            connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            if connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": OWNER_LOCK}).scalar():
-                connection.detach()
-                self._connection = connection
-                return True
-            connection.close()
-            return False
+            if self._connection is not None and not self._holds(self._connection):
+                log.warning(
+                    "the connection that owns the database was exchanged, by a pooler perhaps; EGO takes it again"
+                )
+                self._let_go()
+            if self._connection is None:
+                self._connection = self._locked(engine)
+            return self._connection is not None
         except exc.SQLAlchemyError as error:
-            self._connection = None
+            self._let_go()
             raise Unavailable("the database does not answer") from error
+
+    def _locked(self, engine: Engine) -> Connection | None:
+        """A connection outside the pool that has the lock; None if another process has it."""
+        connection = engine.connect()
+        try:
+            connection.execute(text(_NEVER_IDLE))
+            if connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": OWNER_LOCK}).scalar():
+                connection.detach()
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return None
+
+    def _holds(self, connection: Connection) -> bool:
+        """Whether the server says that the lock is held by the very connection that answers."""
+        return bool(connection.execute(text(_HELD), {"key": OWNER_LOCK}).scalar())
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(exc.SQLAlchemyError):
+                connection.close()
 
     def _take_file(self) -> bool:
         if self._file is not None:
@@ -64,10 +100,8 @@ class Ownership:
         """Release the lock, so that the next process can take it."""
         if self._file is not None:
             self._file.close()
-        if self._connection is not None:
-            with contextlib.suppress(exc.SQLAlchemyError):
-                self._connection.close()
-        self._file = self._connection = None
+        self._file = None
+        self._let_go()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from mirror_stage.core.config import VARIABLES
+from mirror_stage.core.version import VERSION
 from tests.servers import ROOT, free_port, wait_until
 
 HUD = "mirror_stage/hud/static"
@@ -129,7 +130,10 @@ def test_an_sdist_carries_the_hud_so_that_a_wheel_of_it_needs_no_registry(sdist:
     assert not [name for name in names if "node_modules" in name]
     offline = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_cache": str(tmp_path / "npm")}
     wheel = built_wheel(sdist, tmp_path, **offline)
-    assert f"{HUD}/index.html" in zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    assert f"{HUD}/index.html" in archive.namelist()
+    assert archive.read("mirror_stage/core/version.txt").decode().strip() == VERSION
+    assert VERSION in wheel.name
 
 
 def test_a_wheel_without_the_hud_is_not_built(sdist: Path, tmp_path: Path) -> None:
@@ -161,7 +165,7 @@ def examine_installed(program: Path, folder: Path) -> None:
     }
     assert said["db current"].strip() not in {"", "empty"}
     assert "problem" not in said["doctor"]
-    assert said["--version"].startswith("mirror-stage ")
+    assert said["--version"] == f"mirror-stage {VERSION}\n"
 
 
 @pytest.mark.timeout(300)

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,7 +25,7 @@ from mirror_stage.runtime import cli
 from mirror_stage.storage.backup import program_of
 from tests.builders import make_sample
 from tests.faults.load import Batches, Load, stored_samples
-from tests.servers import EgoServer, running_ego, wait_until
+from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
 
 TIMESCALE_URL = os.environ.get("MIRROR_STAGE_TEST_TIMESCALE_URL", "")
 
@@ -204,6 +206,47 @@ def test_without_a_database_backup_and_stats_are_refused(tmp_path: Path) -> None
         refused = run(ego, *arguments)
         assert (refused.returncode, "there is no database" in refused.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_in_another_encoding_is_refused_and_leaves_no_backup(
+    encoding: str, postgresql: PostgresqlServer, tmp_path: Path
+) -> None:
+    name = f"in_{encoding}_{os.getpid()}".lower()
+    with psycopg.connect(postgresql.new_database(), autocommit=True) as connection:
+        how = f"ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        connection.execute(f"CREATE DATABASE {name} {how}")  # type: ignore[call-overload]
+    url = urlsplit(postgresql.new_database())._replace(path=f"/{name}").geturl()
+    ego, file = EgoServer(tmp_path, {"MIRROR_STAGE_DB_URL": url}), tmp_path / "ego.backup"
+    for command in (["serve"], ["db", "upgrade"], ["doctor"]):
+        ended = cli_process(ego, *command)
+        (line,) = [line for line in (ended.stdout + ended.stderr).splitlines() if encoding in line]
+        assert ended.returncode in {1, 2}
+        assert "Traceback" not in ended.stderr
+        assert "UTF8" in line
+    refused = run(ego, "backup", str(file))
+    assert (refused.returncode, "nothing to back up" in refused.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def cli_process(ego: EgoServer, *words: str) -> subprocess.CompletedProcess[str]:
+    """How `mirror-stage ...` ends as a process of its own."""
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
+    return subprocess.run(
+        command, env=ego.environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+def test_a_backup_that_restore_would_refuse_is_not_kept(idle: EgoServer) -> None:
+    file = idle.folder / "unknown.backup"
+    ((revision,),) = idle.rows("SELECT version_num FROM alembic_version")
+    idle.rows("UPDATE alembic_version SET version_num = '9999'")
+    try:
+        refused = run(idle, "backup", str(file))
+    finally:
+        idle.rows("UPDATE alembic_version SET version_num = ?", revision)
+    assert (refused.returncode, "schema 9999" in refused.stderr) == (1, True)
+    assert [path.name for path in idle.folder.iterdir() if "unknown" in path.name] == []
 
 
 def test_a_missing_program_of_postgresql_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import VARIABLES, Config, from_environment, is_loopback
+from mirror_stage.core.variables import OTHERS
 from mirror_stage.runtime.serving import exposure_refusal, listen_address, read_settings, workers_note
 from tests.servers import ROOT
 
@@ -47,7 +49,7 @@ SETTINGS = {
     "MIRROR_STAGE_HUB_HOSTNAME": Setting("hub_hostname", "core-switch", "spine", "spine", "100%"),
     "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
     "MIRROR_STAGE_TWIN_DIAGNOSTICS": Setting("twin_diagnostics", False, "true", True, "perhaps"),
-    "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), None),
+    "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), "/nowhere/rules.toml"),
     "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
     "MIRROR_STAGE_LOCAL_USERS": Setting("local_users", (), "alice, 1000", ("alice", "1000"), "a b"),
     "MIRROR_STAGE_LOCAL_AGENTS": Setting("local_agents", ("mirror-stage-reflector",), "agent", ("agent",), "a/b"),
@@ -109,14 +111,39 @@ def test_what_is_wrong_is_said_in_words(variable: str, text: str, said: str, mon
         read_settings()
 
 
-def test_a_bad_value_stops_the_command_line_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", "999")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.mark.parametrize(
+    "program", ["mirror_stage.runtime.cli serve", "mirror_stage.runtime.cli db current", "gunicorn"]
+)
+def test_a_misspelt_key_of_the_alert_rules_stops_the_start(program: str, tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text("[cpu_load_high]\nfireat = 95\n")
+    words = [*program.split(), *(["-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"] if program == "gunicorn" else [])]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MIRROR_STAGE_ALERT_RULES": str(file)}
     run = subprocess.run(
-        [sys.executable, "-m", "mirror_stage.runtime.cli", "serve"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=False, timeout=20
     )
     assert run.returncode == 2
-    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"mirror-stage: MIRROR_STAGE_ALERT_RULES: {file}: [cpu_load_high]: fireat is not one of")
+    assert line.endswith("did you mean fire_at?")
+
+
+def ego(command: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """How a command of EGO ends in this folder, with these variables."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIRROR_STAGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "mirror_stage.runtime.cli", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        env=environment | {"PYTHONPATH": str(ROOT)} | settings,
+    )
+
+
+def test_a_bad_value_stops_the_command_line_with_status_2() -> None:
+    run = ego("serve", {"MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS": "999"})
+    assert (run.returncode, run.stdout) == (2, "")
     (line,) = run.stderr.splitlines()
     assert line.startswith("mirror-stage: MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS: ")
 
@@ -126,6 +153,55 @@ def test_the_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PORT", "3002")
     assert (from_environment().port, from_environment().ego_rack) == (3002, "R7")
     assert from_environment(read_dotenv=False).ego_rack is None
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("MIRROR_STAGE_RETENTION_DAYS", "MIRROR_STAGE_RETENTION_1M_DAYS"),
+        ("MIRROR_STAGE_PORT", "PORT"),
+        ("mirror_stage_log_level", "MIRROR_STAGE_LOG_LEVEL"),
+        ("EGO_HOSTNAM", "EGO_HOSTNAME"),
+    ],
+)
+def test_a_misspelt_name_stops_the_start_and_names_the_nearest(
+    where: str, variable: str, nearest: str, tmp_path: Path
+) -> None:
+    if where == ".env":
+        (tmp_path / ".env").write_text(f"{variable}=3\n")
+    run = ego("serve", {variable: "3"} if where == "environment" else {})
+    assert (run.returncode, run.stdout) == (2, "")
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"mirror-stage: {variable}: there is no such setting; did you mean {nearest}?")
+
+
+def test_a_name_of_another_program_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {
+        "EGO_TOP": "/opt/ego",
+        "EGO_URL": "http://127.0.0.1:3000",
+        "MIRROR_STAGE_HUD": "build",
+        "MIRROR_STAGE_COMMAND_ID": "x",
+        "MIRROR_STAGE_SERVICE_HOST": "10.0.0.9",  # Kubernetes, where the service is called mirror-stage
+        "MIRROR_STAGE_PORT": "tcp://10.0.0.9:3000",
+        "MIRROR_STAGE_PORT_3000_TCP_ADDR": "10.0.0.9",
+    }
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    assert from_environment() == Config()
+
+
+def test_every_name_of_another_part_is_used_by_one() -> None:
+    parts = ["Makefile", "hatch_build.py", "mirror_stage/reflector/family.py", "tests/servers.py"]
+    text = "".join((ROOT / part).read_text() for part in [*parts, "tests/history/test_timescale.py"])
+    assert [name for name in OTHERS if name not in text] == []
+
+
+@pytest.mark.parametrize("line", ["PORT 3201", "PORT: 3201", "PORT", "=3201", 'EGO_RACK="R7'])
+def test_a_line_of_dotenv_without_a_value_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"# mine\nEGO_RACK=R7\n\n{line}\n")
+    with pytest.raises(BadSetting, match=r"^\.env, line 4: must be NAME=value"):
+        from_environment()
 
 
 @pytest.mark.parametrize("document", ["config/ego.env.example", "docs/contract.md"])

@@ -53,7 +53,11 @@ def test_once_prints_one_sample_without_an_ego() -> None:
     ("arguments", "status", "said"),
     [
         (("reflector", "run"), 2, "ego: say where EGO is, like --ego http://10.0.0.100:3000"),
-        (("reflector", "run", "--ego", "10.0.0.100"), 2, "--ego: must be like http://10.0.0.100:3000"),
+        (
+            ("reflector", "run", "--ego", "10.0.0.100"),
+            2,
+            "--ego: must begin with http:// or https://; it must be like http://10.0.0.100:3000",
+        ),
         (("reflector", "check", "--ego", "http://127.0.0.1:1"), 1, ""),
         (("reflector", "--help"), 0, ""),
         (("--version",), 0, ""),

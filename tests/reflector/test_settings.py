@@ -79,7 +79,9 @@ def test_texts_mean_the_same_as_tables(tmp_path: Path) -> None:
 
 
 def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
-    assert not settings_from({"command_shell": True}, {"REFLECTOR_COMMAND_SHELL": "true"}).command_shell
+    assert not settings_from({"command_shell": True}, {}).command_shell
+    with pytest.raises(BadSetting, match="REFLECTOR_COMMAND_SHELL: only the file may set this"):
+        settings_from({}, {"REFLECTOR_COMMAND_SHELL": "true"})
     (tmp_path / "reflector.toml").write_text("command_shell = true")
     assert settings_from({}, {}, tmp_path / "reflector.toml").command_shell
 
@@ -89,8 +91,10 @@ def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
     [
         ("ego", "10.0.0.100:3000", "must be like http://10.0.0.100:3000"),
         ("ego", "http://user:secret@ego", "must not hold a name or a password"),
-        ("ego", "http://ego:99999", "has no port from 0 to 65535"),
-        ("ego", "http://ego:x", "has no port from 0 to 65535"),
+        ("ego", "http://ego:99999", "has no port from 1 to 65535"),
+        ("ego", "http://ego:x", "has no port from 1 to 65535"),
+        ("ego", "http://[::1", "an IPv6 address stands in brackets"),
+        ("ego", "ftp://user:secret@ego", "must begin with http:// or https://"),
         ("hostname", "a/b", "/"),
         ("ip", "10.0.0", "must be an IPv4 address"),
         ("ip", "::1", "must be an IPv4 address"),
@@ -124,6 +128,7 @@ def test_a_bad_value_is_named_with_its_place(name: str, value: str, said: str) -
     [
         ("interval_seconds = true", "interval_seconds in "),
         ("interval = 5\nspool = 1", "interval, spool: no such setting"),
+        ("interval_second = 5", "no such setting; did you mean interval_seconds?"),
         ("interval_seconds = ", "cannot be read"),
         ('command_policy = "allow_list"', "allow_list needs patterns in command_allow"),
         ('command_shell = "yes"', "must be true or false"),
@@ -137,6 +142,16 @@ def test_a_bad_file_is_named(content: str, said: str, tmp_path: Path) -> None:
         settings_from({}, {}, file)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_variable_names_the_nearest() -> None:
+    with pytest.raises(
+        BadSetting, match=r"^REFLECTOR_INTERVAL: there is no such setting; did you mean REFLECTOR_INTER"
+    ):
+        settings_from({}, {"REFLECTOR_INTERVAL": "5"})
+    assert (
+        settings_from({}, {"REFLECTOR_SERVICE_HOST": "10.0.0.9", "REFLECTOR_PORT": "tcp://10.0.0.9:80"}) == Settings()
+    )
 
 
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:

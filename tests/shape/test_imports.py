@@ -46,7 +46,7 @@ SHARED = {
     f"mirror_stage.{name}"
     for name in (
         "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
-        "core.shipped", "core.version", "metrics.domain", "metrics.measures",
+        "core.shipped", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.measures",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}

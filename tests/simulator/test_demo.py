@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import requests
 
-from tests.servers import ROOT, free_port, wait_until
+from tests.servers import ROOT, EgoServer, free_port, wait_until
 
 
 def start(folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
@@ -49,10 +50,29 @@ def test_a_demo_shows_a_fleet_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_ends_the_demo_before_it_begins(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        demo = start(tmp_path, taken.getsockname()[1])
-        _, stderr = demo.communicate(timeout=20)
-    assert demo.returncode == 1
-    assert "PORT" in stderr
-    assert list(tmp_path.iterdir()) == []
+def test_beside_an_ego_that_runs_a_demo_takes_another_port_and_says_which(
+    tmp_path: Path, start_ego: Callable[..., EgoServer]
+) -> None:
+    ego, folder = start_ego(), tmp_path / "demo"
+    folder.mkdir()
+    demo = start(folder, ego.port, "--hosts", "5")
+    try:
+        assert demo.stdout is not None
+        told = re.match(rf"port {ego.port}: taken by .*; the demo takes port ([0-9]+)$", demo.stdout.readline())
+        assert told is not None
+        own = f"http://127.0.0.1:{told[1]}"
+        wait_until(lambda: answers_ready(own), 30, every=0.2, what="the demo's own EGO is ready")
+        heard = [host["hostname"] for host in ego.get("/api/hosts").json()["items"]]
+        assert heard == ["core-switch"]  # the hub; nothing of the fleet
+    finally:
+        demo.send_signal(signal.SIGINT)
+        _, stderr = demo.communicate(timeout=40)
+    assert demo.returncode == 0, stderr
+    assert list(folder.iterdir()) == []
+
+
+def answers_ready(ego: str) -> bool:
+    try:
+        return requests.get(f"{ego}/api/health/ready", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False

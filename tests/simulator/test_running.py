@@ -88,7 +88,9 @@ def test_what_is_asked_wrongly_is_said_and_ends_with_2(
 def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
     ended = start_fleet("ftp://ego").wait(20)
     assert ended.process.returncode == 2
-    assert ended.stderr == "mirror-stage: 'ftp://ego' is no address of an EGO; one looks like http://10.0.0.100:3000\n"
+    assert ended.stderr == (
+        "mirror-stage: --ego must begin with http:// or https://; it must be like http://10.0.0.100:3000\n"
+    )
 
 
 def test_an_ego_that_cannot_be_reached_is_said_and_ends_with_1(ego: EgoServer) -> None:

@@ -1,0 +1,56 @@
+"""What is wrong with a URL, in words that never repeat it: a URL may hold a password."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import quote
+
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+_NOT_IN_HOSTS = re.compile(r'["<>\\^`{|}%]')
+
+
+def url_trouble(url: str, schemes: tuple[str, ...], *, may_hold_password: bool, needs_host: bool) -> str | None:
+    """What is wrong with a URL, in one line without any of its values; None if nothing is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in schemes:
+        return f"must begin with {' or '.join(each + '://' for each in schemes)}"
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, address = authority.rpartition("@")
+    troubles = (
+        (at and not may_hold_password, "must not hold a name or a password"),
+        (not at and "@" in rest.partition("?")[0], _must_encode("/?#")),
+        ("@" in login, _must_encode("@")),
+        (set(login) & set("[]"), _must_encode("[]")),
+        (_BLANK.search(url), "has a space or a control character: write a space as %20"),
+        (_BAD_PERCENT.search(url), "has a % without two hexadecimal digits after it: write % as %25"),
+    )
+    return next((words for is_so, words in troubles if is_so), None) or _address_trouble(address, needs_host)
+
+
+def _address_trouble(address: str, needs_host: bool) -> str | None:
+    """What is wrong with `host:port`. Where the @ was forgotten this is `name:password`, so it is not repeated."""
+    host, colon, port = address, "", ""
+    if not address.endswith("]"):
+        before, colon, port = address.rpartition(":")
+        host = before if colon else address
+    if set(host) & set("[]:") and not _is_ipv6_in_brackets(host):
+        return "has a host that cannot be read: an IPv6 address stands in brackets, like [::1] or [::1]:3000"
+    if _NOT_IN_HOSTS.search(host):
+        return "has a host with a character that no name of a machine has"
+    if colon and not (re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65_535):
+        return f"has no port from 1 to 65535 after the colon; or it {_must_encode('/?#')}"
+    return "names no host" if needs_host and not host else None
+
+
+def _is_ipv6_in_brackets(host: str) -> bool:
+    try:
+        return host.startswith("[") and host.endswith("]") and bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
+
+
+def _must_encode(characters: str) -> str:
+    ways = ", ".join(f"{character} as {quote(character, safe='')}" for character in characters)
+    return f"has a name or a password with a character that must be percent-encoded: write {ways}"

@@ -1,0 +1,85 @@
+"""Every command has a description, and docs/commands.md has its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mirror_stage.runtime import cli
+from tests.servers import ROOT, free_port
+
+PAGE = (ROOT / "docs/commands.md").read_text()
+CODES = {row[0]: row[1:] for row in re.findall(r"^\| `([a-z ]+)` \| (.+) \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)}
+
+
+def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Each parser of the command line with the words that lead to it."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, child in action.choices.items():
+                yield from parsers(child, f"{name} {word}".strip())
+
+
+ALL = dict(parsers(cli._parser()))
+COMMANDS = [name for name, parser in ALL.items() if parser.get_default("run") is not None]
+
+
+def run(words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """How a command ends in an empty folder."""
+    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)} | settings
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words.split()]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_help_begins_with_a_description(name: str) -> None:
+    description = ALL[name].description or ""
+    assert description.endswith(".")
+    assert " ".join(description.split()) in " ".join(ALL[name].format_help().split())
+
+
+def test_the_page_has_every_command_and_no_other() -> None:
+    assert set(CODES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "settings"),
+    [
+        ("--version", 0, {}),
+        ("serve", 1, {"MIRROR_STAGE_SQLITE_PATH": "/proc/ego.db"}),
+        ("serve", 2, {"MIRROR_STAGE_BIND": "0.0.0.0"}),
+        ("demo", 2, {"PORT": "none"}),
+        ("simulate --ego http://127.0.0.1:9 --hosts 1", 1, {}),
+        ("simulate --ego ftp://ego", 2, {}),
+        ("doctor", 0, {}),
+        ("doctor", 1, {"PORT": "none"}),
+        ("db upgrade", 0, {}),
+        ("db current", 0, {}),
+        ("db current", 1, {"MIRROR_STAGE_DB_URL": "postgresql://127.0.0.1:9/none"}),
+        ("db downgrade base", 2, {}),
+        ("db backup file", 2, {}),
+        ("db restore file", 2, {}),
+        ("db stats", 2, {}),
+        ("reflector run --once", 0, {}),
+        ("reflector run", 2, {}),
+        ("reflector check --ego http://127.0.0.1:9", 1, {}),
+        ("reflector check", 2, {}),
+        ("reflector install --interval-seconds 0", 2, {}),
+        ("reflector uninstall --purges", 2, {}),
+        ("nothing", 2, {}),
+    ],
+)
+def test_a_command_ends_as_the_page_says(words: str, status: int, settings: dict[str, str], tmp_path: Path) -> None:
+    ended = run(words, tmp_path, **({"PORT": str(free_port())} | settings))
+    assert ended.returncode == status, ended.stderr
+    assert "Traceback" not in ended.stderr
+    name = next((name for name in COMMANDS if words.startswith(name)), "")
+    assert status == 2 or not name or CODES[name][status] != "–"

@@ -1,0 +1,98 @@
+"""A URL setting that cannot be read: one line that names it and says what to do, and never a part of the password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mirror_stage.core.urls import url_trouble
+from tests.servers import ROOT
+
+DATABASE, HTTP = ("postgresql", "postgres"), ("http", "https")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h:5432/d",
+        "postgres://h/d",
+        "postgresql:///d?host=/var/run/postgresql",
+        "postgresql://u:p%5Bss%40@[::1]:5432/d",
+        "postgresql://u:a:b!$&'()*+,;=@h/d",
+        "postgresql://h/d?application_name=a@b",
+    ],
+)
+def test_a_good_url_has_no_trouble(url: str) -> None:
+    assert url_trouble(url, DATABASE, may_hold_password=True, needs_host=False) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("h/d", "must begin with postgresql:// or postgres://"),
+        ("mysql://u:pass@h/d", "must begin with postgresql:// or postgres://"),
+        ("postgresql://u:pa[ss@h/d", "write [ as %5B, ] as %5D"),
+        ("postgresql://u:pa@ss@h/d", "write @ as %40"),
+        ("postgresql://u:pa/ss@h/d", "write / as %2F, ? as %3F, # as %23"),
+        ("postgresql://u:pa#ss@h/d", "write / as %2F, ? as %3F, # as %23"),
+        ("postgresql://u:pa?ss@h/d", "? as %3F"),
+        ("postgresql://u:pa%ss@h/d", "write % as %25"),
+        ("postgresql://u:pa ss@h/d", "write a space as %20"),
+        ("postgresql://u:pass@h:abc/d", "has no port from 1 to 65535"),
+        ("postgresql://u:pass@h:/d", "has no port from 1 to 65535"),
+        ("postgresql://u:pass@h:70000/d", "has no port from 1 to 65535"),
+        ("postgresql://u:pass@:abc/d", "has no port from 1 to 65535"),
+        ("postgresql://u:pass@h:0/d", "has no port from 1 to 65535"),
+        ("postgresql://u:pass@[::1/d", "an IPv6 address stands in brackets"),
+        ("postgresql://u:pass@::1/d", "an IPv6 address stands in brackets"),
+        ("postgresql://u:pass@[nowhere]/d", "an IPv6 address stands in brackets"),
+        ("postgresql://u:pass@a\\b/d", "has a host with a character that no name of a machine has"),
+    ],
+)
+def test_a_bad_url_is_told_without_its_password(url: str, said: str) -> None:
+    told = url_trouble(url, DATABASE, may_hold_password=True, needs_host=False)
+    assert said in str(told)
+    assert "pa" not in str(told).replace("password", "").replace("space", "")
+
+
+def test_an_address_of_ego_has_a_host_and_no_password() -> None:
+    assert url_trouble("http://", HTTP, may_hold_password=False, needs_host=True) == "names no host"
+    assert "password" in str(url_trouble("http://u:secret@ego", HTTP, may_hold_password=False, needs_host=True))
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "value"),
+    [
+        ("serve", "MIRROR_STAGE_DB_URL", "postgresql://u:pa[ss@h/db"),
+        ("db current", "MIRROR_STAGE_DB_URL", "postgresql://u:pass@h:abc/db"),
+        ("serve", "MIRROR_STAGE_REDIS_URL", "redis://:pa[ss@h"),
+        ("serve", "MIRROR_STAGE_REDIS_URL", "redis://h:abc"),
+        ("serve", "MIRROR_STAGE_ALLOWED_ORIGINS", "http://[::1"),
+        ("reflector check", "REFLECTOR_EGO", "http://[::1"),
+        ("reflector run", "REFLECTOR_EGO", "http://ego:abc"),
+        ("reflector check --ego http://u:pa[ss@h", "--ego", ""),
+        ("simulate --ego http://[::1", "--ego", ""),
+        ("simulate --ego http://u:pa[ss@h:abc", "--ego", ""),
+    ],
+)
+def test_it_stops_the_command_with_one_line(command: str, variable: str, value: str, tmp_path: Path) -> None:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("MIRROR_STAGE_", "REFLECT"))}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({variable: value} if value else {})
+    ended = subprocess.run(
+        [sys.executable, "-m", "mirror_stage.runtime.cli", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        cwd=tmp_path,
+        env=environment,
+    )
+    (line,) = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert line.startswith(f"mirror-stage: {variable}")
+    assert "pass" not in line.replace("password", "")
+    assert "pa[ss" not in line
