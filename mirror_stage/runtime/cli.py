@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(chosen.run(chosen))
     except BadSetting as error:
         return _say(str(error), 2)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mirror_stage"):
+    except ImportError as error:  # an installation without EGO, or without its libraries
+        if (error.name or "").startswith("mirror_stage") and find_spec("mirror_stage.app"):
             raise  # a fault of ours
         return _say(
             f"this command needs EGO's libraries, and {error.name} is not installed: only the agent can run here. "
-            "Install EGO with its libraries: pip install FILE.whl, without --no-deps",
+            "Install EGO with its libraries: pip install FILE.whl with EGO's own wheel, without --no-deps",
             1,
         )
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
@@ -131,6 +132,18 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("file", type=Path, help="a file that `backup` has written")
     restore.add_argument("--force", action="store_true", help="replace the data that are there: they are lost")
     restore.set_defaults(run=_db_restore)
+    copy = _add(
+        steps,
+        "copy",
+        "copy everything into another database",
+        "Copy everything into another database, such as from SQLite into PostgreSQL, and compare both row by row. No EGO may "
+        "use either of them meanwhile. A copy that was interrupted goes on when the same command runs again.",
+    )
+    copy.add_argument(
+        "--to", required=True, metavar="URL", help="postgresql://… or sqlite:///FILE: an empty database, or none yet"
+    )
+    copy.add_argument("--json", action="store_true", help="print what was copied as JSON")
+    copy.set_defaults(run=_db_copy)
     stats = _add(
         steps,
         "stats",
@@ -230,7 +243,7 @@ def _db_downgrade(chosen: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _owned(app: Flask) -> Iterator[None]:
+def _owned(app: Flask, name: str = "this database") -> Iterator[None]:
     """Own the database inside the `with` block. Raises Conflict if an EGO uses it."""
     from mirror_stage.core.problems import Conflict
     from mirror_stage.storage.db import db
@@ -238,7 +251,7 @@ def _owned(app: Flask) -> Iterator[None]:
 
     ownership = app.extensions["mirror_stage"][Ownership]
     if not ownership.take(db.engine):
-        raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
+        raise Conflict(f"an EGO uses {name}; stop it first, and every other one that waits for it")
     try:
         yield
     finally:
@@ -280,6 +293,84 @@ def _db_restore(chosen: argparse.Namespace) -> int:
         print(f"{chosen.file} is restored; schema {migrate.head()}")
 
     return _on_database(step)
+
+
+def _db_copy(chosen: argparse.Namespace) -> int:
+    """Own both databases, bring an empty target to the newest schema, copy, compare."""
+    import json
+    from dataclasses import asdict
+
+    from mirror_stage.core.config import Config
+    from mirror_stage.core.problems import Conflict, Invalid
+    from mirror_stage.storage import backup, copying, migrate
+    from mirror_stage.storage.db import Storage, db
+
+    def step(app: Flask) -> None:
+        source: Storage = app.extensions["mirror_stage"][Storage]
+        if not backup.has_data(app.extensions["mirror_stage"][Config]):
+            raise Invalid("there is nothing to copy yet; see MIRROR_STAGE_DB_URL and MIRROR_STAGE_SQLITE_PATH")
+        revision = migrate.current(app)
+        if revision != migrate.head():
+            raise Conflict(f"the schema is {revision}, not {migrate.head()}: run mirror-stage db upgrade first")
+        with app.app_context(), _owned(app):
+            where = db.engine.url.render_as_string()
+            with _target(chosen.to) as other, other.app_context(), _owned(other, "the target"):
+                target: Storage = other.extensions["mirror_stage"][Storage]
+                if not copying.is_begun(target):
+                    copying.must_be_empty(target)
+                    migrate.upgrade(other)
+                elif migrate.current(other) != migrate.head():
+                    raise Conflict("the target holds a copy by another version of EGO: name an empty database")
+                copied, is_resumed = copying.copy(source, target, _tell)
+                to = db.engine.url.render_as_string()
+        _tell("")
+        if chosen.json:
+            tables = [asdict(each) for each in copied]
+            print(json.dumps({"from": where, "to": to, "resumed": is_resumed, "tables": tables}, indent=2))
+            return
+        rows = sum(each.rows for each in copied)
+        print(f"{where} is copied to {to}: {rows:,} rows in {len(copied)} tables, and the same on both sides")
+
+    return _on_database(step)
+
+
+@contextmanager
+def _target(url: str) -> Iterator[Flask]:
+    """An application whose storage is the database of this URL, open. Raises BadSetting or Invalid if EGO cannot use it."""
+    from dataclasses import replace
+
+    from mirror_stage.app import create_app
+    from mirror_stage.core.problems import Conflict, Invalid, Unavailable
+    from mirror_stage.core.urls import url_trouble
+    from mirror_stage.runtime.serving import read_settings
+    from mirror_stage.storage import files
+    from mirror_stage.storage.db import Storage, db
+
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        settings = replace(read_settings(), db_url=None, sqlite_path=Path(url.removeprefix("sqlite:///")).absolute())
+        if not settings.sqlite_path.parent.is_dir():
+            raise Invalid(f"--to: there is no folder {settings.sqlite_path.parent}")
+    elif url.startswith(("postgresql://", "postgres://")):
+        trouble = url_trouble(url, ("postgresql", "postgres"), may_hold_password=True, needs_host=False)
+        if trouble:
+            raise Invalid(f"--to: {trouble}")
+        settings = replace(read_settings(), db_url=url)
+    else:
+        raise Invalid("--to: must begin with postgresql://, or with sqlite:/// and the path of a file")
+    app = create_app(settings, with_storage=False)
+    storage: Storage = app.extensions["mirror_stage"][Storage]
+    with nullcontext() if settings.is_postgresql else files.as_owner_of(settings.sqlite_path.parent):
+        try:
+            with app.app_context():
+                storage.open(db.engine, may_be_copying=True)
+        except BadSetting as why:
+            raise Invalid(f"--to: {str(why).partition(': set ')[0]}") from why
+        except Unavailable as why:
+            raise Conflict(f"--to: {why.detail}") from why
+        try:
+            yield app
+        finally:
+            storage.close()
 
 
 def _db_stats(chosen: argparse.Namespace) -> int:

@@ -67,6 +67,7 @@ def test_the_page_has_every_command_and_no_other() -> None:
         ("db downgrade base", 2, {}),
         ("db backup file", 2, {}),
         ("db restore file", 2, {}),
+        ("db copy --to sqlite:///new.db", 2, {}),
         ("db stats", 2, {}),
         ("reflector run --once", 0, {}),
         ("reflector run", 2, {}),

@@ -56,7 +56,8 @@ MAY_FLASK = {
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
 MAY_SQL = {
-    "storage.db", "storage.foreign", "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
+    "storage.copying", "storage.db", "storage.foreign",
+    "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
     "storage.timescale", "history.tiers", "history.series", "runtime.doctor",
 }  # fmt: skip
 MAY_SQL_FILES = {"models", "store"}
