@@ -198,12 +198,10 @@ def test_a_timeout_and_a_flood_are_told_as_they_were(own_ego: EgoServer, runner:
     assert note == f"[{300_000 - 64 * 1024} bytes are left out here]"
 
 
-def test_a_signal_that_has_killed_is_taken_by_an_ego_that_does_not_know_the_word(
-    own_ego: EgoServer, runner: AgentProcess
-) -> None:
+def test_a_signal_that_has_killed_is_told_by_its_name(own_ego: EgoServer, runner: AgentProcess) -> None:
     id = create(own_ego, runner.hostname, command="sh -c 'kill -9 $$'")
     done = ended(own_ego, id)
-    assert (done["status"], done["reason"], done["exitCode"]) == ("failed", None, -9)
+    assert (done["status"], done["reason"], done["exitCode"], done["signal"]) == ("failed", None, -9, "SIGKILL")
     assert f"command {id} ended: failed SIGKILL" in runner.log
 
 

@@ -472,6 +472,8 @@ export const en = {
       timeout: 'The command ran longer than its timeout and was stopped.',
     },
     exitCode: (code: string) => `exit ${code}`,
+    killedBy: (signal: string) => `killed by ${signal}`,
+    killedByNumber: (number: string) => `killed by signal ${number}`,
     took: (duration: string) => `took ${duration}`,
     elapsed: (duration: string) => `for ${duration}`,
     late: 'reported late',

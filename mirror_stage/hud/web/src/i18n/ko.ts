@@ -471,6 +471,8 @@ export const ko: Dictionary = {
       timeout: '제한 시간을 초과해 중단되었습니다.',
     },
     exitCode: (code) => `종료 코드 ${code}`,
+    killedBy: (signal) => `${signal} 시그널로 종료됨`,
+    killedByNumber: (number) => `${number}번 시그널로 종료됨`,
     took: (duration) => `${duration} 소요`,
     elapsed: (duration) => `${duration} 경과`,
     late: '늦은 보고',

@@ -1687,6 +1687,7 @@ export interface components {
             /** Format: date-time */
             leaseUntil: string | null;
             exitCode: number | null;
+            signal: string | null;
             stdout: string | null;
             stderr: string | null;
             stdoutBytes: number | null;
@@ -1743,6 +1744,8 @@ export interface components {
             /** @default null */
             exitCode?: number | null;
             /** @default null */
+            signal?: string | null;
+            /** @default null */
             stdout?: string | null;
             /** @default null */
             stderr?: string | null;
@@ -1786,6 +1789,8 @@ export interface components {
             status: "success" | "error" | "succeeded" | "failed" | "timeout";
             /** @default null */
             exitCode?: number | null;
+            /** @default null */
+            signal?: string | null;
             /** @default null */
             stdout?: string | null;
             /** @default null */
