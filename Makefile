@@ -32,8 +32,8 @@ test: .venv/.dev $(HUD)  ## the tests, without faults, without wheel and browser
 test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
 	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser: one after the other, it draws on both cores
-	$(BIN)/pytest -m "not long" tests/end_to_end tests/hud $(ARGS)
+test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser; two at once, a browser draws on both cores
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, minutes each
 	$(BIN)/pytest -m long $(ARGS)

@@ -253,7 +253,7 @@ def test_a_wall_takes_a_new_hud_by_itself(hud: Open) -> None:
 
         page.route("**/api/info", updated)
         page.evaluate("() => window.isOld = true")
-        with page.expect_event("load", timeout=10_000):
+        with page.expect_event("load", timeout=30_000):
             page.context.set_offline(True)
             page.clock.fast_forward(20_000)  # not run_for: it would draw each frame of the stage
             page.context.set_offline(False)
