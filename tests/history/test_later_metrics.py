@@ -14,7 +14,7 @@ from mirror_stage.history.summary import SUMMARIES
 from mirror_stage.history.tiers import FOREVER
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.timescale import Engine
-from tests.history.world import open_storage
+from tests.history.run import open_storage
 
 SINCE = 1_762_000_200  # a quarter of an hour begins
 LATER = [metric for metric in METRICS if not metric.is_aggregated]
