@@ -338,6 +338,7 @@ export interface paths {
                     to?: string;
                     stepSeconds?: number;
                     format?: "json" | "csv";
+                    bom?: boolean;
                 };
                 header?: never;
                 path: {
@@ -385,6 +386,7 @@ export interface paths {
                     to?: string;
                     stepSeconds?: number;
                     format?: "json" | "csv";
+                    bom?: boolean;
                     hostname?: string[];
                     groupBy?: "rack" | "room" | "tier" | "all";
                 };
@@ -1557,6 +1559,7 @@ export interface components {
             min: (number | null)[];
             max: (number | null)[];
             p95: (number | null)[];
+            hosts: (number | null)[];
         };
         GroupSeries: {
             group: string | null;
@@ -1574,6 +1577,7 @@ export interface components {
             /** @enum {string} */
             resolution: "raw" | "1m" | "15m";
             t: string[];
+            unknownHosts: string[];
             /** @enum {string} */
             groupBy?: "rack" | "room" | "tier" | "all";
             hosts?: components["schemas"]["HostSeries"][];
