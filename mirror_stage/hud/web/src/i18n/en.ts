@@ -59,7 +59,7 @@ export const en = {
     counterFilter: (state: string, count: string) => `${count} ${state}: show only these`,
     counterUnfilter: (state: string, count: string) => `${count} ${state}: show all`,
     search: 'Search hosts',
-    searchHint: 'name, rack:R09, cpu>80, is:offline',
+    searchHint: 'name, rack:A2, cpu>80, is:offline',
     clearSearch: 'Clear the search',
     unknownTerms: (terms: string) => `Not understood: ${terms}`,
     matching: (count: string, total: string) => `${count} of ${total}`,

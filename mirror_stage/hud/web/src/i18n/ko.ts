@@ -59,7 +59,7 @@ export const ko: Dictionary = {
     counterFilter: (state, count) => `${count} ${state}: 이 호스트만 보기`,
     counterUnfilter: (state, count) => `${count} ${state}: 모두 보기`,
     search: '호스트 검색',
-    searchHint: '이름, rack:R09, cpu>80, is:offline',
+    searchHint: '이름, rack:A2, cpu>80, is:offline',
     clearSearch: '검색 지우기',
     unknownTerms: (terms) => `알 수 없는 조건: ${terms}`,
     matching: (count, total) => `${total}대 중 ${count}대`,
