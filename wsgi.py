@@ -1,4 +1,4 @@
-"""The door for gunicorn: patch first, so that everything imported afterwards waits without blocking the others."""
+"""The application for gunicorn. gevent patches first, so that modules imported later use its non-blocking sockets and locks."""
 
 from gevent import monkey
 

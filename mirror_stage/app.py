@@ -1,4 +1,4 @@
-"""All wiring, nothing else: `create_app`, and `open_storage`, which brings back what was known."""
+"""Wires all parts of EGO together: `create_app` builds the application, `open_storage` opens the database and restores the twin."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ BLUEPRINTS = (
 def create_app(config: Config | None = None, *, with_storage: bool = True) -> Flask:
     """EGO as a Flask application.
 
-    Under gevent it answers 503 until `runtime.lifecycle.start` has restored the twin. Without monkey-patching it is complete at once:
-    the storage is opened here and a posted batch is committed in the calling thread.
+    Under gevent it answers 503 until `runtime.lifecycle.start` has restored the twin. Without gevent's patches it is ready at once:
+    this function opens the storage, and the calling thread commits a posted batch.
     """
     config = config or from_environment()
     app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False  # else // would be answered by a redirect in HTML
+    app.url_map.merge_slashes = False  # else Werkzeug would answer // with a redirect in HTML
     app.testing = config.testing
     app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(config)
@@ -102,7 +102,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
         ping_interval=10,
         ping_timeout=10,
         always_connect=False,
-        logger=logging.getLogger("socketio"),  # else each adds a handler of its own, whose lines are no JSON
+        logger=logging.getLogger("socketio"),  # else both libraries add their own handlers, whose lines are not JSON
         engineio_logger=logging.getLogger("engineio"),
     )
     ego = app.extensions["mirror_stage"] = _wire(app, config, socketio)
@@ -122,7 +122,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 
 
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
-    """Every service, each told what it needs."""
+    """All services of EGO, each with the others that it depends on."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
     refusals = Refusals()
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
@@ -229,36 +229,39 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
 
 
 def _scheduler_check(app: Flask) -> dict[str, Any]:
-    """Whether the jobs run. Without gevent nobody starts a scheduler."""
+    """Whether the jobs run. Without gevent there is no scheduler."""
     scheduler = app.extensions.get("mirror_stage_scheduler")
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
 
 
 def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
-    """How far the history is rolled up, and why nothing old is removed if that is so."""
+    """How far the history is rolled up, and why EGO keeps expired history if it does not trust its clock."""
     found = keeper.check()
     return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
 
 
 def _refuse_until_ready() -> None:
-    """503 for everything but health until the twin is restored: no answer may show less than is known."""
+    """Answer everything but health with 503 until the twin is restored: an answer before that would lack hosts."""
     readiness = services()[Readiness]
     if not readiness.is_ready and not (request.endpoint or "").startswith("health."):
         raise Unavailable(readiness.why_not)
 
 
 def open_storage(app: Flask) -> None:
-    """Open the database, own it, bring its schema up to date, restore what was known. Raises Unavailable."""
+    """Open the database, become its only owner, upgrade its schema, restore the twin and the alerts.
+
+    Raises Unavailable if another EGO owns the database.
+    """
     ego: Services = app.extensions["mirror_stage"]
     storage = ego[Storage]
     with app.app_context():
         if not storage.is_open:
             storage.open(db.engine)
         if not ego[Ownership].take(db.engine):
-            raise Unavailable("another EGO owns this database; this one takes over when it is gone")
+            raise Unavailable("another EGO owns this database; this one takes over when the other has ended")
         if storage.is_in_memory:
             Base.metadata.create_all(db.engine)
-            log.warning("the database is in memory: nothing survives a restart")
+            log.warning("the database is in memory: all data are lost at a restart")
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())

@@ -1,4 +1,4 @@
-"""`mirror-stage demo`: starts an EGO with a database of its own, a simulated fleet, and this machine's agent."""
+"""`mirror-stage demo`: starts an EGO with a temporary database, a simulated fleet, and an agent for this machine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.runtime import doctor
 
 LOOK_EVERY_SECONDS = 0.2
-END_SECONDS = 10.0  # until a child that does not end is killed
+END_SECONDS = 10.0  # how long a child may take to end before it is killed
 
 
 def run(hosts: int, scenario: str) -> int:
-    """Run the demo until Ctrl-C. Returns the exit status: 0 if a signal ended it, 1 if one of its parts ended by itself."""
+    """Run the demo until Ctrl-C. Returns the exit status: 0 if a signal ended it, 1 if one of its processes ended by itself."""
     settings = _on_a_free_port(replace(config.from_environment(), bind="127.0.0.1"))
     ego = f"http://127.0.0.1:{settings.port}"
     stopping = threading.Event()
@@ -43,7 +43,8 @@ def run(hosts: int, scenario: str) -> int:
             if len(running) > 1 or not _is_ready(ego):
                 continue
             print(
-                f"{hosts} simulated hosts and this machine report to it; Ctrl-C ends all and leaves nothing", flush=True
+                f"{hosts} simulated hosts and this machine report to EGO; Ctrl-C ends the demo and deletes its data",
+                flush=True,
             )
             fleet = _Part("simulate", "--ego", ego, "--hosts", str(hosts), "--scenario", scenario)
             running["the fleet"] = parts.enter_context(fleet)
@@ -59,22 +60,24 @@ def run(hosts: int, scenario: str) -> int:
 
 
 def _on_a_free_port(wanted: config.Config) -> config.Config:
-    """The settings with a free port: another EGO may have the wanted one, and must not hear of a fleet that does not exist."""
+    """The settings with a free port. Another EGO may use the wanted port, and must not get samples of simulated hosts."""
     reason = doctor.taken(wanted)
     if reason is None:
         return wanted
     others = (replace(wanted, port=port) for port in range(wanted.port + 1, min(wanted.port + 100, 65_536)))
     free = next((other for other in others if doctor.taken(other) is None), None)
     if free is None:
-        raise BadSetting(f"PORT: {wanted.port}: {reason}; the next ones are not free either, so choose another PORT")
+        raise BadSetting(
+            f"PORT: {wanted.port}: {reason}; the ports after it are not free either, so choose another PORT"
+        )
     print(f"port {wanted.port}: {reason}; the demo takes port {free.port}", flush=True)
     return free
 
 
 class _Part:
-    """A `mirror-stage` process. `with` ends it: by SIGTERM, and after END_SECONDS by SIGKILL.
+    """A `mirror-stage` process. Leaving the `with` block ends it: with SIGTERM, and after END_SECONDS with SIGKILL.
 
-    It has a session of its own, so that Ctrl-C reaches only the demo, which then ends one part after the other.
+    It has its own session, so that Ctrl-C reaches only the demo. The demo then ends its processes one after the other.
     """
 
     def __init__(self, *words: str, environment: Mapping[str, str] | None = None):
@@ -95,7 +98,7 @@ class _Part:
 
 
 def _has_ended(running: Mapping[str, subprocess.Popen[bytes]]) -> str | None:
-    """The name of a part that is not running any more."""
+    """The name of a process that is not running any more, or None."""
     return next((name for name, process in running.items() if process.poll() is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""`mirror-stage doctor`: what would keep EGO from running here, in plain words, and what to do about it."""
+"""`mirror-stage doctor`: finds what prevents EGO from running on this machine, and says how to correct it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mirror_stage.storage import files
 
 NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
-OPEN_FILES_WANTED = 10_240  # gunicorn's worker_connections, and some for EGO itself
+OPEN_FILES_WANTED = 10_240  # gunicorn's worker_connections (10,000), and some for EGO itself
 ANSWER_SECONDS = 2.0
 
 
@@ -41,32 +41,32 @@ def examine() -> list[Finding]:
 
 
 def listener(settings: Config) -> Finding:
-    """Whether the settings are allowed where they make EGO listen."""
+    """Whether the settings are valid and allow EGO to listen at its address."""
     refusal = serving.exposure_refusal([serving.listen_address(settings)], settings)
     if refusal:
         return Finding("settings", "problem", refusal, "see MIRROR_STAGE_SECURITY in config/ego.env.example")
     if settings.security == "open":
-        advice = "leave MIRROR_STAGE_SECURITY=open only where everybody may run commands on every host"
-        return Finding("settings", "warning", "all locks are off", advice)
+        advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host"
+        return Finding("settings", "warning", "MIRROR_STAGE_SECURITY=open: all access checks are off", advice)
     note = serving.workers_note(settings.workers)
     if note:
         return Finding("settings", "warning", note, "unset WEB_CONCURRENCY")
-    return Finding("settings", "ok", "every variable is understood")
+    return Finding("settings", "ok", "all variables are valid")
 
 
 def port(settings: Config) -> Finding:
-    """Whether EGO can listen on its port, or does already."""
+    """Whether EGO can listen on its port, or an EGO already does."""
     address = serving.listen_address(settings)
     reason = taken(settings)
     if reason is None:
         return Finding("port", "ok", f"{address} is free")
     if _ego_answers(settings):
         return Finding("port", "ok", f"an EGO answers on {address}")
-    return Finding("port", "problem", f"{address}: {reason}", "stop that one, or choose another PORT")
+    return Finding("port", "problem", f"{address}: {reason}", "stop the other program, or choose another PORT")
 
 
 def folder(settings: Config) -> Finding:
-    """Whether SQLite's files can be written, on a disk of this machine, with room to grow."""
+    """Whether SQLite's files can be written, and are on a local disk."""
     if settings.is_postgresql:
         return Finding("folder", "ok", "not needed: the database is PostgreSQL")
     path = settings.sqlite_path.absolute()
@@ -74,9 +74,7 @@ def folder(settings: Config) -> Finding:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
         if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
-            return Finding(
-                "folder", "problem", f"{path} is no file that can be written", "see MIRROR_STAGE_SQLITE_PATH"
-            )
+            return Finding("folder", "problem", f"{path} is not a writable file", "see MIRROR_STAGE_SQLITE_PATH")
     except OSError as error:
         seen = f"cannot write in {path.parent}: {error.strerror}"
         return Finding("folder", "problem", seen, "change its owner, or set MIRROR_STAGE_SQLITE_PATH")
@@ -88,14 +86,14 @@ def folder(settings: Config) -> Finding:
 
 
 def disk(settings: Config) -> Finding:
-    """How much room is left where EGO stores."""
+    """How much space is free on the disk of the database."""
     if settings.is_postgresql:
-        return Finding("disk", "ok", "not judged: the database is PostgreSQL")
+        return Finding("disk", "ok", "not checked: the database is PostgreSQL")
     place = next(parent for parent in settings.sqlite_path.absolute().parents if parent.exists())
     free = shutil.disk_usage(place).free
     seen = f"{free / 2**30:.1f} GiB free at {place}"
     if free < FREE_BYTES_PROBLEM:
-        return Finding("disk", "problem", seen, "free some space: nothing can be stored")
+        return Finding("disk", "problem", seen, "free some space: EGO will soon be unable to store samples")
     if free < FREE_BYTES_WARNING:
         return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 1.6 GB a day")
     return Finding("disk", "ok", seen)
@@ -104,7 +102,7 @@ def disk(settings: Config) -> Finding:
 def database(settings: Config) -> Finding:
     """Whether the database answers, and whether its schema is this version's."""
     if not settings.is_postgresql and not settings.sqlite_path.exists():
-        return Finding("database", "ok", "none yet: the first start makes it")
+        return Finding("database", "ok", "none yet: the first start creates it")
     from mirror_stage.storage import foreign, migrate
 
     try:
@@ -114,11 +112,11 @@ def database(settings: Config) -> Finding:
                 trouble = foreign.trouble_of_server(connection) if settings.is_postgresql else None
                 revision = migrate.revision_of(connection)
     except Exception as error:
-        advice = "is it running, and are address, name and password in MIRROR_STAGE_DB_URL right?"
+        advice = "check that it runs, and check address, user and password in MIRROR_STAGE_DB_URL"
         if not settings.is_postgresql:
             advice = "move the file away and start again, or restore a backup"
             if "unable to open" in str(error):
-                advice = "EGO must be able to write the file and beside it: what does the line of the folder say?"
+                advice = "EGO must be able to write the file and its folder: see the finding about the folder"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
     if trouble is not None:
         seen, advice = trouble.split(": ", 1)
@@ -127,12 +125,12 @@ def database(settings: Config) -> Finding:
     head = migrate.head()
     if revision == head:
         return Finding("database", "ok", f"{kind}, schema {revision}")
-    seen = f"{kind}, schema {revision or 'empty'}, this version wants {head}"
-    return Finding("database", "warning", seen, "`mirror-stage serve` or `mirror-stage db upgrade` brings it there")
+    seen = f"{kind}, schema {revision or 'empty'}, this version needs {head}"
+    return Finding("database", "warning", seen, "`mirror-stage serve` or `mirror-stage db upgrade` upgrades it")
 
 
 def redis(settings: Config) -> Finding:
-    """Whether Redis answers, if one is named."""
+    """Whether Redis answers, if MIRROR_STAGE_REDIS_URL is set."""
     if settings.redis_url is None:
         return Finding("redis", "ok", "not used")
     from mirror_stage.health.redis import redis_trouble
@@ -140,12 +138,12 @@ def redis(settings: Config) -> Finding:
     trouble = redis_trouble(settings.redis_url, ANSWER_SECONDS)
     if trouble is None:
         return Finding("redis", "ok", "answers")
-    advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO goes on without"
+    advice = "start it, or unset MIRROR_STAGE_REDIS_URL; until then EGO runs without Redis"
     return Finding("redis", "problem", f"it cannot be used: {trouble}", advice)
 
 
 def clock(_settings: Config) -> Finding:
-    """Whether the machine's clock can be right: not before this version was installed, not far in the future."""
+    """Whether the machine's clock is plausible: not before this version was installed, and before the year 2100."""
     now = time.time()
     seen = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
     if now < Path(__file__).stat().st_mtime - 86_400 or time.gmtime(now).tm_year >= 2100:
@@ -154,7 +152,7 @@ def clock(_settings: Config) -> Finding:
 
 
 def open_files(_settings: Config) -> Finding:
-    """Whether as many connections as gunicorn allows can be open."""
+    """Whether the limit of open files is high enough for all connections that gunicorn allows."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_WANTED:
         advice = f"raise it to {OPEN_FILES_WANTED} (LimitNOFILE= in the unit, or ulimit -Hn) for thousands of agents"
@@ -175,7 +173,10 @@ CHECKS: tuple[Callable[[Config], Finding], ...] = (
 
 
 def taken(settings: Config) -> str | None:
-    """Why EGO cannot listen at its address, with the process that does if this user may know it; None if EGO can."""
+    """The reason why EGO cannot listen at its address, or None if it can.
+
+    The reason names the process that listens there, if this user may see that process.
+    """
     if settings.bind.startswith("unix:"):
         return _who_answers_at(settings.bind.removeprefix("unix:"))
     name = settings.bind.strip("[]")
@@ -191,7 +192,7 @@ def taken(settings: Config) -> str | None:
 
 
 def _who_answers_at(path: str) -> str | None:
-    """Why a Unix socket is taken; None if nobody answers there: gunicorn replaces one that is left over."""
+    """The reason why a Unix socket is taken, or None if no server answers there: gunicorn replaces an unused socket file."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -201,7 +202,7 @@ def _who_answers_at(path: str) -> str | None:
 
 
 def _who_listens(port: int) -> str | None:
-    """Name and id of the process that listens on a port, where this user may know it."""
+    """Name and id of the process that listens on a port, or None if this user may not see that process."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if (
@@ -219,7 +220,9 @@ def _who_listens(port: int) -> str | None:
 def _ego_answers(settings: Config) -> bool:
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind.strip("[]"), settings.bind.strip("[]"))
     url = f"http://{f'[{name}]' if ':' in name else name}:{settings.port}/api/health"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, whatever proxy is set
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # EGO is on this machine: ignore the proxy settings
     try:
         with opener.open(url, timeout=ANSWER_SECONDS) as answer:
             return bool(answer.read(16) == b"ok")
@@ -228,7 +231,7 @@ def _ego_answers(settings: Config) -> bool:
 
 
 def _filesystem(path: Path) -> str:
-    """The kind of the filesystem that holds a path, empty if unknown."""
+    """The type of the filesystem that holds a path, empty if unknown."""
     found = ("", "")
     for mount in psutil.disk_partitions(all=True):
         if path.resolve().is_relative_to(mount.mountpoint) and len(mount.mountpoint) >= len(found[0]):
@@ -244,7 +247,7 @@ def _connected(settings: Config) -> Iterator[Any]:
 
     engine = sqlalchemy.create_engine(settings.database_url, **engine_options(settings))
     folder = Path("/") if settings.is_postgresql else settings.sqlite_path.absolute().parent
-    with files.as_owner_of(folder):  # a log that root makes beside the database would be closed to EGO's user
+    with files.as_owner_of(folder):  # EGO's user could not open a write-ahead log that root has created
         try:
             with engine.connect() as connection:
                 yield connection

@@ -1,4 +1,4 @@
-"""Starting and stopping an EGO in its worker process."""
+"""Starts and stops EGO in its worker process."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ from mirror_stage.web.realtime import Realtime
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 2.0  # how long a worker waits for its database before it says so to whoever asks
+START_SECONDS = 2.0  # how long a worker waits for its database before it accepts requests and answers them with 503
 
 
 def start(app: Flask) -> None:
-    """Open, own, migrate, restore, then run; waits up to 2 s and goes on trying in the background."""
-    gc.freeze()  # what is imported stays: no collection has to look at it again
-    gc.set_threshold(50_000, 20, 20)  # samples die young and without cycles; 700 would collect at every batch
-    sys.setswitchinterval(0.0005)  # SQLite's thread needs the interpreter after each statement: 5 ms each are too long
+    """Open the database, own it, migrate it, restore the twin, then start the writer and the jobs.
+
+    Returns after START_SECONDS at the latest. The start then goes on in the background until it succeeds.
+    """
+    gc.freeze()  # imported objects stay: the garbage collector need not visit them again
+    gc.set_threshold(
+        50_000, 20, 20
+    )  # samples live briefly and have no cycles; Python's 700 would collect at every batch
+    sys.setswitchinterval(
+        0.0005
+    )  # SQLite's thread needs the interpreter after each statement: Python's 5 ms is too long
     for note in app.extensions["mirror_stage"][Gate].notes():
         log.warning("%s", note)
     app.extensions["mirror_stage_scheduler"] = Scheduler(app.extensions["mirror_stage"])
@@ -50,7 +57,7 @@ def _start(app: Flask) -> None:
 
 
 def _is_open(app: Flask) -> bool:
-    """Whether the storage is open, owned and restored; else `Readiness` says what is missing."""
+    """Try to open the storage. Returns whether EGO is ready; if not, `Readiness.why_not` has the reason."""
     readiness = app.extensions["mirror_stage"][Readiness]
     try:
         open_storage(app)
@@ -58,14 +65,14 @@ def _is_open(app: Flask) -> bool:
         if readiness.why_not != str(why):
             log.warning("not ready: %s", why)
         readiness.why_not = str(why)
-    except Exception as error:  # a fault of ours must not leave EGO waiting for ever
-        log.exception("the start failed; it is tried again")
+    except Exception as error:  # a bug must not end the loop that tries again
+        log.exception("the start failed; EGO tries again")
         readiness.why_not = f"the start failed: {type(error).__name__}; the log has the details"
     return bool(readiness.is_ready)
 
 
 def stop(app: Flask) -> None:
-    """Wake the polls, close the sockets, end the jobs, commit and save what is left."""
+    """Stop the jobs, end the long polls, close the sockets, commit the queued samples, save the state, release the database."""
     ego: Services = app.extensions["mirror_stage"]
     app.extensions["mirror_stage_scheduler"].stop()
     ego[CommandService].close()

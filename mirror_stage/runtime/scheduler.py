@@ -1,4 +1,4 @@
-"""APScheduler under gevent: runs the table of jobs."""
+"""Runs the table of jobs with APScheduler under gevent."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Scheduler:
         return {"ok": self.is_running, "detail": "running" if self.is_running else "not running"}
 
     def start(self) -> None:
-        """Begin; the first run of every job is now."""
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of every tick that a slow one swallowed
+        """Start all jobs. Each runs for the first time now."""
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each run that it skips after a slow one
         now, config = datetime.now(self._apscheduler.timezone), self._ego[Config]
         for job in JOBS:
             if job.is_enabled(config):
@@ -52,13 +52,13 @@ class Scheduler:
         self._watch = gevent.spawn(self._follow_steps, self._ego[Clock])
 
     def stop(self) -> None:
-        """No job starts after this."""
+        """Stop. No job starts after this call."""
         if self._watch is not None:
             self._watch.kill(block=False)
             self._apscheduler.shutdown(wait=False)
 
     def _follow_steps(self, clock: Clock) -> None:
-        """APScheduler plans by the wall clock: when that is stepped, its plans are moved by the step."""
+        """Run the jobs anew whenever the wall clock is stepped, because APScheduler plans by the wall clock."""
         offset = clock.wall_offset_seconds()
         while True:
             gevent.sleep(0.5)
@@ -66,7 +66,7 @@ class Scheduler:
             if abs(step) > STEP_NOTICED_SECONDS:
                 offset += step
                 log.warning(
-                    "the machine's clock was stepped by %.1f s; EGO dates by its own until it is restarted", step
+                    "the machine's clock was stepped by %.1f s; EGO keeps its own time until it is restarted", step
                 )
                 self._replan()
 
@@ -76,11 +76,11 @@ class Scheduler:
             job.modify(next_run_time=now + timedelta(milliseconds=1))
 
 
-_complaints: dict[str, str] = {}  # by job: what was logged last, so that an outage is one line and not one a second
+_complaints: dict[str, str] = {}  # by job: the last logged problem, so that an outage is one line and not one a second
 
 
 def _guarded(job: Job, ego: Services) -> None:
-    """A job's failure is logged, once while it lasts, and costs this one run."""
+    """Run a job. Log its failure, but the same Problem only once. The job runs again at its next time."""
     try:
         job.run(ego)
         if _complaints.pop(job.name, None):

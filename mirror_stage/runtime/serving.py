@@ -1,6 +1,7 @@
-"""How gunicorn runs EGO: where it listens, when it refuses to, how a worker starts and how it stops in under 3 s.
+"""gunicorn's hooks for EGO: the listen address, refusal of an unsafe start, start of a worker, its stop in under 3 s.
 
-gunicorn's master imports this before it forks, unpatched; so Flask and the application are imported in the worker only.
+gunicorn's master imports this module before it forks, without gevent's patches. So only the worker imports Flask and the
+application.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
 _PIECE = 64 * 1024
-LINGER_SECONDS = 0.5  # for what a client still sends after it was refused
-CONNECTIONS_OF_PEER_MAX = 5_000  # half of what there is; not for this machine's own programs and trusted proxies
-STOP_SECONDS = 2.0  # what the services get to flush; everything acknowledged is durable before that
+LINGER_SECONDS = 0.5  # how long the rest of a refused request is read
+CONNECTIONS_OF_PEER_MAX = 5_000  # half of worker_connections; no limit for programs of this machine and trusted proxies
+STOP_SECONDS = 2.0  # for the services to flush; every acknowledged write is durable already
 
 
 def read_settings() -> Config:
-    """The settings, all of them checked, with the file of alert rules. Raises BadSetting with one line."""
+    """The settings, after a check of all of them and of the alert rules file. Raises BadSetting with a one-line message."""
     settings = config.from_environment()
     walls.Rules(settings)
     alert_rules.load(settings)
@@ -51,7 +52,7 @@ def read_settings() -> Config:
 
 
 def settings_or_exit() -> Config:
-    """The settings; a bad one ends this process with status 2 and one line."""
+    """The settings. A bad one ends this process with exit status 2 and a one-line message."""
     try:
         return read_settings()
     except BadSetting as error:
@@ -60,7 +61,7 @@ def settings_or_exit() -> Config:
 
 
 def listen_address(settings: Config) -> str:
-    """What gunicorn is told to listen on: `127.0.0.1:3000`, `[::1]:3000` or `unix:/path`."""
+    """The listen address in gunicorn's form: `127.0.0.1:3000`, `[::1]:3000` or `unix:/path`."""
     if settings.bind.startswith("unix:"):
         return settings.bind
     name = settings.bind.strip("[]")
@@ -68,28 +69,28 @@ def listen_address(settings: Config) -> str:
 
 
 def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
-    """Why EGO does not start on these listen addresses, or None if it may."""
+    """The reason why EGO must not start on these listen addresses, or None if it may."""
     if settings.security == "open":
         return None
     if settings.security == "strict":
-        return "MIRROR_STAGE_SECURITY: strict asks everybody for a credential, and this version has none yet"
+        return "MIRROR_STAGE_SECURITY: strict requires credentials, and this version has none yet"
     exposed = [address for address in addresses if not is_loopback(_host_of(address))]
     if not exposed:
         return None
     return (
-        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network. A command is a shell on every host, and "
-        "credentials come later: keep 127.0.0.1, or reach it through a tunnel (ssh -L), or say "
-        "MIRROR_STAGE_SECURITY=open if everybody who reaches it may do that"
+        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network. EGO can run any command on every host and "
+        "has no credentials yet. Keep 127.0.0.1 and use a tunnel (ssh -L) from other machines, or set "
+        "MIRROR_STAGE_SECURITY=open if everybody who can reach this address may run commands on every host"
     )
 
 
 def workers_note(wanted: int) -> str | None:
-    """Why there is one worker although more were asked for, or None if one was."""
+    """The reason why EGO runs one worker although WEB_CONCURRENCY is higher, or None if it is 1."""
     if wanted == 1:
         return None
     return (
-        f"WEB_CONCURRENCY is {wanted}, but there stays one worker: the twin lives in one process, and sharing it over "
-        "Redis and PostgreSQL is not there yet"
+        f"WEB_CONCURRENCY is {wanted}, but EGO runs one worker: the twin is kept in the memory of one process. This "
+        "version cannot share it through Redis and PostgreSQL yet"
     )
 
 
@@ -98,7 +99,7 @@ def _host_of(address: str) -> str:
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own messages in the form of all others; its access log is off."""
+    """Writes gunicorn's own messages as JSON lines, like all others. The access log is off."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -110,14 +111,16 @@ class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 def on_starting(server: Any) -> None:
-    """In the master, before it listens: refuse what is unsafe, say what differs from what was asked for."""
+    """In the master, before it listens: refuse an unsafe address and log which settings EGO does not follow."""
     settings = settings_or_exit()
     files.keep_private()
     addresses = [_text_of(address) for address in server.cfg.address]
     _refuse_exposure(addresses, settings)
     if settings.security == "open":
         reached = " or ".join(addresses)
-        server.log.warning("MIRROR_STAGE_SECURITY=open: whoever reaches %s can run commands on every host", reached)
+        server.log.warning(
+            "MIRROR_STAGE_SECURITY=open: everybody who can reach %s can run commands on every host", reached
+        )
     note = workers_note(max(settings.workers, server.num_workers))
     if note:
         server.log.warning("%s", note)
@@ -127,28 +130,31 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """In the master, before it forks: a socket that systemd handed over is judged like any other."""
+    """In the master, before it forks: check the real sockets too, because systemd may have passed them."""
     _refuse_exposure([_text_of(listener.getsockname()) for listener in server.LISTENERS], settings_or_exit())
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """In the worker, first: a signal ends it at once until it has its own handlers. The master's would swallow it."""
+    """In the worker, first: let a signal end it at once until it sets its own handlers.
+
+    The handlers that it inherits from the master would swallow the signal.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
 
 
 def post_worker_init(worker: Any) -> None:
-    """In the worker, patched, before it accepts: start EGO, and watch for the signal that ends it."""
+    """In the worker, after gevent's patches and before it accepts connections: start EGO and watch for the stop signal."""
     from flask import Flask
 
     from mirror_stage.runtime.lifecycle import start
 
     _log_greenlet_errors(worker)
     _bound_draining()
-    files.keep_private()  # plain gunicorn --preload or another server's master may have asked for less
+    files.keep_private()  # with gunicorn --preload or another server, the master may have set a weaker umask
     app = worker.wsgi
-    if not isinstance(app, Flask):  # with --reload gunicorn serves the traceback of a module that does not parse
-        worker.log.error("%r is not EGO's application; nothing is started", app)
+    if not isinstance(app, Flask):  # with --reload, gunicorn serves the traceback of a module that fails to import
+        worker.log.error("%r is not EGO's application; EGO does not start", app)
         return
     from mirror_stage.web.refusals import Refusals
 
@@ -161,13 +167,13 @@ def post_worker_init(worker: Any) -> None:
     while worker.alive and not starting.ready():
         starting.join(timeout=0.1)
     if starting.ready():
-        starting.get()  # an error of the start ends this worker
+        starting.get()  # raises an error of the start, which ends this worker
     else:
         starting.kill(block=False)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """In the worker, last: wait until what the watcher began is done; on a shorter way out, do it here."""
+    """In the worker, last: wait until the watcher has stopped the application, or stop it here if it has not begun."""
     if hasattr(worker, "stopper"):
         worker.stopper.stop()
 
@@ -180,35 +186,35 @@ def _refuse_exposure(addresses: list[str], settings: Config) -> None:
 
 
 def _text_of(address: Any) -> str:
-    """One listen address as text: gunicorn has (host, port) for TCP and a path for a Unix socket."""
+    """A listen address as text. gunicorn has a tuple (host, port) for TCP and a path for a Unix socket."""
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else f"unix:{address}"
 
 
 def _raise_open_file_limit() -> None:
-    """Each connection is an open file: take all that the system grants, not only what it grants unasked."""
+    """Raise the soft limit of open files to the hard limit, because each connection is an open file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # some systems grant less than they say
+        with contextlib.suppress(ValueError, OSError):  # some systems refuse even their own hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_greenlet_errors(worker: Any) -> None:
-    """An error that nobody catches in a greenlet is one line of the log, not a traceback beside it."""
+    """Write an uncaught error of a greenlet as one log line. By default gevent prints a traceback to stderr."""
 
     def print_exception(context: Any, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(context, tuple):
-            return  # work in a native thread: whoever waits for it gets the error
+            return  # from a native thread: the greenlet that waits for it gets the error
         if issubclass(kind, SystemExit):
-            return  # gunicorn's way of leaving
-        worker.log.error("%s ended by an error", context, exc_info=(kind, error, trace))
+            return  # gunicorn ends a worker in this way
+        worker.log.error("%s ended with an error", context, exc_info=(kind, error, trace))
 
     gevent.get_hub().print_exception = print_exception
 
 
 def _bound_draining() -> None:
-    """The rest of a body that was refused is read for DRAIN_SECONDS or DRAIN_BYTES, then the connection is closed.
+    """Make gunicorn read the rest of a refused body for at most DRAIN_SECONDS and DRAIN_BYTES, then close the connection.
 
-    Closing at once could take the refusal away from a client that is still sending; gunicorn by itself reads for ever.
+    If it closed at once, a client that is still sending might not see the refusal. By default gunicorn reads without limit.
     """
     drain = Parser.finish_body
 
@@ -219,10 +225,10 @@ def _bound_draining() -> None:
 
 
 def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, detail: str) -> None:
-    """gunicorn's answer to what is no HTTP request, in the form of all our refusals; its own is HTML."""
+    """Answer a request that is not valid HTTP with problem+json, like all other refusals. gunicorn's own answer is HTML."""
     from mirror_stage.web.problem_json import problem_json
 
-    with contextlib.suppress(OSError):  # it is gone already
+    with contextlib.suppress(OSError):  # the client is gone already
         refusals.note(_peer_of(client.getpeername()), status, detail or reason)
     body = problem_json(status, detail or reason)
     headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close")]
@@ -232,7 +238,7 @@ def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, de
 
 
 def _linger(client: Any) -> None:
-    """Read on for LINGER_SECONDS: closing on bytes that nobody read resets the connection, and the answer with it."""
+    """Read on for LINGER_SECONDS. Closing with unread bytes would reset the connection, and the client would lose the answer."""
     with contextlib.suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
         client.shutdown(socket.SHUT_WR)
         while client.recv(_PIECE):
@@ -240,15 +246,15 @@ def _linger(client: Any) -> None:
 
 
 def _peer_of(address: Any) -> str:
-    """Who is at the other end of a connection, for people."""
+    """The client of a connection, for a message: its address, or that it is a program of this machine."""
     return (normalise_address(address[0]) if isinstance(address, tuple) else None) or "a program of this machine"
 
 
 class _Stopper:
-    """Ends one worker: the application first, then whatever a client keeps open.
+    """Stops one worker: first the application, then the connections that clients keep open.
 
-    Without it an open websocket or an idle browser holds gunicorn for all of its graceful_timeout. While the worker runs
-    it keeps one peer from taking every connection, and one connection from taking every turn.
+    Without it, gunicorn waits its whole graceful_timeout for an open websocket or an idle browser. While the worker runs,
+    this class limits the connections of one peer, and lets other connections have a turn between two requests of one.
     """
 
     def __init__(self, worker: Any, rules: walls.Rules, refusals: Refusals):
@@ -260,7 +266,7 @@ class _Stopper:
         worker.handle, worker.handle_request = self._handle, self._handle_request
 
     def _handle(self, listener: Any, client: Any, address: Any) -> None:
-        """gunicorn's way of one connection, remembered while it lasts."""
+        """Serve one connection as gunicorn does, and remember it while it is open. Close it if its peer has too many."""
         peer = _peer_of(address)
         if self._stopped or self._has_too_many(peer):
             client.close()
@@ -285,37 +291,37 @@ class _Stopper:
         return True
 
     def _handle_request(self, *request: Any) -> Any:
-        """gunicorn's way of one request. Whoever sends the next one already lets the others have a turn first."""
+        """Answer one request as gunicorn does. Then let other connections have a turn, even if the next one has arrived."""
         try:
             return self._answer(*request)
         finally:
             gevent.sleep(0)
 
     def watch(self) -> None:
-        """Wait for the signal, then stop."""
+        """Wait until a signal ends the worker, then stop."""
         while self._worker.alive:
             gevent.sleep(0.1)
         self.stop()
 
     def stop(self) -> None:
-        """Stop the application and end every connection's reading: an idle one closes, an answer still goes out."""
+        """Stop the application, then end reading on every connection: idle ones close, answers under way are still sent."""
         from mirror_stage.runtime.lifecycle import stop
 
-        with self._once:  # who comes second waits for the first and finds nothing left to do
+        with self._once:  # a second caller waits for the first and then has nothing to do
             if self._stopped:
                 return
             try:
                 with gevent.Timeout(STOP_SECONDS, False):
                     stop(self._worker.wsgi)
             except Exception:
-                self._worker.log.exception("stopping was not clean; what was acknowledged is stored")
+                self._worker.log.exception("the stop failed; everything that was acknowledged is stored")
             self._stopped = True
             for client in list(self._clients):
-                with contextlib.suppress(OSError):  # it is gone already
+                with contextlib.suppress(OSError):  # the client is gone already
                     _end_reading(client.fileno())
 
 
 def _end_reading(descriptor: int) -> None:
-    """Whoever reads from this connection sees its end. gevent's own shutdown would throw an error at the reader."""
+    """Give the reader of this connection an end of file. gevent's own shutdown would raise an error in the reader."""
     with monkey.get_original("socket", "socket")(fileno=os.dup(descriptor)) as same_connection:
         same_connection.shutdown(socket.SHUT_RD)
