@@ -48,7 +48,7 @@ test('hosts come in the order in which they were asked for, and the worst stays 
 });
 
 test('a group is the one that was asked for among its kind', () => {
-  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95] } });
+  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95], hosts: [3, 3] } });
   const groups = { ...answer, groupBy: 'room' as const, groups: [{ group: 'A', hosts: 2, metrics: columns(1) }, { group: 'B', hosts: 3, metrics: columns(2) }] };
   expect(ofGroup(groups, 'B', 'Room B', 15).series).toMatchObject([{ name: 'Room B', hosts: 3, courses: { cpuLoad: { mean: [2, 2], p95: [95, 95] } } }]);
   expect(ofGroup(groups, 'C', 'Room C', 15).series).toEqual([]);
