@@ -104,6 +104,21 @@ def test_without_a_history_the_browser_draws_what_it_remembers(hud: Open) -> Non
 
 
 @needs_history
+def test_an_hour_that_comes_twice_comes_back_from_the_fields_as_the_same_hour(hud: Open) -> None:
+    second = "from=2026-11-01T06:15:00Z&to=2026-11-01T06:45:00Z"
+    with hud(f"#/history?{second}", timezone_id="America/New_York") as page:
+        custom = page.get_by_role("button", name="Custom")
+        custom.click()
+        expect(page.get_by_label("From")).to_have_value(re.compile("2026-11-01T01:15"))
+        page.get_by_role("button", name="Show", exact=True).click()
+        expect(page).to_have_url(re.compile(r"from=2026-11-01T06%3A15%3A00Z&to=2026-11-01T06%3A45%3A00Z"))
+        custom.click()
+        page.get_by_label("twice").first.select_option("01:15:00 EDT")
+        page.get_by_role("button", name="Show", exact=True).click()
+        expect(page).to_have_url(re.compile(r"from=2026-11-01T05%3A15%3A00Z&to=2026-11-01T06%3A45%3A00Z"))
+
+
+@needs_history
 def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud: Open) -> None:
     with hud("#/history?range=15m&sel=web-02,web-01") as page:
         left, top, width, height = plot_box(page, "cpuLoad")

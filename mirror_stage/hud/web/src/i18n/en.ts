@@ -263,6 +263,7 @@ export const en = {
     from: 'From',
     to: 'To',
     show: 'Show',
+    twice: 'The clock shows this time twice. Which one?',
     wrong: 'The end must be at least one minute after the start.',
     earlier: 'Earlier',
     later: 'Later',

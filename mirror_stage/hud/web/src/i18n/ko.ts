@@ -262,6 +262,7 @@ export const ko: Dictionary = {
     from: '시작',
     to: '끝',
     show: '보기',
+    twice: '시계를 되돌려 두 번 나오는 시각입니다. 어느 쪽입니까?',
     wrong: '끝 시각은 시작 시각보다 1분 이상 늦어야 합니다.',
     earlier: '이전',
     later: '이후',
