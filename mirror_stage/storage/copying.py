@@ -117,9 +117,7 @@ def _marks(tx: Connection) -> dict[str, str]:
 def _begin(tx: Connection, state: str) -> None:
     """Empty the target, which holds nothing or an unfinished copy, and mark it as the copy of a source in this state."""
     if timescale.engine_of(tx) is timescale.Engine.CONTINUOUS:
-        for table in timescale.drop_aggregates(
-            tx
-        ):  # nothing can be inserted into an aggregate: EGO's own tables instead
+        for table in timescale.drop_aggregates(tx):  # nothing can be inserted there: EGO's own tables take their place
             Base.metadata.tables[table].create(tx)
     for table in reversed(Base.metadata.sorted_tables):
         tx.execute(table.delete())

@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+if TYPE_CHECKING:
+    from sqlalchemy import Connection  # `revision.py` looks at a file without it
 
 OURS = frozenset({"ego_state", "host_metric_samples"})  # every schema of EGO has these tables
 ALEMBIC = "alembic_version"
@@ -32,18 +34,18 @@ def trouble_of_file(path: Path, *, may_be_copying: bool = False) -> str | None:
 def trouble_of_server(tx: Connection, *, may_be_copying: bool = False) -> str | None:
     """The same for a PostgreSQL database, and why its encoding cannot hold EGO's texts. Tables of extensions are ignored."""
     where = f"the database {tx.engine.url.database}"
-    encoding = tx.execute(text("SHOW server_encoding")).scalar_one()
+    encoding = tx.exec_driver_sql("SHOW server_encoding").scalar_one()
     if encoding != "UTF8":
         return (
             f"{where} is in {encoding}, and EGO needs UTF8; nothing was changed in it: create one with "
             "CREATE DATABASE mirror_stage ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0 "
             "and name it in MIRROR_STAGE_DB_URL"
         )
-    names = tx.execute(_TABLES).scalars().all()
+    names = tx.exec_driver_sql(_TABLES).scalars().all()
     return _trouble(names, where, "MIRROR_STAGE_DB_URL to a database of EGO's own", may_be_copying)
 
 
-_TABLES = text(
+_TABLES = (
     "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
     " AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
 )
