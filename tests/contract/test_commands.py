@@ -64,6 +64,7 @@ def test_a_new_command_is_pending_and_has_every_key_with_the_contracts_defaults(
         "completedAt": None,
         "leaseUntil": None,
         "exitCode": None,
+        "signal": None,
         "stdout": None,
         "stderr": None,
         "stdoutBytes": None,
