@@ -1,4 +1,4 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
+"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. It imports neither Flask nor a database."""
 
 from __future__ import annotations
 
