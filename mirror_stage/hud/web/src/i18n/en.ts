@@ -244,6 +244,7 @@ export const en = {
     minutes: (n: string) => `${n} min`,
     hours: (n: string) => `${n} h`,
     days: (n: string) => `${n} d`,
+    machines: (n: string) => `${n} machines`,
     spoken: { percent: 'percent', celsius: 'degrees Celsius', gbps: 'gigabits per second' },
   },
 
@@ -391,6 +392,8 @@ export const en = {
       clock_skew: 'Clock',
       host_offline: 'Not reporting',
       disk_full: 'Disk',
+      swap_full: 'Swap',
+      identity_conflict: 'Same name twice',
     },
     fired: (value: string, threshold: string) => `${value} (fires at ${threshold})`,
     reachedWord: 'value',

@@ -243,6 +243,7 @@ export const ko: Dictionary = {
     minutes: (n) => `${n}분`,
     hours: (n) => `${n}시간`,
     days: (n) => `${n}일`,
+    machines: (n) => `${n}대`,
     spoken: { percent: '퍼센트', celsius: '도', gbps: '초당 기가비트' },
   },
 
@@ -390,6 +391,8 @@ export const ko: Dictionary = {
       clock_skew: '시각 오차',
       host_offline: '응답 없음',
       disk_full: '디스크',
+      swap_full: '스왑',
+      identity_conflict: '이름 중복',
     },
     fired: (value, threshold) => `${value} (기준 ${threshold})`,
     reachedWord: '값',
