@@ -77,7 +77,7 @@ def run(page: Page, command: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -> None:
+def test_the_host_screen_shows_all_values_and_follows_new_ones(hud: Open, ego: EgoServer) -> None:
     host = unique_hostname("known")
     disks = [{"mountpoint": "/", "used_percent": 20}, {"mountpoint": "/full", "used_percent": 93.4}]
     processes = [
@@ -108,7 +108,7 @@ def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -
         expect(page.get_by_role("button", name=f"Remove {host}")).to_be_visible()
 
 
-def test_alerts_stand_by_urgency_and_move_to_the_log_when_they_are_over(hud: Open, ego: EgoServer) -> None:
+def test_alerts_are_sorted_by_severity_and_move_to_the_log_when_resolved(hud: Open, ego: EgoServer) -> None:
     host = unique_hostname("busy")
     with hud("#/alerts") as page:
         active, resolved = page.get_by_role("region", name="Active"), page.get_by_role("region", name="Resolved")
@@ -149,7 +149,7 @@ def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: 
         assert second == "2 new critical alerts"
 
 
-def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, ego: EgoServer) -> None:
+def test_the_output_of_a_command_streams_while_it_runs_and_is_shown_as_text(hud: Open, ego: EgoServer) -> None:
     (agent,) = new_agents(ego, "stream", 1, "S1")
     with hud(f"#/console?to=host:{agent.hostname}") as page, page.expect_request("**/api/commands") as asked:
         run(page, "make all")
@@ -180,7 +180,9 @@ def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, eg
         expect(log).to_contain_text("late words")
 
 
-def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retried(hud: Open, ego: EgoServer) -> None:
+def test_a_run_on_many_hosts_needs_confirmation_groups_equal_outputs_and_retries_failures(
+    hud: Open, ego: EgoServer
+) -> None:
     agents = new_agents(ego, "many", 7, "M1")
     with hud("#/console?to=rack:M1") as page:
         run(page, "uptime")
@@ -205,7 +207,7 @@ def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retr
         agents[6].ends(again["id"])
 
 
-def test_why_nobody_fetches_a_command_is_said(hud: Open, ego: EgoServer) -> None:
+def test_the_console_says_why_no_agent_fetches_a_command(hud: Open, ego: EgoServer) -> None:
     off, silent = unique_hostname("off"), unique_hostname("silent")
     ego.post_samples(make_sample(off, command_policy="off"), make_sample(silent))
     with hud(f"#/console?to=host:{off},host:{silent},host:nobody") as page:
@@ -217,7 +219,7 @@ def test_why_nobody_fetches_a_command_is_said(hud: Open, ego: EgoServer) -> None
         expect(page.get_by_text("Cancelled").first).to_be_visible()
 
 
-def test_an_answer_that_is_lost_makes_no_second_command(hud: Open, ego: EgoServer) -> None:
+def test_a_lost_answer_does_not_create_a_second_command(hud: Open, ego: EgoServer) -> None:
     (agent,) = new_agents(ego, "lost", 1, "L1")
     keys: list[str] = []
     with hud(f"#/console?to=host:{agent.hostname}", lost=True) as page:

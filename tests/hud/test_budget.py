@@ -18,7 +18,7 @@ def packed(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), 9, mtime=0))
 
 
-def test_the_table_is_there_after_90_kilobytes() -> None:
+def test_the_table_loads_with_at_most_90_kilobytes() -> None:
     page = (FOLDER / "index.html").read_text()
     parts = {"index.html", *re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page)}
     assert len(parts) > 2

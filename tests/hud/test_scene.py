@@ -102,7 +102,7 @@ def test_the_scene_shows_the_states_within_its_budget_and_a_click_selects(stage:
         assert axe_violations(page) == []
 
 
-def test_a_delta_colours_a_host_where_it_stands_and_builds_nothing(stage: Stage, fleet: EgoServer) -> None:
+def test_a_delta_recolours_a_host_and_builds_no_new_geometry(stage: Stage, fleet: EgoServer) -> None:
     host = unique_hostname("calm")
     fleet.post_samples(make_sample(host, cpu_percent=20, rack="R3"))
     with stage(f"?sel={host}") as page:
@@ -133,7 +133,7 @@ def settle(page: Page) -> None:
     wait_until(is_settled, 20, what="the scene is at rest")
 
 
-def test_nothing_moves_by_itself_with_reduced_motion_and_much_does_without(stage: Stage) -> None:
+def test_the_scene_is_animated_only_without_reduced_motion(stage: Stage) -> None:
     # Links that carry nothing would not move anyhow: the fleet's do.
     with stage() as page:
         settle(page)
@@ -146,7 +146,7 @@ def test_nothing_moves_by_itself_with_reduced_motion_and_much_does_without(stage
         wait_until(lambda: pixels(page) != first)
 
 
-def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
+def test_the_table_replaces_the_scene_while_the_webgl_context_is_lost(stage: Stage) -> None:
     with stage() as page:
         page.evaluate("window.__ego.stage.loseContext()")
         expect(page.get_by_role("table")).to_be_visible()
@@ -155,7 +155,7 @@ def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
         wait_until(lambda: seen(page, pixels(page))["ok"] > 20)
 
 
-def test_the_table_stands_in_where_there_is_no_webgl(browser: Browser, fleet: EgoServer) -> None:
+def test_the_table_replaces_the_scene_without_webgl(browser: Browser, fleet: EgoServer) -> None:
     with without_webgl(browser) as flat, opened(flat, f"{fleet.url}/#/", flat=True) as page:
         expect(page.get_by_role("table")).to_be_visible()
         expect(page.get_by_text("This browser has no WebGL")).to_be_visible()

@@ -40,7 +40,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_page_is_asked_for_again_and_its_parts_are_kept_for_a_year(client: FlaskClient, built: Path) -> None:
+def test_the_page_is_revalidated_and_its_assets_are_cached_for_a_year(client: FlaskClient, built: Path) -> None:
     page, part = client.get("/"), client.get("/assets/index-1a2b.js")
     assert page.headers["Cache-Control"] == "no-cache"
     assert part.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -66,7 +66,7 @@ def test_the_page_may_load_from_its_own_origin_and_be_framed_by_nobody(client: F
         ("", None, b"plain"),
     ],
 )
-def test_a_part_is_sent_as_the_browser_takes_it(
+def test_an_asset_is_sent_in_an_encoding_that_the_browser_accepts(
     client: FlaskClient, built: Path, accepted: str, encoding: str | None, body: bytes
 ) -> None:
     answer = client.get("/assets/index-1a2b.js", headers={"Accept-Encoding": accepted})
@@ -76,7 +76,7 @@ def test_a_part_is_sent_as_the_browser_takes_it(
     assert "Content-Disposition" not in answer.headers
 
 
-def test_what_was_not_worth_packing_is_sent_as_it_is(client: FlaskClient, built: Path) -> None:
+def test_an_asset_without_a_compressed_copy_is_sent_uncompressed(client: FlaskClient, built: Path) -> None:
     answer = client.get("/assets/small-3c4d.css", headers={"Accept-Encoding": "br"})
     assert (answer.data, answer.headers.get("Content-Encoding"), answer.mimetype) == (b"a{}", None, "text/css")
 
@@ -92,14 +92,14 @@ def test_nothing_else_is_served(client: FlaskClient, built: Path, path: str) -> 
     assert answer.mimetype == "application/problem+json"
 
 
-def test_a_newer_build_is_served_at_once_and_told(client: FlaskClient, built: Path) -> None:
+def test_a_newer_build_is_served_at_once_and_announced(client: FlaskClient, built: Path) -> None:
     before = routes.BUILD.id
     (built / "index.html").write_bytes(b"<!doctype html>newer")
     assert client.get("/").data == b"<!doctype html>newer"
     assert routes.BUILD.id not in {before, ""}
 
 
-def test_without_a_build_the_plain_page_stands_in(
+def test_without_a_build_the_plain_page_is_served(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "BUILD", Build(tmp_path))

@@ -85,7 +85,7 @@ def without_history(route: Route) -> None:
     route.fulfill(response=answer, body=json.dumps(told))
 
 
-def test_without_a_history_the_browser_draws_what_it_remembers(hud: Open) -> None:
+def test_without_a_history_the_browser_draws_the_samples_in_its_memory(hud: Open) -> None:
     with hud("#/table") as page:
         page.route("**/api/info", without_history)
         page.reload()
@@ -104,7 +104,7 @@ def test_without_a_history_the_browser_draws_what_it_remembers(hud: Open) -> Non
 
 
 @needs_history
-def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud: Open) -> None:
+def test_a_drag_zooms_in_a_double_click_zooms_out_and_the_address_has_the_range(hud: Open) -> None:
     with hud("#/history?range=15m&sel=web-02,web-01") as page:
         left, top, width, height = plot_box(page, "cpuLoad")
         expect(chart(page, "cpuLoad").get_by_role("listitem")).to_have_count(2)
@@ -165,7 +165,7 @@ def test_the_history_has_no_barrier(hud: Open, language: str) -> None:
 
 
 @needs_replay
-def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, ego: EgoServer) -> None:
+def test_the_past_is_marked_clearly_and_one_click_returns_to_now(hud: Open, ego: EgoServer) -> None:
     with hud("#/table") as page:
         page.keyboard.press("r")
         slider = page.get_by_role("slider", name="Moment shown")
@@ -188,7 +188,7 @@ def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, eg
 
 
 @needs_replay
-def test_play_moves_the_moment_on_by_itself(hud: Open) -> None:
+def test_play_advances_the_moment(hud: Open) -> None:
     with hud("#/table?tool=replay") as page:
         page.keyboard.press("r")
         page.get_by_role("button", name="1× speed").click()
@@ -205,7 +205,7 @@ def test_play_moves_the_moment_on_by_itself(hud: Open) -> None:
 
 
 @needs_replay
-def test_a_phone_travels_above_its_sheet(hud: Open) -> None:
+def test_time_travel_on_a_phone_needs_no_horizontal_scrolling(hud: Open) -> None:
     with hud("#/?lang=ko", viewport=PHONE, has_touch=True) as page:
         page.locator("header .chip").tap()
         slider = page.get_by_role("slider")
@@ -242,7 +242,7 @@ def test_a_wall_can_be_read_from_afar_and_outlives_a_reload(hud: Open) -> None:
         expect(page).not_to_have_url(re.compile("wall"))
 
 
-def test_a_wall_takes_a_new_hud_by_itself(hud: Open) -> None:
+def test_a_wall_reloads_when_ego_has_a_new_hud(hud: Open) -> None:
     with hud("#/?wall=1", lost=True) as page:
         expect(page.locator("[data-counter=critical]")).to_contain_text("1")
         page.clock.install()

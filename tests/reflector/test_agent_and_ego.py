@@ -60,7 +60,7 @@ def history(ego: EgoServer, hostname: str) -> list[int]:
     return [int(at) for (at,) in rows]
 
 
-def test_a_host_appears_with_all_that_was_set_and_measured(own_ego: EgoServer, tmp_path: Path) -> None:
+def test_a_host_appears_with_all_its_settings_and_measurements(own_ego: EgoServer, tmp_path: Path) -> None:
     flags = ("--rack", "R7", "--tags", "room=a", "--position", "1,2,3", "--interval-seconds", "1")
     with running_agent(tmp_path, own_ego.url, *flags) as agent:
         shown = wait_until(lambda: host(own_ego, agent.hostname), what="the host appears")
@@ -73,7 +73,7 @@ def test_a_host_appears_with_all_that_was_set_and_measured(own_ego: EgoServer, t
     assert list((agent.state / "spool").iterdir()) == []
 
 
-def test_samples_and_polls_are_of_one_agent(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_ego_sees_samples_and_polls_as_from_one_agent(scripted: ScriptedEgo, tmp_path: Path) -> None:
     with running_agent(tmp_path, scripted.url, "--interval-seconds", "1.5") as agent:
         scripted.wait_for("/batch", 2)
         [poll, *_] = scripted.wait_for("/pending/")
@@ -84,7 +84,7 @@ def test_samples_and_polls_are_of_one_agent(scripted: ScriptedEgo, tmp_path: Pat
 
 
 @pytest.mark.parametrize("seconds_away", short_and_full(2, 120))
-def test_an_ego_that_was_away_has_neither_gap_nor_duplicate(tmp_path: Path, seconds_away: int) -> None:
+def test_after_an_outage_of_ego_its_history_has_neither_gap_nor_duplicate(tmp_path: Path, seconds_away: int) -> None:
     with (
         running_ego(tmp_path) as ego,
         running_agent(tmp_path, ego.url, "--interval-seconds", "1") as agent,
@@ -189,7 +189,7 @@ def test_a_cancel_leaves_no_grandchild(own_ego: EgoServer, runner: AgentProcess,
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_timeout_and_a_flood_are_told_as_they_were(own_ego: EgoServer, runner: AgentProcess) -> None:
+def test_a_timeout_and_too_much_output_are_reported(own_ego: EgoServer, runner: AgentProcess) -> None:
     script = "sh -c 'head -c 300000 /dev/zero | tr \"\\0\" y; sleep 60'"
     done = ended(own_ego, create(own_ego, runner.hostname, command=script, timeoutSeconds=1))
     assert (done["status"], done["reason"]) == ("timeout", "exec_timeout")
@@ -198,9 +198,7 @@ def test_a_timeout_and_a_flood_are_told_as_they_were(own_ego: EgoServer, runner:
     assert note == f"[{300_000 - 64 * 1024} bytes are left out here]"
 
 
-def test_a_signal_that_has_killed_is_taken_by_an_ego_that_does_not_know_the_word(
-    own_ego: EgoServer, runner: AgentProcess
-) -> None:
+def test_ego_takes_a_result_whose_reason_it_does_not_know(own_ego: EgoServer, runner: AgentProcess) -> None:
     id = create(own_ego, runner.hostname, command="sh -c 'kill -9 $$'")
     done = ended(own_ego, id)
     assert (done["status"], done["reason"], done["exitCode"]) == ("failed", None, -9)
@@ -233,7 +231,7 @@ def test_an_agent_without_permission_answers_and_ego_cannot_widen_it(own_ego: Eg
     assert not (tmp_path / "marker").exists()
 
 
-def test_an_agent_ends_in_two_seconds_whatever_runs_and_whatever_ego_does(own_ego: EgoServer, tmp_path: Path) -> None:
+def test_an_agent_ends_in_two_seconds_although_its_command_ignores_sigterm(own_ego: EgoServer, tmp_path: Path) -> None:
     with running_agent(tmp_path, own_ego.url, "--allow-commands") as agent:
         id = create(own_ego, agent.hostname, command="sh -c 'trap \"\" TERM; echo deaf; sleep 60'", timeoutSeconds=90)
         wait_until(lambda: f"{id} begins" in agent.log)

@@ -137,7 +137,7 @@ def test_a_command_that_is_not_allowed_is_reported_and_does_not_run(
     assert not (tmp_path / "marker").exists()
 
 
-def test_what_is_handed_out_again_does_not_run_again(
+def test_a_command_that_ego_hands_out_again_does_not_run_again(
     scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
 ) -> None:
     commands = start()
@@ -158,7 +158,7 @@ def test_what_is_handed_out_again_does_not_run_again(
     assert len(scripted.of(f"/{id}/result")) == 1
 
 
-def test_what_is_handed_out_twice_in_one_answer_runs_once(
+def test_a_command_that_is_twice_in_one_answer_runs_once(
     scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
 ) -> None:
     twice = [{"id": str(uuid.uuid4()), "command": f"sh -c 'echo x >>{tmp_path}/marker'", "timeoutSeconds": 30}] * 2
@@ -172,7 +172,7 @@ def test_what_is_handed_out_twice_in_one_answer_runs_once(
     assert (tmp_path / "marker").read_text() == "x\n"
 
 
-def test_a_machine_without_a_thread_to_spare_answers_and_goes_on(
+def test_an_agent_that_cannot_start_a_thread_reports_a_failure_and_goes_on(
     scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(concurrency=1)
@@ -227,7 +227,7 @@ def test_a_result_is_sent_until_it_is_acknowledged_also_after_a_restart(
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
-def test_a_result_that_ego_will_never_take_holds_up_no_other(
+def test_a_result_that_ego_refuses_delays_no_other(
     status: int, scripted: ScriptedEgo, queue: Queue, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.replies["result"] = problem(status, "not this one")
@@ -266,20 +266,20 @@ def test_output_is_live_in_rising_order_and_at_most_four_times_a_second(
     assert {asked.content["stream"] for asked in chunks} == {"stdout", "stderr"}
 
 
-def test_a_machine_that_gets_another_name_fetches_for_that(scripted: ScriptedEgo, start: Start) -> None:
+def test_a_machine_that_gets_another_name_polls_for_the_new_name(scripted: ScriptedEgo, start: Start) -> None:
     commands = start()
     wait_until(lambda: scripted.of("/pending/titan-01?"))
     commands.serve("타이탄")
     wait_until(lambda: scripted.of("/pending/%ED%83%80%EC%9D%B4%ED%83%84?"), what="a poll for the new name")
 
 
-def test_an_ego_that_answers_at_once_is_not_hammered(scripted: ScriptedEgo, start: Start) -> None:
+def test_an_ego_that_answers_polls_at_once_is_not_polled_without_pause(scripted: ScriptedEgo, start: Start) -> None:
     start()
     time.sleep(1.5)
     assert len(scripted.of("/pending/")) <= 2
 
 
-def test_what_cannot_be_noted_does_not_run(
+def test_a_command_that_cannot_be_written_to_the_journal_does_not_run(
     scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = start()
@@ -294,7 +294,9 @@ def test_what_cannot_be_noted_does_not_run(
     assert not (tmp_path / "marker").exists()
 
 
-def test_an_agent_that_is_stopped_ends_what_runs_and_says_so(scripted: ScriptedEgo, queue: Queue, start: Start) -> None:
+def test_an_agent_that_is_stopped_ends_its_commands_and_reports_it(
+    scripted: ScriptedEgo, queue: Queue, start: Start
+) -> None:
     commands = start()
     id = queue.add("sh -c 'echo begun; sleep 60'")
     scripted.wait_for(f"/{id}/output")
@@ -305,7 +307,7 @@ def test_an_agent_that_is_stopped_ends_what_runs_and_says_so(scripted: ScriptedE
     assert (reported["status"], reported["reason"], reported["stdout"]) == ("failed", "agent_restarted", "begun\n")
 
 
-def test_nonsense_instead_of_commands_is_survived(
+def test_invalid_json_instead_of_commands_does_not_stop_the_agent(
     scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nonsense: list[Any] = [{"items": []}, [1], [{"id": "x"}], "no", 7]
@@ -318,7 +320,7 @@ def test_nonsense_instead_of_commands_is_survived(
     assert result(scripted, queue.add("true"))["status"] == "succeeded"
 
 
-def test_of_what_a_dead_agent_left_the_output_is_unknown_and_not_empty(
+def test_the_output_of_a_command_whose_agent_died_is_unknown_and_not_empty(
     scripted: ScriptedEgo, queue: Queue, start: Start, tmp_path: Path
 ) -> None:
     Journal(tmp_path / "journal").begin(["begun-by-the-former"])
@@ -329,7 +331,9 @@ def test_of_what_a_dead_agent_left_the_output_is_unknown_and_not_empty(
     assert "the agent died while this ran" in reported["stderr"]
 
 
-def test_what_no_shell_has_replaced_is_noted_on_stderr(scripted: ScriptedEgo, queue: Queue, start: Start) -> None:
+def test_a_variable_that_no_shell_replaced_is_noted_on_stderr(
+    scripted: ScriptedEgo, queue: Queue, start: Start
+) -> None:
     start()
     reported = result(scripted, queue.add("echo $HOME *"))
     assert (reported["status"], reported["stdout"]) == ("succeeded", "$HOME *\n")

@@ -55,7 +55,9 @@ def reads_of(machine: Machine) -> DiskReads:
     disks=st.dictionaries(st.sampled_from(sorted(DEVICES)), sectors, min_size=1),
     layers=st.dictionaries(st.sampled_from([*LAYERS, "nvme1n1"]), sectors),
 )
-def test_the_disks_are_summed_and_nothing_that_lies_over_them(disks: dict[str, int], layers: dict[str, int]) -> None:
+def test_physical_disks_are_summed_and_the_devices_on_top_of_them_are_not(
+    disks: dict[str, int], layers: dict[str, int]
+) -> None:
     with TemporaryDirectory() as folder:
         machine = Disks(Path(folder), **disks, **layers)
         assert reads_of(machine).read() == {"disk_read_bytes": sum(disks.values()) * SECTOR % 2**53}
@@ -81,7 +83,7 @@ def test_a_machine_without_disks_has_no_counter(tmp_path: Path) -> None:
     assert reads_of(Disks(tmp_path, loop0=5)).read() == {}
 
 
-def test_the_disks_of_a_container_are_its_machines(tmp_path: Path) -> None:
+def test_a_container_does_not_report_the_disks_of_its_machine(tmp_path: Path) -> None:
     machine = Disks(tmp_path, sda=1000)
     (tmp_path / ".dockerenv").touch()
     assert reads_of(machine).read() == {}

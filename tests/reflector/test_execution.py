@@ -46,7 +46,9 @@ def run(*argv: str, timeout_seconds: float = 20, hear: Callable[[str, bytes], No
         ("printf 한글", "succeeded", 0, "한글", ""),
     ],
 )
-def test_an_end_is_reported_as_it_was(script: str, status: str, exit_code: int, stdout: str, stderr: str) -> None:
+def test_the_exit_code_and_the_output_are_reported(
+    script: str, status: str, exit_code: int, stdout: str, stderr: str
+) -> None:
     ending = run("/bin/sh", "-c", script)
     assert (ending.status, ending.reason, ending.exit_code) == (status, None, exit_code)
     assert (ending.stdout.text(), ending.stderr.text()) == (stdout, stderr)
@@ -57,20 +59,20 @@ def test_an_end_is_reported_as_it_was(script: str, status: str, exit_code: int, 
     ("program", "exit_code", "said"),
     [("no-such-program", 127, "there is no such program"), ("/etc/passwd", 126, "Permission denied")],
 )
-def test_what_cannot_be_run_failed_and_says_why(program: str, exit_code: int, said: str) -> None:
+def test_a_command_that_cannot_be_started_fails_with_a_reason(program: str, exit_code: int, said: str) -> None:
     ending = run(program)
     assert (ending.status, ending.reason, ending.exit_code) == ("failed", None, exit_code)
     assert said in ending.stderr.text()
 
 
-def test_a_quick_command_is_not_waited_for_longer_than_it_takes() -> None:
+def test_a_quick_command_is_reported_as_soon_as_it_ends() -> None:
     began = time.monotonic()
     for _ in range(10):
         assert run("true").status == "succeeded"
     assert time.monotonic() - began < 0.6, "a tick is 0.1 s"
 
 
-def test_output_is_heard_while_it_runs() -> None:
+def test_output_is_passed_on_while_the_command_runs() -> None:
     heard: list[tuple[str, bytes]] = []
     execution = Execution("live", ["/bin/sh", "-c", "echo one; sleep 60"], 60, lambda *part: heard.append(part))
     thread = threading.Thread(target=execution.run)
@@ -81,7 +83,7 @@ def test_output_is_heard_while_it_runs() -> None:
     assert not thread.is_alive()
 
 
-def test_a_timeout_ends_it_with_what_it_has_printed() -> None:
+def test_a_timeout_ends_a_command_and_keeps_its_output() -> None:
     ending = run("/bin/sh", "-c", "echo begun; sleep 60", timeout_seconds=0.3)
     assert (ending.status, ending.reason, ending.exit_code) == ("timeout", "exec_timeout", -15)
     assert ending.stdout.text() == "begun\n"
@@ -132,14 +134,14 @@ def test_a_child_that_is_left_behind_on_purpose_neither_delays_the_end_nor_is_ki
     child.kill()
 
 
-def test_an_end_that_came_before_the_cancel_is_the_commands_own() -> None:
+def test_a_command_that_ended_before_the_cancel_keeps_its_own_result() -> None:
     execution = Execution("early", ["/bin/sh", "-c", "echo done"], 60, lambda *_: None)
     ending = execution.run()
     execution.stop("cancelled")
     assert (ending.status, ending.reason) == ("succeeded", None)
 
 
-def test_what_a_dead_agent_has_left_is_found_by_its_mark() -> None:
+def test_processes_of_a_dead_agent_are_found_by_their_mark() -> None:
     left = subprocess.Popen(["sleep", "63"], env=family.environment_for("orphan"), start_new_session=True)
     other = subprocess.Popen(["sleep", "63"], env=family.environment_for("another"), start_new_session=True)
     try:
@@ -151,7 +153,7 @@ def test_what_a_dead_agent_has_left_is_found_by_its_mark() -> None:
         other.wait()
 
 
-def test_a_flood_is_counted_whole_and_kept_in_part() -> None:
+def test_all_bytes_of_a_large_output_are_counted_and_a_part_is_kept() -> None:
     ending = run("/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo end")
     assert ending.stdout.size_bytes == 3_000_004
     note = f"\n[{3_000_004 - HEAD_BYTES - TAIL_BYTES} bytes are left out here]\n"
@@ -163,7 +165,7 @@ def test_a_flood_is_counted_whole_and_kept_in_part() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=30_000), max_size=8))
-def test_of_any_output_both_ends_are_kept(parts: list[bytes]) -> None:
+def test_the_beginning_and_the_end_of_any_output_are_kept(parts: list[bytes]) -> None:
     kept, whole = Kept(), b"".join(parts)
     for part in parts:
         kept.add(part)
@@ -191,7 +193,7 @@ def test_a_cut_never_makes_a_broken_character(text: str, size: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 200), st.integers(1000, 40_000))
-def test_a_cut_lies_between_whole_lines_and_says_what_is_missing(width: int, count: int) -> None:
+def test_a_cut_lies_between_whole_lines_and_says_how_much_is_missing(width: int, count: int) -> None:
     lines = [f"{number} {'한' * (number % width)}\n" for number in range(count)]
     kept, whole = Kept(), "".join(lines).encode()
     kept.add(whole)
@@ -212,7 +214,7 @@ def test_a_cut_lies_between_whole_lines_and_says_what_is_missing(width: int, cou
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=20_000), max_size=6))
-def test_a_live_chunk_is_never_too_large_and_ends_as_the_output_does(parts: list[bytes]) -> None:
+def test_a_live_chunk_is_never_too_large_and_keeps_the_end_of_the_output(parts: list[bytes]) -> None:
     unsent = Unsent()
     for part in parts:
         unsent.add(part)
@@ -223,7 +225,7 @@ def test_a_live_chunk_is_never_too_large_and_ends_as_the_output_does(parts: list
     assert whole.rstrip("\ufffd")[-50:].endswith(text.rstrip("\ufffd")[-50:]) or "left out here" in text
 
 
-def test_a_command_knows_where_it_is_and_nothing_of_its_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gets_no_environment_of_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["REFLECTOR_EGO", "MIRROR_STAGE_DB_URL", "PYTHONPATH", "http_proxy"]
     units = ["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDS", "MAINPID", "WATCHDOG_USEC"]
     credentials = ["CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD"]
@@ -254,7 +256,7 @@ def test_a_command_gets_the_umask_that_the_agent_was_started_with() -> None:
         ("true", 0, None),
     ],
 )
-def test_the_signal_that_has_killed_it_is_named(script: str, exit_code: int, name: str | None) -> None:
+def test_the_signal_that_killed_a_command_is_named(script: str, exit_code: int, name: str | None) -> None:
     result = run("/bin/sh", "-c", script).to_result()
     assert (result["exitCode"], result["signal"]) == (exit_code, name)
 

@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def test_what_was_begun_ended_and_settled_is_known_after_a_restart(path: Path) -> None:
+def test_commands_begun_ended_and_settled_are_known_after_a_restart(path: Path) -> None:
     first = Journal(path)
     first.begin(["a", "b", "c"])
     first.end("b", RESULT)
@@ -35,7 +35,7 @@ def test_what_was_begun_ended_and_settled_is_known_after_a_restart(path: Path) -
     assert [again.knows(id) for id in "abcd"] == [True, True, True, False]
 
 
-def test_the_instance_is_the_journals(path: Path) -> None:
+def test_the_instance_id_is_kept_in_the_journal(path: Path) -> None:
     first = Journal(path)
     assert Journal(path).instance == first.instance
     path.unlink()
@@ -53,7 +53,7 @@ def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path) -> None
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_a_full_disk_is_said_before_anything_runs_and_leaves_the_journal_whole(path: Path) -> None:
+def test_a_full_disk_is_an_error_before_a_command_runs_and_leaves_the_journal_whole(path: Path) -> None:
     journal = Journal(path)
     journal.begin(["a"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -68,7 +68,7 @@ def test_a_full_disk_is_said_before_anything_runs_and_leaves_the_journal_whole(p
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_it_does_not_grow_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_does_not_grow_without_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMPACT_FROM_BYTES", 8_000)
     monkeypatch.setattr(module, "SETTLED_KEPT", 20)
     journal = Journal(path)

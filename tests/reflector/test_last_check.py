@@ -27,7 +27,7 @@ def fitted(**odd: Any) -> dict[str, Any]:
     return sample
 
 
-def test_a_good_sample_goes_as_it_is() -> None:
+def test_a_valid_sample_is_sent_unchanged() -> None:
     assert fit(GOOD) == (GOOD, [])
 
 
@@ -67,7 +67,7 @@ def test_the_table_knows_each_field_of_the_contract() -> None:
         ("primary_interface_speed_mbps", -1),
     ],
 )
-def test_a_value_that_the_contract_refuses_is_unknown_and_said(field: str, value: Any) -> None:
+def test_a_value_that_the_contract_refuses_becomes_unknown_and_is_logged(field: str, value: Any) -> None:
     sample, complaints = fit(GOOD | {field: value})
     assert field not in sample
     assert [complaint.field for complaint in complaints] == [field]
@@ -76,13 +76,13 @@ def test_a_value_that_the_contract_refuses_is_unknown_and_said(field: str, value
 
 @pytest.mark.parametrize("field", last_check.REQUIRED)
 @pytest.mark.parametrize("value", [None, -1, math.nan, "12", True, 10**400, [1]])
-def test_a_required_value_that_cannot_be_is_named_as_unknown(field: str, value: Any) -> None:
+def test_a_required_value_that_is_impossible_is_named_as_unknown(field: str, value: Any) -> None:
     sample = fitted(**{field: value})
     assert field not in sample
     assert sample["unknown"] == [field]
 
 
-def test_nothing_is_said_to_be_unknown_where_all_is_known() -> None:
+def test_a_complete_sample_names_no_unknown_value() -> None:
     assert "unknown" not in fitted()
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_said_to_be_unknown_where_all_is_known() -> None:
         ("net_bytes_tx", 12.0, 12),
     ],
 )  # fmt: skip
-def test_of_an_odd_value_the_good_part_is_kept(field: str, value: Any, left: Any) -> None:
+def test_the_valid_part_of_an_odd_value_is_kept(field: str, value: Any, left: Any) -> None:
     assert fitted(**{field: value})[field] == left
 
 
@@ -137,7 +137,7 @@ def interfaces(count: int) -> list[dict[str, Any]]:
         ),
     ],
 )  # fmt: skip
-def test_a_list_too_long_keeps_what_matters_most(
+def test_a_list_that_is_too_long_keeps_its_most_important_entries(
     field: str, value: Any, most: int, kept: set[str], left_out: set[str]
 ) -> None:
     entries = fitted(**{field: value})[field]
@@ -168,7 +168,7 @@ def test_a_sample_is_never_larger_than_the_wire_takes() -> None:
     assert sample["tags"]["uplink"] == "sw"
 
 
-def test_a_kind_of_complaint_is_one_whatever_the_value() -> None:
+def test_complaints_that_differ_only_in_the_value_are_one_kind() -> None:
     _, complaints = fit(GOOD | {"disks": [{"mountpoint": f"/{n}", "used_percent": -n} for n in range(1, 9)]})
     assert [(complaint.field, complaint.why) for complaint in complaints] == [
         ("disks.used_percent", "is not within 0 to 100")

@@ -60,7 +60,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_sample_says_what_the_machine_is(name: str) -> None:
+def test_a_sample_of_a_recorded_machine_is_as_expected(name: str) -> None:
     expected = json.loads((MACHINES / name / "expected.json").read_text())
     collector = collector_of(name)
     for sample in (collector.sample(), collector.sample()):
@@ -74,5 +74,5 @@ def test_a_sample_says_what_the_machine_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if not (MACHINES / name / "proc/diskstats").exists()])
-def test_without_the_systems_counters_what_disks_read_is_unknown(name: str) -> None:
+def test_without_the_counters_of_the_system_disk_reads_are_unknown(name: str) -> None:
     assert "disk_read_bytes" not in collector_of(name).sample()

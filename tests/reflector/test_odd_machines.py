@@ -127,7 +127,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.data(), st.sampled_from(QUICK))
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_machine_is_silenced_by_what_its_system_says(data: st.DataObject, name: str) -> None:
+def test_odd_values_of_the_system_stop_no_sample(data: st.DataObject, name: str) -> None:
     check(data, name)
 
 
@@ -135,5 +135,5 @@ def test_no_machine_is_silenced_by_what_its_system_says(data: st.DataObject, nam
 @pytest.mark.timeout(5400)
 @given(st.data(), st.sampled_from(names()))
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_machine_is_silenced_by_what_its_system_says_in_an_hour(data: st.DataObject, name: str) -> None:
+def test_an_hour_of_odd_values_of_the_system_stops_no_sample(data: st.DataObject, name: str) -> None:
     check(data, name)

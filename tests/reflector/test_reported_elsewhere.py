@@ -31,7 +31,7 @@ def test_a_command_that_reads_stdin_gets_end_of_file_at_once() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_line_of_many_megabytes_is_no_obstacle() -> None:
+def test_a_line_of_many_megabytes_does_not_block_a_command() -> None:
     """buildkite/agent 775: a line that is too long for its scanner, and the job never ends."""
     ending = run("/bin/sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo end")
     assert (ending.status, ending.stdout.size_bytes) == ("succeeded", 20_000_005)
@@ -81,7 +81,7 @@ def test_output_in_any_encoding_is_shown() -> None:
     assert run("printf", r"caf\351 \355\240\200 한글").stdout.text() == "caf\ufffd \ufffd\ufffd\ufffd 한글"
 
 
-def test_sixty_four_kilobytes_are_no_silent_end() -> None:
+def test_output_does_not_end_silently_after_sixty_four_kilobytes() -> None:
     """gitlabhq/gitlab-ci 145, Ylianst/MeshCentral 4422: the output ends after 65,535 bytes, or in its middle."""
     whole = "".join(f"{number}\n" for number in range(1, 20_001))
     shown = run("seq", "20000").stdout.text()
@@ -108,7 +108,9 @@ INHERITED = (
 )
 
 
-def test_what_ignores_and_blocks_signals_around_an_agent_changes_nothing(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_ignored_and_blocked_signals_of_the_starter_do_not_reach_a_command(
+    scripted: ScriptedEgo, tmp_path: Path
+) -> None:
     """ralphlange/procServ 48, znc/znc 1590: what was started by somebody deaf can be ended by nobody.
 
     An ignored SIGCHLD is worse: no exit code can be learnt, and all that failed looks as if it had not.
@@ -135,7 +137,7 @@ def test_what_ignores_and_blocks_signals_around_an_agent_changes_nothing(scripte
         assert agent.stop() < 2
 
 
-def test_what_a_killed_agent_has_left_is_ended_by_the_next_one(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_the_next_agent_ends_the_processes_that_a_killed_agent_has_left(scripted: ScriptedEgo, tmp_path: Path) -> None:
     """hashicorp/nomad 24219 and 5593: who supervises dies, and what it supervised runs on, known to nobody."""
     waiting = [
         {"id": "left", "command": f"sh -c 'setsid sleep 60 & echo $! >{tmp_path}/pid; wait'", "timeoutSeconds": 90}

@@ -88,7 +88,7 @@ def test_an_existing_settings_file_is_kept(machine: Machine) -> None:
         ("{tmp}/mirror-stage", {"ego": "http://ego"}, "cannot see it: install mirror-stage into /opt/mirror-stage"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_done(
+def test_an_installation_that_cannot_work_is_refused_before_anything_is_written(
     program: str, given: dict[str, str], said: str, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_unit, "HIDDEN", (str(tmp_path),))
@@ -101,7 +101,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(
     assert machine.files() == {"elsewhere/mirror-stage"}
 
 
-def test_uninstall_takes_back_the_service_and_says_what_it_keeps(machine: Machine) -> None:
+def test_uninstall_removes_the_service_and_names_the_files_that_it_keeps(machine: Machine) -> None:
     machine.install(ego="http://ego")
     state = machine.root / "var/lib/private/mirror-stage-reflector"
     state.mkdir(parents=True)
@@ -134,6 +134,6 @@ def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemd is not installed")
-def test_what_systemd_does_not_do_is_told_with_its_words() -> None:
+def test_a_failure_of_systemctl_is_reported_with_its_own_message() -> None:
     with pytest.raises(NotPossible, match=r"^systemctl start no-such-unit: \S"):
         service_unit.run_systemctl(["start", "no-such-unit"])

@@ -92,7 +92,7 @@ def test_a_batch_stays_until_it_is_removed(folder: Path) -> None:
     assert drained(Spool(folder, most_bytes=MIB, most_hours=24)) == [1, 2]
 
 
-def test_the_few_samples_of_many_short_outages_go_together(folder: Path) -> None:
+def test_the_samples_of_many_short_outages_are_sent_together(folder: Path) -> None:
     for number in range(5):
         Spool(folder, most_bytes=MIB, most_hours=24).append(sample(number))
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
@@ -123,7 +123,7 @@ def test_what_is_too_old_is_dropped_and_counted(folder: Path) -> None:
     assert spool.dropped == 2
 
 
-def test_segments_that_were_written_too_long_ago_go_when_a_sample_comes(folder: Path) -> None:
+def test_segments_that_are_too_old_are_dropped_when_a_sample_comes(folder: Path) -> None:
     Spool(folder, most_bytes=MIB, most_hours=24).append(sample(1))
     later = Spool(folder, most_bytes=MIB, most_hours=24, now=lambda: wall_clock() + 25 * HOUR)
     later.append(sample(2, at=wall_clock() + 25 * HOUR))
@@ -145,7 +145,7 @@ def test_a_torn_line_costs_one_sample_and_is_counted_once(folder: Path) -> None:
     assert drained(spool) == [0, 1, 3]
 
 
-def test_a_full_disk_costs_what_it_does_not_take_and_nothing_else(folder: Path) -> None:
+def test_a_full_disk_costs_only_the_samples_that_do_not_fit(folder: Path) -> None:
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
     spool.append(sample(1))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -22,7 +22,7 @@ scenarios = st.sampled_from(sorted(SCENARIOS))
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(), hosts=st.integers(1, 50), scenario=scenarios, ats=st.lists(instants, min_size=2, max_size=4))
-def test_a_seed_is_one_fleet_and_one_series_in_whatever_order_it_is_asked(
+def test_a_seed_gives_the_same_fleet_and_series_in_any_order_of_requests(
     seed: int, hosts: int, scenario: str, ats: list[Instant]
 ) -> None:
     there, back = (encoders(make_fleet(hosts, seed), scenario) for _ in range(2))

@@ -50,7 +50,7 @@ def test_a_demo_shows_a_fleet_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_beside_an_ego_that_runs_a_demo_takes_another_port_and_says_which(
+def test_a_demo_takes_and_prints_another_port_if_an_ego_uses_its_own(
     tmp_path: Path, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego, folder = start_ego(), tmp_path / "demo"

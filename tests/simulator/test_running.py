@@ -76,7 +76,7 @@ def test_it_sends_as_fast_as_answers_come(ego: EgoServer) -> None:
         (["--scenario", "doomsday"], "rack-overheats"),
     ],
 )
-def test_what_is_asked_wrongly_is_said_and_ends_with_2(
+def test_a_bad_argument_is_reported_with_status_2(
     options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -85,7 +85,7 @@ def test_what_is_asked_wrongly_is_said_and_ends_with_2(
     assert reason in capsys.readouterr().err
 
 
-def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
+def test_an_invalid_address_is_reported_in_one_line_with_status_2() -> None:
     ended = start_fleet("ftp://ego").wait(20)
     assert ended.process.returncode == 2
     assert ended.stderr == (
@@ -93,7 +93,7 @@ def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
     )
 
 
-def test_an_ego_that_cannot_be_reached_is_said_and_ends_with_1(ego: EgoServer) -> None:
+def test_an_ego_that_cannot_be_reached_is_reported_with_status_1(ego: EgoServer) -> None:
     nobody = start_fleet(f"http://127.0.0.1:{free_port()}", "--seconds", "0.1").wait(20)
     elsewhere = start_fleet(f"{ego.url}/elsewhere", "--seconds", "0.1").wait(20)
     assert (nobody.process.returncode, elsewhere.process.returncode) == (1, 1)

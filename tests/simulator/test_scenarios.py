@@ -102,7 +102,7 @@ def test_hosts_that_flap_go_offline_and_come_back_again_and_again() -> None:
 
 
 @pytest.mark.parametrize("hosts", [1, 3, 4, 5, 21, 60, 200, 999, 1_000, 5_000])
-def test_a_fleet_has_as_many_hosts_as_were_ordered_and_hangs_together(hosts: int) -> None:
+def test_a_fleet_has_the_requested_number_of_hosts_and_every_uplink_exists(hosts: int) -> None:
     fleet = fleet_of(hosts, 7)
     assert len(fleet.machines) == hosts
     assert len({machine.hostname for machine in fleet.machines}) == hosts
@@ -115,7 +115,7 @@ def test_a_fleet_has_as_many_hosts_as_were_ordered_and_hangs_together(hosts: int
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("hosts", [1, 4])
-def test_every_scenario_has_somebody_to_happen_to_in_the_smallest_fleets(scenario: str, hosts: int) -> None:
+def test_every_scenario_affects_a_host_even_in_the_smallest_fleets(scenario: str, hosts: int) -> None:
     fleet = fleet_of(hosts, 7)
     changed = SCENARIOS[scenario].changes(fleet)
     assert bool(changed) == (scenario != "calm")
