@@ -14,7 +14,7 @@ COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --quiet --universal --py
 OPENAPI := $(BIN)/flask --app 'mirror_stage.app:create_app(with_storage=False)' openapi print
 HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --root-types-no-schema-prefix --default-non-nullable=false --output src/net/openapi.ts
 
-.PHONY: run help demo test test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo agent-wheel test test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -26,14 +26,17 @@ help:  ## what make can do
 demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl-C ends all
 	@$(BIN)/mirror-stage demo $(ARGS)
 
+agent-wheel: .venv/.run  ## a wheel of the agent alone, for other machines: dist/mirror_stage_reflector-….whl
+	@cd packaging/reflector && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist
+
 test: .venv/.dev $(HUD)  ## the tests, without faults, without wheel and browser
 	$(PYTEST) -m "not long" --ignore=tests/faults --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
 
 test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
 	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; one at a time, because a browser uses both cores
-	$(BIN)/pytest -m "not long" tests/end_to_end tests/hud $(ARGS)
+test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)

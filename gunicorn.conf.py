@@ -14,9 +14,8 @@ worker_class = "gevent"
 workers = 1  # the twin lives in one process
 worker_connections = 10_000  # long polls and idle websockets count
 preload_app = False  # threads do not survive a fork: the application must start after it
-worker_tmp_dir = (
-    "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
-)  # for the heartbeat file: on a slow disk gunicorn would kill a worker that is well
+# The heartbeat file goes into memory: on a slow disk gunicorn would kill a worker that is well.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 control_socket_disable = True
 
 timeout = 60  # seconds; then gunicorn replaces a worker that hangs

@@ -58,6 +58,11 @@ OUTCOMES = frozenset(
         (TIMEOUT, EXEC_TIMEOUT),
     }
 )
+# The numbers that mean the same signal on every system.
+SIGNALS = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL",
+    11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
+}  # fmt: skip
 FIELD_WORDS = {"success": SUCCEEDED, "error": FAILED}  # the statuses that agents already in the field report
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -135,6 +140,7 @@ class Command:
     expires_at: Instant
     lease_until: Instant | None
     exit_code: int | None
+    signal: str | None
     stdout: str | None
     stderr: str | None
     stdout_bytes: int | None
@@ -232,6 +238,7 @@ class Outcome:
     status: str
     reason: str | None
     exit_code: int | None
+    signal: str | None
     duration_seconds: float | None
     stdout: Stream
     stderr: Stream
@@ -259,18 +266,26 @@ def outcome_of(reported: Mapping[str, Any]) -> Outcome:
     reason = reported.get("reason") or (EXEC_TIMEOUT if status == TIMEOUT else None)
     if (status, reason) not in OUTCOMES:
         raise BadOutcome(f"status {status} cannot have reason {reason}")
-    exit_code, duration_seconds = reported.get("exitCode"), reported.get("durationSeconds")
+    exit_code, signal = reported.get("exitCode"), reported.get("signal")
+    duration_seconds = reported.get("durationSeconds")
     stdout, stderr = reported.get("stdout"), reported.get("stderr")
     stdout_bytes, stderr_bytes = reported.get("stdoutBytes"), reported.get("stderrBytes")
+    parts = [status, reason, exit_code, duration_seconds, stdout, stderr, stdout_bytes, stderr_bytes]
     return Outcome(
         status=status,
         reason=reason,
         exit_code=exit_code,
+        signal=signal or signal_of(exit_code),
         duration_seconds=duration_seconds,
         stdout=kept(stdout, stdout_bytes),
         stderr=kept(stderr, stderr_bytes),
-        digest=_digest([status, reason, exit_code, duration_seconds, stdout, stderr, stdout_bytes, stderr_bytes]),
+        digest=_digest(parts if signal is None else [*parts, signal]),
     )
+
+
+def signal_of(exit_code: int | None) -> str | None:
+    """The name of the signal that a negative exit code means; None if it means none, or another one on each system."""
+    return None if exit_code is None else SIGNALS.get(-exit_code)
 
 
 def kept(text: str | None, reported_bytes: int | None) -> Stream:

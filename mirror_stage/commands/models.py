@@ -30,6 +30,7 @@ class CommandRow(Base):
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     claimed_by: Mapped[str | None] = mapped_column(Text)  # the agent's instance, if that keeps a journal
     exit_code: Mapped[int | None] = mapped_column(BigInteger)
+    signal: Mapped[str | None] = mapped_column(Text)  # what has killed the process
     stdout_bytes: Mapped[int | None] = mapped_column(BigInteger)
     stderr_bytes: Mapped[int | None] = mapped_column(BigInteger)
     truncated: Mapped[bool] = mapped_column(Boolean)

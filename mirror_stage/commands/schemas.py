@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from marshmallow import ValidationError, fields, post_load
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from mirror_stage.access.domain import shown_name
 from mirror_stage.commands import domain
@@ -19,6 +19,7 @@ from mirror_stage.core.instants import to_optional_text, to_text
 from mirror_stage.web.schemas import SAFE_WHOLE, Hostname, InstantText, Number, Page, PageQuery, Text, Whole, WireSchema
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SIGNAL = Regexp(r"SIG[A-Z0-9]{1,16}(?:[+-]\d{1,2})?\Z", error="must be the name of a signal, such as SIGKILL")
 
 
 class StreamText(fields.String):
@@ -94,6 +95,7 @@ class ResultSchema(WireSchema):
 
     status = Text(required=True, validate=OneOf((domain.SUCCEEDED, domain.FAILED, domain.TIMEOUT)))
     exitCode = _optional(Whole, Range(-SAFE_WHOLE, SAFE_WHOLE))
+    signal = _optional(Text, _SIGNAL)
     stdout = _optional(StreamText)
     stderr = _optional(StreamText)
     durationSeconds = _optional(Number, Range(0, SAFE_WHOLE))
@@ -176,6 +178,7 @@ class CommandSchema(WireSchema):
     expiresAt = _instant()
     leaseUntil = _instant(allow_none=True)
     exitCode = _maybe(fields.Integer)
+    signal = _maybe(fields.String)
     stdout = _maybe(fields.String)
     stderr = _maybe(fields.String)
     stdoutBytes = _maybe(fields.Integer)
@@ -252,6 +255,7 @@ def command_on_wire(command: Command, *, deliverable: bool) -> dict[str, Any]:
         "expiresAt": to_text(command.expires_at),
         "leaseUntil": to_optional_text(command.lease_until),
         "exitCode": command.exit_code,
+        "signal": command.signal,
         "stdout": command.stdout,
         "stderr": command.stderr,
         "stdoutBytes": command.stdout_bytes,

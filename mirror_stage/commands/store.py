@@ -172,7 +172,7 @@ _CLAIMED_BEFORE = (
     .limit(bindparam("most", type_=Integer))
 )
 _REPORTED = _given(
-    *("status", "reason", "exit_code", "duration_seconds", "result_digest"),
+    *("status", "reason", "exit_code", "signal", "duration_seconds", "result_digest"),
     *("stdout", "stderr", "stdout_bytes", "stderr_bytes", "truncated"),
 )
 _RESULT = {
@@ -322,6 +322,7 @@ def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant
         "new_status": outcome.status,
         "new_reason": outcome.reason,
         "new_exit_code": outcome.exit_code,
+        "new_signal": outcome.signal,
         "new_stdout": outcome.stdout.text,
         "new_stderr": outcome.stderr.text,
         "new_stdout_bytes": outcome.stdout.size_bytes,

@@ -17,7 +17,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def to_text(instant: Instant) -> str:
     """`2025-11-01T02:15:00.000Z` for an instant."""
-    return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+    return f"{datetime.fromtimestamp(instant // 1000, UTC).isoformat()[:19]}.{instant % 1000:03d}Z"
 
 
 def to_optional_text(instant: Instant | None) -> str | None:

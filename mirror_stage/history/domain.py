@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mirror_stage.core.instants import DAY, HOUR, Instant
@@ -55,6 +55,8 @@ RESOLUTIONS: tuple[Resolution, ...] = (  # each tier is computed from the one be
 
 RAW, *ROLLUPS = RESOLUTIONS
 
+EVER = (0, 2**40)  # seconds
+
 
 POINTS = 500  # about so many in an answer, if the query names no step
 STEPS_SECONDS = (
@@ -74,6 +76,11 @@ class Window:
     @property
     def points(self) -> int:
         return (self.until - self.since) // self.step_seconds
+
+    def within(self, first: int, end: int) -> Window:
+        """The buckets of this window that touch the seconds from `first` to before `end`; it may be empty."""
+        since = max(self.since, first - first % self.step_seconds)
+        return replace(self, since=since, until=max(since, min(self.until, _up(end, self.step_seconds))))
 
     def pages(self, buckets: int) -> list[Window]:
         """This window, cut into windows of at most `buckets` buckets each."""

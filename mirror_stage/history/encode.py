@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from mirror_stage.core.instants import to_text
 from mirror_stage.history.domain import Window
 from mirror_stage.history.service import Page, Question
 
-PIECE = 2_000  # values in one piece; other requests run between two pieces
+PIECE = 2_000  # values in one piece; other requests run between two pieces (`routes.py`)
 
 
 def json_of_host(hostname: str, asked: Question, answer: Page) -> Iterator[bytes]:
@@ -27,7 +27,8 @@ def json_of_host(hostname: str, asked: Question, answer: Page) -> Iterator[bytes
 def json_of_many(asked: Question, answer: Page) -> Iterator[bytes]:
     """The answer for several hosts or for groups, in JSON."""
     key, list_name = ("hostname", "hosts") if asked.group_by is None else ("group", "groups")
-    yield from _head({} if asked.group_by is None else {"groupBy": asked.group_by}, asked.window)
+    start_of_all: dict[str, Any] = {} if asked.group_by is None else {"groupBy": asked.group_by}
+    yield from _head(start_of_all | {"unknownHosts": asked.unknown}, asked.window)
     yield b',"' + list_name.encode() + b'":['
     members = list((asked.group_by_host or {}).values())
     for number, (name, columns) in enumerate(answer.columns_by_name.items()):
@@ -46,7 +47,7 @@ def _head(start: dict[str, Any], window: Window) -> Iterator[bytes]:
         "resolution": window.resolution.name,
     }
     yield orjson.dumps(start)[:-1] + b',"t":'
-    yield from _list([to_text(second * 1000) for second in range(window.since, window.until, window.step_seconds)])
+    yield from _list(range(window.since, window.until, window.step_seconds), lambda second: to_text(second * 1000))
 
 
 def _metrics(columns: dict[str, dict[str, list[float | None]]]) -> Iterator[bytes]:
@@ -60,18 +61,25 @@ def _metrics(columns: dict[str, dict[str, list[float | None]]]) -> Iterator[byte
     yield b"}"
 
 
-def _list(values: list[Any]) -> Iterator[bytes]:
+def _list(values: Sequence[Any], of_each: Callable[[Any], Any] | None = None) -> Iterator[bytes]:
     yield b"["
     for first in range(0, len(values), PIECE):
-        yield (b"," if first else b"") + orjson.dumps(values[first : first + PIECE])[1:-1]
+        part = values[first : first + PIECE]
+        yield (b"," if first else b"") + orjson.dumps(part if of_each is None else [*map(of_each, part)])[1:-1]
     yield b"]"
 
 
-def csv_of(asked: Question, pages: Iterator[Page]) -> Iterator[bytes]:
-    """A header line, then one line per instant and host or group that has a value there."""
+BOM = "\ufeff".encode()
+
+
+def csv_of(asked: Question, pages: Iterator[Page], *, with_bom: bool) -> Iterator[bytes]:
+    """A header line, then one line per instant and host or group that has a value there.
+
+    With a byte order mark before it Excel reads UTF-8, and so Korean.
+    """
     label = [] if len(asked.names) == 1 and asked.group_by is None else [asked.group_by or "hostname"]
     names = [f"{metric.name}_{statistic}" for metric in asked.metrics for statistic in asked.statistics]
-    yield _lines([["time", *label, *names]])
+    yield (BOM if with_bom else b"") + _lines([["time", *label, *names]])
     for page in pages:
         yield _lines(_rows(page, bool(label)))
 

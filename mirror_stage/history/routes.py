@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
+from urllib.parse import quote
 
+import gevent
 from flask import Response, stream_with_context
 
 from mirror_stage.core.problems import Invalid
@@ -17,6 +19,8 @@ from mirror_stage.web.port import service
 
 hosts_blp = Blueprint("host-history", __name__, url_prefix="/api/hosts", description="The past of a host")
 blp = Blueprint("history", __name__, url_prefix="/api/history", description="The past of many hosts")
+
+UNKNOWN_NAMED = 10  # a header must stay short
 
 AS_CSV = {"responses": {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}}
 
@@ -30,7 +34,7 @@ def of_host(query: dict[str, Any], hostname: str) -> Response:
     name = hostname_in_path(hostname)
     asked = service(HistoryService).question(query, [name])
     if query["format"] == "csv":
-        return _csv(asked, name)
+        return _csv(asked, name, query["bom"])
     return _json(encode.json_of_host(name, asked, service(HistoryService).whole(asked)))
 
 
@@ -46,7 +50,7 @@ def of_many(query: dict[str, Any]) -> Response:
         raise Invalid(detail, errors=[{"field": "hostname", "message": detail}])
     asked = service(HistoryService).question(query, hostnames)
     if query["format"] == "csv":
-        return _csv(asked, query.get("groupBy", "hosts"))
+        return _csv(asked, query.get("groupBy", "hosts"), query["bom"])
     return _json(encode.json_of_many(asked, service(HistoryService).whole(asked)))
 
 
@@ -54,10 +58,13 @@ def _json(pieces: Iterator[bytes]) -> Response:
     return _streamed(pieces, "application/json")
 
 
-def _csv(asked: Question, name: str) -> Response:
-    """The answer in CSV, sent page by page while it is read."""
-    response = _streamed(encode.csv_of(asked, service(HistoryService).pages(asked)), "text/csv")
+def _csv(asked: Question, name: str, with_bom: bool) -> Response:
+    """The answer in CSV, sent page by page while it is read. A header names the unknown hosts."""
+    pages = service(HistoryService).pages(asked)
+    response = _streamed(encode.csv_of(asked, pages, with_bom=with_bom), "text/csv")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
+    if asked.unknown:
+        response.headers["X-Unknown-Hosts"] = ", ".join(quote(name) for name in asked.unknown[:UNKNOWN_NAMED])
     response.headers["Content-Disposition"] = f'attachment; filename="history-{plain}.csv"'
     return response
 
@@ -66,4 +73,11 @@ def _streamed(pieces: Iterator[bytes], mimetype: str) -> Response:
     """An answer that is sent while it is made. Its first pieces are made before the headers go out, so that an early error
     becomes a proper error answer and not a cut one."""
     beginning = [next(pieces, b""), next(pieces, b"")]
-    return Response(stream_with_context(chain(beginning, pieces)), mimetype=mimetype)
+    return Response(stream_with_context(_yielding(chain(beginning, pieces))), mimetype=mimetype)
+
+
+def _yielding(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces; other requests run after each. A socket that takes all at once would not let them."""
+    for piece in pieces:
+        yield piece
+        gevent.sleep(0)

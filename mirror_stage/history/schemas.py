@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
 from mirror_stage.history.domain import METRICS_BY_NAME, RESOLUTIONS
@@ -29,13 +29,22 @@ class MetricNames(fields.Field[list[str]]):
 
 
 class HistoryQuery(WireSchema):
-    """Defaults: all `metrics`, `from` one hour before `to`, and a `stepSeconds` that gives about 500 points."""
+    """Defaults: all `metrics`, `from` one hour before `to`, and a `stepSeconds` that gives about 500 points.
+
+    `bom=1` begins a CSV with a byte order mark, for Excel.
+    """
 
     metrics = MetricNames(load_default=list(METRICS_BY_NAME), metadata={"type": "string"})
     since = InstantQuery(data_key="from")
     until = InstantQuery(data_key="to")
     stepSeconds = fields.Integer(validate=Range(1, 31_536_000))
     format = fields.String(load_default="json", validate=OneOf(("json", "csv")))
+    bom = fields.Boolean(load_default=False)
+
+    @validates_schema
+    def _only_a_csv_has_a_bom(self, query: dict[str, typing.Any], **kwargs: object) -> None:
+        if query.get("bom") and query.get("format") != "csv":
+            raise ValidationError("is for format=csv only", "bom")
 
 
 class HistoriesQuery(HistoryQuery):
@@ -82,8 +91,9 @@ class GroupSeriesSchema(WireSchema):
 
 
 class HistoriesSchema(WindowSchema):
-    """Has `hosts`, or `groups` if the query has `groupBy`."""
+    """Has `hosts`, or `groups` if the query has `groupBy`. `unknownHosts` were asked for, and there has never been one."""
 
+    unknownHosts = fields.List(fields.String(), required=True)
     groupBy = fields.String(validate=OneOf(GROUPINGS))
     hosts = fields.List(fields.Nested(HostSeriesSchema))
     groups = fields.List(fields.Nested(GroupSeriesSchema))

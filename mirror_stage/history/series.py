@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 
 from mirror_stage.history import store, tiers
-from mirror_stage.history.domain import RAW, ROLLUPS, Metric, Window, segments
+from mirror_stage.history.domain import EVER, RAW, ROLLUPS, Metric, Resolution, Window, segments
 from mirror_stage.history.summary import Summary, columns_of
 from mirror_stage.storage.rows import given
+from mirror_stage.storage.timescale import Engine, engine_of
 
 SEEK_HOSTS = 20  # up to so many hosts: look up each second; for more hosts: read all samples of the range
 TAIL_HOSTS = 1_000  # with more hosts a group's answer leaves out the last minute or two, which no rollup has yet
@@ -38,6 +39,33 @@ def groups(tx: Connection, group_by: str) -> dict[int, str | None]:
     return found
 
 
+def extent(tx: Connection, host_ids: Sequence[int]) -> tuple[int, int]:
+    """(first second, second after the last) of all that the history has of these hosts; (0, 0) if it has nothing.
+
+    One look-up at each end for each host and tier. Of samples, whose key begins with the time, the ends are those of all
+    hosts. A continuous aggregate is not asked: each look-up would open all its chunks. There the extent is unlimited.
+    """
+    if engine_of(tx) is Engine.CONTINUOUS:
+        return EVER
+    members, values = given(tx, "members", ("member",), [(host_id,) for host_id in host_ids])
+    ends = [_ENDS_OF_SAMPLES, *(_ends_of_rollup(resolution) for resolution in ROLLUPS)]
+    rows = tx.execute(text(f"WITH {members} {' UNION ALL '.join(ends)}"), values).all()
+    known = [row for row in rows if row[0] is not None]
+    return (min(row[0] for row in known), max(row[1] for row in known)) if known else (0, 0)
+
+
+_ENDS_OF_SAMPLES = f"SELECT (SELECT min(at_second) FROM {RAW.table}), (SELECT max(at_second) + 1 FROM {RAW.table})"
+
+
+def _ends_of_rollup(resolution: Resolution) -> str:
+    first, last = (
+        f"(SELECT {end}(at_second) FROM {resolution.table} WHERE host_id = member) AS {end}_second"
+        for end in ("min", "max")
+    )
+    ends = f"(SELECT {first}, {last} FROM members) AS ends_of_{resolution.table}"
+    return f"SELECT min(min_second), max(max_second) + {resolution.seconds} FROM {ends}"
+
+
 def of_hosts(tx: Connection, asked: Window, host_ids: Sequence[int], metrics: Sequence[Metric]) -> list[Row]:
     """(host id, bucket, samples, then min, max, sum and count of each metric), in order of time."""
     hosts = ", ".join(map(str, host_ids))
@@ -46,9 +74,10 @@ def of_hosts(tx: Connection, asked: Window, host_ids: Sequence[int], metrics: Se
 
 
 def of_groups(tx: Connection, asked: Window, group_by_host: Mapping[int, int], metrics: Sequence[Metric]) -> list[Row]:
-    """(index of the metric, group, bucket, min, max, sum, count, p95) across the hosts of each group, in one statement.
+    """(index of the metric, group, bucket, min, max, sum, count, p95, hosts) across the hosts of each group, in one
+    statement.
 
-    p95 is taken over the averages of the hosts in the bucket, by nearest rank.
+    p95 is taken over the averages of the hosts in the bucket, by nearest rank. `hosts` have a value in the bucket.
     """
     members, values = given(tx, "members", ("member", "grp"), list(group_by_host.items()))
     is_large = len(group_by_host) > TAIL_HOSTS
@@ -71,7 +100,8 @@ def _ranked(number: int, metric: Metric) -> str:
     )
     return (
         f"SELECT {number}, grp, bucket, min(least), max(most), sum(total), sum(number),"
-        f" min(CASE WHEN place >= 0.95 * hosts THEN average END) FROM ({ranked}) AS ranked{number} GROUP BY grp, bucket"
+        " min(CASE WHEN place >= 0.95 * hosts THEN average END), count(*)"
+        f" FROM ({ranked}) AS ranked{number} GROUP BY grp, bucket"
     )
 
 
@@ -94,19 +124,21 @@ def _per_host(
     parts: list[str] = []
     are_whole = True
     for resolution, since, until in segments(asked, done):
+        are_whole &= since % step == 0
         if is_large and resolution is RAW and parts:
             continue
         where, table = f"{hosts} AND at_second >= {since} AND at_second < {until}", store.table_of(tx, resolution)
         if also:  # join in the order of the key: samples begin with the time, rollups with the host
             table = f"{table} CROSS JOIN members" if resolution is RAW else f"members CROSS JOIN {table}"
         elif resolution is RAW and is_few:
-            table, where = _second_by_second(where, since, until, dialect)
+            first, end = tx.execute(text(_ENDS_OF_SAMPLES)).one()
+            begin = max(since, first or 0)
+            table, where = _second_by_second(where, begin, max(begin + 1, min(until, end or 0)), dialect)
         if resolution.seconds == step and resolution is not RAW:  # each row of the rollup is one bucket
             columns = [*columns_of(metrics)[2:], *([also] if also else [])]
             parts.append(f"SELECT host_id, at_second AS bucket, {', '.join(columns)} FROM {table} WHERE {where}")
         else:
             parts.append(Summary(resolution, step, where, metrics, table, also=also).sql(dialect))
-        are_whole &= since % step == 0
     union = f"({' UNION ALL '.join(parts)}) AS parts"
     if are_whole:  # no bucket lies in two tiers
         return f"SELECT * FROM {union}"
@@ -114,7 +146,10 @@ def _per_host(
 
 
 def _second_by_second(where: str, since: int, until: int, dialect: str) -> tuple[str, str]:
-    """(table, condition) that look up each second by itself, because the key of samples begins with the second."""
+    """(table, condition) that look up each second by itself, because the key of samples begins with the second.
+
+    Each second costs a look-up, so the range should lie within that of the samples.
+    """
     if dialect == "sqlite":
         seconds = (
             f"WITH RECURSIVE second(s) AS (SELECT {since} UNION ALL SELECT s + 1 FROM second WHERE s + 1 < {until})"

@@ -96,7 +96,7 @@ def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
 
 
 def table_of(tx: Connection, resolution: Resolution) -> str:
-    """What a question about a tier is asked of; it has the columns of every metric."""
+    """The SQL of the table of a tier, with the columns of every metric."""
     if resolution is RAW or engine_of(tx) is not Engine.CONTINUOUS:
         return resolution.table
     return f"{with_later_metrics(resolution)} AS {resolution.table}"

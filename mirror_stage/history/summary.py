@@ -53,8 +53,10 @@ def columns_of(metrics: Iterable[Metric] = METRICS) -> tuple[str, ...]:
 
 
 def with_later_metrics(resolution: Resolution) -> str:
-    """The SELECT of a continuous aggregate with all columns of a rollup. It cannot get a column, so it knows nothing of
-    the metrics that came after it was made: they have no value, and the count 0."""
+    """The SELECT of a continuous aggregate with all columns of a rollup.
+
+    An aggregate cannot get a new column. Metrics that came after it was made have no value there, and the count 0.
+    """
     unknown = (
         f"CAST({'0' if what == 'count' else 'NULL'} AS bigint) AS {metric.column}_{what}"
         for metric in METRICS
@@ -94,9 +96,8 @@ def _units(value: str, metric: Metric, dialect: str) -> str:
     held = f"CASE WHEN {scaled} > {most} THEN {most} WHEN {scaled} < -{most} THEN -{most} ELSE {scaled} END"
     if dialect == "sqlite":
         return f"CAST(round({held}) AS INTEGER)"
-    return (
-        f"CAST(trunc({held} + sign({value}) * 0.5) AS bigint)"  # PostgreSQL's round() of a double rounds halves to even
-    )
+    # PostgreSQL's round() of a double rounds halves to even.
+    return f"CAST(trunc({held} + sign({value}) * 0.5) AS bigint)"
 
 
 def _whole(dialect: str) -> str:

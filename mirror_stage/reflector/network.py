@@ -245,7 +245,7 @@ def _row(counted: Any, link: Link, speed_mbps: float | None) -> Fields:
 
 
 def wrapped(value: int) -> int:
-    """A counter as JSON can hold it."""
+    """A counter modulo 2^53, because larger whole numbers are not exact in JSON."""
     return value % COUNTER_WRAP if value >= 0 else value
 
 

@@ -1,25 +1,21 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. Flask is imported only by what needs it."""
+"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. It imports neither Flask nor a database."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
+from mirror_stage.runtime import db_commands
+from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             service_settings.adopt()
         return int(chosen.run(chosen))
     except BadSetting as error:
-        return _say(str(error), 2)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mirror_stage"):
+        return say(str(error), 2)
+    except ImportError as error:  # an installation without EGO, or without its libraries
+        if (error.name or "").startswith("mirror_stage") and find_spec("mirror_stage.app"):
             raise  # a fault of ours
-        return _say(
+        return say(
             f"this command needs EGO's libraries, and {error.name} is not installed: only the agent can run here. "
-            "Install EGO with its libraries: pip install FILE.whl, without --no-deps",
+            "Install EGO with its libraries: pip install FILE.whl with EGO's own wheel, without --no-deps",
             1,
         )
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
@@ -56,11 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mirror-stage {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
-    serve = _add(
-        commands,
+    serve = commands.add_parser(
         "serve",
-        "start the server",
-        "Start EGO: check the settings, bring the schema of the database up to date, then serve until Ctrl-C or SIGTERM.",
+        help="start the server",
+        description="Start EGO: check the settings, bring the schema of the database up to date, then serve until Ctrl-C or SIGTERM.",
     )
     serve.add_argument("--port", help="listen on this port instead of PORT")
     serve.add_argument("--bind", help="listen on this address instead of MIRROR_STAGE_BIND")
@@ -70,12 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     reflector.add_to(commands)
     simulator.add_to(commands)
 
-    demo = _add(
-        commands,
+    demo = commands.add_parser(
         "demo",
-        "start a server with a simulated fleet",
-        "Start an EGO with a database of its own, a simulated fleet, and the agent of this machine. Ctrl-C ends all of it "
-        "and removes its data. If PORT is taken, the demo takes the next free port and says which.",
+        help="start a server with a simulated fleet",
+        description=(
+            "Start an EGO with a database of its own, a simulated fleet, and the agent of this machine. Ctrl-C ends all of it "
+            "and removes its data. If PORT is taken, the demo takes the next free port and says which."
+        ),
     )
     demo.add_argument(
         "--hosts", type=simulator.host_count, default=60, metavar="N", help="simulated hosts; default %(default)s"
@@ -85,75 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
-    schema = _add(
-        commands,
-        "db",
-        "the database: schema, backups, figures",
-        "Look after the database that the settings name. Where EGO runs as a service by this program, its settings count.",
-    )
-    schema.set_defaults(of_service=True)
-    steps = schema.add_subparsers(title="commands", metavar="command", required=True)
-    upgrade = _add(
-        steps,
-        "upgrade",
-        "bring the schema up to date",
-        "Bring the schema of the database to this version's. `serve` does that by itself.",
-    )
-    upgrade.set_defaults(run=_db_upgrade)
-    downgrade = _add(
-        steps,
-        "downgrade",
-        "bring the schema to an older revision",
-        "Bring the schema to an older revision. No EGO may use the database meanwhile. Data that the older schema cannot "
-        "hold are lost.",
-    )
-    downgrade.add_argument("revision", help="a revision, -1 for one step, base for an empty database")
-    downgrade.add_argument("--force", action="store_true", help="confirm that data may be lost")
-    downgrade.set_defaults(run=_db_downgrade)
-    current = _add(steps, "current", "print the schema's revision", "Print the revision of the schema, or `empty`.")
-    current.set_defaults(run=_db_current)
+    db_commands.add_to(commands)
 
-    backup = _add(
-        steps,
-        "backup",
-        "write the database into a file",
-        "Write the whole database into a file, while EGO runs. The file is checked before it gets its name.",
-    )
-    backup.add_argument("file", type=Path, help="the file to write")
-    backup.add_argument("--force", action="store_true", help="replace the file if it is there")
-    backup.set_defaults(run=_db_backup)
-    restore = _add(
-        steps,
-        "restore",
-        "replace the database by a backup",
-        "Check a backup and put it in the place of the database. No EGO may use the database meanwhile.",
-    )
-    restore.add_argument("file", type=Path, help="a file that `backup` has written")
-    restore.add_argument("--force", action="store_true", help="replace the data that are there: they are lost")
-    restore.set_defaults(run=_db_restore)
-    stats = _add(
-        steps,
-        "stats",
-        "print sizes, rows and time ranges",
-        "Print the size and the rows of each table, the time range of each tier of the history, and the free space.",
-    )
-    stats.add_argument("--json", action="store_true", help="print them as JSON")
-    stats.set_defaults(run=_db_stats)
-
-    doctor = _add(
-        commands,
+    doctor = commands.add_parser(
         "doctor",
-        "say what keeps EGO from running here",
-        "Check settings, port, folder, disk, database, Redis, clock and limits, and say what to do about each problem.",
+        help="say what keeps EGO from running here",
+        description="Check settings, port, folder, disk, database, Redis, clock and limits, and say what to do about each problem.",
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor, of_service=True)
-    return parser
-
-
-def _add(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
-    """A parser for one command: the summary stands in the list of commands, the description in its own --help."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
     return parser
 
 
@@ -166,24 +102,20 @@ def _serve(chosen: argparse.Namespace) -> int:
     from mirror_stage.core import logs
     from mirror_stage.core.shipped import path_of
     from mirror_stage.runtime import doctor, serving
-    from mirror_stage.storage import revision
 
     settings = serving.read_settings()
     address = serving.listen_address(settings)
     refusal = serving.exposure_refusal([address], settings)
     if refusal:
-        return _say(refusal, 2)
+        return say(refusal, 2)
     reason = doctor.taken(settings)
     if reason:
-        return _say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
+        return say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
     logs.configure(settings.log_level)
-    # Importing the application takes seconds, and gunicorn's worker does it again: only a migration is worth that.
-    if (
-        not revision.is_newest(settings) and _on_database(_upgrade, as_owner=False) != 0
-    ):  # what follows runs as this user
+    if db_commands.bring_up_to_date(settings) != 0:
         if not settings.is_postgresql:
             return 1  # a server may come back; a file that cannot be written stays so
-        _say("EGO starts all the same, and goes on asking for its database", 0)
+        say("EGO starts all the same, and goes on asking for its database", 0)
     print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'http://{address}'} (Ctrl-C ends it)")
     gunicorn = ["-m", "gunicorn", "--config", str(path_of("gunicorn.conf.py"))]
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
@@ -197,161 +129,10 @@ def _demo(chosen: argparse.Namespace) -> int:
     return demo.run(chosen.hosts, chosen.scenario)
 
 
-def _upgrade(app: Flask) -> None:
-    from mirror_stage.storage import migrate
-
-    migrate.upgrade(app)
-
-
-def _db_upgrade(_chosen: argparse.Namespace) -> int:
-    from mirror_stage.storage import migrate
-
-    def step(app: Flask) -> None:
-        migrate.upgrade(app)
-        print(f"schema {migrate.current(app)}")
-
-    return _on_database(step)
-
-
-def _db_downgrade(chosen: argparse.Namespace) -> int:
-    from mirror_stage.core.problems import Invalid
-    from mirror_stage.storage import migrate
-
-    def step(app: Flask) -> None:
-        if not chosen.force:
-            raise Invalid(
-                "what the older schema cannot hold is lost: `mirror-stage db backup FILE` first, then --force"
-            )
-        with app.app_context(), _owned(app):
-            migrate.downgrade(app, chosen.revision)
-        print(f"schema {migrate.current(app) or 'empty'}")
-
-    return _on_database(step)
-
-
-@contextmanager
-def _owned(app: Flask) -> Iterator[None]:
-    """Own the database inside the `with` block. Raises Conflict if an EGO uses it."""
-    from mirror_stage.core.problems import Conflict
-    from mirror_stage.storage.db import db
-    from mirror_stage.storage.ownership import Ownership
-
-    ownership = app.extensions["mirror_stage"][Ownership]
-    if not ownership.take(db.engine):
-        raise Conflict("an EGO uses this database; stop it first, and every other one that waits for it")
-    try:
-        yield
-    finally:
-        ownership.release()
-
-
-def _db_current(_chosen: argparse.Namespace) -> int:
-    from mirror_stage.storage import migrate
-
-    return _on_database(lambda app: print(migrate.current(app) or "empty"))
-
-
-def _db_backup(chosen: argparse.Namespace) -> int:
-    from mirror_stage.runtime.serving import read_settings
-    from mirror_stage.storage import backup, migrate
-
-    def step(_app: Flask) -> None:
-        size = backup.backup(read_settings(), chosen.file, migrate.revisions(), force=chosen.force, tell=_tell)
-        _tell("")
-        print(f"{chosen.file}: {backup.size(size)}")
-
-    return _on_database(step)
-
-
-def _db_restore(chosen: argparse.Namespace) -> int:
-    """Check the file, own the database, replace it, bring its schema up to date."""
-    from mirror_stage.core.config import Config
-    from mirror_stage.storage import backup, migrate
-
-    def step(app: Flask) -> None:
-        settings = app.extensions["mirror_stage"][Config]
-        revision = backup.check(settings, chosen.file, migrate.revisions(), _tell)
-        with app.app_context(), _owned(app):
-            empty = partial(migrate.downgrade, app, "base")
-            backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
-            _tell(f"bringing the schema from {revision} to {migrate.head()}")
-            migrate.upgrade(app)
-        _tell("")
-        print(f"{chosen.file} is restored; schema {migrate.head()}")
-
-    return _on_database(step)
-
-
-def _db_stats(chosen: argparse.Namespace) -> int:
-    from mirror_stage.core.config import Config
-    from mirror_stage.core.problems import Invalid
-    from mirror_stage.history.domain import RESOLUTIONS
-    from mirror_stage.storage import migrate, stats
-    from mirror_stage.storage.db import db, translated
-
-    def step(app: Flask) -> None:
-        settings = app.extensions["mirror_stage"][Config]
-        if not settings.is_postgresql and not settings.sqlite_path.exists():
-            raise Invalid(f"there is no database {settings.sqlite_path} yet; see MIRROR_STAGE_SQLITE_PATH")
-        revision = migrate.current(app)
-        tiers = [(resolution.name, resolution.table) for resolution in RESOLUTIONS]
-        _tell("reading every table")
-        with app.app_context(), translated(), db.engine.connect() as connection:
-            reader = connection.execution_options(reading=True)  # EGO goes on writing
-            found = stats.gather(reader, settings, revision, tiers)
-        _tell("")
-        print(stats.to_json(found) if chosen.json else stats.to_text(found))
-
-    return _on_database(step)
-
-
-def _tell(progress: str) -> None:
-    """Show the progress of a long task on one line of a terminal; write nothing elsewhere."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
-
-
-def _on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> int:
-    """Run `step` with an application whose storage is closed. Returns the exit status.
-
-    Root runs it as the owner of SQLite's folder, so that EGO can use the files that it makes.
-    """
-    from mirror_stage.app import create_app
-    from mirror_stage.core.problems import Conflict, Invalid, Problem
-    from mirror_stage.runtime.serving import read_settings
-    from mirror_stage.storage import files
-    from mirror_stage.storage.db import Storage
-
-    files.keep_private()
-    settings = read_settings()
-    app = create_app(settings, with_storage=False)
-    folder = settings.sqlite_path.absolute().parent
-    try:
-        with files.as_owner_of(folder) if as_owner and not settings.is_postgresql else nullcontext():
-            step(app)
-    except Invalid as why:
-        return _say(why.detail, 2)
-    except Conflict as why:
-        return _say(why.detail, 1)
-    except Problem as why:
-        where = "MIRROR_STAGE_DB_URL" if settings.is_postgresql else f"MIRROR_STAGE_SQLITE_PATH: {settings.sqlite_path}"
-        return _say(f"{where}: {why.detail}; mirror-stage doctor may know more", 1)
-    except OSError as why:
-        return _say(f"{why.filename}: {why.strerror}", 1)
-    finally:
-        app.extensions["mirror_stage"][Storage].close()
-    return 0
-
-
 def _doctor(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime import doctor
 
     return findings.show(doctor.examine(), as_json=chosen.json)
-
-
-def _say(line: str, status: int) -> int:
-    print(f"mirror-stage: {line}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -179,10 +179,10 @@ class Storage(Lane):
         self.engine: Engine | None = None
         self._backend: _Backend | None = None
 
-    def open(self, engine: Engine) -> None:
-        """Connect. Raises Unavailable if the database does not answer, BadSetting if it belongs to another system."""
+    def open(self, engine: Engine, *, may_be_copying: bool = False) -> None:
+        """Connect. Raises Unavailable if the database does not answer, BadSetting if EGO must not use it (`foreign.py`)."""
         try:
-            trouble = self._foreign(engine)
+            trouble = self._foreign(engine, may_be_copying)
             if trouble is not None:
                 raise BadSetting(trouble)
             if engine.dialect.name == "postgresql":
@@ -199,13 +199,13 @@ class Storage(Lane):
             raise Unavailable(f"cannot connect to the database: {_why(error)}") from error
         self.engine, self._backend = engine, backend
 
-    def _foreign(self, engine: Engine) -> str | None:
+    def _foreign(self, engine: Engine, may_be_copying: bool) -> str | None:
         if self.is_in_memory:
             return None
         if not self.is_postgresql:
-            return foreign.trouble_of_file(self._config.sqlite_path)
+            return foreign.trouble_of_file(self._config.sqlite_path, may_be_copying=may_be_copying)
         with engine.connect() as connection:
-            return foreign.trouble_of_server(connection)
+            return foreign.trouble_of_server(connection, may_be_copying=may_be_copying)
 
     def close(self) -> None:
         """Refuse new work, wait for the work that is running, and disconnect."""

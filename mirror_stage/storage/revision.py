@@ -9,6 +9,7 @@ from contextlib import closing
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.shipped import path_of
+from mirror_stage.storage import foreign
 
 _REVISION = "SELECT version_num FROM alembic_version"
 
@@ -19,7 +20,10 @@ def newest() -> str:
 
 
 def is_newest(config: Config) -> bool:
-    """Whether the database has the schema of this version. Also False if it cannot be read or written: a migration says why."""
+    """Whether the database is EGO's and has the schema of this version.
+
+    Also False if it cannot be read or written, or holds a copy that is not finished: the long way then says why.
+    """
     try:
         return (_of_server if config.is_postgresql else _of_file)(config) == newest()
     except (sqlite3.Error, Problem, ImportError):
@@ -28,7 +32,7 @@ def is_newest(config: Config) -> bool:
 
 def _of_file(config: Config) -> str | None:
     path = config.sqlite_path.absolute()
-    if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)):
+    if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)) or foreign.trouble_of_file(path):
         return None
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         row = connection.execute(_REVISION).fetchone()
@@ -40,4 +44,5 @@ def _of_server(config: Config) -> str | None:
 
     with connected(config) as connection:
         row = connection.execute(_REVISION).fetchone()
-    return None if row is None else str(row[0])
+        unfinished = connection.execute("SELECT to_regclass(%s)", (foreign.COPYING,)).fetchone()
+    return None if row is None or unfinished != (None,) else str(row[0])

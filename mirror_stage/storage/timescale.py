@@ -1,8 +1,9 @@
 """Uses TimescaleDB for the history, if the database has it. EGO asks the database; there is no setting.
 
 With the Timescale licence the rollups are continuous aggregates, compressed and pruned by policies. With the Apache
-licence, or if the schema was made before the extension was installed, EGO's own jobs do what is missing. Queries see the
-same tables and columns in all cases. PostgreSQL 15 of Debian 12 needs TimescaleDB 2.28.x: 2.29 no longer supports it.
+licence, in a copy of another database, or if the schema was made before the extension was installed, EGO's own jobs do
+what is missing. Queries see the same tables and columns in all cases. PostgreSQL 15 of Debian 12 needs TimescaleDB
+2.28.x: 2.29 no longer supports it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Engine(StrEnum):
 
     OWN = "own rollups"
     UNUSED = "own rollups: TimescaleDB was installed after this schema was made, and is not used"
-    HYPERTABLE = "TimescaleDB (Apache licence): hypertable and drop_chunks, own rollups"
+    HYPERTABLE = "TimescaleDB: hypertable and drop_chunks, own rollups"
     CONTINUOUS = "TimescaleDB: hypertable, continuous aggregates, compression and retention policies"
 
 
@@ -79,6 +80,14 @@ _WATERMARK = text(
     "SELECT _timescaledb_functions.cagg_watermark(mat_hypertable_id) FROM _timescaledb_catalog.continuous_agg"
     " WHERE user_view_name = 'host_metrics_1m'"
 )
+
+
+def drop_aggregates(tx: Connection) -> tuple[str, ...]:
+    """Drop the continuous aggregates. Returns their names: EGO's own tables have to take their place."""
+    views = ("host_metrics_15m", "host_metrics_1m")  # the first is made of the second
+    for view in views:
+        tx.execute(text(f"DROP MATERIALIZED VIEW {view}"))
+    return views
 
 
 def lock_samples(tx: Connection) -> None:

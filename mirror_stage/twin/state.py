@@ -94,7 +94,9 @@ class Twin:
             gap = sample.received_at - before.sample.received_at if before.sample is not None else 0
             if gap > self._usual_gap or after.gaps or after.interval is not None or sample.interval_seconds is not None:
                 learn_interval(after, sample.interval_seconds, gap, self.limits)
-            if before.sample is None or any(before.tags.get(tag) != after.tags.get(tag) for tag in _SETTLED_TAGS):
+            if before.sample is None or (
+                before.tags != after.tags and any(before.tags.get(tag) != after.tags.get(tag) for tag in _SETTLED_TAGS)
+            ):
                 self._links_are_stale = True
             is_described = same_description(before, after)
             self._touch(after, upserted=not is_described or (before.rates is None) != (after.rates is None))

@@ -80,12 +80,15 @@ def uptime_fits(before: Sample, after: Sample) -> bool:
 
     True if an uptime is unknown or did not move. UPTIME_SLACK_SECONDS allows for agents that report whole minutes.
     """
-    if before.uptime_seconds is None or after.uptime_seconds is None or after.uptime_seconds == before.uptime_seconds:
+    was, now = before.uptime_seconds, after.uptime_seconds
+    if was is None or now is None or now == was:
         return True
-    moved = after.uptime_seconds - before.uptime_seconds
-    by_host, by_ego = (after.at - before.at) / 1000, (after.received_at - before.received_at) / 1000
-    slack = UPTIME_SLACK_SECONDS + UPTIME_SLACK_SHARE * abs(by_host)
-    return min(abs(moved - by_host), abs(moved - by_ego)) <= slack
+    by_host = (after.at - before.at) / 1000
+    apart = now - was - by_host
+    if -UPTIME_SLACK_SECONDS <= apart <= UPTIME_SLACK_SECONDS:
+        return True  # the usual case, asked some times for each sample
+    by_ego = (after.received_at - before.received_at) / 1000
+    return min(abs(apart), abs(now - was - by_ego)) <= UPTIME_SLACK_SECONDS + UPTIME_SLACK_SHARE * abs(by_host)
 
 
 def utilization_ratio(rates: Rates | None, capacity_gbps: float | None) -> float | None:

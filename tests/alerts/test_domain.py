@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,7 @@ from mirror_stage.alerts.domain import (
 from mirror_stage.core.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
+from tests.servers import ROOT
 
 NOW = from_text("2026-03-01T12:00:00Z")
 RULES_BY_NAME = {rule.name: rule for rule in RULES}
@@ -247,3 +249,12 @@ def test_a_rule_of_another_name_judges_the_same_measure() -> None:
     rule = replace(RULES_BY_NAME["cpu_load_high"], name="hot", fire_at=20, resolve_at=10)
     (fired,) = evaluate([rule], host_with("cpu_load_high", 30), {}, NOW)
     assert (fired.alert.metric, fired.alert.message) == ("hot", "a: CPU load is 30 %")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_hud_has_words_for_every_rule(language: str) -> None:
+    """Else an alert is shown by the name of its rule, such as `swap_full`."""
+    words = (ROOT / f"mirror_stage/hud/web/src/i18n/{language}.ts").read_text()
+    named = re.search(r"\n    rules: \{\n(.*?)\n    \},", words, re.DOTALL)
+    assert named is not None
+    assert {rule.name for rule in RULES} <= set(re.findall(r"^ +(\w+):", named[1], re.MULTILINE))

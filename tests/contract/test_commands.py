@@ -64,6 +64,7 @@ def test_a_new_command_is_pending_and_has_every_key_with_the_contracts_defaults(
         "completedAt": None,
         "leaseUntil": None,
         "exitCode": None,
+        "signal": None,
         "stdout": None,
         "stderr": None,
         "stdoutBytes": None,
@@ -454,6 +455,8 @@ WRONG_RESULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "an expiry, by an agent": ("reason", {"status": "timeout", "reason": "expired"}),
     "a success with a reason": ("reason", {"status": "succeeded", "reason": "rejected"}),
     "negative bytes": ("stdoutBytes", {"status": "failed", "stdoutBytes": -1}),
+    "a signal by its number": ("signal", {"status": "failed", "signal": 9}),
+    "a signal in lower case": ("signal", {"status": "failed", "signal": "kill"}),
     "bytes in words": ("stderrBytes", {"status": "failed", "stderrBytes": "many"}),
 }
 
@@ -464,6 +467,35 @@ def test_a_bad_result_is_refused_with_the_field_named(sqlite_ego: EgoServer, fie
     before = command(sqlite_ego, command_id)
     assert_problem(act(sqlite_ego, command_id, "result", body), 400, naming=field)
     assert command(sqlite_ego, command_id) == before
+
+
+SIGNALS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "named": ({"exitCode": -9, "signal": "SIGKILL"}, "SIGKILL"),
+    "named, without a number": ({"exitCode": None, "signal": "SIGRTMIN+3"}, "SIGRTMIN+3"),
+    "by its number": ({"exitCode": -9}, "SIGKILL"),
+    "by its number, and null": ({"exitCode": -15, "signal": None}, "SIGTERM"),
+    "by a number that is another signal elsewhere": ({"exitCode": -7}, None),
+    "as a shell says it": ({"exitCode": 137}, None),
+    "none": ({"exitCode": 0}, None),
+    "none, and no exit code": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("body", "signal"), SIGNALS.values(), ids=SIGNALS.keys())
+def test_the_signal_that_has_killed_is_kept_and_shown(ego: EgoServer, body: dict[str, Any], signal: str | None) -> None:
+    command_id = running_command(ego)
+    report = {"status": "failed"} | body
+    ended = act(ego, command_id, "result", report).json()
+    assert (ended["signal"], ended["exitCode"]) == (signal, body.get("exitCode"))
+    assert command(ego, command_id) == ended
+    assert act(ego, command_id, "result", report).status_code == 200
+    assert_problem(act(ego, command_id, "result", report | {"signal": "SIGSEGV"}), 409)
+
+
+def test_an_agent_in_the_field_may_say_the_signal_too(ego: EgoServer) -> None:
+    command_id = running_command(ego)
+    body = {"status": "error", "exitCode": -9}
+    assert ego.post(f"/api/field/commands/result/{command_id}", json=body).json()["signal"] == "SIGKILL"
 
 
 # ------------------------------------------------------------------ heartbeat, output

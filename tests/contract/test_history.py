@@ -7,6 +7,7 @@ import io
 import time
 from collections import defaultdict
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -138,7 +139,13 @@ def test_several_hosts_and_groups_of_them(ego: EgoServer) -> None:
     assert (groups[rack]["hosts"], groups[other]["hosts"]) == (20, 1)
     (n,) = [n for n, value in enumerate(groups[rack]["metrics"]["cpuLoad"]["mean"]) if value is not None]
     columns = groups[rack]["metrics"]["cpuLoad"]
-    assert {name: values[n] for name, values in columns.items()} == {"mean": 9.5, "min": 0, "max": 19, "p95": 18}
+    assert {name: values[n] for name, values in columns.items()} == {
+        "mean": 9.5,
+        "min": 0,
+        "max": 19,
+        "p95": 18,
+        "hosts": 20,
+    }
     assert groups[rack]["metrics"]["gpuTemperature"]["mean"] == [None] * len(body["t"])
 
     body = history(ego, "/api/history", groupBy="room", hostname=hosts[18:], **asked)
@@ -181,6 +188,101 @@ def test_a_long_answer_comes_in_pages(ego: EgoServer) -> None:
     assert answer.headers.get("Transfer-Encoding") == "chunked"
     lines = ego.get(f"/api/hosts/{host}/history", params=query | {"format": "csv"}).text.splitlines()
     assert [line.split(",")[1] for line in lines] == ["cpuLoad_avg", "1.0", "2.0"]
+
+
+NEVER, EVER = "1970-01-01T00:00:00Z", "2100-12-31T23:59:59Z"
+RANGES = {
+    "before everything": (NEVER, "1990-01-01T00:00:00Z"),
+    "a century": (NEVER, EVER),
+    "from now on": (None, EVER),
+    "until now": (NEVER, None),
+}
+STEPS = {
+    "no step": {},
+    "a second": {"stepSeconds": 1},
+    "an hour": {"stepSeconds": 3600},
+    "a day": {"stepSeconds": 86_400},
+}
+AT_ONCE_SECONDS = 5.0  # on a busy machine too; a read that takes 2 s is cut and answered 503
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("span", RANGES)
+def test_a_range_costs_what_is_in_it(ego: EgoServer, span: str, step: str) -> None:
+    host, at = unique_hostname(), now() - 5
+    posted(ego, host, {at: 42.0})
+    since, until = RANGES[span]
+    query = {"from": since or to_text((at - 60) * 1000)} | ({"to": until} if until else {}) | STEPS[step]
+    for path, more in (
+        (f"/api/hosts/{host}/history", {}),
+        ("/api/history", {"hostname": host, "metrics": "cpuLoad"}),
+        ("/api/history", {"groupBy": "all"}),
+        ("/api/history", {"groupBy": "all", "metrics": "cpuLoad"}),
+    ):
+        for form in ("json", "csv"):
+            answer = ego.get(path, params=query | more | {"format": form})
+            assert answer.elapsed.total_seconds() < AT_ONCE_SECONDS, (path, more, form)
+            if answer.status_code == 400:
+                assert "ask for" in answer.json()["detail"], answer.text
+                continue
+            assert answer.status_code == 200, answer.text
+            is_there, of_host = span != "before everything", "groupBy" not in more
+            if form == "csv" and of_host:
+                assert len(answer.text.splitlines()) == 1 + is_there
+            elif of_host:
+                metrics = (answer.json().get("hosts") or [answer.json()])[0]["metrics"]
+                assert [value for value in metrics["cpuLoad"]["avg"] if value is not None] == [42.0] * is_there
+
+
+def test_of_several_hosts_the_known_ones_are_answered_and_the_unknown_ones_are_named(ego: EgoServer) -> None:
+    host, ghost = unique_hostname(), f"유령-{unique_hostname()}"
+    posted(ego, host, {now() - 5: 42.0})
+    asked: dict[str, Any] = {"metrics": "cpuLoad"}
+    body = history(ego, "/api/history", hostname=[ghost, host], **asked)
+    assert (body["unknownHosts"], [each["hostname"] for each in body["hosts"]]) == ([ghost], [host])
+    body = history(ego, "/api/history", hostname=[ghost, host], groupBy="all", **asked)
+    assert (body["unknownHosts"], [each["hosts"] for each in body["groups"]]) == ([ghost], [1])
+    assert history(ego, "/api/history", hostname=[host], **asked)["unknownHosts"] == []
+    answer = ego.get("/api/history", params=asked | {"hostname": [ghost, host], "format": "csv"})
+    assert [unquote(name) for name in answer.headers["X-Unknown-Hosts"].split(", ")] == [ghost]
+    assert "42.0" in answer.text
+    assert_problem(ego.get("/api/history", params={"hostname": [ghost, unique_hostname()]}), 404)
+
+
+def test_a_csv_opens_in_excel_with_korean_where_that_is_asked(ego: EgoServer) -> None:
+    hosts = [unique_hostname("서버"), unique_hostname("서버")]
+    for host in hosts:
+        posted(ego, host, {now() - 5: 52.8}, memory_used_percent=33.3)
+    query: dict[str, Any] = {"hostname": hosts, "format": "csv", "metrics": "cpuLoad,memoryUsedPercent"}
+    plain, marked = (ego.get("/api/history", params=query | more).content for more in ({}, {"bom": 1}))
+    assert not plain.startswith(b"\xef\xbb\xbf")
+    assert marked.startswith(b"\xef\xbb\xbftime,")
+    head, *lines = csv.reader(io.StringIO(marked.decode("utf-8-sig")))
+    assert head[:2] == ["time", "hostname"]
+    assert {line[1] for line in lines} == set(hosts)
+    assert {cell for line in lines for cell in line[2:]} == {"52.8", "33.3", "1"}, "no number is longer than it must be"
+    of_host = ego.get(f"/api/hosts/{hosts[0]}/history", params={"format": "csv", "bom": 1})
+    assert of_host.content.startswith(b"\xef\xbb\xbftime,")
+    problem = assert_problem(ego.get("/api/history", params=query | {"format": "json", "bom": 1}), 400)
+    assert [error["field"] for error in problem["errors"]] == ["bom"]
+
+
+def test_a_group_says_how_many_of_its_hosts_report_at_each_point(ego: EgoServer) -> None:
+    rack, at = unique_hostname("rack"), now() - 10
+    hosts = [unique_hostname() for _ in range(3)]
+    for n, host in enumerate(hosts):
+        heat = {} if n else {"cpu_temperature": 50.0}
+        posted(ego, host, {at: 10.0} if n == 2 else {at: 10.0, at + 1: 20.0}, rack=rack, **heat)
+    span: dict[str, Any] = {"since": to_text((at - 1) * 1000), "to": to_text((at + 2) * 1000), "stepSeconds": 1}
+    asked = {"hostname": hosts, "groupBy": "rack", "metrics": "cpuLoad,cpuTemperature", **span}
+    (group,) = history(ego, "/api/history", **asked)["groups"]
+    assert group["hosts"] == 3
+    assert group["metrics"]["cpuLoad"]["hosts"] == [0, 3, 2]
+    assert group["metrics"]["cpuTemperature"]["hosts"] == [0, 1, 1]
+    assert group["metrics"]["cpuLoad"]["mean"] == [None, 10.0, 20.0]
+    params = {("from" if name == "since" else name): value for name, value in asked.items()} | {"format": "csv"}
+    head, *lines = csv.reader(io.StringIO(ego.get("/api/history", params=params).text))
+    assert [line[head.index("cpuLoad_hosts")] for line in lines] == ["3", "2"]
 
 
 BAD = {

@@ -164,3 +164,25 @@ def test_a_bad_timeline_query_is_refused_with_the_field_named(ego: EgoServer, qu
 
 def test_info_says_that_the_past_can_be_replayed(ego: EgoServer) -> None:
     assert "replay" in ego.get("/api/info").json()["features"]
+
+
+@pytest.mark.parametrize("since", ["1970-01-01T00:00:00Z", "2020-02-29T12:00:00Z"])
+def test_any_moment_and_any_stretch_of_the_past_is_answered_at_once(ego: EgoServer, since: str) -> None:
+    post(ego, make_sample(unique_hostname()))
+    ever = "2100-12-31T23:59:59Z"
+    for path, query, status in (
+        ("/api/twin/state", {"at": since}, 200),
+        ("/api/twin/state", {"at": ever}, 400),
+        ("/api/twin/diff", {"from": since}, 200),
+        ("/api/twin/diff", {"from": since, "to": "2021-01-01T00:00:00Z"}, 200),
+        ("/api/twin/diff", {"from": since, "to": ever}, 400),
+        ("/api/timeline", {"from": since}, 200),
+        ("/api/timeline", {"from": since, "buckets": 1_000}, 200),
+        ("/api/timeline", {"from": since, "to": "2021-01-01T00:00:00Z", "buckets": 1_000}, 200),
+        ("/api/timeline", {"from": since, "to": ever}, 400),
+        ("/api/alerts", {"page": 100, "pageSize": 100}, 200),
+        ("/api/commands", {"page": 100, "pageSize": 100}, 200),
+    ):
+        answer = ego.get(path, params=query)
+        assert answer.status_code == status, (path, query, answer.text[:400])
+        assert answer.elapsed.total_seconds() < 5, (path, query)

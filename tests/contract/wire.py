@@ -64,7 +64,7 @@ ALERT_KEYS = {
 }  # fmt: skip
 COMMAND_KEYS = {
     "id", "hostname", "command", "timeoutSeconds", "status", "reason", "requestedAt", "startedAt", "completedAt",
-    "expiresAt", "leaseUntil", "exitCode", "stdout", "stderr", "stdoutBytes", "stderrBytes", "truncated", "late",
+    "expiresAt", "leaseUntil", "exitCode", "signal", "stdout", "stderr", "stdoutBytes", "stderrBytes", "truncated", "late",
     "durationSeconds", "cancelRequested", "deliverable", "metadata", "requestedBy", "retryOf", "version", "updatedAt",
 }  # fmt: skip
 CLAIM_KEYS = {"id", "command", "timeoutSeconds", "expiresAt", "leaseUntil"}

@@ -86,7 +86,7 @@ def opened(
     page.on("websocket", lambda socket: asked.append(socket.url))
     try:
         page.goto(url)
-        page.locator("[data-is-ready=true]").wait_for(timeout=10_000)  # data and features, not the first draw
+        page.locator("[data-is-ready=true]").wait_for(timeout=30_000)  # data and features, not the first draw
         yield page
         home = urlsplit(origin or url).netloc
         assert {urlsplit(one).netloc for one in asked if not one.startswith(("data:", "blob:"))} == {home}

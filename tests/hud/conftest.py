@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.builders import make_sample
 from tests.hud.browser import launched
 from tests.servers import EgoServer, running_ego
+
+expect.set_options(timeout=20_000)  # two browsers draw in software on two cores
 
 # A test may take its time: nobody falls silent meanwhile.
 PATIENT = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "3600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "7200"}

@@ -130,20 +130,17 @@ def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: 
             """() => { window.spoken = []; const region = document.querySelectorAll('[role=status].unseen[aria-live]')[1];
             new MutationObserver(() => window.spoken.push(region.textContent)).observe(region, {childList: true, characterData: true, subtree: true}); }"""
         )
-        for _ in range(3):
-            host = unique_hostname("burst")
+        listed = page.get_by_role("region", name="Active").get_by_role("listitem")
+        first_host, *others = (unique_hostname("burst") for _ in range(3))
+        for hosts in ([first_host], others):  # the others come together, so that both fall into the same five seconds
             for seconds in (0, 1):
                 at = (datetime.now(UTC) - timedelta(seconds=2 - seconds)).isoformat()
-                ego.post_samples(
-                    make_sample(
-                        host, at=at, primary_interface_speed_mbps=1, net_bytes_rx=seconds * 150_000, net_bytes_tx=0
-                    )
-                )
-            expect(
-                page.get_by_role("region", name="Active").get_by_role("listitem").filter(has_text=host)
-            ).to_be_visible()
+                link = {"primary_interface_speed_mbps": 1, "net_bytes_rx": seconds * 150_000, "net_bytes_tx": 0}
+                ego.post_samples(*(make_sample(host, at=at, **link) for host in hosts))
+            for host in hosts:
+                expect(listed.filter(has_text=host)).to_be_visible()
         summed = page.get_by_role("status").filter(has_text="2 new critical alerts")
-        expect(summed).to_have_count(1, timeout=8_000)
+        expect(summed).to_have_count(1)
         first, second = page.evaluate("window.spoken")
         assert first.startswith("Critical: burst-")
         assert second == "2 new critical alerts"

@@ -233,7 +233,7 @@ def cli_process(ego: EgoServer, *words: str) -> subprocess.CompletedProcess[str]
     """How `mirror-stage ...` ends as a process of its own."""
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
     return subprocess.run(
-        command, env=ego.environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=30
+        command, env=ego.environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=90
     )
 
 

@@ -36,7 +36,7 @@ def run(words: str, folder: Path, **settings: str) -> subprocess.CompletedProces
     """How a command ends in an empty folder."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)} | settings
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words.split()]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=90)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -67,6 +67,7 @@ def test_the_page_has_every_command_and_no_other() -> None:
         ("db downgrade base", 2, {}),
         ("db backup file", 2, {}),
         ("db restore file", 2, {}),
+        ("db copy --to sqlite:///new.db", 2, {}),
         ("db stats", 2, {}),
         ("reflector run --once", 0, {}),
         ("reflector run", 2, {}),

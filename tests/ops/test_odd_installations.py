@@ -22,7 +22,7 @@ def run(*words: str, environment: dict[str, str] | None = None, prefix: tuple[st
     """How `mirror-stage ...` ends without the variables of this process."""
     command = [*prefix, sys.executable, "-m", "mirror_stage.runtime.cli", *words]
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | (environment or {})
-    return subprocess.run(command, env=variables, cwd=cwd, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, env=variables, cwd=cwd, capture_output=True, text=True, check=False, timeout=90)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_where_only_the_agent_is_installed_a_command_of_ego_says_what_to_install
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=90,
     )
     (line,) = ended.stderr.splitlines()
     assert (ended.returncode, ended.stdout) == (1, "")

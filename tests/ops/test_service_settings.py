@@ -75,7 +75,7 @@ def test_doctor_and_db_look_after_the_services_database(tmp_path: Path) -> None:
         variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | settings
         command = [*namespace, sys.executable, "-m", "mirror_stage.runtime.cli", *words]
         return subprocess.run(
-            command, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False, timeout=30
+            command, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False, timeout=90
         )
 
     seen = run("doctor")

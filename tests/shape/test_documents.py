@@ -12,6 +12,8 @@ from mirror_stage.access.permissions import PERMISSIONS
 from mirror_stage.app import create_app
 from mirror_stage.core import config
 from mirror_stage.core.config import Config
+from mirror_stage.runtime import cli
+from mirror_stage.simulator.fleet import make_fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = (ROOT / "docs/contract.md").read_text()
@@ -127,3 +129,12 @@ def long_lines(path: Path) -> list[int]:
 @pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
 def test_no_line_of_prose_is_longer_than_300_characters(page: str) -> None:
     assert not long_lines(ROOT / page), f"{page} has long lines: wrap them, or make a list of them"
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_racks_of_the_examples_are_in_the_demo(page: str) -> None:
+    demo = vars(cli._parser().parse_args(["demo"]))
+    racks = {machine.rack for machine in make_fleet(demo["hosts"], seed=7).machines}
+    named = re.findall(r"rack:(\w+)", (ROOT / page).read_text())
+    assert named
+    assert set(named) <= racks

@@ -52,11 +52,12 @@ SHARED = {
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
 MAY_FLASK = {
     "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.port", "web.realtime", "runtime.lifecycle",
-    "runtime.serving", "runtime.cli", "storage.db", "storage.migrate",
+    "runtime.serving", "runtime.db_commands", "storage.db", "storage.migrate",
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
 MAY_SQL = {
-    "storage.db", "storage.foreign", "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
+    "storage.copying", "storage.db", "storage.foreign",
+    "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
     "storage.timescale", "history.tiers", "history.series", "runtime.doctor",
 }  # fmt: skip
 MAY_SQL_FILES = {"models", "store"}

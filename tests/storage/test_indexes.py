@@ -47,6 +47,7 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "samples of some minutes": lambda tx: history.newest_in_minutes(tx, [(1, 0, SECOND)], at=AT),
     "buckets of a moment": lambda tx: history.newest_buckets(tx, ROLLUPS[0], [(1, SECOND), (2, SECOND)]),
     "one host": lambda tx: series.of_hosts(tx, MINUTES, [1], METRICS),
+    "the ends of the history": lambda tx: series.extent(tx, [1, 2]),
     "all hosts by minutes": lambda tx: series.of_groups(tx, MINUTES, GROUPS, METRICS),
     "all hosts by half hours": lambda tx: series.of_groups(tx, HALF_HOURS, GROUPS, METRICS),
     "the next minute": lambda tx: tiers.next_bucket(tx, ROLLUPS[0], SECOND),

@@ -1,7 +1,7 @@
 /**
- * three.js without what this scene never uses: the programs of its own materials (the scene draws with its own), headsets,
- * shadows, lighting by pictures, and objects written as JSON. That is an eighth of the 280 kB that all may have, and a
- * bundler cannot leave it out, because the renderer names it.
+ * three.js without what this scene never uses: its own materials and their programs (the scene draws with its own),
+ * shapes that morph, headsets, shadows, lighting by pictures, and objects written as JSON. That is an eighth of the 280 kB
+ * that all may have, and a bundler cannot leave it out, because the renderer names it.
  */
 
 import type { Plugin } from 'vite';
@@ -18,6 +18,11 @@ const STUBS: Record<string, string> = {
   }`,
   WebGLShadowMap: 'function WebGLShadowMap() { this.enabled = false; this.render = () => {}; }',
   PMREMGenerator: 'class PMREMGenerator { dispose() {} }',
+  WebGLEnvironments: 'function WebGLEnvironments() { return { get: (texture) => texture ?? null, dispose() {} }; }',
+  WebGLMaterials: `function WebGLMaterials() {
+    return { refreshFogUniforms() {}, refreshMaterialUniforms(uniforms, material) { material.uniformsNeedUpdate = false; } };
+  }`, // all that it does for a material of our own
+  WebGLMorphtargets: 'function WebGLMorphtargets() { return { update() {} }; }',
 };
 
 /** How much of each kind there is at least in both files; less: three.js is written otherwise now, and nothing is saved. */

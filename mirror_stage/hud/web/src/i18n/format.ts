@@ -1,6 +1,7 @@
 /** Values as people read them, in one language. Pure: `index.svelte.ts` holds the language. */
 
 import { rowOf, type Metric } from '../metrics';
+import { isRepeated } from '../store/zone';
 import type { Dictionary } from './en';
 
 /** Shown for what is not known: never an invented number. */
@@ -26,25 +27,35 @@ export interface Format {
   duration(seconds: number | null | undefined): string;
   /** A length of time in its largest unit, for ages: 12 s, 3 min */
   age(seconds: number | null | undefined): string;
-  /** 14:03:27 */
+  /** 14:03:27; with its zone in an hour that comes twice: 01:15:00 EDT */
   time(at: number | string | null | undefined): string;
-  /** Tue, 24 Nov */
+  /** Tue, 24 Nov; with the year if it is not this one */
   date(at: number | string | null | undefined): string;
-  /** 24 Nov, 14:03:27 */
+  /** 24 Nov, 14:03:27; with the year and the zone as above */
   dateTime(at: number | string | null | undefined): string;
 }
 
 const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 const RATE_UNITS = { bits: ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s'], bytes: ['B/s', 'kB/s', 'MB/s', 'GB/s', 'TB/s'] };
 
-export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'bytes'): Format {
+export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'bytes', now = Date.now): Format {
   const byDigits = new Map<number, Intl.NumberFormat>();
-  const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
-  const calendar = new Intl.DateTimeFormat(language, {
-    month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
-  });
+  const byOptions = new Map<string, Intl.DateTimeFormat>();
+  const clock: Intl.DateTimeFormatOptions = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
+  const day: Intl.DateTimeFormatOptions = { month: 'short', day: 'numeric' };
 
-  const day = new Intl.DateTimeFormat(language, { weekday: 'short', month: 'short', day: 'numeric' });
+  /** An instant in a form, with what is needed to tell it from another one: the year, the zone. */
+  function moment(at: number | string | null | undefined, form: Intl.DateTimeFormatOptions): string {
+    const instant = new Date(at ?? NaN);
+    if (Number.isNaN(instant.getTime())) return UNKNOWN;
+    const options = { ...form };
+    if (form.day && instant.getFullYear() !== new Date(now()).getFullYear()) options.year = 'numeric';
+    if (form.hour && isRepeated(instant.getTime() / 1000)) options.timeZoneName = 'short';
+    const key = Object.keys(options).join();
+    const formatter = byOptions.get(key) ?? new Intl.DateTimeFormat(language, options);
+    byOptions.set(key, formatter);
+    return formatter.format(instant);
+  }
 
   function number(value: number | null | undefined, digits = 0): string {
     if (isUnknown(value)) return UNKNOWN;
@@ -80,8 +91,6 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     return first === -1 ? [] : parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => unit(number(amount)));
   }
 
-  const instant = (at: number | string): Date => new Date(at);
-
   const known = (write: (value: number, digits: number) => string) => (value: number | null | undefined, digits = 0): string =>
     isUnknown(value) ? UNKNOWN : write(value, digits);
   /** How the values of each unit are written */
@@ -101,9 +110,9 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     metric: (metric, value, digits = rowOf(metric).decimals ?? 0) => units[rowOf(metric).unit](value, digits),
     duration: (seconds) => (isUnknown(seconds) ? UNKNOWN : lengthOf(seconds).join(' ') || words.units.seconds('0')),
     age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (lengthOf(seconds)[0] ?? words.units.seconds('0'))),
-    time: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : clock.format(instant(at))),
-    date: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : day.format(instant(at))),
-    dateTime: (at) => (at == null || isUnknown(instant(at).getTime()) ? UNKNOWN : calendar.format(instant(at))),
+    time: (at) => moment(at, clock),
+    date: (at) => moment(at, { weekday: 'short', ...day }),
+    dateTime: (at) => moment(at, { ...day, ...clock }),
   };
 }
 

@@ -338,6 +338,7 @@ export interface paths {
                     to?: string;
                     stepSeconds?: number;
                     format?: "json" | "csv";
+                    bom?: boolean;
                 };
                 header?: never;
                 path: {
@@ -385,6 +386,7 @@ export interface paths {
                     to?: string;
                     stepSeconds?: number;
                     format?: "json" | "csv";
+                    bom?: boolean;
                     hostname?: string[];
                     groupBy?: "rack" | "room" | "tier" | "all";
                 };
@@ -1557,6 +1559,7 @@ export interface components {
             min: (number | null)[];
             max: (number | null)[];
             p95: (number | null)[];
+            hosts: (number | null)[];
         };
         GroupSeries: {
             group: string | null;
@@ -1574,6 +1577,7 @@ export interface components {
             /** @enum {string} */
             resolution: "raw" | "1m" | "15m";
             t: string[];
+            unknownHosts: string[];
             /** @enum {string} */
             groupBy?: "rack" | "room" | "tier" | "all";
             hosts?: components["schemas"]["HostSeries"][];
@@ -1687,6 +1691,7 @@ export interface components {
             /** Format: date-time */
             leaseUntil: string | null;
             exitCode: number | null;
+            signal: string | null;
             stdout: string | null;
             stderr: string | null;
             stdoutBytes: number | null;
@@ -1743,6 +1748,8 @@ export interface components {
             /** @default null */
             exitCode?: number | null;
             /** @default null */
+            signal?: string | null;
+            /** @default null */
             stdout?: string | null;
             /** @default null */
             stderr?: string | null;
@@ -1786,6 +1793,8 @@ export interface components {
             status: "success" | "error" | "succeeded" | "failed" | "timeout";
             /** @default null */
             exitCode?: number | null;
+            /** @default null */
+            signal?: string | null;
             /** @default null */
             stdout?: string | null;
             /** @default null */

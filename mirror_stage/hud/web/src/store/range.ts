@@ -69,16 +69,6 @@ export function isoOf(seconds: number): string {
   return new Date(Math.round(seconds) * 1000).toISOString().replace('.000Z', 'Z');
 }
 
-/** What `<input type="datetime-local">` holds for an instant, in the browser's own zone; and back, NaN if it is none. */
-export function localOf(seconds: number): string {
-  const zoneSeconds = new Date(seconds * 1000).getTimezoneOffset() * 60;
-  return isoOf(seconds - zoneSeconds).slice(0, 19);
-}
-
-export function secondsOf(local: string): number {
-  return Date.parse(local) / 1000;
-}
-
 function around(middle: number, length: number): Stretch {
   return { from: Math.round(middle - length / 2), to: Math.round(middle + length / 2) };
 }

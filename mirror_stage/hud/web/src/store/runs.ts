@@ -51,6 +51,16 @@ export function isRetryable(command: Command): boolean {
   return !isOpen(command) && command.status !== 'succeeded';
 }
 
+/** The lowest exit code that stands for a signal: below are the error codes of Windows. */
+const LAST_SIGNAL = 64;
+
+/** What ended a process: the name or the number of a signal, or an exit code that is not 0; null: nothing of that. */
+export function deathOf({ exitCode, signal }: Command): { signal: string | number } | { exitCode: number } | null {
+  if (signal !== null) return { signal };
+  if (exitCode === null || exitCode === 0) return null;
+  return exitCode < 0 && exitCode >= -LAST_SIGNAL ? { signal: -exitCode } : { exitCode };
+}
+
 export function runIdOf(command: Command): string {
   const run = command.metadata?.run;
   return typeof run === 'string' && run !== '' ? run : command.id;
@@ -93,7 +103,7 @@ export function tally(commands: readonly Command[]): [Standing, number][] {
   return STANDINGS.flatMap((standing) => (counts.has(standing) ? [[standing, counts.get(standing) as number]] : []));
 }
 
-/** Commands that came to the same: same standing, same exit code, same output to the letter. */
+/** Commands that came to the same: same standing, same exit code and signal, same output to the letter. */
 export interface Fold {
   readonly key: string;
   readonly standing: Standing;
@@ -128,7 +138,7 @@ const isEnded = (fold: Fold): boolean => !isOpen(fold.commands[0] as Command);
 function keyOf(command: Command): string {
   const standing = standingOf(command);
   if (isOpen(command)) return standing;
-  return JSON.stringify([standing, command.exitCode, command.stdout ?? '', command.stderr ?? '', command.truncated]);
+  return JSON.stringify([standing, command.exitCode, command.signal, command.stdout ?? '', command.stderr ?? '', command.truncated]);
 }
 
 /** `37 same, 3 differ`: of what has ended, the largest equal part and the rest; null while fewer than two have ended. */

@@ -1,7 +1,7 @@
 /**
  * The search grammar: words and conditions, all of which must hold.
  *
- *   web rack:R09 cpu>80 is:offline -test
+ *   web rack:A2 cpu>80 is:offline -test
  *
  * A bare word is looked for in name, address, rack, room, tier and platform; `name:`, `ip:`, `rack:`, `room:`, `tier:`,
  * `platform:`, `role:` look in one of them; `is:` takes a state; `age` and the `search` words of metrics.ts

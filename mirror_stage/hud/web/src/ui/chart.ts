@@ -8,6 +8,7 @@ import type { Values } from '../store/history';
 import { isoOf, type Stretch } from '../store/range';
 import type { Limit } from '../store/rules';
 import { COLOURS } from '../store/status';
+import { ticksOf } from '../store/zone';
 
 /** Held apart by tests/unit/palette.test.ts; the fifth host begins again with a broken line. */
 export const LINE_COLOURS = ['#58b7ff', '#f59e0b', '#f9a8d4', '#e7e2cf'] as const;
@@ -65,17 +66,25 @@ export interface Drawn {
   readonly width: number;
 }
 
-/** What stands under each tick of time: hours and minutes, seconds where ticks are that close, and the day where it changes. */
-export function timeTicks(ticks: readonly number[], stepSeconds: number, language: string): string[] {
+const DAY = 86_400;
+
+/**
+ * What stands under each tick of time: hours and minutes, seconds where ticks are that close, the day where it changes;
+ * months, years. The year stands where it changes, first from the one of `now`.
+ */
+export function timeTicks(ticks: readonly number[], stepSeconds: number, language: string, now = Date.now()): string[] {
   const clock = formatOf(language, stepSeconds < 60 ? { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' } : { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-  const day = formatOf(language, { month: 'short', day: 'numeric' });
-  let before = '';
+  const day: Intl.DateTimeFormatOptions = stepSeconds >= 28 * DAY ? { month: 'short' } : { month: 'short', day: 'numeric' };
+  const dateOf = (seconds: number): string => new Date(seconds * 1000).toDateString();
+  let year = stepSeconds >= 28 * DAY ? NaN : new Date(now).getFullYear();
   return ticks.map((tick, place) => {
     const instant = new Date(tick * 1000);
-    const today = day.format(instant);
-    const isNewDay = (place > 0 && today !== before) || instant.getHours() * 60 + instant.getMinutes() + instant.getSeconds() === 0;
-    before = today;
-    return stepSeconds >= 86_400 || isNewDay ? today : clock.format(instant);
+    const isNewDay = dateOf(tick) !== dateOf(ticks[place - 1] ?? tick - 1);
+    if (stepSeconds < DAY && !isNewDay) return clock.format(instant);
+    const isNewYear = instant.getFullYear() !== year;
+    year = instant.getFullYear();
+    if (stepSeconds >= 365 * DAY) return formatOf(language, { year: 'numeric' }).format(instant);
+    return formatOf(language, isNewYear ? { year: 'numeric', ...day } : day).format(instant);
   });
 }
 
@@ -182,6 +191,7 @@ export function optionsOf(now: () => Drawing, size: { width: number; height: num
       {
         stroke: paint.ink, font: paint.font, size: 24, gap: 4, space: 72,
         grid: { stroke: paint.line, width: 1 }, ticks: { show: false },
+        splits: (_chart, _axis, from, to, step) => ticksOf(from, to, step),
         values: (_chart, ticks, _axis, _space, step) => timeTicks(ticks, step, language),
       },
       {

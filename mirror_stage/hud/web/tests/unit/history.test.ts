@@ -30,7 +30,7 @@ describe('a gap stays a gap', () => {
 });
 
 const answer: Histories = {
-  from: '2026-11-24T12:00:00.000Z', to: '2026-11-24T12:02:00.000Z', stepSeconds: 60, resolution: '1m',
+  from: '2026-11-24T12:00:00.000Z', to: '2026-11-24T12:02:00.000Z', stepSeconds: 60, resolution: '1m', unknownHosts: [],
   t: ['2026-11-24T12:00:00.000Z', '2026-11-24T12:01:00.000Z'],
   hosts: [
     { hostname: 'b', metrics: { cpuLoad: { avg: [10, null], min: [5, null], max: [90, null], count: [12, 0] } } },
@@ -48,7 +48,7 @@ test('hosts come in the order in which they were asked for, and the worst stays 
 });
 
 test('a group is the one that was asked for among its kind', () => {
-  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95] } });
+  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95], hosts: [3, 3] } });
   const groups = { ...answer, groupBy: 'room' as const, groups: [{ group: 'A', hosts: 2, metrics: columns(1) }, { group: 'B', hosts: 3, metrics: columns(2) }] };
   expect(ofGroup(groups, 'B', 'Room B', 15).series).toMatchObject([{ name: 'Room B', hosts: 3, courses: { cpuLoad: { mean: [2, 2], p95: [95, 95] } } }]);
   expect(ofGroup(groups, 'C', 'Room C', 15).series).toEqual([]);
@@ -106,9 +106,9 @@ test('the file has every number unrounded, and no line where nothing is known', 
 
 test('ticks of time name the day where it changes', () => {
   const midnight = new Date(2026, 10, 25).getTime() / 1000;
-  expect(timeTicks([midnight - 3600, midnight, midnight + 3600], 3600, 'en')).toEqual(['23:00', 'Nov 25', '01:00']);
-  expect(timeTicks([midnight, midnight + 43_200], 43_200, 'en')).toEqual(['Nov 25', '12:00']);
-  expect(timeTicks([midnight - 30, midnight - 15], 15, 'en')).toEqual(['23:59:30', '23:59:45']);
+  expect(timeTicks([midnight - 3600, midnight, midnight + 3600], 3600, 'en', midnight * 1000)).toEqual(['23:00', 'Nov 25', '01:00']);
+  expect(timeTicks([midnight, midnight + 43_200], 43_200, 'en', midnight * 1000)).toEqual(['Nov 25', '12:00']);
+  expect(timeTicks([midnight - 30, midnight - 15], 15, 'en', midnight * 1000)).toEqual(['23:59:30', '23:59:45']);
 });
 
 test('scales begin at nothing where nothing is what they count, and hold all that is known', () => {

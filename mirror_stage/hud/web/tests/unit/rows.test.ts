@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { extremeOf } from '../../src/store/extremes';
 import { Twin } from '../../src/store/twin';
-import { csv } from '../../src/ui/clipboard';
+import { csv, shortest } from '../../src/ui/clipboard';
 import { sortedSeats } from '../../src/ui/columns';
 import { nextInRack, nextProblem } from '../../src/ui/moves';
 import { windowOf } from '../../src/ui/window';
@@ -71,6 +71,14 @@ test('a file of hosts reads in a spreadsheet, and a name cannot become a formula
   expect(csv([['이름', 'x'], ['a,"b"', 1.5], ['=cmd()', NaN], ['-1', null]])).toBe(
     '\ufeff이름,x\r\n"a,""b""",1.5\r\n\'=cmd(),\r\n\'-1,\r\n',
   );
+});
+
+test.each([
+  [Math.fround(52.8), '52.8'], [Math.fround(0.1), '0.1'], [Math.fround(1 / 3), '0.33333334'], [Math.fround(-1e-7), '-1e-7'],
+  [52.83, '52.83'], [17_179_869_184, '17179869184'], [16_777_217.5, '16777217.5'], [0, '0'],
+])('%d is written %s in a file', (value, text) => {
+  expect(shortest(value)).toBe(text);
+  expect(Math.fround(Number(text))).toBe(Math.fround(value));
 });
 
 describe('mean and worst', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../../src/net/openapi';
-import { agreement, folded, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
+import { agreement, deathOf, folded, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
 
 let made = 0;
 function command(hostname: string, more: Partial<Command> = {}): Command {
@@ -8,7 +8,7 @@ function command(hostname: string, more: Partial<Command> = {}): Command {
   return {
     id: `c${made}`, hostname, command: 'uptime', timeoutSeconds: 30, status: 'succeeded', reason: null,
     requestedAt: '2025-11-01T00:00:00.000Z', startedAt: null, completedAt: null, expiresAt: '', leaseUntil: null,
-    exitCode: 0, stdout: 'ok\n', stderr: '', stdoutBytes: 3, stderrBytes: 0, truncated: false, late: false, durationSeconds: 1,
+    exitCode: 0, signal: null, stdout: 'ok\n', stderr: '', stdoutBytes: 3, stderrBytes: 0, truncated: false, late: false, durationSeconds: 1,
     cancelRequested: false, deliverable: true, metadata: null, requestedBy: null, retryOf: null, version: 1, updatedAt: '', ...more,
   };
 }
@@ -60,6 +60,19 @@ test.each([
   [{ status: 'timeout', reason: 'lost' }, 'lost'],
 ] as const)('%j stands as %s', (more, standing) => {
   expect(standingOf(command('h', more))).toBe(standing);
+});
+
+test.each([
+  [{ exitCode: 0 }, null],
+  [{ exitCode: null }, null],
+  [{ exitCode: 3 }, { exitCode: 3 }],
+  [{ exitCode: 137 }, { exitCode: 137 }],
+  [{ exitCode: -9, signal: 'SIGKILL' }, { signal: 'SIGKILL' }],
+  [{ exitCode: null, signal: 'SIGTERM' }, { signal: 'SIGTERM' }],
+  [{ exitCode: -7 }, { signal: 7 }],
+  [{ exitCode: -1073741819 }, { exitCode: -1073741819 }],
+])('%j ended by %j', (more, death) => {
+  expect(deathOf(command('h', more))).toEqual(death);
 });
 
 describe('folding', () => {
