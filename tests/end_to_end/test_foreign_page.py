@@ -95,7 +95,7 @@ def test_a_foreign_page_gets_and_changes_nothing(own_ego: EgoServer, foreign_sit
     assert [(row["id"], row["status"]) for row in listed["items"]] == [(command["id"], "pending")]
 
 
-def test_egos_own_page_may_read_and_change(own_ego: EgoServer, page: Any) -> None:
+def test_egos_own_page_may_read_the_twin_and_open_a_socket_io_session(own_ego: EgoServer, page: Any) -> None:
     page.goto(own_ego.url)
     got = page.evaluate(ATTEMPTS, own_ego.url)
     assert '"twin-state"' in got["read"]

@@ -104,13 +104,13 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def test_the_wheel_has_the_files_that_are_not_python(wheel: Path) -> None:
+def test_the_wheel_has_every_shipped_file_and_no_tests_or_caches(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mirror_stage/_shipped/{name}" for name in SHIPPED} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
 
 
-def test_the_wheel_has_the_hud_and_the_licences_of_its_libraries(wheel: Path) -> None:
+def test_the_wheel_has_the_built_hud_with_licences_and_not_its_source(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     page = archive.read(f"{HUD}/index.html").decode()
     for part in re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page):
@@ -179,7 +179,7 @@ def test_it_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_dependencies_of_the_wheel_are_complete(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_with_only_its_own_dependencies(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
     pinned = ["--constraint", str(locked_versions(tmp_path))]
     subprocess.run([programs / "pip", "install", "--quiet", *pinned, str(wheel)], check=True)

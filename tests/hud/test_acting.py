@@ -77,7 +77,9 @@ def run(page: Page, command: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_the_host_screen_shows_all_values_and_follows_new_ones(hud: Open, ego: EgoServer) -> None:
+def test_the_host_screen_shows_meters_disks_processes_and_alerts_and_follows_a_new_sample(
+    hud: Open, ego: EgoServer
+) -> None:
     host = unique_hostname("known")
     disks = [{"mountpoint": "/", "used_percent": 20}, {"mountpoint": "/full", "used_percent": 93.4}]
     processes = [
@@ -108,7 +110,9 @@ def test_the_host_screen_shows_all_values_and_follows_new_ones(hud: Open, ego: E
         expect(page.get_by_role("button", name=f"Remove {host}")).to_be_visible()
 
 
-def test_alerts_are_sorted_by_severity_and_move_to_the_log_when_resolved(hud: Open, ego: EgoServer) -> None:
+def test_the_critical_alert_comes_first_and_a_resolved_alert_moves_to_the_resolved_list(
+    hud: Open, ego: EgoServer
+) -> None:
     host = unique_hostname("busy")
     with hud("#/alerts") as page:
         active, resolved = page.get_by_role("region", name="Active"), page.get_by_role("region", name="Resolved")

@@ -42,7 +42,7 @@ def test_a_posted_host_appears_and_follows_without_a_reload(page: Page, start_eg
     assert page.problems == []  # type: ignore[attr-defined]
 
 
-def test_the_page_shows_all_hosts_without_javascript(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_shows_a_host_without_javascript(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
     ego, host = start_ego(), unique_hostname("plain")
     ego.post_samples(make_sample(host, cpu_percent=12.5))
     context = browser.new_context(java_script_enabled=False)
@@ -52,7 +52,7 @@ def test_the_page_shows_all_hosts_without_javascript(browser: Browser, start_ego
     context.close()
 
 
-def test_text_from_agents_is_never_html(page: Page, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_shows_markup_from_agents_as_text(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
     ego.post_samples(make_sample("liar", rack=MARKUP[:64], tags={"display_name": MARKUP}))
     page.goto(f"{ego.url}/plain")
@@ -62,7 +62,9 @@ def test_text_from_agents_is_never_html(page: Page, start_ego: Callable[..., Ego
     assert page.title() == "MIRROR STAGE EGO"
 
 
-def test_the_page_says_that_ego_is_lost_and_recovers(page: Page, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_says_that_ego_does_not_answer_and_recovers(
+    page: Page, start_ego: Callable[..., EgoServer]
+) -> None:
     ego = start_ego()
     page.goto(f"{ego.url}/plain")
     expect(page.locator("#summary")).to_contain_text("online", timeout=6000)

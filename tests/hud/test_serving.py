@@ -92,14 +92,14 @@ def test_nothing_else_is_served(client: FlaskClient, built: Path, path: str) -> 
     assert answer.mimetype == "application/problem+json"
 
 
-def test_a_newer_build_is_served_at_once_and_announced(client: FlaskClient, built: Path) -> None:
+def test_a_newer_build_is_served_at_once_and_has_a_new_build_id(client: FlaskClient, built: Path) -> None:
     before = routes.BUILD.id
     (built / "index.html").write_bytes(b"<!doctype html>newer")
     assert client.get("/").data == b"<!doctype html>newer"
     assert routes.BUILD.id not in {before, ""}
 
 
-def test_without_a_build_the_plain_page_is_served(
+def test_without_a_build_ego_redirects_to_the_plain_page(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "BUILD", Build(tmp_path))

@@ -96,7 +96,7 @@ def test_search_counters_and_address_set_the_same_filter(hud: Open) -> None:
         expect(page.get_by_text("Not understood: cpu>much")).to_be_visible()
 
 
-def test_a_link_opens_the_selected_host_and_a_screen_reader_announces_it(hud: Open) -> None:
+def test_a_selected_host_is_announced_to_screen_readers_and_kept_over_a_reload(hud: Open) -> None:
     with hud() as page:
         row(page, "hot-01").get_by_role("button").click()
         expect(page.get_by_role("region", name="Details")).to_contain_text("hot-01")
@@ -133,7 +133,7 @@ def test_everything_is_reached_by_keyboard(hud: Open) -> None:
         expect(page.locator("tr.chosen")).to_contain_text("full-01")
 
 
-def test_text_from_agents_is_never_html(hud: Open) -> None:
+def test_the_table_and_the_details_show_markup_from_agents_as_text(hud: Open) -> None:
     with hud("#/table?q=onerror&sel=liar") as page:
         expect(page.locator("tbody th[scope=row]")).to_have_text(MARKUP)
         expect(page.get_by_role("region", name="Details")).to_contain_text("onerror")
@@ -179,7 +179,7 @@ def test_of_thousands_of_hosts_a_few_rows_are_in_the_document(
         assert page.locator("tbody tr").count() < 60
 
 
-def test_an_empty_hud_says_how_to_add_a_host_and_a_banner_says_that_ego_is_lost(
+def test_an_empty_hud_says_how_to_add_a_host_and_a_banner_shows_while_ego_is_lost(
     browser: Browser, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego = start_ego(PATIENT)
@@ -242,7 +242,7 @@ def test_axe_finds_nothing_in_either_language(hud: Open, viewport: dict[str, int
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_the_hud_fits_a_narrow_phone_without_horizontal_scrolling(hud: Open, language: str) -> None:
+def test_the_hud_fits_a_narrow_phone_and_its_header_buttons_are_large_enough(hud: Open, language: str) -> None:
     with hud(f"#/?lang={language}", viewport={"width": 320, "height": 640}, has_touch=True) as page:
         for place in ("#/", "#/table", "#/alerts", "#/host/hot-01"):
             page.goto(f"{page.url.partition('#')[0]}{place}?lang={language}")
@@ -254,7 +254,7 @@ def test_the_hud_fits_a_narrow_phone_without_horizontal_scrolling(hud: Open, lan
                 assert min(box["width"], box["height"]) >= 24, button.get_attribute("aria-label")
 
 
-def test_the_host_list_on_a_phone_updates_without_a_new_sort(hud: Open, fleet: EgoServer) -> None:
+def test_the_host_list_on_a_phone_shows_a_new_value(hud: Open, fleet: EgoServer) -> None:
     with hud("#/?q=web-05", viewport=PHONE, has_touch=True) as page:
         page.get_by_role("tab", name=re.compile("^Host")).tap()
         host = page.get_by_role("button", name=re.compile("web-05"))

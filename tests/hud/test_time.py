@@ -180,7 +180,7 @@ def test_the_history_has_no_barrier(hud: Open, language: str) -> None:
 
 
 @needs_replay
-def test_the_past_is_marked_clearly_and_one_click_returns_to_now(hud: Open, ego: EgoServer) -> None:
+def test_the_past_is_marked_clearly_and_one_key_returns_to_now(hud: Open, ego: EgoServer) -> None:
     with hud("#/table") as page:
         page.keyboard.press("r")
         slider = page.get_by_role("slider", name="Moment shown")
@@ -203,7 +203,7 @@ def test_the_past_is_marked_clearly_and_one_click_returns_to_now(hud: Open, ego:
 
 
 @needs_replay
-def test_play_advances_the_moment(hud: Open) -> None:
+def test_play_advances_the_moment_and_the_space_key_pauses(hud: Open) -> None:
     with hud("#/table?tool=replay") as page:
         page.keyboard.press("r")
         page.get_by_role("button", name="1× speed").click()

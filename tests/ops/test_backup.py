@@ -164,7 +164,7 @@ def with_log(file: Path) -> None:
         (with_log, "has a write-ahead log beside it"),
     ],
 )
-def test_restore_refuses_a_file_that_is_not_a_complete_backup(
+def test_restore_refuses_a_file_that_is_not_a_complete_backup_and_changes_nothing(
     idle: EgoServer, spoil: Callable[[Path], None], reason: str
 ) -> None:
     file = idle.folder / "ego.backup"

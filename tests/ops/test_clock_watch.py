@@ -60,7 +60,7 @@ def test_a_clock_step_is_reported_while_it_lasts_and_its_period_after_the_restar
     assert f"from {to_text(began)} to {to_text(until)} is dated by a clock that was 3600 s behind" in told["detail"]
 
 
-def test_a_step_of_less_than_a_minute_is_not_stored_as_a_period() -> None:
+def test_a_step_of_less_than_a_minute_is_not_reported_after_the_restart() -> None:
     storage, clock = new_storage(), SteppedClock()
     clock.ahead = -59.0
     watch(storage, clock)

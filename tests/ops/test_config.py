@@ -178,7 +178,7 @@ def test_a_misspelt_name_stops_the_start_and_names_the_nearest(
     assert line.startswith(f"mirror-stage: {variable}: there is no such setting; did you mean {nearest}?")
 
 
-def test_a_variable_of_another_program_does_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_of_another_program_changes_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     others = {
         "EGO_TOP": "/opt/ego",
         "EGO_URL": "http://127.0.0.1:3000",
@@ -193,7 +193,7 @@ def test_a_variable_of_another_program_does_not_stop_the_start(monkeypatch: pyte
     assert from_environment() == Config()
 
 
-def test_every_variable_of_another_part_is_used_there() -> None:
+def test_every_variable_of_another_part_is_used_by_one_of_them() -> None:
     parts = ["Makefile", "hatch_build.py", "mirror_stage/reflector/family.py", "tests/servers.py"]
     text = "".join((ROOT / part).read_text() for part in [*parts, "tests/history/test_timescale.py"])
     assert [name for name in OTHERS if name not in text] == []
@@ -232,7 +232,7 @@ def test_the_example_shows_the_defaults_and_nothing_else(monkeypatch: pytest.Mon
         ("unix:/run/ego.sock", 3000, "unix:/run/ego.sock"),
     ],
 )
-def test_gunicorn_listens_at_the_address_of_the_settings(bind: str, port: int, address: str) -> None:
+def test_the_listen_address_is_made_of_the_bind_address_and_the_port(bind: str, port: int, address: str) -> None:
     assert listen_address(Config(bind=bind, port=port)) == address
 
 
@@ -252,7 +252,7 @@ def test_gunicorn_listens_at_the_address_of_the_settings(bind: str, port: int, a
         ("ego.example.org", False),
     ],
 )
-def test_loopback_addresses_are_recognised(address: str, is_local: bool) -> None:
+def test_only_loopback_addresses_and_unix_sockets_are_local(address: str, is_local: bool) -> None:
     assert is_loopback(address) == is_local
 
 
@@ -270,12 +270,14 @@ def test_loopback_addresses_are_recognised(address: str, is_local: bool) -> None
         (["127.0.0.1:3000"], "strict", False),  # there are no credentials yet that strict could ask for
     ],
 )
-def test_ego_refuses_unsafe_listen_addresses(addresses: list[str], security: str, starts: bool) -> None:
+def test_ego_refuses_addresses_of_the_network_unless_security_is_open_and_always_strict(
+    addresses: list[str], security: str, starts: bool
+) -> None:
     reason = exposure_refusal(addresses, Config(security=security))
     assert (reason is None) == starts
     assert reason is None or ("MIRROR_STAGE_" in reason and "\n" not in reason)
 
 
-def test_more_than_one_worker_gives_a_note() -> None:
+def test_a_note_says_why_ego_runs_only_one_worker() -> None:
     assert workers_note(1) is None
     assert "Redis" in (workers_note(4) or "")

@@ -187,7 +187,7 @@ def test_the_clock_must_be_plausible(settings: Config, monkeypatch: pytest.Monke
         (Config(workers=4), "warning"),
     ],
 )
-def test_unsafe_listen_settings_are_reported(settings: Config, level: str) -> None:
+def test_risky_listen_and_worker_settings_are_reported(settings: Config, level: str) -> None:
     assert doctor.listener(settings).level == level
 
 

@@ -39,7 +39,7 @@ def test_every_commit_makes_a_newer_version(checkout: Path) -> None:
     assert Version(RELEASE) < Version(first) < Version(version_of(checkout))
 
 
-def test_a_copy_with_a_version_file_has_that_version(checkout: Path) -> None:
+def test_the_version_file_is_preferred_to_the_commits(checkout: Path) -> None:
     commit(checkout)
     (checkout / "mirror_stage/core" / FILE).write_text("0.1.0.post7+g1234567\n")
     assert version_of(checkout) == "0.1.0.post7+g1234567"

@@ -60,7 +60,7 @@ def history(ego: EgoServer, hostname: str) -> list[int]:
     return [int(at) for (at,) in rows]
 
 
-def test_a_host_appears_with_all_its_settings_and_measurements(own_ego: EgoServer, tmp_path: Path) -> None:
+def test_a_host_appears_with_its_settings_and_measurements(own_ego: EgoServer, tmp_path: Path) -> None:
     flags = ("--rack", "R7", "--tags", "room=a", "--position", "1,2,3", "--interval-seconds", "1")
     with running_agent(tmp_path, own_ego.url, *flags) as agent:
         shown = wait_until(lambda: host(own_ego, agent.hostname), what="the host appears")
@@ -73,7 +73,7 @@ def test_a_host_appears_with_all_its_settings_and_measurements(own_ego: EgoServe
     assert list((agent.state / "spool").iterdir()) == []
 
 
-def test_ego_sees_samples_and_polls_as_from_one_agent(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_the_samples_and_polls_of_an_agent_have_the_same_instance_id(scripted: ScriptedEgo, tmp_path: Path) -> None:
     with running_agent(tmp_path, scripted.url, "--interval-seconds", "1.5") as agent:
         scripted.wait_for("/batch", 2)
         [poll, *_] = scripted.wait_for("/pending/")
@@ -233,7 +233,9 @@ def test_an_agent_without_permission_answers_and_ego_cannot_widen_it(own_ego: Eg
     assert not (tmp_path / "marker").exists()
 
 
-def test_an_agent_ends_in_two_seconds_although_its_command_ignores_sigterm(own_ego: EgoServer, tmp_path: Path) -> None:
+def test_an_agent_stops_within_three_seconds_although_its_command_ignores_sigterm(
+    own_ego: EgoServer, tmp_path: Path
+) -> None:
     with running_agent(tmp_path, own_ego.url, "--allow-commands") as agent:
         id = create(own_ego, agent.hostname, command="sh -c 'trap \"\" TERM; echo deaf; sleep 60'", timeoutSeconds=90)
         wait_until(lambda: f"{id} begins" in agent.log)

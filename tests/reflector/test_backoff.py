@@ -27,7 +27,7 @@ JITTERS = st.floats(0, 1)
         (1, 1.0, -5.0, 1.0),
     ],
 )
-def test_the_wait_doubles_and_is_never_shorter_than_retry_after(
+def test_the_wait_doubles_and_is_at_least_retry_after_both_up_to_a_maximum(
     failures: int, jitter: float, retry_after: float | None, expected: float
 ) -> None:
     assert backoff_seconds(failures, jitter, retry_after) == expected

@@ -99,7 +99,7 @@ def test_a_new_host_is_fine(scripted: ScriptedEgo) -> None:
     assert check.known("new", Uplink(scripted.url).get("/api/hosts/new")).level == "ok"
 
 
-def test_the_allowed_commands_are_shown() -> None:
+def test_the_command_policy_is_shown_and_a_shell_for_all_commands_is_a_warning() -> None:
     assert check.commands(Settings()).seen.startswith("off")
     assert "2 patterns" in check.commands(Settings(command_policy="allow_list", command_allow=("a", "b"))).seen
     assert check.commands(Settings(command_policy="all", command_shell=True)).level == "warning"

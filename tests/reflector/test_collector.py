@@ -185,7 +185,7 @@ def test_a_dead_mount_costs_its_own_row(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 @pytest.mark.parametrize("error", [NotImplementedError, AttributeError, OSError, ValueError, KeyError])
-def test_a_missing_function_of_the_platform_costs_only_its_own_field(
+def test_a_function_of_the_platform_that_fails_costs_only_its_own_fields(
     broken: str, lost: set[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch, sample: dict[str, Any]
 ):
     def fails(*_args: object, **_options: object) -> object:
@@ -214,7 +214,7 @@ def test_a_machine_without_swap_has_no_swap_percent(monkeypatch: pytest.MonkeyPa
     assert "swap_used_percent" not in Collector(parts=quick()).sample()
 
 
-def test_the_hardware_is_read_rarely_and_is_in_every_sample(monkeypatch: pytest.MonkeyPatch):
+def test_three_samples_read_the_hardware_once_and_all_have_it(monkeypatch: pytest.MonkeyPatch):
     reads = []
 
     def hardware(_machine: Machine) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def test_a_default_route_in_another_table_is_found(tmp_path: Path):
     assert Network(machine=machine).read()["primary_interface"] == "eth1"
 
 
-def test_without_a_route_the_primary_interface_has_the_set_address_or_is_the_busiest(tmp_path: Path):
+def test_without_a_route_the_primary_interface_has_the_set_address_or_is_the_busiest_up(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, eth1=200, docker0=1000)
     machine.default = None
     fields = Network(machine=machine).read()
@@ -371,7 +371,7 @@ def test_the_address_of_an_interface_label_belongs_to_the_interface(tmp_path: Pa
     assert Network(machine=machine).read()["ip"] == "10.4.4.4"
 
 
-def test_an_interface_whose_files_cannot_be_read_costs_no_other_value(tmp_path: Path):
+def test_an_interface_whose_files_cannot_be_read_is_listed_with_the_others(tmp_path: Path):
     machine = Interfaces(tmp_path, **{"eth0": 100, "ibr10:30": 0, "cali7b9c": 3})
     (tmp_path / "sys/class/net/cali7b9c/uevent").unlink()
     (tmp_path / "sys/class/net/cali7b9c/uevent").mkdir()
@@ -401,7 +401,7 @@ def test_a_counter_too_large_for_json_wraps_around(tmp_path: Path):
         (6e9, "2100-01-01T00:01:40.000Z"),
     ],
 )
-def test_a_time_outside_the_range_of_the_contract_is_clamped_and_sampling_goes_on(wall: float, instant: str):
+def test_a_time_outside_the_range_of_the_contract_becomes_its_limit_plus_the_uptime(wall: float, instant: str):
     assert to_text(instant_of(wall, since_boot=100.0)) == instant
 
 
@@ -498,14 +498,14 @@ def test_a_process_that_is_gone_or_hidden_is_skipped(monkeypatch: pytest.MonkeyP
     assert [row["pid"] for row in processes.read()["top_processes"]] == [os.getppid()]
 
 
-def test_the_agent_imports_nothing_of_the_server():
+def test_the_collector_imports_no_library_of_the_server():
     heavy = ["flask", "gevent", "sqlalchemy", "marshmallow", "msgspec", "orjson", "requests"]
     code = f"import sys, mirror_stage.reflector.collector; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
     assert answer.stdout.strip() == "[]"
 
 
-def test_a_part_that_never_returns_does_not_delay_the_end_of_the_process():
+def test_a_part_that_never_returns_blocks_neither_the_sample_nor_the_exit():
     code = (
         "import time, psutil; psutil.sensors_temperatures = lambda: time.sleep(60)\n"
         "from mirror_stage.reflector.collector import Collector; from mirror_stage.reflector.parts import Parts\n"

@@ -307,7 +307,7 @@ def test_an_agent_that_is_stopped_ends_its_commands_and_reports_it(
     assert (reported["status"], reported["reason"], reported["stdout"]) == ("failed", "agent_restarted", "begun\n")
 
 
-def test_invalid_json_instead_of_commands_does_not_stop_the_agent(
+def test_an_answer_that_is_not_a_list_of_commands_does_not_stop_the_agent(
     scripted: ScriptedEgo, queue: Queue, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nonsense: list[Any] = [{"items": []}, [1], [{"id": "x"}], "no", 7]

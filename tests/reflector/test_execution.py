@@ -59,7 +59,7 @@ def test_the_exit_code_and_the_output_are_reported(
     ("program", "exit_code", "said"),
     [("no-such-program", 127, "there is no such program"), ("/etc/passwd", 126, "Permission denied")],
 )
-def test_a_command_that_cannot_be_started_fails_with_a_reason(program: str, exit_code: int, said: str) -> None:
+def test_a_command_that_cannot_be_started_fails_and_stderr_says_why(program: str, exit_code: int, said: str) -> None:
     ending = run(program)
     assert (ending.status, ending.reason, ending.exit_code) == ("failed", None, exit_code)
     assert said in ending.stderr.text()
@@ -141,7 +141,7 @@ def test_a_command_that_ended_before_the_cancel_keeps_its_own_result() -> None:
     assert (ending.status, ending.reason) == ("succeeded", None)
 
 
-def test_processes_of_a_dead_agent_are_found_by_their_mark() -> None:
+def test_processes_with_the_mark_of_a_command_are_ended_and_others_are_not() -> None:
     left = subprocess.Popen(["sleep", "63"], env=family.environment_for("orphan"), start_new_session=True)
     other = subprocess.Popen(["sleep", "63"], env=family.environment_for("another"), start_new_session=True)
     try:
@@ -165,7 +165,7 @@ def test_all_bytes_of_a_large_output_are_counted_and_a_part_is_kept() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=30_000), max_size=8))
-def test_the_beginning_and_the_end_of_any_output_are_kept(parts: list[bytes]) -> None:
+def test_short_output_is_kept_whole_and_no_kept_text_is_too_long(parts: list[bytes]) -> None:
     kept, whole = Kept(), b"".join(parts)
     for part in parts:
         kept.add(part)
@@ -214,7 +214,7 @@ def test_a_cut_lies_between_whole_lines_and_says_how_much_is_missing(width: int,
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=20_000), max_size=6))
-def test_a_live_chunk_is_never_too_large_and_keeps_the_end_of_the_output(parts: list[bytes]) -> None:
+def test_a_live_chunk_is_never_too_large_and_an_uncut_one_has_the_end_of_the_output(parts: list[bytes]) -> None:
     unsent = Unsent()
     for part in parts:
         unsent.add(part)
@@ -225,7 +225,7 @@ def test_a_live_chunk_is_never_too_large_and_keeps_the_end_of_the_output(parts: 
     assert whole.rstrip("\ufffd")[-50:].endswith(text.rstrip("\ufffd")[-50:]) or "left out here" in text
 
 
-def test_a_command_gets_no_environment_of_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gets_the_path_and_the_language_of_the_agent_but_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["REFLECTOR_EGO", "MIRROR_STAGE_DB_URL", "PYTHONPATH", "http_proxy"]
     units = ["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDS", "MAINPID", "WATCHDOG_USEC"]
     credentials = ["CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD"]

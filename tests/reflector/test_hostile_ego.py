@@ -181,7 +181,7 @@ def test_an_invalid_retry_after_is_ignored(text: str) -> None:
     assert understood(503, {"Retry-After": text}, b"").retry_after_seconds is None
 
 
-def test_control_characters_from_ego_do_not_reach_the_log_or_the_terminal() -> None:
+def test_the_detail_of_an_answer_of_ego_becomes_printable_and_short() -> None:
     detail = "\x1b[2J\u202e" + "x" * 100_000
     answer = understood(503, {"Content-Type": "application/json"}, json.dumps({"detail": detail}).encode())
     assert answer.detail.isprintable()

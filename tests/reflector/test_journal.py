@@ -35,7 +35,7 @@ def test_commands_begun_ended_and_settled_are_known_after_a_restart(path: Path) 
     assert [again.knows(id) for id in "abcd"] == [True, True, True, False]
 
 
-def test_the_instance_id_is_kept_in_the_journal(path: Path) -> None:
+def test_the_instance_id_is_kept_in_the_journal_and_is_new_without_it(path: Path) -> None:
     first = Journal(path)
     assert Journal(path).instance == first.instance
     path.unlink()
@@ -53,7 +53,7 @@ def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path) -> None
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_a_full_disk_is_an_error_before_a_command_runs_and_leaves_the_journal_whole(path: Path) -> None:
+def test_a_command_cannot_begin_on_a_full_disk_and_the_journal_stays_whole(path: Path) -> None:
     journal = Journal(path)
     journal.begin(["a"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -68,7 +68,9 @@ def test_a_full_disk_is_an_error_before_a_command_runs_and_leaves_the_journal_wh
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_the_journal_does_not_grow_without_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_stays_small_because_it_forgets_old_settled_commands(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "COMPACT_FROM_BYTES", 8_000)
     monkeypatch.setattr(module, "SETTLED_KEPT", 20)
     journal = Journal(path)

@@ -27,7 +27,7 @@ def fitted(**odd: Any) -> dict[str, Any]:
     return sample
 
 
-def test_a_valid_sample_is_sent_unchanged() -> None:
+def test_a_valid_sample_is_left_unchanged() -> None:
     assert fit(GOOD) == (GOOD, [])
 
 
@@ -67,7 +67,7 @@ def test_the_table_knows_each_field_of_the_contract() -> None:
         ("primary_interface_speed_mbps", -1),
     ],
 )
-def test_a_value_that_the_contract_refuses_becomes_unknown_and_is_logged(field: str, value: Any) -> None:
+def test_a_value_that_the_contract_refuses_is_left_out_with_a_complaint(field: str, value: Any) -> None:
     sample, complaints = fit(GOOD | {field: value})
     assert field not in sample
     assert [complaint.field for complaint in complaints] == [field]
@@ -110,7 +110,7 @@ def test_a_complete_sample_names_no_unknown_value() -> None:
         ("net_bytes_tx", 12.0, 12),
     ],
 )  # fmt: skip
-def test_the_valid_part_of_an_odd_value_is_kept(field: str, value: Any, left: Any) -> None:
+def test_an_odd_value_keeps_its_valid_part_or_gets_a_default(field: str, value: Any, left: Any) -> None:
     assert fitted(**{field: value})[field] == left
 
 
@@ -168,7 +168,7 @@ def test_a_sample_is_never_larger_than_the_wire_takes() -> None:
     assert sample["tags"]["uplink"] == "sw"
 
 
-def test_complaints_that_differ_only_in_the_value_are_one_kind() -> None:
+def test_complaints_that_differ_only_in_the_value_are_one() -> None:
     _, complaints = fit(GOOD | {"disks": [{"mountpoint": f"/{n}", "used_percent": -n} for n in range(1, 9)]})
     assert [(complaint.field, complaint.why) for complaint in complaints] == [
         ("disks.used_percent", "is not within 0 to 100")

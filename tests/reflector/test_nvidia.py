@@ -53,7 +53,9 @@ class Answers(Machine):
         ("", {}),
     ],
 )
-def test_a_card_without_a_temperature_is_left_out(answer: str, celsius: dict[str, float]) -> None:
+def test_cards_of_one_name_get_numbers_and_cards_without_a_temperature_are_left_out(
+    answer: str, celsius: dict[str, float]
+) -> None:
     assert nvidia.temperatures(answer) == celsius
 
 
@@ -79,14 +81,14 @@ def test_a_program_that_hangs_does_not_hold_up_the_beat_and_is_not_called_twice(
     assert calls.read_text().split() == ["called"]
 
 
-def test_nvidia_smi_is_called_rarely_and_its_last_answer_is_used_meanwhile(tmp_path: Path) -> None:
+def test_three_reads_in_a_row_call_nvidia_smi_once_and_use_its_answer(tmp_path: Path) -> None:
     machine = Answers(tmp_path, "A, 41\n")
     cards = NvidiaCards(machine)
     assert [cards.read() for _ in range(3)] == [{"nvidia:A": 41.0}] * 3
     assert machine.asked == 1
 
 
-def test_nvidia_smi_without_a_driver_is_not_called_again_for_long(tmp_path: Path) -> None:
+def test_nvidia_smi_without_a_driver_is_not_called_again_at_the_next_reads(tmp_path: Path) -> None:
     machine = Answers(tmp_path, "")
     cards = NvidiaCards(machine)
     with pytest.raises(subprocess.CalledProcessError):

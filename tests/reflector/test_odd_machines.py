@@ -135,5 +135,5 @@ def test_odd_values_of_the_system_stop_no_sample(data: st.DataObject, name: str)
 @pytest.mark.timeout(5400)
 @given(st.data(), st.sampled_from(names()))
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_an_hour_of_odd_values_of_the_system_stops_no_sample(data: st.DataObject, name: str) -> None:
+def test_odd_values_of_the_system_stop_no_sample_in_a_long_search(data: st.DataObject, name: str) -> None:
     check(data, name)

@@ -104,7 +104,7 @@ def test_text_that_is_not_a_command_is_denied_with_a_reason(command: str, shell:
     assert decision.reason
 
 
-def test_policy_off_denies_everything_and_says_who_can_change_it() -> None:
+def test_policy_off_denies_a_command_and_names_the_setting() -> None:
     decision = judge("uptime", "off", ["uptime"])
     assert isinstance(decision, Denied)
     assert "command_policy in reflector.toml" in decision.reason

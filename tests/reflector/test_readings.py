@@ -63,7 +63,9 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
         ("more than the clock says", Times(user=5, idle=15), 25.0),
     ],
 )
-def test_missing_cpu_time_is_worked_out_from_the_clock(name: str, after: Times, percent: float):
+def test_busy_percent_uses_the_clock_if_the_counters_cover_less_than_half_of_it(
+    name: str, after: Times, percent: float
+):
     assert readings.busy_percent(Times(), after, expected_seconds=5) == percent, name
 
 
@@ -196,5 +198,5 @@ def test_the_name_of_the_cpu_is_found_under_each_of_its_keys(cpuinfo: str, model
         ("x" * 200, "x" * 160),
     ],
 )
-def test_a_placeholder_of_a_vendor_is_no_value(text: str | None, meaning: str | None):
+def test_a_text_of_a_vendor_is_cleaned_and_a_placeholder_is_no_value(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning

@@ -108,7 +108,7 @@ INHERITED = (
 )
 
 
-def test_ignored_and_blocked_signals_of_the_starter_do_not_reach_a_command(
+def test_a_command_does_not_inherit_ignored_or_blocked_signals_and_its_failure_is_seen(
     scripted: ScriptedEgo, tmp_path: Path
 ) -> None:
     """ralphlange/procServ 48, znc/znc 1590: what was started by somebody deaf can be ended by nobody.

@@ -92,7 +92,7 @@ def test_a_batch_stays_until_it_is_removed(folder: Path) -> None:
     assert drained(Spool(folder, most_bytes=MIB, most_hours=24)) == [1, 2]
 
 
-def test_the_samples_of_many_short_outages_are_sent_together(folder: Path) -> None:
+def test_the_samples_of_many_short_outages_are_one_backlog(folder: Path) -> None:
     for number in range(5):
         Spool(folder, most_bytes=MIB, most_hours=24).append(sample(number))
     spool = Spool(folder, most_bytes=MIB, most_hours=24)

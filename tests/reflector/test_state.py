@@ -27,7 +27,7 @@ def run_with(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_only_the_agents_user_can_read_its_files_with_any_umask(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_only_the_agents_user_can_read_its_files_even_with_umask_0(scripted: ScriptedEgo, tmp_path: Path) -> None:
     former = os.umask(0)
     try:
         with running_agent(tmp_path, scripted.url, "--interval-seconds", "1") as agent:

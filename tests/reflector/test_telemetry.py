@@ -178,7 +178,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_split_until_the_bad_sample_is_alo
     ],
     ids=["captive portal", "another counter", "a proxy's page", "a redirect", "forbidden", "unknown", "EGO's error"],
 )
-def test_an_answer_that_is_not_from_ego_loses_no_sample(
+def test_an_answer_that_is_no_valid_receipt_loses_no_sample(
     reply: Reply, scripted: ScriptedEgo, start: Start, spool: Spool
 ) -> None:
     wrong = True
@@ -216,7 +216,7 @@ def test_stopping_does_not_wait_for_ego_and_keeps_unacknowledged_samples(
     assert len(kept) >= 3
 
 
-def test_a_failure_of_the_collector_costs_one_sample(
+def test_samples_go_on_after_a_failure_of_the_collector(
     scripted: ScriptedEgo, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     telemetry = start(interval_seconds=0.1)

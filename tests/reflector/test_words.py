@@ -118,7 +118,7 @@ def test_variables_and_wildcards_that_a_shell_would_replace_are_named(
 
 
 @pytest.mark.parametrize("command", ["", "  ", "\n", "''", "echo 'open", 'echo "open', "echo \\", "echo \0"])
-def test_text_that_cannot_be_split_is_refused_with_a_reason(command: str) -> None:
+def test_empty_or_unfinished_text_is_refused(command: str) -> None:
     with pytest.raises(Unreadable):
         words_of(command)
 

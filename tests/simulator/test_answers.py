@@ -48,7 +48,7 @@ def printed(script: Script, stream: str = "stdout") -> str:
         ("", 0, 0, "", ""),
     ],
 )
-def test_a_command_ends_as_the_real_program_does(
+def test_a_simulated_command_has_the_expected_exit_code_duration_and_output(
     command: str, exit_code: int, seconds: float, stdout: str, stderr: str
 ) -> None:
     script = run(command)

@@ -50,7 +50,7 @@ def test_a_demo_shows_a_fleet_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_demo_takes_and_prints_another_port_if_an_ego_uses_its_own(
+def test_a_demo_takes_and_prints_another_port_if_an_ego_uses_the_wanted_one(
     tmp_path: Path, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego, folder = start_ego(), tmp_path / "demo"
