@@ -1,4 +1,4 @@
-"""How long an agent leaves a server alone."""
+"""How long an agent waits before it tries again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mirror-stage reflector check`: what stands in the way is said in plain words, and nothing is changed by asking."""
+"""`mirror-stage reflector check` reports each problem in plain words and changes nothing."""
 
 from __future__ import annotations
 

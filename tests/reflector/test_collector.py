@@ -101,7 +101,7 @@ def test_the_loads_of_the_first_sample_are_measured(monkeypatch: pytest.MonkeyPa
         burner.kill()
         burner.wait()
     assert first["cpu_load"] > 0
-    assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner, or who is busier beside it
+    assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner or a busier process
 
 
 def test_a_second_sample_at_once_still_has_a_load():
@@ -276,7 +276,7 @@ def test_the_name_of_the_primary_interface_changes_with_its_counters(tmp_path: P
     machine.default = "wlan0"
     moved = network.read()
     assert moved["primary_interface"] == "wlan0"
-    assert "net_bytes_tx" not in moved, "an EGO that does not look at the name would make a rate of it"
+    assert "net_bytes_tx" not in moved, "an older EGO would compute a rate from the counters of two interfaces"
     later = network.read()
     assert (later["primary_interface"], later["net_bytes_tx"]) == ("wlan0", 9_000)
 
@@ -479,7 +479,7 @@ def test_scanning_many_processes_costs_a_bounded_share_of_a_core(monkeypatch: py
     monkeypatch.setattr(time, "thread_time", lambda: processor_seconds[0])
     for _ in range(10):
         processes.read()
-    assert len(looks) == 2, "the baseline and one look; the next is due in 25 s"
+    assert len(looks) == 2, "the baseline and one scan; the next scan is due in 25 s"
 
 
 def test_a_process_that_is_gone_or_hidden_is_skipped(monkeypatch: pytest.MonkeyPatch):
@@ -516,7 +516,7 @@ def test_a_part_that_never_returns_blocks_neither_the_sample_nor_the_exit():
 
 
 def test_a_sample_costs_far_less_than_one_percent_of_a_core(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "SCAN_SHARE", float("inf"))  # a look through the processes each time
+    monkeypatch.setattr(module, "SCAN_SHARE", float("inf"))  # scan the processes for every sample
     collector = Collector()
     collector.sample()
     began, walked, count = time.process_time(), time.perf_counter(), 20
@@ -552,9 +552,10 @@ class Swap(NamedTuple):
 
 
 class Interfaces(Machine):
-    """Interfaces by the bytes they have sent; the default route goes over eth0, the nth has the address 10.0.0.n.
+    """A machine with interfaces; `sent` has the bytes that each has sent. The default route goes over eth0.
 
-    Those named docker, veth or tun are bridges without members and tunnels.
+    The nth interface has the address 10.0.0.n. Interfaces named eth, wlan or usb are physical. docker is a
+    bridge without members, and tun is a tunnel.
     """
 
     def __init__(self, root: Path, **sent: int) -> None:
@@ -587,7 +588,7 @@ class Interfaces(Machine):
 
     def counters(self, pernic: bool, nowrap: bool) -> dict[str, Any]:
         assert pernic
-        assert not nowrap, "psutil's own correction would hide a reset, and takes a lock"
+        assert not nowrap, "psutil's own correction would hide a reset, and it takes a lock"
         zeros = dict.fromkeys(("packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout"), 0)
         return {name: SimpleNamespace(bytes_sent=sent, bytes_recv=sent, **zeros) for name, sent in self.sent.items()}
 
@@ -609,5 +610,5 @@ class Interfaces(Machine):
 def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:
     until = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.005)

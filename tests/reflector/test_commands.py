@@ -1,4 +1,4 @@
-"""Commands from claim to report, against a server that misbehaves as a test wants it to."""
+"""Commands from the claim to the result, with a server whose answers and failures the test decides."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Queue:
     def __init__(self, scripted: ScriptedEgo) -> None:
         self._waiting: list[dict[str, Any]] = []
         self._lock = threading.Lock()
-        self.replies: dict[str, Reply] = {}  # by the last word of a path
-        self.polls = 0  # that are held
+        self.replies: dict[str, Reply] = {}  # by the last segment of the path
+        self.polls = 0  # the number of polls that wait for a command
         scripted.decide = self.decide
 
     def add(self, command: str, timeout_seconds: float = 30) -> str:
@@ -43,12 +43,12 @@ class Queue:
         return id
 
     def again(self, id: str, command: str) -> None:
-        """Hand the same out once more, as EGO does when its answer may have been lost."""
+        """Hand out the same command again, as EGO does if its answer may be lost."""
         with self._lock:
             self._waiting.append({"id": id, "command": command, "timeoutSeconds": 30})
 
     def wait_for_polls_to_end(self) -> None:
-        """As the connections of a process that has ended do; here the poll of one that was stopped would go on."""
+        """Wait until no poll is open. A stopped agent leaves its poll open here; the end of a real process would close it."""
         wait_until(lambda: self.polls == 0)
 
     def decide(self, asked: Asked) -> Reply | None:
@@ -75,7 +75,7 @@ def queue(scripted: ScriptedEgo) -> Queue:
 
 @pytest.fixture
 def start(scripted: ScriptedEgo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start what fetches and runs commands: `start(policy="all")`; again after its `stop`, on the same journal."""
+    """Start an agent's commands: `start(policy="all")`. After their `stop`, start them again on the same journal."""
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
     with ExitStack() as stack:
 
@@ -95,7 +95,7 @@ def start(scripted: ScriptedEgo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def results(scripted: ScriptedEgo) -> dict[str, dict[str, Any]]:
-    """The results that came, by command."""
+    """The results that arrived, by command id."""
     return {asked.path.split("/")[-2]: asked.content for asked in scripted.of("/result")}
 
 
@@ -146,7 +146,7 @@ def test_a_command_that_ego_hands_out_again_does_not_run_again(
     wait_until((tmp_path / "marker").exists)
     queue.again(id, script)  # while it runs
     result(scripted, id)
-    queue.again(id, script)  # when it is over
+    queue.again(id, script)  # after it has ended
     done = queue.add("true")
     result(scripted, done)
     commands.stop(2.0)
@@ -204,7 +204,7 @@ def test_a_long_command_delays_no_other_and_only_free_slots_are_claimed(
     wait_until(lambda: len(scripted.of("/heartbeat")) >= 7)
     polls = len(scripted.of("/pending/"))
     time.sleep(0.5)
-    assert len(scripted.of("/pending/")) == polls, "nothing is claimed while no slot is free"
+    assert len(scripted.of("/pending/")) == polls, "the agent claims nothing while no slot is free"
 
 
 def test_a_result_is_sent_until_it_is_acknowledged_also_after_a_restart(
@@ -222,8 +222,8 @@ def test_a_result_is_sent_until_it_is_acknowledged_also_after_a_restart(
     wait_until(lambda: len(scripted.of(f"/{id}/result")) == before + 1)
     result(scripted, queue.add("true"))
     sent = [asked.content for asked in scripted.of(f"/{id}/result")]
-    assert len(sent) == before + 1, "once acknowledged it is not sent again"
-    assert all(content == sent[0] for content in sent), "EGO knows a repeat by its being the same"
+    assert len(sent) == before + 1, "an acknowledged result is not sent again"
+    assert all(content == sent[0] for content in sent), "EGO recognises a repeat because it is identical"
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
@@ -258,7 +258,7 @@ def test_output_is_live_in_rising_order_and_at_most_four_times_a_second(
     id = queue.add("sh -c 'i=0; while [ $i -lt 30 ]; do echo $i; echo e$i >&2; i=$((i+1)); sleep 0.05; done'")
     result(scripted, id)
     chunks = scripted.of(f"/{id}/output")
-    assert 4 <= len(chunks) <= 9, "1.5 s"
+    assert 4 <= len(chunks) <= 9, "1.5 s at four chunks a second"
     assert [asked.content["seq"] for asked in chunks] == list(range(len(chunks)))
     assert all(after.at - before.at > 0.2 for before, after in pairwise(chunks))
     whole = "".join(map("{}\n".format, range(30)))

@@ -1,4 +1,4 @@
-"""What disks read is counted once: on the disks that have a device, and not again on what lies over them."""
+"""Disk reads are counted once, on the physical disks, and not again on the devices that are built on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sectors = st.integers(0, 2**40)
 
 
 class Disks(Machine):
-    """A machine with these disks: the sectors that each has read, by name."""
+    """A machine with these disks; the value is the number of sectors that the disk has read."""
 
     def __init__(self, root: Path, **read: int) -> None:
         super().__init__(root, RecordedPsutil(root))

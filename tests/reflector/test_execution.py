@@ -1,4 +1,4 @@
-"""One command as a process: what is kept of its output, how it ends, and that none of its children outlives its end."""
+"""One command as a process: which output is kept, how the command ends, and what happens to its child processes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_quick_command_is_reported_as_soon_as_it_ends() -> None:
     began = time.monotonic()
     for _ in range(10):
         assert run("true").status == "succeeded"
-    assert time.monotonic() - began < 0.6, "a tick is 0.1 s"
+    assert time.monotonic() - began < 0.6, "the agent must not wait for its tick of 0.1 s"
 
 
 def test_output_is_passed_on_while_the_command_runs() -> None:
@@ -171,7 +171,7 @@ def test_short_output_is_kept_whole_and_no_kept_text_is_too_long(parts: list[byt
         kept.add(part)
     assert kept.size_bytes == len(whole)
     text = kept.text()
-    assert len(text.encode()) <= KEPT_BYTES, "EGO does not cut it again"
+    assert len(text.encode()) <= KEPT_BYTES, "EGO must not cut the text again"
     decoded = whole.decode(errors="replace")
     if len(whole) <= HEAD_BYTES + TAIL_BYTES and len(decoded.encode()) <= KEPT_BYTES:
         assert text == decoded
@@ -261,7 +261,7 @@ def test_the_signal_that_killed_a_command_is_named(script: str, exit_code: int, 
     assert (result["exitCode"], result["signal"]) == (exit_code, name)
 
 
-# ---------------------------------------------------------------- who is left behind
+# ---------------------------------------------------------------- processes left behind
 
 
 def test_a_process_left_behind_is_not_killed_when_it_prints(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_a_process_left_behind_is_not_killed_when_it_prints(tmp_path: Path) -> N
     assert (ending.status, ending.stdout.text().splitlines()[0]) == ("succeeded", "started")
     assert "a process was left behind" in ending.stderr.text()
     assert "for at most 24 hours" in ending.stderr.text()
-    wait_until((tmp_path / "end").exists, what="it was let finish")
-    wait_until(lambda: not any(thread.name == "leftover" for thread in threading.enumerate()), what="it is let go")
+    wait_until((tmp_path / "end").exists, what="the process left behind has finished")
+    wait_until(lambda: not any(thread.name == "leftover" for thread in threading.enumerate()), what="its reader ends")
 
 
 def test_a_process_left_behind_without_our_pipes_gets_no_message() -> None:
@@ -283,7 +283,7 @@ def test_the_time_limit_for_a_process_left_behind_is_kept(monkeypatch: pytest.Mo
     monkeypatch.setattr(leftovers, "HOURS_MAX", 0.5 / 3600)
     script = f"trap 'echo told >{tmp_path}/end; exit' PIPE; while :; do echo x || exit; sleep 0.05; done"
     run("/bin/sh", "-c", f"({script}) & echo started")
-    wait_until((tmp_path / "end").exists, what="its output was closed")
+    wait_until((tmp_path / "end").exists, what="the agent has closed its output")
 
 
 def test_the_number_of_leftovers_that_are_read_from_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +304,8 @@ from ctypes import CDLL
 from mirror_stage.reflector import adopted
 from mirror_stage.reflector.execution import Execution
 import subprocess, psutil
-CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to this process, as to the first of a container
-own = subprocess.Popen(["sh", "-c", "exit 5"])  # as the collector might
+CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: this process adopts orphans, as process 1 of a container does
+own = subprocess.Popen(["sh", "-c", "exit 5"])  # the collector also starts processes
 for n in range(8):
     script = "(sleep 0.1 >/dev/null 2>&1 &) ; (setsid sleep 0.1 >/dev/null 2>&1 &) ; exit 3"
     ending = Execution(str(n), ["sh", "-c", script], 5, lambda *_: None).run()
@@ -315,7 +315,7 @@ zombies = lambda: [p for p in psutil.Process().children() if p.status() == "zomb
 while len(zombies()) < 16 and time.monotonic() < until:
     time.sleep(0.05)
 before = len(zombies())
-assert own.wait() == 5  # it ended first, and was left alone so far
+assert own.wait() == 5  # this child ended first and must still be there
 print(before, adopted.reap(), len(zombies()))
 """
 

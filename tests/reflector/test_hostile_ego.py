@@ -1,4 +1,4 @@
-"""What comes back is not trusted: an EGO that means harm, or who stands between, costs an agent nothing but its answer."""
+"""The agent does not trust answers: a hostile EGO or proxy can only withhold an answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CHUNKED_HEAD = JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def bomb(mebibytes: int) -> bytes:
-    """So many MiB of JSON, packed a thousandfold."""
+    """`mebibytes` MiB of JSON, compressed about 1,000:1."""
     packer = zlib.compressobj(9, wbits=31)
     return b"".join([packer.compress(b"["), *(packer.compress(b" " * MIB) for _ in range(mebibytes)), packer.flush()])
 
@@ -120,7 +120,7 @@ def test_a_hostile_answer_is_a_failure_within_the_deadline(
     began = time.monotonic()
     answer = request_of(Uplink(hostile.url))
     assert time.monotonic() - began < DEADLINE_SECONDS + 0.8
-    assert hostile.heads, "the attack took place"
+    assert hostile.heads, "the attack did not take place"
     assert answer.meaning in {Meaning.UNKNOWN, Meaning.MISDIRECTED}
     assert answer.body is None
     assert 0 < len(answer.detail) < 500
@@ -159,14 +159,14 @@ def test_no_cookie_is_kept(hostile: HostileEgo) -> None:
 
 
 def test_an_unrequested_answer_is_not_taken_for_the_next_one(scripted: ScriptedEgo) -> None:
-    """A second answer behind the first one, on a connection that stays open."""
+    """The server sends a second answer behind the first one, on a connection that stays open."""
     false = whole(b'{"accepted": 1}', b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n")
     scripted.decide = lambda asked: (
         Reply(200, b"[]" + false, {"Content-Length": "2"}) if asked.method == "GET" else problem(503)
     )
     uplink = Uplink(scripted.url)
     assert uplink.get("/api/commands/pending/titan-01").is_taken
-    time.sleep(0.1)  # until the rest has arrived
+    time.sleep(0.1)  # until the second answer has arrived
     assert uplink.post_samples([b"{}"]).meaning is Meaning.LATER
 
 
@@ -188,7 +188,7 @@ def test_the_detail_of_an_answer_of_ego_becomes_printable_and_short() -> None:
     assert len(answer.detail) < 400
 
 
-# ---------------------------------------------------------------- what it hands out
+# ---------------------------------------------------------------- commands from a hostile EGO
 
 GOOD = {"id": "a", "command": "true", "timeoutSeconds": 30}
 
@@ -246,7 +246,7 @@ def test_an_answer_that_is_not_a_list_is_an_error(body: Any) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has had at once."""
+    """The peak resident memory of a process in MiB."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
@@ -259,11 +259,11 @@ def test_a_gzip_bomb_costs_an_agent_no_memory(tmp_path: Path) -> None:
     ):
         assert agent.process is not None
         pid = agent.process.pid
-        wait_until(lambda: len(ego.heads) >= 4, what="it samples and polls")
+        wait_until(lambda: len(ego.heads) >= 4, what="the agent sends samples and polls")
         before = peak_mib(pid)
         ego.attack = sends(content)
         seen = len(ego.heads)
-        wait_until(lambda: len(ego.heads) >= seen + 4, what="it was attacked")
+        wait_until(lambda: len(ego.heads) >= seen + 4, what="four hostile answers were sent")
         wait_until(lambda: "samples wait on disk: the answer is packed" in agent.log)
         wait_until(lambda: "commands cannot be fetched: the answer is packed" in agent.log)
         after = peak_mib(pid)
@@ -283,9 +283,9 @@ def test_an_agent_that_gets_thousands_of_commands_runs_as_many_as_it_requested(
     scripted.decide = lambda asked: Reply(200, handed) if "/pending/" in asked.path else None
     flags = ("--allow-commands", "--command-concurrency", "2")
     with running_agent(tmp_path, scripted.url, *flags) as agent:
-        wait_until(lambda: marker.exists() and len(marker.read_text()) == 4, what="two run")
+        wait_until(lambda: marker.exists() and len(marker.read_text()) == 4, what="two commands run")
         wait_until(lambda: "2998 more than was asked for" in agent.log)
-        scripted.wait_for("/heartbeat", 3)  # a while later
+        scripted.wait_for("/heartbeat", 3)  # some seconds later
         assert len(marker.read_text()) == 4
         agent.stop()
 

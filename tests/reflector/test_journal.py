@@ -1,4 +1,4 @@
-"""The journal says after a crash what it said before: what was begun, how it ended, and what EGO has of it."""
+"""The journal survives a crash: which commands were begun, how they ended, and which results EGO has."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_instance_id_is_kept_in_the_journal_and_is_new_without_it(path: Path
     first = Journal(path)
     assert Journal(path).instance == first.instance
     path.unlink()
-    assert Journal(path).instance != first.instance, "who has lost the journal must not be handed the same again"
+    assert Journal(path).instance != first.instance, "an agent without its journal must not get its old commands again"
 
 
 def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_journal_stays_small_because_it_forgets_old_settled_commands(
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Begin, end, settle and crash in any order, also in the middle of a line."""
+    """Commands begin, end and are settled, and the agent crashes, in any order, also in the middle of a line."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The last check of a sample: one odd value costs that value, never the host."""
+"""The last check of a sample: an odd value costs that value and never the whole sample."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_sample_is_never_larger_than_the_wire_takes() -> None:
         cpu_per_core=[100.0] * 1024,
     )
     assert len(json.dumps(sample, ensure_ascii=False).encode()) <= 64 * 1024
-    assert sample["disks"][-1]["used_percent"] == 63, "the fullest is kept"
+    assert sample["disks"][-1]["used_percent"] == 63, "the fullest disk is kept"
     assert sample["tags"]["uplink"] == "sw"
 
 

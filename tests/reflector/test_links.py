@@ -1,4 +1,4 @@
-"""Which interface leads out, and how fast it is, by example."""
+"""Which interface is the primary one, and how fast it is, in examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cards with NVIDIA's own driver: asked rarely, never waited for, never woken."""
+"""Cards with NVIDIA's own driver: the agent calls nvidia-smi rarely, never waits for it, and wakes no card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import wait_until
 
 
 def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Path:
-    """A folder in PATH with a `nvidia-smi` of its own; each call leaves a line in `calls`."""
+    """Put a fake `nvidia-smi` into PATH. Returns the file that gets a line for each call."""
     program = folder / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{script}\n")
     program.chmod(0o755)

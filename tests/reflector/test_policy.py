@@ -1,4 +1,4 @@
-"""What EGO may have run on a host is what its owner has written down, and nothing that can be made to look like it."""
+"""The agent runs exactly the commands that the host's settings allow, and no command that only looks like one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables of an operating system say, by example."""
+"""How the agent reads the tables of an operating system, in examples."""
 
 from __future__ import annotations
 

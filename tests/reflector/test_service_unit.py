@@ -1,4 +1,4 @@
-"""`mirror-stage reflector install` and `uninstall`: what is written, what is said, what is refused before anything is done."""
+"""`mirror-stage reflector install` and `uninstall`: the files, the messages, and what is refused before anything is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNIT = (ROOT / "config/systemd/mirror-stage-reflector.service").read_text()
 
 @dataclass
 class Machine:
-    """A root of its own, a systemd that only listens, and what was said."""
+    """A machine in a folder, with a fake systemctl that records its calls, and the messages to the user."""
 
     root: Path
     asked: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> N
     file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env")))
     understood = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert (understood.returncode, understood.stderr) == (0, "")
-    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # 2.5 of 10 at most
+    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # exposure at most 2.5 of 10
     assert subprocess.run(walls, capture_output=True, text=True, check=False).returncode == 0
 
 

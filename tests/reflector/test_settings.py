@@ -1,4 +1,4 @@
-"""What can be set for an agent, where, and what is said about a value that cannot be."""
+"""The settings of an agent, where they come from, and the errors about bad values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mirror_stage.reflector.state import StateFolder, default_state_dir
 from tests.servers import ROOT
 
 SHIPPED = (ROOT / "config/reflector.toml").read_text()
-ENVIRONMENTAL = {"hostname", "state_dir"}  # whose default is this machine's
+ENVIRONMENTAL = {"hostname", "state_dir"}  # settings whose default depends on the machine
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def uncommented() -> dict[str, Any]:
-    """The shipped file with every setting switched on."""
+    """The settings of the shipped file after all its examples are uncommented."""
     lines = [line.removeprefix("# ") for line in SHIPPED.splitlines()]
     named = tuple(f"{row.name} = " for row in SETTINGS)
     return tomllib.loads("\n".join(line for line in lines if line.startswith(named)))

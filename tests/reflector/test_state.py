@@ -1,4 +1,4 @@
-"""The folder of journal and spool belongs to the agent alone."""
+"""Only the agent's user can read the folder with the journal and the spool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.reflector.processes import running_agent
 from tests.reflector.scripted_ego import ScriptedEgo, problem
 from tests.servers import ROOT, wait_until
 
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 
 
 def run_with(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def test_only_the_agents_user_can_read_its_files_even_with_umask_0(scripted: Scr
         with running_agent(tmp_path, scripted.url, "--interval-seconds", "1") as agent:
             scripted.wait_for("/batch")
             scripted.decide = lambda asked: None if "/pending/" in asked.path else problem(503)
-            wait_until(lambda: list((agent.state / "spool").iterdir()), what="a sample waits")
+            wait_until(lambda: list((agent.state / "spool").iterdir()), what="a sample waits in the spool")
             agent.stop()
             places = [agent.state, *agent.state.rglob("*")]
     finally:

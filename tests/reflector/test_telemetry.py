@@ -1,4 +1,4 @@
-"""Samples on their way: on the beat, live ones first, nothing lost while EGO is away, nothing stuck behind a bad one."""
+"""How samples are sent: at whole intervals, live samples first, none lost in an outage, none stuck behind a bad one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def start(scripted: ScriptedEgo, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start a telemetry that numbers its samples: `start(interval_seconds=0.1)`."""
+    """Start a telemetry whose samples have numbers: `start(interval_seconds=0.1)`."""
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
     numbers = itertools.count()
 
@@ -51,7 +51,7 @@ def start(scripted: ScriptedEgo, spool: Spool, monkeypatch: pytest.MonkeyPatch) 
 
 
 def waiting(spool: Spool, *numbers: int) -> None:
-    """Let samples of these numbers wait from an earlier run."""
+    """Put samples with these numbers into the spool, as an earlier run would."""
     for number in numbers:
         spool.append(json.dumps({"timestamp": to_text(wall_clock()), "number": number}).encode())
 
@@ -91,11 +91,11 @@ def test_a_slow_answer_does_not_delay_the_next_sample(scripted: ScriptedEgo, sta
     telemetry._collect = lambda: (taken.append(time.monotonic()), collect())[1]
     wait_until(lambda: len(taken) >= 12)
     gaps = [after - before for before, after in itertools.pairwise(taken)]
-    assert max(gaps) < 0.4, "each answer takes 0.5 s"
-    assert taken[11] - taken[1] == pytest.approx(1.0, abs=0.15), "and nothing drifts"
+    assert max(gaps) < 0.4, "a sample must not wait for an answer that takes 0.5 s"
+    assert taken[11] - taken[1] == pytest.approx(1.0, abs=0.15), "the times of the samples do not drift"
     scripted.wait_for("/batch", 3)
     sent = list(itertools.chain.from_iterable(map(numbers_of, scripted.batches())))
-    assert sent == list(range(len(sent))), "what gathered meanwhile goes together, in order"
+    assert sent == list(range(len(sent))), "the samples that waited must arrive in order"
 
 
 def test_after_an_outage_the_newest_sample_goes_first_then_the_backlog_oldest_first(
@@ -205,7 +205,7 @@ def test_stopping_does_not_wait_for_ego_and_keeps_unacknowledged_samples(
     scripted.decide = lambda asked: Reply(202, {"accepted": len(asked.content["samples"])}, delay_seconds=3)
     telemetry = start(interval_seconds=0.1)
     scripted.wait_for("/batch")
-    time.sleep(0.3)  # some more gather behind the one that is under way
+    time.sleep(0.3)  # more samples wait behind the batch that is under way
     began = time.monotonic()
     telemetry.stop()
     assert time.monotonic() - began < 0.5

@@ -1,4 +1,4 @@
-"""What an answer means, how a body is sent, and whom the agent trusts."""
+"""What an answer of EGO means, how a body is sent, and which certificates the agent trusts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_large_body_is_compressed_unless_ego_would_refuse_it() -> None:
     body, headers = packed(usual)
     assert headers["Content-Encoding"] == "gzip"
     assert (gzip.decompress(body), len(body) < len(usual) / 2) == (usual, True)
-    monotonous = b" " * 200_000  # packs 1,000:1; EGO takes 20:1
+    monotonous = b" " * 200_000  # compresses 1,000:1; EGO accepts at most 20:1
     assert packed(monotonous) == (monotonous, {"Content-Type": JSON})
 
 
@@ -92,7 +92,7 @@ def test_a_reused_connection_that_the_server_has_closed_loses_no_request() -> No
                     seen.append(wire.recv(65536))
                     wire.sendall(answer)
                     if len(seen) == 1:
-                        wire.recv(65536)  # takes the next request, and hangs up without an answer
+                        wire.recv(65536)  # receive the next request and close without an answer
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""A command without a shell is what its words say, or it is refused: nothing that a shell would do is left out in silence."""
+"""A command without a shell runs as its words. If it needs a shell, it is refused or gets a note."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_quoted_words_are_split_into_the_same_words(words: list[str]) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.text("ab '\"\\\t", max_size=12))
 def test_quotes_and_backslashes_mean_what_they_mean_to_a_shell(text: str) -> None:
-    """Without operators and replacements a shell makes the same words of it."""
+    """A shell splits text without operators and replacements into the same words."""
     try:
         words = words_of(f"x {text}")
     except Unreadable:
