@@ -1,4 +1,4 @@
-"""The sizes of HUD.md: what a browser loads before it shows hosts, and all there is."""
+"""The limits of HUD.md: the size of the files that a browser loads before it shows hosts, and of all files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain page at `/plain` in a real browser: the twin is seen, follows, and what agents say is only ever text."""
+"""The plain page at `/plain` in a real browser: it shows the twin, follows it, and shows agents' texts as text."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_plain_page_shows_markup_from_agents_as_text(page: Page, start_ego: 
     ego = start_ego()
     ego.post_samples(make_sample("liar", rack=MARKUP[:64], tags={"display_name": MARKUP}))
     page.goto(f"{ego.url}/plain")
-    expect(page.locator("#summary")).to_contain_text("online", timeout=6000)  # the script has drawn the table anew
+    expect(page.locator("#summary")).to_contain_text("online", timeout=6000)  # the script has drawn the table again
     expect(row(page, "onerror")).to_have_count(1)
     assert page.locator("#hosts img, #hosts script").count() == 0
     assert page.title() == "MIRROR STAGE EGO"

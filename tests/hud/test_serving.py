@@ -1,4 +1,4 @@
-"""How the built HUD is served: what may be kept, how it is packed, what stands in when there is no build."""
+"""How the built HUD is served: caching, compression, and the plain page if there is no build."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client() -> FlaskClient:
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build with a secret beside it."""
+    """A built HUD, with a secret file beside its folder."""
     folder = tmp_path / "static"
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def test_an_asset_without_a_compressed_copy_is_sent_uncompressed(client: FlaskCl
 )  # fmt: skip
 def test_nothing_else_is_served(client: FlaskClient, built: Path, path: str) -> None:
     answer = client.get(path)
-    assert answer.status_code == (400 if "%2" in path else 404)  # what is not in the one form of a path is refused
+    assert answer.status_code == (400 if "%2" in path else 404)  # a path that is not in normal form is refused
     assert answer.mimetype == "application/problem+json"
 
 
@@ -104,6 +104,6 @@ def test_without_a_build_ego_redirects_to_the_plain_page(
 ) -> None:
     monkeypatch.setattr(routes, "BUILD", Build(tmp_path))
     answer = client.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "plain")  # relative: right under a prefix too
+    assert (answer.status_code, answer.headers["Location"]) == (303, "plain")  # relative: also works under a prefix
     assert b"not built here" in client.get("/plain").data
     assert client.get("/plain/page.js").status_code == 200

@@ -1,4 +1,4 @@
-"""The shell and the table against a real EGO: what is seen is what EGO knows, and everything can be reached by keyboard."""
+"""The shell and the table with a real EGO: they show what EGO knows, and the keyboard reaches everything."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_counters_are_those_of_ego(hud: Open, fleet: EgoServer) -> None:
             expect(counter(page, state)).to_contain_text(str(count))
             assert count >= 1
         expect(counter(page, "Online")).to_contain_text(str(sum(host["severity"] is None for host in hosts)))
-        expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", str(len(hosts) + 2))  # head and hub
+        expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", str(len(hosts) + 2))  # header and hub
 
 
 def test_the_worst_hosts_come_first_and_a_click_on_a_column_sorts(hud: Open) -> None:
@@ -193,7 +193,7 @@ def test_an_empty_hud_says_how_to_add_a_host_and_a_banner_shows_while_ego_is_los
         expect(page.locator("[data-banner=lost]")).to_contain_text("Last update")
         expect(row(page, "kept")).to_be_visible()
         ego.start()
-        expect(page.locator("[data-banner]")).to_have_count(0, timeout=20_000)  # it comes back by itself
+        expect(page.locator("[data-banner]")).to_have_count(0, timeout=20_000)  # the page reconnects by itself
         ego.post_samples(make_sample("after"))
         expect(row(page, "after")).to_be_visible()
 
@@ -219,7 +219,7 @@ def test_the_hud_works_under_a_prefix_and_behind_a_proxy_without_websockets(brow
         opened(browser, f"{url}/?probe=1#/table", lost=True) as page,
     ):
         expect(row(page, "hot-01")).to_be_visible()
-        page.keyboard.press("a")  # a part that is loaded later
+        page.keyboard.press("a")  # the code of this screen is loaded later
         expect(page).to_have_url(re.compile(r"/deep/ego/\?*.*#/alerts"))
 
 
