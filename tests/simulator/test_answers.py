@@ -1,4 +1,4 @@
-"""What a machine answers: in the words of the real programs, with the figures of its sample."""
+"""Simulated command output looks like that of the real programs and has the figures of the sample."""
 
 from __future__ import annotations
 

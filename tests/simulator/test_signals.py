@@ -1,4 +1,4 @@
-"""The algebra of curves: integrals and lags are what calculus says they are."""
+"""Integrals and lags of the signal curves agree with calculus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a run: percentiles in bounded memory, a line for people, a result for programs."""
+"""The figures of a run: percentiles in bounded memory, a line for people, and a result for programs."""
 
 from __future__ import annotations
 
