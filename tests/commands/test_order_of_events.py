@@ -20,7 +20,7 @@ def transition(version: int, id: str = "a", status: str = "running") -> Command:
 
 
 class Published:
-    """An InOrder, and what it has published."""
+    """An InOrder, and the versions that it has published."""
 
     def __init__(self) -> None:
         self.versions: list[tuple[str, int]] = []
@@ -59,7 +59,7 @@ def test_a_transition_does_not_wait_for_a_predecessor_that_no_write_here_can_bri
         others.enter_context(published.in_order.writing())
         published.in_order.offer([transition(7)])
         assert published.versions == []
-        with published.in_order.writing():  # began later, so it can only bring later ones
+        with published.in_order.writing():  # this write began later, so it can only bring later versions
             others.close()
             assert published.versions == [("a", 7)]
 
