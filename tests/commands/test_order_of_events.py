@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.commands.domain import Command
@@ -69,6 +69,7 @@ def test_a_command_that_has_ended_is_forgotten(published: Published) -> None:
     assert not published.in_order._versions_by_id
 
 
+@settings(deadline=None)
 @given(st.lists(st.permutations([1, 2, 3, 4]), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_every_order_of_commits_is_published_in_order_of_versions(orders: list[list[int]], random: object) -> None:
     published = Published()
