@@ -1,9 +1,9 @@
-"""Saves the twin and the alerts: transitions of alerts and identities of hosts at once, values of hosts each second."""
+"""Saves the twin and the alerts: transitions of alerts and identities of hosts at once, values of hosts every few seconds."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from mirror_stage.core.problems import BadRow, Problem
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.storage import notes
 from mirror_stage.storage.db import Lane, Tx, attempt
+from mirror_stage.storage.pieces import HELD_SECONDS, Pace, Piece
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Host, Identity
 from mirror_stage.twin.state import Twin
@@ -90,6 +91,7 @@ class Saver:
         self._arrived_until = arrived_until or clock.now
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
+        self._pace = Pace(100, least=20, most=2_000, seconds=HELD_SECONDS)
         self._begun = self._ended = 0  # how many writes, also failed ones
         self._failed = False
 
@@ -101,20 +103,28 @@ class Saver:
         """
         if self._saving.locked() or not self._has_something():
             return
-        with self._saving:
-            self._write([], None)
+        with self._saving, self._pace.piece() as piece:
+            self._write(piece)
 
     def save(self, *, is_last: bool = False) -> bool:
         """Write what `record` writes, and every host that changed since the last save; whether it succeeded.
 
-        If it failed, the hosts stay dirty: the next save writes them.
+        It writes a piece of the hosts at a time, so that samples need not wait for all of them. If a piece fails, its
+        hosts and those after it stay dirty: the next save writes them.
         """
         with self._saving:  # a job and a removal may save at the same time; the older save must not end last
-            saved_until, hosts = self._arrived_until(), self._twin.take_dirty()
-            if not hosts and not self._has_something(is_last=is_last) and not self._is_degraded():
+            saved_until, dirty = self._arrived_until(), self._twin.take_dirty()
+            if not dirty and not self._has_something(is_last=is_last) and not self._is_degraded():
                 return True
-            if not self._write(hosts, saved_until, is_last=is_last):
-                return False
+            while True:
+                with self._pace.piece() as piece:
+                    names, dirty = dirty[: piece.size], dirty[piece.size :]
+                    is_written = self._write(piece, names, saved_until=None if dirty else saved_until, is_last=is_last)
+                if not is_written:
+                    self._twin.mark_dirty(dirty)
+                    return False
+                if not dirty:
+                    break
             self._recovered()  # also if nobody sends samples: otherwise EGO would stay degraded until somebody does
             return True
 
@@ -136,18 +146,20 @@ class Saver:
         has_identities = self._twin.has_new_identities(self._clock.now(), is_last=is_last)
         return self._begun > self._ended or bool(self._outbox) or has_identities
 
-    def _write(self, hosts: list[Host], saved_until: Instant | None, *, is_last: bool = False) -> bool:
-        """Write these hosts, the waiting transitions and the new identities; whether it succeeded."""
+    def _write(
+        self, piece: Piece, names: Collection[str] = (), *, saved_until: Instant | None = None, is_last: bool = False
+    ) -> bool:
+        """Write these hosts as they are now, the waiting transitions and the new identities; whether it succeeded."""
         self._begun += 1
         now = self._clock.now()
         transitions, identities = self._outbox.transitions(), self._twin.take_identities(now, is_last=is_last)
-        judged = {one.alert.hostname for one in transitions} - {host.hostname for host in hosts}
-        hosts = hosts + [self._twin.hosts_by_name[name] for name in judged if name in self._twin.hosts_by_name]
-        due = [host for host in hosts if saved_until is not None and self._details_are_due(host, now)]
+        hosts = self._twin.present(names)
+        due = [host for host in hosts if self._details_are_due(host, now)]
+        hosts += self._twin.present({one.alert.hostname for one in transitions}.difference(names))
         try:
-            self._commit(Batch(transitions, identities, hosts, due, saved_until), now)
+            self._commit(Batch(transitions, identities, hosts, due, saved_until), now, piece)
         except (Problem, BadRow) as why:
-            self._twin.mark_dirty(hosts)
+            self._twin.mark_dirty(host.hostname for host in hosts)
             self._twin.mark_identities(identities)
             self._outbox.hurry(now, patience=0)
             self._outbox.bound()
@@ -165,11 +177,11 @@ class Saver:
             self._details[host.id] = Saved(now, _hardware(host))
         return True
 
-    def _commit(self, batch: Batch, now: Instant) -> None:
+    def _commit(self, batch: Batch, now: Instant, piece: Piece) -> None:
         try:
-            self._storage.write(lambda tx: batch.write(tx, now))
+            self._storage.write(piece.timed(lambda tx: batch.write(tx, now)))
         except BadRow:
-            self._storage.write(lambda tx: self._write_each(tx, batch, now))
+            self._storage.write(piece.timed(lambda tx: self._write_each(tx, batch, now)))
 
     @staticmethod
     def _write_each(tx: Tx, batch: Batch, now: Instant) -> None:

@@ -29,6 +29,8 @@ from mirror_stage.web.port import Services
 
 log = logging.getLogger(__name__)
 
+SAVE_SECONDS = 3.0  # a save writes a row for each host that reported; a start folds the samples that came after it
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -131,7 +133,7 @@ JOBS: tuple[Job, ...] = (
     Job(keep_ownership, every(1)),
     Job(tick, every(0.25)),
     Job(sweep, every(1)),
-    Job(save, every(1)),
+    Job(save, every(SAVE_SECONDS)),
     Job(watch_over_commands, every(1)),
     Job(look_for_pending_commands, every(2)),
     Job(prune_commands, every(3600)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from mirror_stage.core.instants import SECOND, Instant
@@ -180,14 +181,18 @@ class Twin:
         changes, self._changes = self._changes, Changes()
         return changes
 
-    def take_dirty(self) -> list[Host]:
-        """The hosts that changed since their row was saved."""
-        dirty, self._dirty = self._dirty, set()
-        return [self.hosts_by_name[name] for name in dirty if name in self.hosts_by_name]
+    def present(self, names: Iterable[str]) -> list[Host]:
+        """Those of these hosts that are in the twin, as they are now."""
+        return [self.hosts_by_name[name] for name in names if name in self.hosts_by_name]
 
-    def mark_dirty(self, hosts: list[Host]) -> None:
+    def take_dirty(self) -> list[str]:
+        """The names of the hosts that changed since their row was saved."""
+        dirty, self._dirty = self._dirty, set()
+        return list(dirty)
+
+    def mark_dirty(self, names: Iterable[str]) -> None:
         """Mark hosts that could not be saved, so that the next save takes them again."""
-        self._dirty.update(host.hostname for host in hosts)
+        self._dirty.update(names)
 
     def has_new_identities(self, now: Instant, *, is_last: bool = False) -> bool:
         """Whether `take_identities` would return something."""
