@@ -1,7 +1,7 @@
 """Recorded machines: each is a folder under `machines/` with the answers that the real machine gave.
 
-- `proc/`, `sys/` …  the files of the machine. A symbolic link is a file that contains the target. Many entries of sysfs
-  (`device`, `lower_eth0`, `brif/eno1`) are empty: the agent reads only their names.
+- `proc/`, `sys/` …  the files of the machine. A symbolic link is a file that contains the target. Of many entries
+  of sysfs (`device`, `lower_eth0`, `brif/eno1`) the agent uses only the names.
 - `later/`           the files that differ five seconds later.
 - `psutil.json`      the answers of psutil that do not come from /proc: `{"getloadavg": [1.0, 0.5, 0.2]}`. A function that
   fails is `{"error": "ENOTCONN"}`.
