@@ -1,4 +1,4 @@
-"""Output of a running command: stored once, bounded, replayed to each watcher, then streamed."""
+"""Output of a running command: EGO stores it once, limits it, and sends each watcher the stored part, then the rest live."""
 
 from __future__ import annotations
 

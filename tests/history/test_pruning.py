@@ -55,7 +55,7 @@ def storage(tmp_path: Path) -> Any:
 
 
 def fill(storage: Storage, first_second: int) -> None:
-    """Minutes of a thousand hosts."""
+    """Store some minutes of a thousand hosts."""
     hosts = [(n, f"h{n}") for n in range(1, HOSTS + 1)]
     storage.write(
         lambda tx: tx.execute(

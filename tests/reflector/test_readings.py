@@ -1,4 +1,4 @@
-"""What the tables of an operating system say, by example."""
+"""How the agent reads the tables of an operating system, in examples."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
         ("more than the clock says", Times(user=5, idle=15), 25.0),
     ],
 )
-def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent: float):
+def test_busy_percent_uses_the_clock_if_the_counters_cover_less_than_half_of_it(
+    name: str, after: Times, percent: float
+):
     assert readings.busy_percent(Times(), after, expected_seconds=5) == percent, name
 
 
@@ -74,7 +76,7 @@ def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent
         ("a counter of stolen time jumps", Times(user=1, idle=9), Times(user=10**9, idle=9)),
     ],
 )
-def test_counters_that_cannot_be_say_nothing(name: str, before: Times, after: Times):
+def test_impossible_counters_give_no_value(name: str, before: Times, after: Times):
     assert readings.busy_percent(before, after, expected_seconds=5) is None, name
 
 
@@ -136,7 +138,7 @@ def test_temperatures_are_named_by_chip_and_label():
     }
 
 
-def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_image_is_none():
+def test_the_mounts_of_a_device_are_one_disk_and_a_mounted_image_is_none():
     mounted = [
         Part("/dev/sda2", "/etc/hosts", "ext4"),
         Part("/dev/sda2", "/", "ext4"),
@@ -152,7 +154,7 @@ def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_im
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [1, 1, 1]), (5, [2, 2, 1])])
-def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: list[int]):
+def test_disks_are_grouped_only_if_there_are_too_many(count: int, sizes: list[int]):
     groups = readings.in_groups(range(count), 3)
     assert [len(group) for group in groups] == sizes
     assert sorted(disk for group in groups for disk in group) == list(range(count))
@@ -168,7 +170,7 @@ def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: lis
         ("", 0),
     ],
 )
-def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_be_had: int):
+def test_the_zfs_cache_above_its_minimum_counts_as_available(arcstats: str, to_be_had: int):
     assert readings.reclaimable_arc_bytes(arcstats) == to_be_had
 
 
@@ -181,7 +183,7 @@ def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_b
         ("", None),
     ],
 )
-def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
+def test_the_name_of_the_cpu_is_found_under_each_of_its_keys(cpuinfo: str, model: str | None):
     assert readings.cpu_model(cpuinfo) == model
 
 
@@ -196,5 +198,5 @@ def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
         ("x" * 200, "x" * 160),
     ],
 )
-def test_a_placeholder_means_nothing(text: str | None, meaning: str | None):
+def test_a_text_of_a_vendor_is_cleaned_and_a_placeholder_is_no_value(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning
