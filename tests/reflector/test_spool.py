@@ -223,6 +223,9 @@ test_nothing_is_lost_doubled_or_reordered = SpoolMachine.TestCase
 
 
 def test_only_its_owner_can_read_it(folder: Path) -> None:
-    os.umask(os.umask(0o022))
-    Spool(folder, most_bytes=MIB, most_hours=24)
+    before = os.umask(0)
+    try:
+        Spool(folder, most_bytes=MIB, most_hours=24)
+    finally:
+        os.umask(before)
     assert folder.stat().st_mode & 0o077 == 0
