@@ -279,6 +279,41 @@ def test_the_console_is_used_by_keyboard_alone(hud: Open, ego: EgoServer) -> Non
         expect(command).to_have_value("not sent")  # the typed text is kept
 
 
+MARKED = re.compile(r"^\[(\d+) bytes are left out here\]\n", re.MULTILINE)
+
+
+def test_what_is_left_out_of_an_output_is_marked_on_screen_in_find_copy_and_download(hud: Open, ego: EgoServer) -> None:
+    (agent,) = new_agents(ego, "marks", 1, "Q1")
+    lines = "".join(f"{number:07}\n" for number in range(40_000))
+    id = ego.post("/api/commands", json={"hostname": agent.hostname, "command": "seq"}).json()["id"]
+    agent.claim()
+    for at in range(0, len(lines), 16_000):  # more than EGO keeps of what is streamed
+        agent.prints(id, lines[at : at + 16_000])
+    with hud(f"#/console?run={id}", permissions=["clipboard-read", "clipboard-write"]) as page:
+
+        def check_marks() -> None:
+            expect(page.get_by_role("log")).to_contain_text("bytes are left out here]")
+            page.get_by_role("searchbox", name="Find in").fill("bytes are left out here")
+            expect(page.get_by_text("1 found")).to_be_visible()
+            page.get_by_role("button", name="Copy the output").click()
+            expect(page.get_by_text("Copied")).to_have_count(1)
+            copy = page.evaluate("navigator.clipboard.readText()")
+            with page.expect_download() as download:
+                page.get_by_role("button", name="Download").click()
+            saved = Path(download.value.path()).read_text()
+            assert copy.rstrip() == saved.rstrip()
+            (bytes_left_out,) = MARKED.findall(saved)
+            rest = MARKED.sub("", saved)
+            assert len(rest) + int(bytes_left_out) == len(lines)
+            assert all(len(line) == 7 for line in rest.splitlines()), "only whole lines"
+            expect(page.get_by_text("Copied")).to_have_count(0)
+
+        check_marks()
+        agent.ends(id, lines)
+        expect(page.get_by_text("Part of the output is left out.")).to_be_visible()
+        check_marks()
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing_on_the_acting_screens(
