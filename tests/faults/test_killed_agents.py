@@ -141,6 +141,9 @@ def test_a_killed_agent_runs_a_command_at_most_once_and_reports_its_end(
                 pids = marker.read_text().split() if marker.exists() else []
                 assert (ended["status"], ended["reason"]) in point.ends, name
                 assert len(pids) in point.runs, name
+                if name == "while it runs":
+                    assert ended["stdout"] == "begun\n", "what was streamed stays"
+                    assert "agent died" in ended["stderr"]
                 assert not any(psutil.pid_exists(int(pid)) and _is_alive(int(pid)) for pid in pids), (
                     "a process of the command runs on"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -279,6 +280,115 @@ def test_the_console_is_used_by_keyboard_alone(hud: Open, ego: EgoServer) -> Non
         expect(command).to_have_value("not sent")  # the typed text is kept
 
 
+def test_a_command_that_needs_a_shell_is_told_before_it_is_sent_and_runs_as_a_script(hud: Open, ego: EgoServer) -> None:
+    host = unique_hostname("shell")
+    ego.post_samples(make_sample(host, command_policy="all"))
+    agent = Agent(ego, host)
+    with hud(f"#/console?to=host:{host}") as page:
+        command = page.get_by_label("Command", exact=True)
+        hint = page.get_by_role("status").filter(has_text="command_shell")
+        as_script = page.get_by_role("button", name="Run as a shell script")
+        command.press_sequentially("rm -r /a")
+        expect(as_script).to_have_count(0)
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("ls 'b c'")
+        expect(hint).to_contain_text("The agent will refuse this command: only a shell understands a line break")
+        expect(hint).not_to_contain_text("policy")
+        expect(hint).to_have_attribute("aria-live", "polite")
+        expect(command).to_have_accessible_description(re.compile("only a shell understands a line break"))
+        for _ in range(3):  # past the timeout and the button that runs it
+            page.keyboard.press("Tab")
+        expect(as_script).to_be_focused()
+        page.keyboard.press("Enter")
+        (item,) = agent.claim()
+        assert shlex.split(item["command"]) == ["sh", "-c", "rm -r /a\nls 'b c'"]
+        agent.ends(item["id"], "done\n")
+        expect(page.get_by_role("log")).to_contain_text("done")
+        expect(command).to_have_value(item["command"])
+        expect(command).to_be_focused()
+        expect(hint).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "is_offered"),
+    [
+        ("all", None, True),
+        ("allow_list", "decides by its command policy", True),
+        (None, "decides by its command policy", True),
+        ("off", "take no commands: their command_policy is off", False),
+    ],
+)
+def test_a_script_is_offered_where_the_policy_of_the_host_may_allow_it(
+    hud: Open, ego: EgoServer, policy: str | None, said: str | None, is_offered: bool
+) -> None:
+    host = unique_hostname("policy")
+    ego.post_samples(make_sample(host, command_policy=policy))
+    with hud(f"#/console?to=host:{host}") as page:
+        page.get_by_label("Command", exact=True).fill("df | head")
+        hint = page.get_by_role("status").filter(has_text="only a shell understands |")
+        if said is None:
+            expect(hint).not_to_contain_text("policy")
+        else:
+            expect(hint).to_contain_text(said)
+        expect(page.get_by_role("button", name="Run as a shell script")).to_have_count(int(is_offered))
+
+
+def test_what_runs_as_written_and_what_cannot_be_read_is_told_and_every_command_may_be_sent(
+    hud: Open, ego: EgoServer
+) -> None:
+    (agent,) = new_agents(ego, "written", 1, "W1")
+    with hud(f"#/console?to=host:{agent.hostname}") as page:
+        command = page.get_by_label("Command", exact=True)
+        command.fill("ls ~ *.log $HOME")
+        expect(page.get_by_role("status").filter(has_text="~ * $HOME is passed on as written")).to_be_visible()
+        command.fill("ls '~ *.log' \\$HOME")
+        expect(page.get_by_role("status").filter(has_text="as written")).to_have_count(0)
+        command.fill("echo it's")
+        expect(page.get_by_role("status").filter(has_text="a quote is not closed")).to_be_visible()
+        expect(page.get_by_role("button", name="Run as a shell script")).to_have_count(0)
+        command.fill("echo hi > file")
+        expect(page.get_by_role("status").filter(has_text="only a shell understands >")).to_be_visible()
+        page.keyboard.press("Enter")  # the agent decides
+        (item,) = agent.claim()
+        assert item["command"] == "echo hi > file"
+        agent.ends(item["id"], stderr="nothing was run", code=1)
+
+
+MARKED = re.compile(r"^\[(\d+) bytes are left out here\]\n", re.MULTILINE)
+
+
+def test_what_is_left_out_of_an_output_is_marked_on_screen_in_find_copy_and_download(hud: Open, ego: EgoServer) -> None:
+    (agent,) = new_agents(ego, "marks", 1, "Q1")
+    lines = "".join(f"{number:07}\n" for number in range(40_000))
+    id = ego.post("/api/commands", json={"hostname": agent.hostname, "command": "seq"}).json()["id"]
+    agent.claim()
+    for at in range(0, len(lines), 16_000):  # more than EGO keeps of what is streamed
+        agent.prints(id, lines[at : at + 16_000])
+    with hud(f"#/console?run={id}", permissions=["clipboard-read", "clipboard-write"]) as page:
+
+        def check_marks() -> None:
+            expect(page.get_by_role("log")).to_contain_text("bytes are left out here]")
+            page.get_by_role("searchbox", name="Find in").fill("bytes are left out here")
+            expect(page.get_by_text("1 found")).to_be_visible()
+            page.get_by_role("button", name="Copy the output").click()
+            expect(page.get_by_text("Copied")).to_have_count(1)
+            copy = page.evaluate("navigator.clipboard.readText()")
+            with page.expect_download() as download:
+                page.get_by_role("button", name="Download").click()
+            saved = Path(download.value.path()).read_text()
+            assert copy.rstrip() == saved.rstrip()
+            (bytes_left_out,) = MARKED.findall(saved)
+            rest = MARKED.sub("", saved)
+            assert len(rest) + int(bytes_left_out) == len(lines)
+            assert all(len(line) == 7 for line in rest.splitlines()), "only whole lines"
+            expect(page.get_by_text("Copied")).to_have_count(0)
+
+        check_marks()
+        agent.ends(id, lines)
+        expect(page.get_by_text("Part of the output is left out.")).to_be_visible()
+        check_marks()
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing_on_the_acting_screens(
@@ -286,8 +396,13 @@ def test_axe_finds_nothing_on_the_acting_screens(
 ) -> None:
     rack = unique_hostname("X")
     agents = new_agents(ego, "axe", 2, rack)
-    with hud(f"#/console?to=rack:{rack}", viewport=viewport) as page:
-        run(page, "ls")
+    with hud(f"#/console?to=rack:{rack}&lang={language}", viewport=viewport) as page:
+        page.locator("textarea").fill("df | head > file")
+        expect(page.get_by_role("status").filter(has_text="command_shell")).to_be_visible()
+        assert axe_violations(page) == [], "the hint about a shell"
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        page.locator("textarea").fill("ls")
+        page.keyboard.press("Enter")
         agents[0].runs_one("\x1b[34mfolder\x1b[0m \x1b[41mbad\x1b[0m\n")
         expect(page.get_by_role("log").first).to_contain_text("folder")
         for place in (page.url.partition("#")[2], "/host/full-01", "/alerts?by=host", "/table?sel=hot-01"):

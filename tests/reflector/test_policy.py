@@ -157,6 +157,13 @@ def test_shell_syntax_is_refused_and_the_reason_says_how_to_use_a_shell(policy: 
     assert "send sh -c '...'" in decision.reason
 
 
+@pytest.mark.parametrize("command", ['echo "$(date)"', 'echo "`date`"'])
+def test_what_double_quotes_do_not_protect_is_told_to_stand_outside_of_single_quotes(command: str) -> None:
+    decision = judge(command, "all")
+    assert isinstance(decision, Denied)
+    assert "outside of single quotes" in decision.reason
+
+
 def test_where_a_shell_is_allowed_its_operators_are_passed_to_it() -> None:
     assert judge("echo a\necho b | cat", "all", shell=True) == Allowed(("/bin/sh", "-c", "echo a\necho b | cat"))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +14,23 @@ from hypothesis import strategies as st
 
 from mirror_stage.reflector.words import Unreadable, Words, words_of
 
+# The cases that the console's rule is held to as well (hud/web/tests/unit/words.test.ts).
+SHARED = json.loads((Path(__file__).parents[1] / "fixtures" / "command-words.json").read_text())
 BREAK = "a line break"
 TICKS = "a command in backticks"
+
+
+@pytest.mark.parametrize("case", SHARED, ids=lambda case: repr(case["command"]))
+def test_the_agent_reads_the_cases_that_it_shares_with_the_console(case: dict[str, Any]) -> None:
+    if not case.get("isReadable", True):
+        with pytest.raises(Unreadable):
+            words_of(case["command"])
+        return
+    found = words_of(case["command"])
+    if "operator" in case:
+        assert found.operator == case["operator"]
+    if "asWritten" in case:
+        assert list(found.as_written) == case["asWritten"]
 
 
 @pytest.mark.parametrize(
