@@ -282,7 +282,7 @@ def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
     command = [*as_postgres, shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q", str(folder / "pgbouncer.ini")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="PgBouncer listens")
+        wait_until(lambda: listens(port), what="PgBouncer listens")
         yield f"postgresql://{server.username}@127.0.0.1:{port}{server.path}"
     finally:
         process.terminate()
@@ -324,13 +324,14 @@ def running_redis(folder: Path) -> Iterator[str]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="Redis listens")
+        wait_until(lambda: listens(port), what="Redis listens")
         yield f"redis://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

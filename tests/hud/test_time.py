@@ -128,6 +128,20 @@ def test_an_hour_that_comes_twice_comes_back_from_the_fields_as_the_same_hour(hu
 
 
 @needs_history
+def test_a_mean_says_how_many_hosts_it_stands_for_and_unknown_hosts_are_named(hud: Open) -> None:
+    """Of the 24 hosts of the fleet the 21 web servers have a thermometer."""
+    with hud("#/history?range=15m&rows=cpuLoad,cpuTemperature") as page:
+        expect(chart(page, "cpuLoad").get_by_text("Mean of 24 of 24 hosts")).to_be_visible()
+        expect(chart(page, "cpuTemperature").get_by_text("Mean of 21 of 24 hosts")).to_be_visible()
+        expect(page.get_by_text("EGO has no history of")).to_have_count(0)
+        page.evaluate("location.hash = '#/history?range=15m&rows=cpuLoad&sel=web-01,ghost-01'")
+        expect(page.get_by_text("EGO has no history of ghost-01")).to_be_visible()
+        expect(chart(page, "cpuLoad").get_by_role("listitem").get_by_text("web-01")).to_be_visible()
+        page.evaluate("location.hash = '#/history?range=15m&rows=cpuTemperature&lang=ko'")
+        expect(chart(page, "cpuTemperature").get_by_text("24대 중 21대 평균")).to_be_visible()
+
+
+@needs_history
 def test_a_drag_zooms_in_a_double_click_zooms_out_and_the_address_has_the_range(hud: Open) -> None:
     with hud("#/history?range=15m&sel=web-02,web-01") as page:
         left, top, width, height = plot_box(page, "cpuLoad")
