@@ -13,6 +13,8 @@ from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.metrics.measures import REPORTED, names_of
 
 SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
+COLDEST, HOTTEST = -60.0, 150.0  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
+NOT_CONNECTED = (127.0, 128.0)  # the same from a sensor that counts in a signed byte
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
 OLDEST_TIER: Instant = 730 * DAY  # nor one older than the longest retention; this is its default
@@ -118,7 +120,7 @@ def normalise(raw: Any) -> Sample:
         if getattr(raw, name) is None and name not in (raw.unknown or ()):
             raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
-    return Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
+    sample = Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
         normalise_hostname(raw.hostname),
         reported_at,
         raw.agent_version,
@@ -136,6 +138,16 @@ def normalise(raw: Any) -> Sample:
         primary_interface=raw.primary_interface,
         details=raw,
     )
+    sample.cpu_temperature = believed_celsius(sample.cpu_temperature)
+    sample.gpu_temperature = believed_celsius(sample.gpu_temperature)
+    return sample
+
+
+def believed_celsius(celsius: float | None) -> float | None:
+    """The temperature that a sensor reports; None if no chip can have it."""
+    if celsius is None or not COLDEST <= celsius <= HOTTEST or celsius in NOT_CONNECTED:
+        return None
+    return celsius
 
 
 def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[float, float, float] | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from mirror_stage.metrics.domain import believed_celsius
+
 # Patterns of chip names, from best to worst. The first tier that has a sensor is used.
 CPU_TIERS = tuple(re.compile(pattern) for pattern in (
     r"coretemp|k10temp|k8temp|zenpower|via_cputemp|(ap_)?cpu(?!.*(fan|vrm))[\d_a-z]*"
@@ -24,10 +26,6 @@ OTHER_LABELS = re.compile(
 )
 CPU_FALLBACK = re.compile(r"acpitz")  # a sensor on the board, mostly near the CPU
 GPU_CHIPS = re.compile(r"amdgpu|radeon|nouveau|nvidia|i915|xe|panfrost|v3d|g3d_?thermal|gpu[\d_a-z]*_?therm(al)?")
-COLDEST, HOTTEST = (
-    -60.0,
-    150.0,
-)  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
 
 DISK_IMAGES = frozenset({"squashfs", "erofs", "cramfs", "iso9660", "udf"})  # read-only, so always 100 % full
 
@@ -89,9 +87,10 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
         for index, reading in enumerate(readings, start=1):
             label = reading.label or str(index)
             seen[label] = seen.get(label, 0) + 1
-            if is_plausible(reading.current):
+            celsius = believed_celsius(reading.current)
+            if celsius is not None:
                 name = f"{chip}:{label}" if seen[label] == 1 else f"{chip}:{label} #{seen[label]}"
-                celsius_by_name[name] = float(reading.current or 0.0)
+                celsius_by_name[name] = float(celsius)
     return celsius_by_name
 
 
@@ -132,7 +131,7 @@ def _plain(chip: str) -> str:
 
 
 def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:
-    celsius = [one.current for group in groups for one in group if is_plausible(one.current)]
+    celsius = [believed_celsius(one.current) for group in groups for one in group]
     return max((one for one in celsius if one is not None), default=None)
 
 
@@ -152,11 +151,6 @@ def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
     """The sensors of a laptop that may be the CPU's: those whose label names nothing else; if no label helps, the first."""
     named = [reading for reading in readings if reading.label and not OTHER_LABELS.search(reading.label.lower())]
     return named or [reading for reading in readings[:1] if not reading.label]
-
-
-def is_plausible(celsius: float | None) -> bool:
-    """Whether a sensor's figure can be a temperature."""
-    return celsius is not None and COLDEST <= celsius <= HOTTEST
 
 
 def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:

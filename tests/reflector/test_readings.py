@@ -97,6 +97,7 @@ DESKTOP = {
         ("the board where no CPU tells", {"acpitz": [Temp("", 30.0), Temp("", 44.0)]}, 44.0, None),
         ("the board does not outbid the CPU", {"acpitz": [Temp("", 99.0)], "coretemp": [Temp("", 40.0)]}, 40.0, None),
         ("sensors that are not connected", {"coretemp": [Temp("a", 65261.85), Temp("b", None)]}, None, None),
+        ("sensors of a signed byte that are not connected", {"thinkpad": [Temp("CPU", 128.0), Temp("GPU", 127.0)], "acpitz": [Temp("", 48.0)]}, 48.0, None),
         ("GPUs of two makers", {"nouveau": [Temp("", 60.0)], "radeon": [Temp("", 70.0)]}, None, 70.0),
         ("none", {}, None, None),
         ("big and little cores", {"bigcore0-thermal": [Temp("", 64.0)], "littlecore": [Temp("", 60.0)], "npu_thermal": [Temp("", 99.0)]}, 64.0, None),
