@@ -13,6 +13,8 @@ from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.metrics.measures import REPORTED, names_of
 
 SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
+FASTEST_WIRE_MBPS = 1e7  # that a driver may report: 10 Tbit/s
+SPEED_UNKNOWN = 65_535  # reported by drivers from before 2010
 COLDEST, HOTTEST = -60.0, 150.0  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
 NOT_CONNECTED = (127.0, 128.0)  # the same from a sensor that counts in a signed byte
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
@@ -23,9 +25,12 @@ INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 # Known by their names, for agents that do not report it: tunnels, bridges, interfaces of containers and virtual machines.
 VIRTUAL_INTERFACE = re.compile(
-    r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|fwbr|fwpr|fwln|podman|cni|flannel|cali|cilium|lxc|kube|weave"
-    r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"
-    r"|macvtap)|br\d+($|[.:])"
+    r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|mpqemubr|xenbr|cbr\d|fwbr|fwpr|fwln|podman|nerdctl|cni"
+    r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair|bhyve"
+    r"|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|wt\d|nebula|nordlynx|proton|mullvad|ham\d|cscotun|gpd\d|ipsec|xfrm|l2tp"
+    r"|ppp|gre|gif|stf|erspan|sit|ipip|ip_vti|ip6|isatap|teredo|vxlan|geneve|ovs|ifb|dummy|macvtap|awdl|llw|anpi|pflog|pfsync"
+    r"|loopback|vethernet|vmware|virtualbox|zerotier|openvpn|wireguard|hamachi|bluetooth|vswitch|npcap|6to4|cloudflare)|br\d+($|[.:])",
+    re.IGNORECASE,  # Windows writes `vEthernet (WSL)` and `Tailscale`
 )
 
 # File systems that are always full, or are not a disk.
@@ -169,8 +174,15 @@ def capacity_gbps(
             return _positive_gbps(tags[tag])
     if primary_mbps is not None:
         return _positive_gbps(primary_mbps)
-    speeds = [i.speed_mbps for i in interfaces or () if i.is_up and i.speed_mbps and not is_virtual(i.name)]
-    return _positive_gbps(max(speeds, default=0))
+    speeds = [
+        i.speed_mbps for i in interfaces or () if i.is_up and is_wire_speed(i.speed_mbps) and not is_virtual(i.name)
+    ]
+    return max(speeds, default=0) / 1000 or None
+
+
+def is_wire_speed(mbps: float | None) -> bool:
+    """Whether a driver's figure is the speed of a wire. It is not where the driver does not know it (-1, 65535, 2^32 - 1)."""
+    return mbps is not None and SPEEDS_MBPS[0] <= mbps <= FASTEST_WIRE_MBPS and mbps != SPEED_UNKNOWN
 
 
 def is_virtual(interface: str) -> bool:
