@@ -36,9 +36,15 @@ VIRTUAL_INTERFACE = re.compile(
 # File systems that are always full, or are not a disk.
 ALWAYS_FULL = {
     "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs", "tracefs", "debugfs",
-    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
+    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.squashfuse", "fuse.squashfuse_ll",
+    "procfs", "linprocfs", "linsysfs", "fdescfs", "kernfs", "ptyfs", "ctfs", "objfs", "mntfs", "sharefs", "hsfs",
 }  # fmt: skip
-ALWAYS_FULL_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
+ALWAYS_FULL_UNDER = (
+    "/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/", "/tmp/.mount_",
+    "/Library/Developer/CoreSimulator/", "/private/var/run/com.apple.security.cryptexd/",
+)  # fmt: skip
+# File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
+REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
 
 @dataclass(slots=True)
@@ -201,15 +207,13 @@ def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
 
 
 def is_always_full(disk: Any) -> bool:
-    """Whether nobody can free space on a disk: a read-only image, no real disk, or an overlay of a container.
-
-    An overlay repeats the disk below it, which is counted. Inside a container the root overlay is the only disk: it counts.
-    """
+    """Whether nobody can free space on a disk: a read-only image, no real disk, or a repeated one."""
     fstype = (disk.fstype or "").lower()
     return (
         fstype in ALWAYS_FULL
         or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
-        or (fstype == "overlay" and disk.mountpoint != "/")
+        or (fstype in REPEATING and disk.mountpoint != "/")
+        or disk.device == "composefs"  # the image of a system that is updated as a whole
     )
 
 

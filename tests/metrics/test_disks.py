@@ -31,6 +31,17 @@ def disk(
         ("/dev", "devtmpfs"),
         ("/var/lib/docker/overlay2/1a2b/merged", "overlay"),
         ("/run/containers/merged", "overlay"),
+        ("/home/a/.local/share/containers/storage/overlay/1a2b/merged", "fuse.fuse-overlayfs"),
+        ("/tmp/.mount_kritaXyZ", "fuse.krita.AppImage"),
+        ("/opt/app", "fuse.squashfuse_ll"),
+        ("/dev/fd", "fdescfs"),
+        ("/proc", "procfs"),
+        ("/compat/linux/proc", "linprocfs"),
+        ("/compat/linux/sys", "linsysfs"),
+        ("/usr/jails/www/usr/ports", "nullfs"),
+        ("/kern", "kernfs"),
+        ("/etc/mnttab", "mntfs"),
+        ("/Library/Developer/CoreSimulator/Volumes/watchOS_22T572", "apfs"),
     ],
 )
 def test_a_disk_that_is_always_full_does_not_count(mountpoint: str, fstype: str) -> None:
@@ -40,6 +51,11 @@ def test_a_disk_that_is_always_full_does_not_count(mountpoint: str, fstype: str)
 
 def test_the_root_of_a_container_is_its_disk() -> None:
     assert sample_with(disk("/", 93, "overlay", "overlay")).disks_used_percent == {"/": 93}
+
+
+def test_the_image_of_a_system_that_is_updated_as_a_whole_is_always_full() -> None:
+    host = sample_with(disk("/", 100, "composefs", "overlay"), disk("/var", 31, "/dev/sda4", "xfs"))
+    assert (host.disks_used_percent, host.fullest_disk_percent) == ({"/var": 31}, 31)
 
 
 @pytest.mark.parametrize("order", [1, -1])
