@@ -207,10 +207,11 @@ def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
 
 
 def is_always_full(disk: Any) -> bool:
-    """Whether nobody can free space on a disk: a read-only image, no real disk, or a repeated one."""
+    """Whether nobody can free space on a disk: read-only, no real disk, or a repeated one."""
     fstype = (disk.fstype or "").lower()
     return (
-        fstype in ALWAYS_FULL
+        disk.is_read_only is True
+        or fstype in ALWAYS_FULL
         or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
         or (fstype in REPEATING and disk.mountpoint != "/")
         or disk.device == "composefs"  # the image of a system that is updated as a whole

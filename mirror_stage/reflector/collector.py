@@ -7,7 +7,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ EARLIEST: Instant = 0  # 1970: the time of a machine without a clock battery, un
 LATEST: Instant = from_text("2100-01-01T00:00:00Z")
 
 ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
+MOUNTINFO = "/proc/self/mountinfo"
 ZONES = "/sys/class/thermal"
 BLOCK = "/sys/block"
 
@@ -101,9 +102,11 @@ class Collector:
             self._parts.read(self._loads)
             time.sleep(BASELINE_SECONDS)
             self._has_baseline = True
-        mounted = self._parts.read({"partitions": partial(partitions, self._machine)}).get("partitions", [])
+        mounts = self._parts.read(
+            {"partitions": partial(partitions, self._machine), "mounts": partial(read_only_mounts, self._machine)}
+        )
         now = instant_of(self._machine.wall(), attempt(self._machine.since_boot) or time.monotonic())
-        values = self._parts.read(self._parts_to_read(mounted))
+        values = self._parts.read(self._parts_to_read(mounts.get("partitions", []), mounts.get("mounts", set())))
         disks = [row for name in list(values) if name.startswith("disk ") for row in values.pop(name)]
         self._keep_hardware(values.pop("hardware", None))
         cards = values.pop("nvidia", {})
@@ -121,7 +124,7 @@ class Collector:
         self._log_new(complaints)
         return sample
 
-    def _parts_to_read(self, mounted: list[list[readings.Partition]]) -> dict[str, Part]:
+    def _parts_to_read(self, mounted: list[list[readings.Partition]], read_only: Set[str]) -> dict[str, Part]:
         machine, container = self._machine, self._container
         parts: dict[str, Part] = {
             **self._loads,
@@ -135,7 +138,7 @@ class Collector:
             "nvidia": self._nvidia.read,
         }
         for disks in readings.in_groups(mounted, DISK_PARTS_MAX):
-            parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks)
+            parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks, read_only)
         if time.monotonic() >= self._hardware_due:
             parts["hardware"] = partial(hardware, machine)
         return parts
@@ -359,13 +362,18 @@ def partitions(machine: Machine) -> list[list[readings.Partition]]:
     return disks
 
 
-def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]]) -> list[Fields]:
+def read_only_mounts(machine: Machine) -> set[str]:
+    """The mount points of file systems that nothing can write to."""
+    return readings.read_only_mounts(machine.text(MOUNTINFO))
+
+
+def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]], read_only: Set[str]) -> list[Fields]:
     """Rows of `disks`: for each disk its first mount that is a folder and can be read. May hang if a mount is dead."""
-    rows = (disk_row(machine, mounts) for mounts in disks)
+    rows = (disk_row(machine, mounts, read_only) for mounts in disks)
     return [row for row in rows if row is not None]
 
 
-def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields | None:
+def disk_row(machine: Machine, mounts: Sequence[readings.Partition], read_only: Set[str]) -> Fields | None:
     """One row of `disks`; None if the disk is mounted on files only, or cannot be read."""
     for partition in mounts:
         usage = attempt(lambda: machine.psutil.disk_usage(partition.mountpoint))  # noqa: B023
@@ -377,6 +385,7 @@ def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields |
                 "total_bytes": usage.total,
                 "used_bytes": usage.used,
                 "used_percent": usage.percent,
+                "is_read_only": True if partition.mountpoint in read_only else None,
             }
     return None
 

@@ -156,13 +156,29 @@ def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
 def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
     """The mounts that are disks, grouped by device; in each group the shortest mount point comes first.
 
-    So a bind mount does not count as a second disk, and disk images are left out.
+    So a bind mount does not count as a second disk, and disk images are left out. Of several mounts on one point only the
+    last one is seen.
     """
     devices: dict[str, list[Partition]] = {}
-    for partition in partitions:
+    for partition in {one.mountpoint: one for one in partitions}.values():
         if partition.fstype and partition.fstype not in DISK_IMAGES:
             devices.setdefault(partition.device, []).append(partition)
     return [sorted(mounts, key=lambda mount: len(mount.mountpoint)) for mounts in devices.values()]
+
+
+def read_only_mounts(mountinfo: str) -> set[str]:
+    """The mount points of file systems that nothing can write to. Reads /proc/self/mountinfo.
+
+    A file system that is writable elsewhere does not count: a container may see the disks of its machine read-only.
+    """
+    found: dict[str, bool] = {}  # of several mounts on one point the last one is seen
+    for line in mountinfo.splitlines():  # id parent device root mountpoint options … - fstype source options
+        mount, _, file_system = line.partition(" - ")
+        columns, own = mount.split(" "), file_system.split(" ")
+        if len(columns) > 4 and len(own) > 2:
+            mountpoint = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), columns[4])
+            found[mountpoint] = "ro" in own[-1].split(",")
+    return {mountpoint for mountpoint, is_read_only in found.items() if is_read_only}
 
 
 def in_groups(disks: Sequence[T], most: int) -> list[list[T]]:

@@ -58,6 +58,11 @@ def test_the_image_of_a_system_that_is_updated_as_a_whole_is_always_full() -> No
     assert (host.disks_used_percent, host.fullest_disk_percent) == ({"/var": 31}, 31)
 
 
+def test_what_nothing_can_write_to_does_not_count() -> None:
+    host = sample_with(disk("/", 31), disk("/usr", 97, fstype="btrfs") | {"is_read_only": True})
+    assert (host.disks_used_percent, host.fullest_disk_percent) == ({"/": 31}, 31)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_disk_that_is_mounted_several_times_is_one_disk_with_its_shortest_mountpoint(order: int) -> None:
     mounts = [disk("/home", 92.1, "/dev/sda2", "btrfs", 10**12), disk("/", 92, "/dev/sda2", "btrfs", 10**12)]

@@ -152,6 +152,30 @@ def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_im
     ]
 
 
+def test_a_file_system_is_read_only_if_nothing_can_write_to_it():
+    mountinfo = (
+        "22 1 0:29 / / ro,relatime - overlay composefs ro,seclabel,lowerdir+=/run/a\n"
+        "23 22 8:4 /sysroot /sys\\040root ro,relatime shared:2 - xfs /dev/sda4 rw,seclabel\n"  # only this mount of it is
+        "24 22 254:0 / /usr\\040local ro,relatime shared:3 master:1 - btrfs /dev/mapper/usr ro,rescue=nologreplay\n"
+        "25 22 8:5 / /mnt ro - ext4 /dev/sda5 ro\n"
+        "26 25 8:6 / /mnt rw - ext4 /dev/sda6 rw,errors=remount-ro\n"  # over the one before
+        "torn line\n- ro\n"
+    )
+    assert readings.read_only_mounts(mountinfo) == {"/", "/usr local"}
+
+
+def test_of_two_disks_on_one_mount_point_only_the_upper_one_is_seen():
+    mounted = [
+        Part("/dev/sda5", "/mnt", "ext4"),
+        Part("/dev/sda5", "/srv/a", "ext4"),
+        Part("/dev/sda6", "/mnt", "ext4"),
+    ]
+    assert [[(mount.device, mount.mountpoint) for mount in disk] for disk in readings.by_device(mounted)] == [
+        [("/dev/sda6", "/mnt")],
+        [("/dev/sda5", "/srv/a")],
+    ]
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [1, 1, 1]), (5, [2, 2, 1])])
 def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: list[int]):
     groups = readings.in_groups(range(count), 3)
