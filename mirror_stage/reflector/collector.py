@@ -21,10 +21,11 @@ from mirror_stage.reflector.last_check import Complaint, fit
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo, attempt, wrapped
 from mirror_stage.reflector.nvidia import NvidiaCards
-from mirror_stage.reflector.parts import Part, Parts
+from mirror_stage.reflector.parts import Kept, Part, Parts
 
 BASELINE_SECONDS = 0.1  # between the two CPU readings for the first sample
 HARDWARE_EVERY_SECONDS = 3600.0
+SENSORS_KEPT_SECONDS = 30.0  # the sensors of some machines take seconds; until they answer, their last answer counts
 TOP_PROCESSES = 5
 SCAN_SHARE = 0.004  # of one core: the most that scanning the processes may use on average
 DISK_PARTS_MAX = 64  # disks that are read in parallel; with more disks, several share a part
@@ -87,8 +88,8 @@ class Collector:
         self._network = Network(ip, machine, way)
         self._disk_reads = DiskReads(machine, self._container)
         self._nvidia = NvidiaCards(machine)
-        self._hardware: Fields = {}
-        self._hardware_due = 0.0
+        self._hardware = Kept(partial(hardware, machine))
+        self._sensors = Kept(partial(sensors, machine))
         self._has_baseline = False
         self._logged: set[tuple[str, str]] = set()
 
@@ -108,9 +109,11 @@ class Collector:
         now = instant_of(self._machine.wall(), attempt(self._machine.since_boot) or time.monotonic())
         values = self._parts.read(self._parts_to_read(mounts.get("partitions", []), mounts.get("mounts", set())))
         disks = [row for name in list(values) if name.startswith("disk ") for row in values.pop(name)]
-        self._keep_hardware(values.pop("hardware", None))
+        values.pop("hardware", None)
+        if self._sensors.age_seconds < SENSORS_KEPT_SECONDS:
+            values.setdefault("sensors", self._sensors.value)
         cards = values.pop("nvidia", {})
-        fields = {**self._identity, **self._hardware}
+        fields = {**self._identity, **(self._hardware.value or {})}
         for value in values.values():
             fields |= value
         if cards:
@@ -134,19 +137,14 @@ class Collector:
             "uptime": partial(uptime, machine, container),
             "network": self._network.read,
             "reads of disks": self._disk_reads.read,
-            "sensors": partial(sensors, machine),
+            "sensors": self._sensors.read,
             "nvidia": self._nvidia.read,
         }
         for disks in readings.in_groups(mounted, DISK_PARTS_MAX):
             parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks, read_only)
-        if time.monotonic() >= self._hardware_due:
-            parts["hardware"] = partial(hardware, machine)
+        if self._hardware.age_seconds >= HARDWARE_EVERY_SECONDS:
+            parts["hardware"] = self._hardware.read
         return parts
-
-    def _keep_hardware(self, found: Fields | None) -> None:
-        if found is not None:
-            self._hardware = found
-            self._hardware_due = time.monotonic() + HARDWARE_EVERY_SECONDS
 
     def _log_new(self, complaints: Sequence[Complaint]) -> None:
         """Log what the last check has changed; each kind of change is logged once."""

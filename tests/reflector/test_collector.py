@@ -35,6 +35,7 @@ REQUIRED = {
 
 
 QUICK_SECONDS = 0.6
+LATE_PARTS = {"part sensors", "part hardware"}
 
 
 def quick() -> Parts:
@@ -120,8 +121,9 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
         return {"coretemp": [Temperature("Package", 61.0)]}
 
     collector = Collector(parts=quick())
+    monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
     collector.sample()
-    monkeypatch.setattr(psutil, "sensors_temperatures", hangs, raising=False)
+    monkeypatch.setattr(psutil, "sensors_temperatures", hangs)
     began = time.monotonic()
     sample = collector.sample()
     assert time.monotonic() - began < 2 * QUICK_SECONDS
@@ -134,6 +136,31 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
     gate.set()
     wait_until(lambda: not any(thread.name == "part sensors" for thread in threading.enumerate()))
     assert collector.sample()["cpu_temperature"] == 61.0
+
+
+def test_sensors_that_always_answer_late_are_in_the_next_samples_until_their_answer_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    gate = threading.Semaphore(0)
+
+    def late() -> dict[str, Any]:
+        gate.acquire(timeout=30)
+        return {"cpu_temperature": 61.0}
+
+    monkeypatch.setattr(module, "sensors", lambda _machine: late())
+    monkeypatch.setattr(module, "hardware", lambda _machine: late() and {"cpu_model": "EPYC"})
+    collector = Collector(parts=quick())
+    sample = collector.sample()
+    assert not {"cpu_temperature", "cpu_model"} & sample.keys()
+    gate.release(2)
+    wait_until(lambda: not any(thread.name in LATE_PARTS for thread in threading.enumerate()))
+    for _ in range(2):  # the sensors hang again
+        sample = collector.sample()
+        assert (sample["cpu_temperature"], sample["cpu_model"]) == (61.0, "EPYC")
+    monkeypatch.setattr(module, "SENSORS_KEPT_SECONDS", 0)
+    sample = collector.sample()
+    assert ("cpu_temperature" in sample, sample["cpu_model"]) == (False, "EPYC")
+    gate.release(2)
 
 
 class Folders(Machine):
