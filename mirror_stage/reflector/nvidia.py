@@ -43,6 +43,10 @@ class NvidiaCards:
             answer = self._machine.output_of([program, *QUESTION], WITHIN_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{PROGRAM} does not answer within {WITHIN_SECONDS:g} s") from error
+        except subprocess.CalledProcessError as error:
+            answer = (error.stdout or b"").decode(errors="replace")
+            if not temperatures(answer):  # else one card is broken, and the others have answered
+                raise
         self._celsius = temperatures(answer)
         now = time.monotonic()
         self._known_until = now + KEPT_SECONDS

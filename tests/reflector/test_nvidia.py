@@ -104,3 +104,9 @@ def test_a_card_that_sleeps_is_not_woken(tmp_path: Path, state: str, asked: int)
     machine = Answers(tmp_path, "A, 41\n")
     NvidiaCards(machine).read()
     assert machine.asked == asked
+
+
+def test_a_broken_card_does_not_cost_the_answers_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = "Unable to determine the device handle for GPU 0000:3B:00.0: GPU is lost"
+    with_program(monkeypatch, tmp_path, f'echo "A, 41"; echo "{lost}"; echo "A, 43"; exit 15')
+    assert NvidiaCards(Machine()).read() == {"nvidia:A": 41.0, "nvidia:A #2": 43.0}
