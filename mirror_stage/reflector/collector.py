@@ -37,6 +37,8 @@ LATEST: Instant = from_text("2100-01-01T00:00:00Z")
 
 ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
 MOUNTINFO = "/proc/self/mountinfo"
+CPUINFO = "/proc/cpuinfo"
+XEN = "/proc/xen/capabilities"
 ZONES = "/sys/class/thermal"
 BLOCK = "/sys/block"
 
@@ -335,6 +337,9 @@ def sensors(machine: Machine) -> Fields:
             chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
             if readings.is_cpu_chip(chip) and celsius is not None:
                 found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
+    invented = [chip for chip, own in found.items() if readings.may_be_invented(chip, own)]
+    if invented and readings.is_guest(machine.text(CPUINFO), machine.text(XEN)):
+        found = {chip: own for chip, own in found.items() if chip not in invented}
     return {
         "cpu_temperature": readings.hottest_cpu(found),
         "gpu_temperature": readings.hottest_gpu(found),
@@ -427,7 +432,7 @@ def hardware(machine: Machine) -> Fields:
         "system_model": machine.text("/sys/class/dmi/id/product_name")
         or machine.text("/sys/firmware/devicetree/base/model"),
         "bios_version": machine.text("/sys/class/dmi/id/bios_version"),
-        "cpu_model": readings.cpu_model(machine.text("/proc/cpuinfo")) or cpu_model_elsewhere(),
+        "cpu_model": readings.cpu_model(machine.text(CPUINFO)) or cpu_model_elsewhere(),
         "os_distro": distribution.get("NAME") or platform.system(),
         "os_release": distribution.get("VERSION_ID") if distribution else os_release_elsewhere(),
         "os_kernel": platform.release(),

@@ -25,6 +25,7 @@ OTHER_LABELS = re.compile(
     r"gpu|battery|nand|ssd|nvme|hdd|wifi|wlan|dimm|ddr|memory|ambient|charge|case|palm|other|pch|airport|trackpad"
 )
 CPU_FALLBACK = re.compile(r"acpitz")  # a sensor on the board, mostly near the CPU
+INVENTED = 100.0
 GPU_CHIPS = re.compile(r"amdgpu|radeon|nouveau|nvidia|i915|xe|panfrost|v3d|g3d_?thermal|gpu[\d_a-z]*_?therm(al)?")
 
 DISK_IMAGES = frozenset({"squashfs", "erofs", "cramfs", "iso9660", "udf"})  # read-only, so always 100 % full
@@ -64,13 +65,17 @@ def busy_percent(before: Any, after: Any, expected_seconds: float | None = None)
     Busy is all time but idle and iowait. On Linux user time contains guest time, which counts once (as in
     psutil.cpu_percent). `expected_seconds` is elapsed time x CPUs. If the counters cover less than half of it, the idle
     counter does not work, and busy time is divided by `expected_seconds` instead. None if the counters began anew (a
-    virtual machine was migrated), or if more than twice `expected_seconds` was busy.
+    virtual machine was migrated), or if more than twice `expected_seconds` was busy. Stolen time that cannot be does not
+    count: in some virtual machines it runs wild.
     """
-    passed: dict[str, float] = {name: max(0.0, getattr(after, name) - getattr(before, name)) for name in after._fields}
+    grown: dict[str, float] = {name: getattr(after, name) - getattr(before, name) for name in after._fields}
+    if expected_seconds is not None and not 0 <= grown.get("steal", 0.0) <= 2 * expected_seconds:
+        del grown["steal"]
+    passed = {name: max(0.0, seconds) for name, seconds in grown.items()}
     total = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
     busy = total - passed["idle"] - passed.get("iowait", 0.0)
     if expected_seconds is not None:
-        if sum(after) < sum(before) or busy > 2 * expected_seconds:
+        if sum(grown.values()) < 0 or busy > 2 * expected_seconds:
             return None
         if total < expected_seconds / 2:
             total = expected_seconds
@@ -97,6 +102,17 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
 def is_cpu_chip(chip: str) -> bool:
     """Whether the name of a chip or a thermal zone is that of a CPU."""
     return any(tier.fullmatch(_plain(chip)) for tier in CPU_TIERS)
+
+
+def may_be_invented(chip: str, readings: Sequence[Reading]) -> bool:
+    """Whether a CPU's sensors all read exactly 100 °C, as those that VMware shows its guests do for ever."""
+    return is_cpu_chip(chip) and all(reading.current == INVENTED for reading in readings)
+
+
+def is_guest(cpuinfo: str, xen_capabilities: str) -> bool:
+    """Whether this is a virtual machine; the first domain of Xen, which has the real sensors, is none."""
+    flags = re.search(r"^flags\s*:.*$", cpuinfo, re.MULTILINE)
+    return flags is not None and "hypervisor" in flags[0].split() and "control_d" not in xen_capabilities
 
 
 def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:

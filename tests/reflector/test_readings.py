@@ -30,6 +30,7 @@ class Times(NamedTuple):
     iowait: float = 0
     guest: float = 0
     guest_nice: float = 0
+    steal: float = 0
 
 
 class WindowsTimes(NamedTuple):
@@ -61,6 +62,9 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
         ("a CPU that does not tick is idle", Times(), 0.0),
         ("time is accounted for, but for a tick", Times(user=1, idle=3.98), 20.1),
         ("more than the clock says", Times(user=5, idle=15), 25.0),
+        ("stolen time counts", Times(user=1, idle=2, steal=2), 60.0),
+        ("stolen time runs wild", Times(user=1, idle=4, steal=8e7), 20.0),
+        ("stolen time runs backwards", Times(user=1, idle=4, steal=-8e7), 20.0),
     ],
 )
 def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent: float):
@@ -223,3 +227,23 @@ def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
 )
 def test_a_placeholder_means_nothing(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "xen", "is_guest"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "", True),
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "control_d\n", False),
+        ("processor\t: 0\nflags\t\t: fpu arat\nmodel name : hypervisor\n", "", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_virtual_machine_is_known_by_its_cpu(cpuinfo: str, xen: str, is_guest: bool):
+    assert readings.is_guest(cpuinfo, xen) == is_guest
+
+
+def test_only_a_cpu_that_is_at_100_everywhere_may_be_invented():
+    assert readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 100.0)])
+    assert not readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 99.0)])
+    assert not readings.may_be_invented("amdgpu", [Temp("edge", 100.0)])
