@@ -134,7 +134,7 @@ class Collector:
         parts: dict[str, Part] = {
             **self._loads,
             "memory": partial(memory, machine, container),
-            "swap": partial(swap, machine),
+            "swap": partial(swap, machine, container),
             "load average": partial(load_average, machine),
             "uptime": partial(uptime, machine, container),
             "network": self._network.read,
@@ -313,9 +313,12 @@ def memory(machine: Machine, container: Container) -> Fields:
     }
 
 
-def swap(machine: Machine) -> Fields:
-    """`swap_used_percent`; None if there is no swap."""
-    now = machine.psutil.swap_memory()
+def swap(machine: Machine, container: Container) -> Fields:
+    """`swap_used_percent`, in a container with a limit of that; None if there is no swap."""
+    limit = container.swap()
+    now = attempt(machine.psutil.swap_memory) if limit is not None else machine.psutil.swap_memory()
+    if limit is not None and (now is None or limit.total <= now.total):
+        return {"swap_used_percent": round(100 * limit.used / limit.total, 1) if limit.total else None}
     return {"swap_used_percent": now.percent if now.total else None}
 
 

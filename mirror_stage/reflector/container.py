@@ -1,4 +1,4 @@
-"""The limits of the container that the agent runs in: memory and CPUs; and its uptime. On a real machine there are none.
+"""The limits of the container that the agent runs in: memory, swap and CPUs; and its uptime. On a real machine there are none.
 
 A limit is the smallest one of the cgroup of process 1 and the visible cgroups above it; limits of the agent's own
 service do not count. The figures are those of `docker stats`: inactive file cache counts as free memory.
@@ -21,7 +21,7 @@ _MANAGERS = ("/docker", "/lxc", "kubepods", "libpod", "/machine.slice")
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """The limit and the used memory, in bytes."""
+    """The limit and what is used of it, in bytes."""
 
     total: int
     used: int
@@ -74,6 +74,23 @@ class Container:
             return None
         idle = _members(self._machine.text(f"{folder}/memory.stat")).get(cache, 0)
         return MemoryLimit(total, min(total, max(0, used - idle)))
+
+    def swap(self) -> MemoryLimit | None:
+        """The limit of swap, 0 if the container may not swap; None if there is none."""
+        if not self.is_container:
+            return None
+        limits = [limit for folder in self._folders("memory") if (limit := self._swap_of(folder)) is not None]
+        return min(limits, key=lambda limit: limit.total, default=None)
+
+    def _swap_of(self, folder: str) -> MemoryLimit | None:
+        """The limit of swap of one cgroup; None if it has none."""
+        if self._is_unified:
+            total, used = self._number(folder, "memory.swap.max"), self._number(folder, "memory.swap.current")
+        else:
+            memory, both = (self._number(folder, f"memory.{name}limit_in_bytes") for name in ("", "memsw."))
+            total = both - memory if memory is not None and both is not None and both < _NO_LIMIT else None
+            used = _members(self._machine.text(f"{folder}/memory.stat")).get("total_swap")
+        return MemoryLimit(total, min(total, used)) if total is not None and used is not None else None
 
     def cpu(self, cpus_of_the_machine: int) -> CpuLimit | None:
         """The CPU limit, by quota or by cpuset; None if all CPUs of the machine may be used."""

@@ -241,6 +241,29 @@ def test_a_machine_without_swap_has_no_swap_percent(monkeypatch: pytest.MonkeyPa
     assert "swap_used_percent" not in Collector(parts=quick()).sample()
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "percent"),
+    [
+        ("max", "50", 40.0),  # no limit: the machine's swap counts
+        ("100", "50", 50.0),
+        ("100", "150", 100.0),  # the limit was lowered
+        ("0", "0", None),  # it may not swap
+        ("2000", "50", 40.0),  # more than the machine has
+    ],
+)
+def test_the_swap_of_a_container_is_what_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, used: str, percent: float | None
+):
+    for name, text in {"cgroup.controllers": "", "memory.swap.max": limit, "memory.swap.current": used}.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    (tmp_path / ".dockerenv").touch()
+    monkeypatch.setattr(psutil, "swap_memory", lambda: Swap(1000, 40.0))
+    machine = Machine(tmp_path)
+    assert module.swap(machine, Container(machine)) == {"swap_used_percent": percent}
+
+
 def test_the_hardware_is_read_rarely_and_stands_in_every_sample(monkeypatch: pytest.MonkeyPatch):
     reads = []
 
