@@ -331,6 +331,15 @@ def test_the_name_of_the_primary_interface_changes_with_its_counters(tmp_path: P
     assert (later["primary_interface"], later["net_bytes_tx"]) == ("wlan0", 9_000)
 
 
+def test_a_driver_that_says_0_for_a_moment_makes_no_rate_from_0(tmp_path: Path):
+    machine, seen = Interfaces(tmp_path, eth0=10**13), []
+    network = Network(machine=machine)
+    for sent in (10**13, 0, 10**13 + 5, 0, 0, 7):  # at last it really begins anew
+        machine.sent["eth0"] = sent
+        seen.append(network.read().get("net_bytes_tx"))
+    assert seen == [10**13, None, 10**13 + 5, None, 0, 7]
+
+
 def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, usb0=7)
     network = Network(machine=machine)
