@@ -1,5 +1,7 @@
 """The limits of the container that the agent runs in: memory, swap and CPUs; and its uptime. On a real machine there are none.
 
+Nor are there any for an agent that watches a machine from a container (`--pid=host`): there process 1 is the machine's.
+
 A limit is the smallest one of the cgroup of process 1 and the visible cgroups above it; limits of the agent's own
 service do not count. The figures are those of `docker stats`: inactive file cache counts as free memory.
 """
@@ -43,7 +45,7 @@ class Container:
         self._is_unified = machine.has(f"{_ROOT}/cgroup.controllers")
         groups = machine.text("/proc/1/cgroup")
         self._paths = {names: path for line in groups.splitlines() for _, names, path in [_parted(line)]}
-        self.is_container = (
+        self.is_container = not any(_is_of_the_machine(path) for path in self._paths.values()) and (
             any(machine.has(mark) for mark in _MARKS)
             or any(manager in path for path in self._paths.values() for manager in _MANAGERS)
             or _LXCFS in machine.text("/proc/self/mounts")
@@ -163,6 +165,11 @@ def count_of(cpus: str) -> int:
         if first.isdigit():
             count += int(last) - int(first) + 1 if last.isdigit() else 1
     return count
+
+
+def _is_of_the_machine(path: str) -> bool:
+    """Whether process 1 is outside of our cgroups and not in a container: the first process of the machine."""
+    return path.startswith("/..") and path.rpartition("/")[2] in {"..", "init.scope"}
 
 
 def _parted(line: str) -> tuple[str, str, str]:
