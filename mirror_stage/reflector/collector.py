@@ -333,13 +333,14 @@ def uptime(machine: Machine, container: Container) -> Fields:
 
 
 def sensors(machine: Machine) -> Fields:
-    """The hottest CPU, the hottest GPU and all `temperatures`. Without a CPU chip, the thermal zones of CPUs count too."""
+    """The hottest CPU, the hottest GPU and all `temperatures`. Without a chip, its thermal zones count."""
     found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
-    if not any(readings.is_cpu_chip(chip) for chip in found):
-        for zone in machine.names(ZONES):
-            chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
-            if readings.is_cpu_chip(chip) and celsius is not None:
-                found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
+    missing = [kind for kind in (readings.is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
+    for zone in machine.names(ZONES) if missing else ():
+        chip = machine.text(f"{ZONES}/{zone}/type").strip()
+        celsius = machine.number(f"{ZONES}/{zone}/temp") if any(kind(chip) for kind in missing) else None
+        if celsius is not None:
+            found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
     invented = [chip for chip, own in found.items() if readings.may_be_invented(chip, own)]
     if invented and readings.is_guest(machine.text(CPUINFO), machine.text(XEN)):
         found = {chip: own for chip, own in found.items() if chip not in invented}

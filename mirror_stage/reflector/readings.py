@@ -104,6 +104,11 @@ def is_cpu_chip(chip: str) -> bool:
     return any(tier.fullmatch(_plain(chip)) for tier in CPU_TIERS)
 
 
+def is_gpu_chip(chip: str) -> bool:
+    """Whether the name of a chip or a thermal zone is that of a graphics card."""
+    return GPU_CHIPS.fullmatch(_plain(chip)) is not None
+
+
 def may_be_invented(chip: str, readings: Sequence[Reading]) -> bool:
     """Whether a CPU's sensors all read exactly 100 °C, as those that VMware shows its guests do for ever."""
     return is_cpu_chip(chip) and all(reading.current == INVENTED for reading in readings)
@@ -136,7 +141,7 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
 
 def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
     """The hottest GPU, °C. For amdgpu the `edge` sensor counts: junction and memory are hotter, 88 °C is normal there."""
-    own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if GPU_CHIPS.fullmatch(_plain(chip)))
+    own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if is_gpu_chip(chip))
     if own is not None:
         return own
     return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
