@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -43,6 +43,8 @@ ALWAYS_FULL_UNDER = (
     "/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/", "/tmp/.mount_",
     "/Library/Developer/CoreSimulator/", "/private/var/run/com.apple.security.cryptexd/",
 )  # fmt: skip
+ZFS = "zfs"
+SAME_FREE_SPACE = 0.01  # the free space of two datasets may differ by so much and be that of their pool
 # File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
 REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
@@ -196,8 +198,10 @@ def is_virtual(interface: str) -> bool:
     return VIRTUAL_INTERFACE.match(interface) is not None
 
 
-def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
+def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
     """The used percent of the fullest disk, without disks that are always full."""
+    if disks and any(disk.fstype == ZFS for disk in disks):
+        return max(disks_used_percent(disks).values(), default=None)
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
@@ -221,13 +225,17 @@ def is_always_full(disk: Any) -> bool:
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     """The used percent of each disk by its mountpoint, without disks that are always full.
 
-    A disk that is mounted several times appears once, with its shortest mountpoint.
+    A disk that is mounted several times appears once, with its shortest mountpoint. So do the datasets of a ZFS pool.
     """
     used: dict[str, float] = {}
     mounts: dict[tuple[str, int], str] = {}
+    datasets: list[Any] = []
     for disk in disks:
         mount = disk.mountpoint
         if disk.used_percent is None or is_always_full(disk):
+            continue
+        if disk.fstype == ZFS and disk.device and disk.total_bytes and disk.used_bytes is not None:
+            datasets.append(disk)
             continue
         if disk.device and "/" in disk.device and disk.total_bytes:
             other = mounts.setdefault((disk.device, disk.total_bytes), mount)
@@ -237,7 +245,42 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
                 del used[other]
                 mounts[disk.device, disk.total_bytes] = mount
         used[mount] = disk.used_percent
+    for pool in pools_of(datasets):
+        used[pool[0].mountpoint] = _used_percent_together(pool)
     return used
+
+
+def pools_of(datasets: Iterable[Any]) -> list[list[Any]]:
+    """The datasets of ZFS, together where they share the free space of their pool; the shortest mountpoint first.
+
+    A dataset with a quota has free space of its own. Each dataset is taken once.
+    """
+    pools: list[list[Any]] = []
+    taken: set[str] = set()
+    for one in sorted(datasets, key=lambda dataset: (len(dataset.mountpoint), dataset.mountpoint)):
+        if one.device in taken:
+            continue
+        taken.add(one.device)
+        pool = next((pool for pool in pools if _share_space(pool[0], one)), None)
+        if pool is None:
+            pools.append([one])
+        else:
+            pool.append(one)
+    return pools
+
+
+def _share_space(one: Any, other: Any) -> bool:
+    """Whether two datasets have the same pool and the same free space, but for what was written between two readings."""
+    free, other_free = one.total_bytes - one.used_bytes, other.total_bytes - other.used_bytes
+    is_one_pool = one.device.partition("/")[0] == other.device.partition("/")[0]
+    return bool(is_one_pool and abs(free - other_free) <= max(free, other_free) * SAME_FREE_SPACE)
+
+
+def _used_percent_together(pool: Sequence[Any]) -> float:
+    """How full the datasets of a pool make it. Its volumes and snapshots are unknown here."""
+    fullest = max(float(one.used_percent) for one in pool)
+    used, free = sum(one.used_bytes for one in pool), max(0, pool[0].total_bytes - pool[0].used_bytes)
+    return max(fullest, round(100 * used / (used + free), 1)) if len(pool) > 1 and used + free else fullest
 
 
 def _positive_gbps(mbps: str | float) -> float | None:

@@ -70,6 +70,30 @@ def test_a_disk_that_is_mounted_several_times_is_one_disk_with_its_shortest_moun
     assert sample_with(*mounts[::order]).disks_used_percent == {"/": 92}
 
 
+def dataset(name: str, used: int, free: int, mountpoint: str = "") -> dict[str, Any]:
+    row = disk(mountpoint or f"/{name}", round(100 * used / (used + free), 1), name, "zfs", used + free)
+    return row | {"used_bytes": used}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_datasets_of_a_pool_are_one_disk_that_they_fill_together(order: int) -> None:
+    datasets = [dataset("tank", 0, 50_000), dataset("tank/a", 450_000, 50_100), dataset("tank/b", 500_000, 49_900)]
+    datasets += [dataset("tank/b", 500_000, 49_900, "/srv/b"), dataset("backup", 10, 90)]
+    host = sample_with(disk("/", 40), *datasets[::order])
+    assert host.disks_used_percent == {"/": 40, "/tank": 95.0, "/backup": 10.0}
+    assert host.fullest_disk_percent == 95.0
+
+
+def test_a_dataset_with_a_quota_is_a_disk_of_its_own() -> None:
+    host = sample_with(dataset("tank", 100_000, 900_000), dataset("tank/a", 97, 3), dataset("tank/b", 100_000, 900_000))
+    assert host.disks_used_percent == {"/tank": 18.2, "/tank/a": 97.0}
+
+
+def test_a_full_pool_is_full() -> None:
+    host = sample_with(dataset("tank", 1, 0), dataset("tank/a", 10, 0), dataset("tank/b", 5, 0))
+    assert host.disks_used_percent == {"/tank": 100.0}
+
+
 def test_two_disks_of_one_size_are_two() -> None:
     both = sample_with(disk("/a", 50, "/dev/sda1", total=10), disk("/b", 60, "/dev/sdb1", total=10))
     assert both.disks_used_percent == {"/a": 50, "/b": 60}
