@@ -30,6 +30,7 @@ TOP_PROCESSES = 5
 SCAN_SHARE = 0.004  # of one core: the most that scanning the processes may use on average
 DISK_PARTS_MAX = 64  # disks that are read in parallel; with more disks, several share a part
 TICK_SECONDS = 0.015  # CPU times are counted in hundredths of a second: a shorter interval says nothing
+REPEATS_MAX = 2  # so often the last load counts for one that cannot be told
 STILL_SECONDS = 0.09  # after this long, an idle counter that has not moved is broken
 
 EARLIEST: Instant = 0  # 1970: the time of a machine without a clock battery, until its clock is set
@@ -186,9 +187,13 @@ class Loads:
         self._before: Sequence[Any] = ()
         self._at = 0.0
         self._percents: list[float] = []
+        self._repeats = 0
 
     def update(self, now: Sequence[Any], at: float, cpus_each: int = 1) -> list[float]:
-        """The load of each CPU in percent, from its CPU times `now`. Empty at the first reading and when their number changed."""
+        """The load of each CPU in percent, from its CPU times `now`.
+
+        Empty at the first reading, when their number changed, and while the counters of all make no sense.
+        """
         elapsed = at - self._at
         if len(now) != len(self._before):
             self._before, self._at, self._percents = now, at, []
@@ -199,8 +204,10 @@ class Loads:
             self._percents = [
                 last if percent is None else percent for last, percent in zip(former, percents, strict=True)
             ]
+            makes_sense = expected is None or any(percent is not None for percent in percents)
+            self._repeats = 0 if makes_sense else self._repeats + 1
             self._before, self._at = now, at
-        return self._percents
+        return self._percents if self._repeats <= REPEATS_MAX else []
 
 
 class CpuLoads:

@@ -22,7 +22,7 @@ import pytest
 from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.decoder import decode_fast, decode_slow
 from mirror_stage.reflector import collector as module
-from mirror_stage.reflector.collector import Collector, OwnName, TopProcesses, instant_of
+from mirror_stage.reflector.collector import Collector, Loads, OwnName, TopProcesses, instant_of
 from mirror_stage.reflector.container import Container
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo
@@ -103,6 +103,17 @@ def test_the_very_first_loads_are_measured_ones(monkeypatch: pytest.MonkeyPatch)
         burner.wait()
     assert first["cpu_load"] > 0
     assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner, or who is busier beside it
+
+
+def test_a_load_that_cannot_be_told_is_the_last_one_twice_and_then_unknown():
+    class Times(NamedTuple):
+        user: float
+        idle: float
+
+    loads = Loads()
+    idle = [20, 24, 22, 20, 18, 16, 20]  # it runs backwards four times
+    seen = [loads.update([Times(seconds, seconds_idle)], 5.0 * seconds) for seconds, seconds_idle in enumerate(idle)]
+    assert seen == [[], [20.0], [20.0], [20.0], [], [], [20.0]]
 
 
 def test_a_second_sample_at_once_still_has_a_load():
