@@ -7,7 +7,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
 MOUNTINFO = "/proc/self/mountinfo"
 CPUINFO = "/proc/cpuinfo"
 XEN = "/proc/xen/capabilities"
+HWMON = "/sys/class/hwmon"
 ZONES = "/sys/class/thermal"
 BLOCK = "/sys/block"
 
@@ -341,7 +342,11 @@ def uptime(machine: Machine, container: Container) -> Fields:
 
 def sensors(machine: Machine) -> Fields:
     """The hottest CPU, the hottest GPU and all `temperatures`. Without a chip, its thermal zones count."""
-    found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
+    chips = machine.names(HWMON)
+    awake = [chip for chip in chips if not is_asleep(machine, chip)]
+    found: dict[str, Sequence[readings.Reading]] = dict(
+        getattr(machine.psutil, "sensors_temperatures", dict)() if awake == chips else sensors_of(machine, awake)
+    )
     missing = [kind for kind in (readings.is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
     for zone in machine.names(ZONES) if missing else ():
         chip = machine.text(f"{ZONES}/{zone}/type").strip()
@@ -358,8 +363,29 @@ def sensors(machine: Machine) -> Fields:
     }
 
 
+def is_asleep(machine: Machine, chip: str) -> bool:
+    """Whether the device of a chip is suspended. Reading its sensors would wake it, which costs a laptop's battery."""
+    return machine.text(f"{HWMON}/{chip}/device/power/runtime_status").strip() == "suspended"
+
+
+def sensors_of(machine: Machine, chips: Iterable[str]) -> dict[str, list[Zone]]:
+    """The temperatures of some chips by their names, as psutil reads those of all."""
+    found: dict[str, list[Zone]] = {}
+    for chip in chips:
+        name = machine.text(f"{HWMON}/{chip}/name").strip()
+        inputs = [
+            file for file in machine.names(f"{HWMON}/{chip}") if file.startswith("temp") and file.endswith("_input")
+        ]
+        for file in sorted(inputs, key=lambda file: (len(file), file)):
+            celsius = machine.number(f"{HWMON}/{chip}/{file}")
+            if celsius is not None:
+                label = machine.text(f"{HWMON}/{chip}/{file.removesuffix('input')}label").strip()
+                found.setdefault(name, []).append(Zone(celsius / 1000, label))
+    return found
+
+
 class Zone(NamedTuple):
-    """A thermal zone as psutil reports a sensor."""
+    """A thermal zone, or a sensor, as psutil reports one."""
 
     current: float
     label: str = ""
