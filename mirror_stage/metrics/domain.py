@@ -26,11 +26,11 @@ CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_s
 # Known by their names, for agents that do not report it: tunnels, bridges, interfaces of containers and virtual machines.
 VIRTUAL_INTERFACE = re.compile(
     r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|mpqemubr|xenbr|cbr\d|fwbr|fwpr|fwln|podman|nerdctl|cni"
-    r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair|bhyve"
-    r"|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|wt\d|nebula|nordlynx|proton|mullvad|ham\d|cscotun|gpd\d|ipsec|xfrm|l2tp"
-    r"|ppp|gre|gif|stf|erspan|sit|ipip|ip_vti|ip6|isatap|teredo|vxlan|geneve|ovs|ifb|dummy|macvtap|awdl|llw|anpi|pflog|pfsync"
-    r"|loopback|vethernet|vmware|virtualbox|zerotier|openvpn|wireguard|hamachi|bluetooth|vswitch|npcap|6to4|cloudflare)|br\d+($|[.:])",
-    re.IGNORECASE,  # Windows writes `vEthernet (WSL)` and `Tailscale`
+    r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair"
+    r"|vmnet|vboxnet|tap|tun|utun|zt|wg|wt\d|nebula|proton|ham\d|cscotun|gpd\d|ipsec|xfrm|l2tp|ppp|gre|gif|stf|erspan|sit|ipip"
+    r"|ip_vti|ip6|vxlan|geneve|ovs|ifb|dummy|macvtap|awdl|llw|anpi|pflog|pfsync)|br\d+($|[.:])"
+    r"|(?i:vethernet|vswitch|vmware|virtualbox|loopback|npcap|isatap|teredo|6to4|bluetooth|tap-|openvpn|wireguard|tailscale"
+    r"|zerotier|nordlynx|protonvpn|mullvad|hamachi|cloudflare)"  # Windows writes them in several ways
 )
 
 # File systems that are always full, or are not a disk.

@@ -105,7 +105,12 @@ VIRTUAL = (
     " antrea-gw0 ovn-k8s-mp0 genev_sys_6081 vif3.0 xenbr0 epair0a utun4 gif0 stf0 awdl0 llw0 anpi1 pflog0 wg0-mullvad wt0 ham0"
 )
 WINDOWS_VIRTUAL = ["vEthernet (WSL)", "vEthernet (Default Switch)", "VMware Network Adapter VMnet8", "Tailscale"]
-WINDOWS_VIRTUAL += ["VirtualBox Host-Only Network", "Loopback Pseudo-Interface 1", "Teredo Tunneling Pseudo-Interface"]
+WINDOWS_VIRTUAL += [
+    "VirtualBox Host-Only Network",
+    "Loopback Pseudo-Interface 1",
+    "Teredo Tunneling Pseudo-Interface",
+    "TAP-Windows6",
+]
 WIRED = "eth0 eth0.10 eno1 enp3s0f1np1 enP2p1s0 ens5 enx001122334455 enc600 em0 igb1 ix0 vtnet0 re0 en0 bond0 team0 lagg0 wlan0 usb0"
 
 
@@ -114,7 +119,7 @@ def test_a_virtual_interface_of_any_system_is_known_by_its_name(name: str) -> No
     assert capacity_gbps(None, None, [_Interface("Ethernet", 1000), _Interface(name, 10_000)]) == 1.0
 
 
-@pytest.mark.parametrize("name", [*WIRED.split(), "Ethernet 2", "Wi-Fi", "Local Area Connection"])
+@pytest.mark.parametrize("name", [*WIRED.split(), "Ethernet 2", "Wi-Fi", "Local Area Connection", "Site LAN", "Green"])
 def test_the_name_of_a_card_is_not_taken_for_a_virtual_one(name: str) -> None:
     assert capacity_gbps(None, None, [_Interface(name, 10_000)]) == 10.0
 
