@@ -22,7 +22,7 @@ import pytest
 from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.decoder import decode_fast, decode_slow
 from mirror_stage.reflector import collector as module
-from mirror_stage.reflector.collector import Collector, OwnName, TopProcesses, instant_of
+from mirror_stage.reflector.collector import Collector, Loads, OwnName, TopProcesses, instant_of
 from mirror_stage.reflector.container import Container
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo
@@ -35,6 +35,7 @@ REQUIRED = {
 
 
 QUICK_SECONDS = 0.6
+LATE_PARTS = {"part sensors", "part hardware"}
 
 
 def quick() -> Parts:
@@ -104,6 +105,17 @@ def test_the_loads_of_the_first_sample_are_measured(monkeypatch: pytest.MonkeyPa
     assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner or a busier process
 
 
+def test_a_load_that_cannot_be_told_is_the_last_one_twice_and_then_unknown():
+    class Times(NamedTuple):
+        user: float
+        idle: float
+
+    loads = Loads()
+    idle = [20, 24, 22, 20, 18, 16, 20]  # it runs backwards four times
+    seen = [loads.update([Times(seconds, seconds_idle)], 5.0 * seconds) for seconds, seconds_idle in enumerate(idle)]
+    assert seen == [[], [20.0], [20.0], [20.0], [], [], [20.0]]
+
+
 def test_a_second_sample_at_once_still_has_a_load():
     collector = Collector()
     samples = [collector.sample() for _ in range(3)]
@@ -120,8 +132,9 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
         return {"coretemp": [Temperature("Package", 61.0)]}
 
     collector = Collector(parts=quick())
+    monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
     collector.sample()
-    monkeypatch.setattr(psutil, "sensors_temperatures", hangs, raising=False)
+    monkeypatch.setattr(psutil, "sensors_temperatures", hangs)
     began = time.monotonic()
     sample = collector.sample()
     assert time.monotonic() - began < 2 * QUICK_SECONDS
@@ -134,6 +147,31 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
     gate.set()
     wait_until(lambda: not any(thread.name == "part sensors" for thread in threading.enumerate()))
     assert collector.sample()["cpu_temperature"] == 61.0
+
+
+def test_sensors_that_always_answer_late_are_in_the_next_samples_until_their_answer_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    gate = threading.Semaphore(0)
+
+    def late() -> dict[str, Any]:
+        gate.acquire(timeout=30)
+        return {"cpu_temperature": 61.0}
+
+    monkeypatch.setattr(module, "sensors", lambda _machine: late())
+    monkeypatch.setattr(module, "hardware", lambda _machine: late() and {"cpu_model": "EPYC"})
+    collector = Collector(parts=quick())
+    sample = collector.sample()
+    assert not {"cpu_temperature", "cpu_model"} & sample.keys()
+    gate.release(2)
+    wait_until(lambda: not any(thread.name in LATE_PARTS for thread in threading.enumerate()))
+    for _ in range(2):  # the sensors hang again
+        sample = collector.sample()
+        assert (sample["cpu_temperature"], sample["cpu_model"]) == (61.0, "EPYC")
+    monkeypatch.setattr(module, "SENSORS_KEPT_SECONDS", 0)
+    sample = collector.sample()
+    assert ("cpu_temperature" in sample, sample["cpu_model"]) == (False, "EPYC")
+    gate.release(2)
 
 
 class Folders(Machine):
@@ -214,6 +252,29 @@ def test_a_machine_without_swap_has_no_swap_percent(monkeypatch: pytest.MonkeyPa
     assert "swap_used_percent" not in Collector(parts=quick()).sample()
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "percent"),
+    [
+        ("max", "50", 40.0),  # no limit: the machine's swap counts
+        ("100", "50", 50.0),
+        ("100", "150", 100.0),  # the limit was lowered
+        ("0", "0", None),  # it may not swap
+        ("2000", "50", 40.0),  # more than the machine has
+    ],
+)
+def test_the_swap_of_a_container_is_what_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, used: str, percent: float | None
+):
+    for name, text in {"cgroup.controllers": "", "memory.swap.max": limit, "memory.swap.current": used}.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    (tmp_path / ".dockerenv").touch()
+    monkeypatch.setattr(psutil, "swap_memory", lambda: Swap(1000, 40.0))
+    machine = Machine(tmp_path)
+    assert module.swap(machine, Container(machine)) == {"swap_used_percent": percent}
+
+
 def test_three_samples_read_the_hardware_once_and_all_have_it(monkeypatch: pytest.MonkeyPatch):
     reads = []
 
@@ -279,6 +340,15 @@ def test_the_name_of_the_primary_interface_changes_with_its_counters(tmp_path: P
     assert "net_bytes_tx" not in moved, "an older EGO would compute a rate from the counters of two interfaces"
     later = network.read()
     assert (later["primary_interface"], later["net_bytes_tx"]) == ("wlan0", 9_000)
+
+
+def test_a_driver_that_says_0_for_a_moment_makes_no_rate_from_0(tmp_path: Path):
+    machine, seen = Interfaces(tmp_path, eth0=10**13), []
+    network = Network(machine=machine)
+    for sent in (10**13, 0, 10**13 + 5, 0, 0, 7):  # at last it really begins anew
+        machine.sent["eth0"] = sent
+        seen.append(network.read().get("net_bytes_tx"))
+    assert seen == [10**13, None, 10**13 + 5, None, 0, 7]
 
 
 def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(tmp_path: Path):

@@ -28,6 +28,7 @@ def summary(sample: dict[str, Any]) -> dict[str, Any]:
     return sample | {
         "speeds": {row["name"]: row["speed_mbps"] for row in interfaces if "speed_mbps" in row},
         "disks": {row["mountpoint"]: row["used_percent"] for row in disks},
+        "read_only_disks": [row["mountpoint"] for row in disks if row.get("is_read_only")],
         "core_7": dict(enumerate(sample.get("cpu_per_core", []))).get(7),
         "number_of_cores": len(sample.get("cpu_per_core", [])),
         "number_of_interfaces": len(interfaces),

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,3 +107,41 @@ def test_a_suspended_card_is_not_woken(tmp_path: Path, state: str, asked: int) -
     machine = Answers(tmp_path, "A, 41\n")
     NvidiaCards(machine).read()
     assert machine.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [("Enabled (fine-grained)", 1), ("Disabled by default", 2), ("Not supported", 2)]
+)
+def test_a_card_that_may_sleep_is_asked_rarely(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, asked: int
+) -> None:
+    cards, machine = card_with_power(tmp_path, status)
+    for seconds in (1000, 1031):
+        monkeypatch.setattr(nvidia, "time", SimpleNamespace(monotonic=lambda seconds=seconds: float(seconds)))
+        assert cards.read() == {"nvidia:A": 41.0}
+    assert machine.asked == asked
+
+
+def test_the_answer_of_a_card_that_may_sleep_holds_until_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cards, machine = card_with_power(tmp_path, "Enabled (fine-grained)")
+    for seconds in (1000, 1150, 1299, 1300):
+        monkeypatch.setattr(nvidia, "time", SimpleNamespace(monotonic=lambda seconds=seconds: float(seconds)))
+        assert cards.read() == {"nvidia:A": 41.0}
+    assert machine.asked == 2
+
+
+def card_with_power(root: Path, status: str) -> tuple[NvidiaCards, Answers]:
+    """A card whose driver says this of its sleep."""
+    card = root / "proc/driver/nvidia/gpus/0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "power").write_text(f"Runtime D3 status:          {status}\nVideo Memory:               Active\n")
+    machine = Answers(root, "A, 41\n")
+    return NvidiaCards(machine), machine
+
+
+def test_a_broken_card_does_not_cost_the_answers_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = "Unable to determine the device handle for GPU 0000:3B:00.0: GPU is lost"
+    with_program(monkeypatch, tmp_path, f'echo "A, 41"; echo "{lost}"; echo "A, 43"; exit 15')
+    assert NvidiaCards(Machine()).read() == {"nvidia:A": 41.0, "nvidia:A #2": 43.0}

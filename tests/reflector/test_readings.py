@@ -30,6 +30,7 @@ class Times(NamedTuple):
     iowait: float = 0
     guest: float = 0
     guest_nice: float = 0
+    steal: float = 0
 
 
 class WindowsTimes(NamedTuple):
@@ -61,6 +62,9 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
         ("a CPU that does not tick is idle", Times(), 0.0),
         ("time is accounted for, but for a tick", Times(user=1, idle=3.98), 20.1),
         ("more than the clock says", Times(user=5, idle=15), 25.0),
+        ("stolen time counts", Times(user=1, idle=2, steal=2), 60.0),
+        ("stolen time runs wild", Times(user=1, idle=4, steal=8e7), 20.0),
+        ("stolen time runs backwards", Times(user=1, idle=4, steal=-8e7), 20.0),
     ],
 )
 def test_busy_percent_uses_the_clock_if_the_counters_cover_less_than_half_of_it(
@@ -99,6 +103,7 @@ DESKTOP = {
         ("the board where no CPU tells", {"acpitz": [Temp("", 30.0), Temp("", 44.0)]}, 44.0, None),
         ("the board does not outbid the CPU", {"acpitz": [Temp("", 99.0)], "coretemp": [Temp("", 40.0)]}, 40.0, None),
         ("sensors that are not connected", {"coretemp": [Temp("a", 65261.85), Temp("b", None)]}, None, None),
+        ("sensors of a signed byte that are not connected", {"thinkpad": [Temp("CPU", 128.0), Temp("GPU", 127.0)], "acpitz": [Temp("", 48.0)]}, 48.0, None),
         ("GPUs of two makers", {"nouveau": [Temp("", 60.0)], "radeon": [Temp("", 70.0)]}, None, 70.0),
         ("none", {}, None, None),
         ("big and little cores", {"bigcore0-thermal": [Temp("", 64.0)], "littlecore": [Temp("", 60.0)], "npu_thermal": [Temp("", 99.0)]}, 64.0, None),
@@ -153,6 +158,30 @@ def test_the_mounts_of_a_device_are_one_disk_and_a_mounted_image_is_none():
     ]
 
 
+def test_a_file_system_is_read_only_if_nothing_can_write_to_it():
+    mountinfo = (
+        "22 1 0:29 / / ro,relatime - overlay composefs ro,seclabel,lowerdir+=/run/a\n"
+        "23 22 8:4 /sysroot /sys\\040root ro,relatime shared:2 - xfs /dev/sda4 rw,seclabel\n"  # only this mount of it is
+        "24 22 254:0 / /usr\\040local ro,relatime shared:3 master:1 - btrfs /dev/mapper/usr ro,rescue=nologreplay\n"
+        "25 22 8:5 / /mnt ro - ext4 /dev/sda5 ro\n"
+        "26 25 8:6 / /mnt rw - ext4 /dev/sda6 rw,errors=remount-ro\n"  # over the one before
+        "torn line\n- ro\n"
+    )
+    assert readings.read_only_mounts(mountinfo) == {"/", "/usr local"}
+
+
+def test_of_two_disks_on_one_mount_point_only_the_upper_one_is_seen():
+    mounted = [
+        Part("/dev/sda5", "/mnt", "ext4"),
+        Part("/dev/sda5", "/srv/a", "ext4"),
+        Part("/dev/sda6", "/mnt", "ext4"),
+    ]
+    assert [[(mount.device, mount.mountpoint) for mount in disk] for disk in readings.by_device(mounted)] == [
+        [("/dev/sda6", "/mnt")],
+        [("/dev/sda5", "/srv/a")],
+    ]
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [1, 1, 1]), (5, [2, 2, 1])])
 def test_disks_are_grouped_only_if_there_are_too_many(count: int, sizes: list[int]):
     groups = readings.in_groups(range(count), 3)
@@ -200,3 +229,23 @@ def test_the_name_of_the_cpu_is_found_under_each_of_its_keys(cpuinfo: str, model
 )
 def test_a_text_of_a_vendor_is_cleaned_and_a_placeholder_is_no_value(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "xen", "is_guest"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "", True),
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "control_d\n", False),
+        ("processor\t: 0\nflags\t\t: fpu arat\nmodel name : hypervisor\n", "", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_virtual_machine_is_known_by_its_cpu(cpuinfo: str, xen: str, is_guest: bool):
+    assert readings.is_guest(cpuinfo, xen) == is_guest
+
+
+def test_only_a_cpu_that_is_at_100_everywhere_may_be_invented():
+    assert readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 100.0)])
+    assert not readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 99.0)])
+    assert not readings.may_be_invented("amdgpu", [Temp("edge", 100.0)])

@@ -1176,6 +1176,8 @@ export interface components {
             used_bytes?: number | null;
             /** @default null */
             used_percent?: number | null;
+            /** @default null */
+            is_read_only?: boolean | null;
         };
         InterfaceReading: {
             name: string;
