@@ -171,21 +171,23 @@ def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
+        if (
+            used is not None
+            and (fullest is None or used > fullest)
+            and not is_always_full(disk.fstype, disk.mountpoint)
+        ):
             fullest = used
     return fullest
 
 
-def is_always_full(disk: Any) -> bool:
+def is_always_full(fstype: str | None, mountpoint: str) -> bool:
     """Whether nobody can free space on a disk: a read-only image, no real disk, or an overlay of a container.
 
     An overlay repeats the disk below it, which is counted. Inside a container the root overlay is the only disk: it counts.
     """
-    fstype = (disk.fstype or "").lower()
+    fstype = (fstype or "").lower()
     return (
-        fstype in ALWAYS_FULL
-        or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
-        or (fstype == "overlay" and disk.mountpoint != "/")
+        fstype in ALWAYS_FULL or mountpoint.startswith(ALWAYS_FULL_UNDER) or (fstype == "overlay" and mountpoint != "/")
     )
 
 
@@ -198,7 +200,7 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     mounts: dict[tuple[str, int], str] = {}
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or is_always_full(disk):
+        if disk.used_percent is None or is_always_full(disk.fstype, mount):
             continue
         if disk.device and "/" in disk.device and disk.total_bytes:
             other = mounts.setdefault((disk.device, disk.total_bytes), mount)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.version import VERSION
+from mirror_stage.metrics.importance import is_cpu_chip
 from mirror_stage.reflector import readings
 from mirror_stage.reflector.container import Container, CpuLimit
 from mirror_stage.reflector.last_check import Complaint, fit
@@ -329,10 +330,10 @@ def uptime(machine: Machine, container: Container) -> Fields:
 def sensors(machine: Machine) -> Fields:
     """The hottest CPU, the hottest GPU and all `temperatures`. Without a CPU chip, the thermal zones of CPUs count too."""
     found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
-    if not any(readings.is_cpu_chip(chip) for chip in found):
+    if not any(is_cpu_chip(chip) for chip in found):
         for zone in machine.names(ZONES):
             chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
-            if readings.is_cpu_chip(chip) and celsius is not None:
+            if is_cpu_chip(chip) and celsius is not None:
                 found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
     return {
         "cpu_temperature": readings.hottest_cpu(found),

@@ -118,10 +118,3 @@ def test_a_container_has_no_wire_and_yet_a_way_out():
 def test_a_member_of_a_bridge_does_not_lead_out_beside_it():
     bridged = network(Link("br0", Kind.STACKED, True, under=("eth0",)), wired("eth0", 1000))
     assert links.busiest(bridged, {"br0": 1, "eth0": 50}, {"br0"}, None) == "br0"
-
-
-def test_of_too_many_the_primary_one_and_its_members_are_kept_then_those_that_are_up_then_the_busiest():
-    many = {f"veth{n}": Link(f"veth{n}", Kind.VIRTUAL, n % 2 == 0) for n in range(10)}
-    known = network(bond("802.3ad", "eth0", "eth1"), wired("eth0", 1), wired("eth1", 1, up=False)) | many
-    traffic = {name: 1000 + number for number, name in enumerate(many)} | {"bond0": 0, "eth0": 0, "eth1": 0}
-    assert links.most_important(known, traffic, "bond0", 5) == {"bond0", "eth0", "eth1", "veth8", "veth6"}
