@@ -54,5 +54,11 @@ def test_an_entry_of_any_form_can_be_ranked(name: str, odd: Any) -> None:
     assert good in most_important([odd, huge, good, odd], 2, ranks(["no", "name"])[name])
 
 
+def test_a_list_of_countless_entries_is_cut_in_no_time() -> None:
+    looked_at: list[Any] = []
+    assert len(most_important(["x"] * 20_000, 64, lambda entry: looked_at.append(entry) or 0)) == 64
+    assert len(looked_at) <= 1_100
+
+
 def test_an_object_stays_an_object() -> None:
     assert most_important({"a": 1, "uplink": "sw", "b": 2}, 2, ranks(None)["tags"]) == {"a": 1, "uplink": "sw"}
