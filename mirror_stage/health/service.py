@@ -91,4 +91,4 @@ class HealthService:
             age = f"asked {elapsed_seconds() - self._redis_asked_at:.0f} s ago"
         if self._redis_trouble is None:
             return {"ok": True, "detail": f"reachable, {age}"}
-        return {"ok": False, "detail": f"not reachable, memory is used instead: {self._redis_trouble}; {age}"}
+        return {"ok": False, "detail": f"not reachable: {self._redis_trouble}; {age}"}

@@ -15,11 +15,11 @@ from mirror_stage.metrics.measures import REPORTED, names_of
 SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
-OLDEST_TIER: Instant = 730 * DAY  # nor one older than the longest retention; this is its default
+OLDEST_TIER: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
 NEEDED = names_of(one for one in REPORTED if one.is_needed)  # required, unless a sample lists it in `unknown`
 INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
-# Known by their names, for agents that do not report it: tunnels, bridges, interfaces of containers and virtual machines.
+# Interfaces without a cable, known by name: used where an agent does not report the speed of its primary interface.
 VIRTUAL_INTERFACE = re.compile(
     r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|fwbr|fwpr|fwln|podman|cni|flannel|cali|cilium|lxc|kube|weave"
     r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"

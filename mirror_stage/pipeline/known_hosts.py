@@ -32,7 +32,7 @@ class KnownHosts:
         for hostname in message.removed:
             self.ids_by_hostname.pop(hostname, None)
             self._newest.pop(hostname, None)
-            self._polls.pop(hostname, None)  # commands can be delivered again once its agent polls again
+            self._polls.pop(hostname, None)  # `deliverable` is false until its agent polls again
 
     def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
         """Add a host as it was saved."""

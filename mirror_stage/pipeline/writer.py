@@ -62,7 +62,7 @@ class Writer:
             self._greenlet.join(timeout=5)
 
     def check(self, trouble: str | None) -> dict[str, Any]:
-        """The entry for `/health`: whether samples are stored. `trouble` is why the last commit failed."""
+        """The check `writer` of `/api/health/ready`: whether samples are stored. `trouble` is why the last commit failed."""
         detail = f"queue {len(self._queue)} of {QUEUE_BATCHES}"
         if trouble is not None:
             detail += f"; the last commit failed: {trouble}"

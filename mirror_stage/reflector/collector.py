@@ -407,7 +407,7 @@ class DiskReads:
 
 def is_physical_disk(machine: Machine, name: str) -> bool:
     """Whether a disk has a device of its own. Partitions, dm, md, loop, zram, ram and ZFS volumes have none: what they
-    read is read from disks, or from memory. Nor has an NVMe disk with several paths: each path is there, too, and counts.
+    read is read from disks, or from memory. The disk over several NVMe paths does not count, because each path counts.
     """
     device = machine.link(f"{BLOCK}/{name.replace('/', '!')}/device")
     return device != "" and not device.startswith("nvme-subsys")

@@ -46,7 +46,7 @@ def listener(settings: Config) -> Finding:
     if refusal:
         return Finding("settings", "problem", refusal, "see MIRROR_STAGE_SECURITY in config/ego.env.example")
     if settings.security == "open":
-        advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host"
+        advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host that allows them"
         return Finding("settings", "warning", "MIRROR_STAGE_SECURITY=open: all access checks are off", advice)
     note = serving.workers_note(settings.workers)
     if note:
