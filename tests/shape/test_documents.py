@@ -73,6 +73,26 @@ def test_every_file_that_contributing_names_exists() -> None:
         assert any((root / name).exists() for root in roots), f"CONTRIBUTING.md names {name}, which does not exist"
 
 
+def test_contributing_names_every_file_of_the_metric_that_is_its_example() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("**A metric**")[1].split("**A route**")[0]
+    named = re.findall(r"`([\w./-]+[./][\w./-]*)`", section)
+    files = [
+        *ROOT.glob("*.md"),
+        *(path for room in ("docs", "migrations", "mirror_stage", "tests") for path in (ROOT / room).rglob("*.*")),
+    ]
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.suffix in {".json", ".md", ".py", ".svelte", ".ts"}
+        and not {"node_modules", "static"} & set(path.parts)
+        and path.name not in {"CONTRIBUTING.md", Path(__file__).name}
+        and re.search("disk_read_bytes|diskReadBytes", path.read_text())
+    ]
+    assert len(written) > 20
+    for file in written:
+        assert any(f"/{file}".endswith(f"/{name}") or (name[-1] == "/" and name in file) for name in named), file
+
+
 def test_every_page_that_the_index_names_exists() -> None:
     for page in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/README.md").read_text()):
         assert (ROOT / "docs" / page).exists(), page
