@@ -95,7 +95,7 @@ def disk(settings: Config) -> Finding:
     if free < FREE_BYTES_PROBLEM:
         return Finding("disk", "problem", seen, "free some space: EGO will soon be unable to store samples")
     if free < FREE_BYTES_WARNING:
-        return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 1.6 GB a day")
+        return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 2.5 GB a day")
     return Finding("disk", "ok", seen)
 
 
