@@ -203,7 +203,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         saver,
         Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
-        Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
+        Ingest(writer, clock, config.longest_retention, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
         AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
         commands,

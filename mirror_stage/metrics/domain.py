@@ -15,7 +15,7 @@ from mirror_stage.metrics.measures import REPORTED, names_of
 SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
-OLDEST_TIER: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
+LONGEST_RETENTION: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
 NEEDED = names_of(one for one in REPORTED if one.is_needed)  # required, unless a sample lists it in `unknown`
 INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
@@ -221,7 +221,7 @@ def _positive_gbps(mbps: str | float) -> float | None:
     return value / 1000 if SPEEDS_MBPS[0] <= value <= SPEEDS_MBPS[1] else None
 
 
-def stamp(samples: list[Sample], received_at: Instant, kept: Instant = OLDEST_TIER) -> list[Sample]:
+def stamp(samples: list[Sample], received_at: Instant, kept: Instant = LONGEST_RETENTION) -> list[Sample]:
     """The same samples in time order, with `received_at`, `at` and `is_newest_of_request` set.
 
     A clock that cannot be right (over AHEAD_LIMIT ahead, or older than the longest retention, `kept`) is not believed.
