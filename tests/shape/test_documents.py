@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage.access.permissions import PERMISSIONS
+from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
 from mirror_stage.app import create_app
 from mirror_stage.core import config
 from mirror_stage.core.config import Config
@@ -30,12 +30,12 @@ def test_every_route_has_a_permission_and_stands_in_openapi() -> None:
     app = create_app(Config(testing=True))
     paths = app.test_client().get("/api/openapi.json").json["paths"]
     for rule in app.url_map.iter_rules():
-        assert rule.endpoint in PERMISSIONS, rule
+        assert rule.endpoint in PERMISSION_BY_ROUTE, rule
         if rule.rule.startswith("/api/") and rule.endpoint != "api-docs.openapi_json":
             documented = rule.rule.replace("<", "{").replace(">", "}")
             methods = {method.lower() for method in rule.methods or ()} - {"head", "options"}
             assert methods <= set(paths[documented]), rule
-    assert set(PERMISSIONS) == {rule.endpoint for rule in app.url_map.iter_rules()}
+    assert set(PERMISSION_BY_ROUTE) == {rule.endpoint for rule in app.url_map.iter_rules()}
 
 
 def events() -> set[str]:
