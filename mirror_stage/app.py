@@ -63,9 +63,9 @@ from mirror_stage.twin.sockets import register as register_twin
 from mirror_stage.twin.state import Twin
 from mirror_stage.web import answers, http
 from mirror_stage.web.openapi import init_api
-from mirror_stage.web.port import Services, services
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
 from mirror_stage.web.refusals import Refusals
+from mirror_stage.web.services import Services, services
 from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from mirror_stage.access.permissions import PERMISSION_BY_EVENT, PERMISSION_BY_R
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Forbidden
 from mirror_stage.core.readiness import Readiness
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 Environ = dict[str, Any]
 Handler = Callable[..., Any]

@@ -25,7 +25,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
-from mirror_stage.web.port import Services
+from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from mirror_stage.pipeline.writer import Writer
 from mirror_stage.runtime.scheduler import Scheduler
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
-from mirror_stage.web.port import Services
 from mirror_stage.web.realtime import Realtime
+from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 

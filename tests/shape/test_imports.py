@@ -52,7 +52,7 @@ SHARED = {
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
 MAY_FLASK = {
-    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.port", "web.realtime", "runtime.lifecycle",
+    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.services", "web.realtime", "runtime.lifecycle",
     "runtime.serving", "runtime.db_commands", "storage.db", "storage.migrate",
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
