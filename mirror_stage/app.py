@@ -11,7 +11,7 @@ from flask_socketio import SocketIO
 from gevent import monkey
 
 from mirror_stage.access import gate
-from mirror_stage.access.gate import Arrivals, Gate, Sockets
+from mirror_stage.access.gate import AccountLookup, Gate, Sockets
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts.domain import Transition
@@ -114,8 +114,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
-    app.wsgi_app = Walls(arrivals, config, ego[Refusals])  # type: ignore[method-assign]
+    looked_up = AccountLookup(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
+    app.wsgi_app = Walls(looked_up, config, ego[Refusals])  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app

@@ -80,7 +80,7 @@ class Gate:
 _STRANGER = Actor(ANONYMOUS)
 
 
-class Arrivals:
+class AccountLookup:
     """WSGI middleware: looks up which account opened a connection when its first request arrives.
 
     Socket.IO looks later. By then a client that polls may have closed the connection of its first request.
