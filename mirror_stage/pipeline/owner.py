@@ -143,7 +143,7 @@ class Owner:
         self._frames.take(now)
         self._audience.show(now)
 
-    def follow(self) -> None:
+    def record_and_show(self) -> None:
         """Record and show what happened, at once. Called where no scheduler runs."""
         self._saver.record()
         self.tick()
