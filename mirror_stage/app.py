@@ -243,7 +243,7 @@ def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
 def _refuse_until_ready() -> None:
     """Answer everything but health with 503 until the twin is restored: an answer before that would lack hosts."""
     readiness = services()[Readiness]
-    if not readiness.is_ready and not (request.endpoint or "").startswith("health."):
+    if not readiness.is_restored and not (request.endpoint or "").startswith("health."):
         raise Unavailable(readiness.why_not)
 
 

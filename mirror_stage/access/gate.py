@@ -163,7 +163,7 @@ def _admit_client(namespace: str) -> None:
     g.actor = service(Gate).actor_of(request.environ)
     reason = decide(g.actor, permission_of_event(namespace, "connect"))
     readiness = service(Readiness)
-    if reason is None and not readiness.is_ready:
+    if reason is None and not readiness.is_restored:
         reason = f"{readiness.why_not}; try again in a moment"
     if reason is not None:
         raise ConnectionRefusedError(reason)

@@ -55,7 +55,7 @@ class HealthService:
             "database": self._database(),
             "redis": self._redis(),
             "writer": self._writer(),
-            "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
+            "twin": {"ok": readiness.is_restored, "detail": "restored" if readiness.is_restored else readiness.why_not},
             "scheduler": self._scheduler(),
             "history": self._history(),
             "clock": self._clock(),

@@ -99,7 +99,7 @@ def prune_commands(ego: Services) -> None:
 
 def keep_history(ego: Services) -> None:
     """Roll up closed buckets, compute dirty ones anew, prune old rows."""
-    if ego[Readiness].is_ready:
+    if ego[Readiness].is_restored:
         ego[Lived].check()
         ego[Keeper].keep()
 

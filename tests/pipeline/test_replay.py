@@ -85,7 +85,7 @@ def test_readiness_says_how_much_is_restored(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.advance(600)))
     again = bench.again()
     assert again.readiness.why_not == "restoring, 100 %"
-    assert again.readiness.is_ready
+    assert again.readiness.is_restored
 
 
 def test_the_writer_knows_the_oldest_arrival_that_has_no_answer_yet(new_bench: Callable[..., Bench]) -> None:
