@@ -52,8 +52,8 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
-from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
+from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
@@ -179,8 +179,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     port.listen(owner.hear)
     writer = Writer(edge.admit, then=owner.record_and_show)
     clock_watch = ClockWatch(storage, clock)
-    lived = Lived(storage.own, clock, ego_hostname(config))
-    keeper = Keeper(storage.own, clock, config.kept_by_resolution, lived.until)
+    trusted_time = TrustedTime(storage.own, clock, ego_hostname(config))
+    keeper = Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until)
     past = Past(
         storage,
         clock,
@@ -209,7 +209,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
-        lived,
+        trusted_time,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
         clock_watch,
@@ -219,7 +219,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
-            history=lambda: _history_check(keeper, lived),
+            history=lambda: _history_check(keeper, trusted_time),
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
             clock=clock_watch.check,
@@ -234,10 +234,10 @@ def _scheduler_check(app: Flask) -> dict[str, Any]:
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
 
 
-def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
+def _history_check(keeper: Keeper, trusted_time: TrustedTime) -> dict[str, Any]:
     """How far the history is rolled up, and why EGO keeps expired history if it does not trust its clock."""
     found = keeper.check()
-    return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
+    return found if trusted_time.doubt is None else {"ok": False, "detail": f"{found['detail']}; {trusted_time.doubt}"}
 
 
 def _refuse_until_ready() -> None:
@@ -265,6 +265,6 @@ def open_storage(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
-        ego[Lived].check()
+        ego[TrustedTime].check()
         ego[Keeper].begin()
         ego[Restorer].restore()

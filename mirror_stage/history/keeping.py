@@ -28,7 +28,7 @@ HOSTS_MAX, CELLS_MAX = 10_000, tiers.CLAIM_HOSTS * tiers.CLAIM_BUCKETS
 class Keeper:
     """Rolls up, mends and prunes, one step at a time. Long reads use a reader; each write takes milliseconds.
 
-    The age of rows is measured from `lived_until()`, which may lie before now: see `storage/lived.py`.
+    The age of rows is measured from `lived_until()`, which may lie before now: see `storage/trusted_time.py`.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ MAY_FLASK = {
 MAY_FLASK_FILES = {"routes", "sockets"}
 MAY_SQL = {
     "storage.copying", "storage.db", "storage.foreign",
-    "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
+    "storage.trusted_time", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
     "storage.timescale", "history.tiers", "history.series", "runtime.doctor",
 }  # fmt: skip
 MAY_SQL_FILES = {"models", "store"}
