@@ -11,7 +11,7 @@ from flask_socketio import SocketIO
 from gevent import monkey
 
 from mirror_stage.access import gate
-from mirror_stage.access.gate import Arrivals, Gate, Sockets
+from mirror_stage.access.gate import AccountLookup, Gate, Sockets
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts.domain import Transition
@@ -52,8 +52,8 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
-from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
+from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
@@ -63,9 +63,9 @@ from mirror_stage.twin.sockets import register as register_twin
 from mirror_stage.twin.state import Twin
 from mirror_stage.web import answers, http
 from mirror_stage.web.openapi import init_api
-from mirror_stage.web.port import Services, services
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
 from mirror_stage.web.refusals import Refusals
+from mirror_stage.web.services import Services, services
 from mirror_stage.web.walls import Walls
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    arrivals = Arrivals(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
-    app.wsgi_app = Walls(arrivals, config, ego[Refusals])  # type: ignore[method-assign]
+    looked_up = AccountLookup(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
+    app.wsgi_app = Walls(looked_up, config, ego[Refusals])  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -177,10 +177,10 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     port.listen(known.hear)
     port.listen(owner.hear)
-    writer = Writer(edge.admit, then=owner.follow)
+    writer = Writer(edge.admit, then=owner.record_and_show)
     clock_watch = ClockWatch(storage, clock)
-    lived = Lived(storage.own, clock, ego_hostname(config))
-    keeper = Keeper(storage.own, clock, config.kept_by_resolution, lived.until)
+    trusted_time = TrustedTime(storage.own, clock, ego_hostname(config))
+    keeper = Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until)
     past = Past(
         storage,
         clock,
@@ -203,13 +203,13 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         saver,
         Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
-        Ingest(writer, clock, config.oldest_tier, is_known=known.ids_by_hostname.__contains__),
+        Ingest(writer, clock, config.longest_retention, is_known=known.ids_by_hostname.__contains__),
         TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
         AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
-        lived,
+        trusted_time,
         past,
         EgoMonitor(config, writer.submit, lambda: is_reported_by_agent(twin.hosts_by_name.get(twin.ego)), clock),
         clock_watch,
@@ -219,7 +219,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             readiness,
             history_engine=lambda: keeper.engine,
             writer=lambda: writer.check(edge.trouble),
-            history=lambda: _history_check(keeper, lived),
+            history=lambda: _history_check(keeper, trusted_time),
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
             clock=clock_watch.check,
@@ -234,16 +234,16 @@ def _scheduler_check(app: Flask) -> dict[str, Any]:
     return scheduler.check() if scheduler is not None else {"ok": False, "detail": "not running"}
 
 
-def _history_check(keeper: Keeper, lived: Lived) -> dict[str, Any]:
+def _history_check(keeper: Keeper, trusted_time: TrustedTime) -> dict[str, Any]:
     """How far the history is rolled up, and why EGO keeps expired history if it does not trust its clock."""
     found = keeper.check()
-    return found if lived.doubt is None else {"ok": False, "detail": f"{found['detail']}; {lived.doubt}"}
+    return found if trusted_time.doubt is None else {"ok": False, "detail": f"{found['detail']}; {trusted_time.doubt}"}
 
 
 def _refuse_until_ready() -> None:
     """Answer everything but health with 503 until the twin is restored: an answer before that would lack hosts."""
     readiness = services()[Readiness]
-    if not readiness.is_ready and not (request.endpoint or "").startswith("health."):
+    if not readiness.is_restored and not (request.endpoint or "").startswith("health."):
         raise Unavailable(readiness.why_not)
 
 
@@ -265,6 +265,6 @@ def open_storage(app: Flask) -> None:
         else:
             migrate.upgrade(app)
         ego[CommandService].watch_over(ego[Clock].now())
-        ego[Lived].check()
+        ego[TrustedTime].check()
         ego[Keeper].begin()
         ego[Restorer].restore()

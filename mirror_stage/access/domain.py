@@ -51,12 +51,14 @@ class Actor:
         return self.name or self.kind
 
 
-EGO = Actor(JOB, "ego", role=ADMIN)
+EGO = Actor(
+    JOB, "ego"
+)  # only recorded, as every job: `decide` is asked for requests and events, not for EGO's own work
 
 
 def job(name: str) -> Actor:
     """The actor for one of EGO's periodic jobs."""
-    return Actor(JOB, f"job:{name}", role=ADMIN)
+    return Actor(JOB, f"job:{name}")
 
 
 def shown_name(recorded: str | None) -> str | None:

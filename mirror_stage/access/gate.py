@@ -17,11 +17,11 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 from mirror_stage.access.accounts import Accounts
 from mirror_stage.access.domain import ANONYMOUS, Actor, Connection, Trust, actor_of, decide
 from mirror_stage.access.peers import Peers, own_uids, uid_lookup
-from mirror_stage.access.permissions import EVENTS, PERMISSIONS, permission_of_event
+from mirror_stage.access.permissions import PERMISSION_BY_EVENT, PERMISSION_BY_ROUTE, permission_of_event
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Forbidden
 from mirror_stage.core.readiness import Readiness
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 Environ = dict[str, Any]
 Handler = Callable[..., Any]
@@ -39,7 +39,7 @@ class Gate:
     def __init__(self, config: Config, socketio: SocketIO):
         self._config, self._socketio = config, socketio
         self._own, self._peers = own_uids(), Peers()
-        uid_lookup()  # now: later, with no file left to open, it would look as if this system had no look-up
+        uid_lookup()  # tried now: later this process may have no free file descriptor, and the result is kept for ever
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
     def actor_of(self, environ: Environ) -> Actor:
@@ -80,7 +80,7 @@ class Gate:
 _STRANGER = Actor(ANONYMOUS)
 
 
-class Arrivals:
+class AccountLookup:
     """WSGI middleware: looks up which account opened a connection when its first request arrives.
 
     Socket.IO looks later. By then a client that polls may have closed the connection of its first request.
@@ -110,9 +110,11 @@ def init_app(app: Flask, socketio: SocketIO) -> None:
 
 def check_declared(app: Flask, socketio: SocketIO) -> None:
     """Raise RuntimeError if a route or an event has no permission in the tables."""
-    undeclared = sorted({rule.endpoint for rule in app.url_map.iter_rules()} - PERMISSIONS.keys())
+    undeclared = sorted({rule.endpoint for rule in app.url_map.iter_rules()} - PERMISSION_BY_ROUTE.keys())
     for namespace, handlers in socketio.server.handlers.items():
-        undeclared += sorted(f"{namespace} {event}" for event in handlers.keys() - EVENTS.get(namespace, {}).keys())
+        undeclared += sorted(
+            f"{namespace} {event}" for event in handlers.keys() - PERMISSION_BY_EVENT.get(namespace, {}).keys()
+        )
     undeclared += sorted(socketio.server.namespace_handlers)  # class-based handlers would bypass the gate
     if undeclared:
         raise RuntimeError(f"without a permission in mirror_stage/access/permissions.py: {', '.join(undeclared)}")
@@ -131,7 +133,7 @@ def admit() -> None:
     if request.endpoint is None:
         return  # no such route or method: Flask answers 404 or 405
     g.actor = service(Gate).actor_of(request.environ)
-    reason = decide(g.actor, PERMISSIONS.get(request.endpoint), (request.view_args or {}).get("hostname"))
+    reason = decide(g.actor, PERMISSION_BY_ROUTE.get(request.endpoint), (request.view_args or {}).get("hostname"))
     if reason is not None:
         raise Forbidden(reason)
 
@@ -161,7 +163,7 @@ def _admit_client(namespace: str) -> None:
     g.actor = service(Gate).actor_of(request.environ)
     reason = decide(g.actor, permission_of_event(namespace, "connect"))
     readiness = service(Readiness)
-    if reason is None and not readiness.is_ready:
+    if reason is None and not readiness.is_restored:
         reason = f"{readiness.why_not}; try again in a moment"
     if reason is not None:
         raise ConnectionRefusedError(reason)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mirror_stage.access.domain import AGENT, OPEN, OPERATE, REPORT, VIEW
 
-PERMISSIONS: Mapping[str, str] = {
+PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "health.live": OPEN,
     "health.ready": OPEN,
     "health.info": VIEW,
@@ -42,7 +42,7 @@ PERMISSIONS: Mapping[str, str] = {
 }
 
 # By namespace, then event. A client that may not `connect` receives no event of the namespace.
-EVENTS: Mapping[str, Mapping[str, str]] = {
+PERMISSION_BY_EVENT: Mapping[str, Mapping[str, str]] = {
     "/digital-twin": {
         "connect": VIEW,
         "disconnect": OPEN,
@@ -59,4 +59,4 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
 
 def permission_of_event(namespace: str, event: str) -> str | None:
     """The permission that an event of a client needs; None if the table has none."""
-    return EVENTS.get(namespace, {}).get(event)
+    return PERMISSION_BY_EVENT.get(namespace, {}).get(event)

@@ -10,7 +10,7 @@ from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
 
 TOLD_EVERY: Instant = 10 * SECOND  # at most one `updated` per alert in this time, unless its severity changes
-MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # an alert ends after 3 samples in a row, over 30 s, without its value
+MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # an alert ends after at least 3 samples and 30 s without its value
 SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
 SILENCE = "silenceSeconds"
@@ -274,7 +274,7 @@ def miss(alert: Alert, now: Instant) -> Transition:
 def silent_since(offline: Alert) -> Instant:
     """When the host of an offline alert, open or resolved, was last seen.
 
-    The alert's value is the silence until its last update. Its threshold is the least silence before it fired.
+    The alert's value is the silence until its last update. It fired after at least `threshold` seconds of silence.
     """
     by_value = offline.updated_at - round(offline.current_value * SECOND)
     by_threshold = offline.created_at - round(offline.threshold * SECOND)

@@ -7,7 +7,7 @@ from typing import Any
 from mirror_stage.alerts.schemas import AlertPage, AlertQuery, AlertSchema
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.web.http import Blueprint, bounded_page
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 blp = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What is wrong with which host")
 

@@ -101,8 +101,8 @@ class Move:
 
 CREATED = Move("created", PENDING)
 
-# A command only moves down this table. An act that several standings allow is tried in this order: a command that moves
-# down in the meantime is still found.
+# A command only moves down this table. Cancel and result try the standings in this order, so they find a command that
+# changes its standing meanwhile.
 MOVES: Mapping[tuple[Standing, Act], Move] = {
     (Standing.PENDING, Act.CLAIM): Move("claimed", RUNNING),
     (Standing.PENDING, Act.CANCEL): Move("cancelled", FAILED, CANCELLED),

@@ -32,7 +32,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.waiters import is_connected
 from mirror_stage.core.problems import Forbidden, Invalid, NotFound
 from mirror_stage.web.http import Blueprint, bounded_page, hostname_in_path, json_response
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 from mirror_stage.web.walls import browser_mark
 
 KEY_MAX = 255

@@ -118,7 +118,7 @@ class CommandService:
         return command
 
     def publish_all(self, commands: Sequence[Command]) -> None:
-        """Publish transitions that the caller has committed, with `store.cancel_pending_of` in its own transaction."""
+        """Publish the transitions of a transaction of the caller, which has used `store.cancel_pending_of`."""
         self._in_order.offer(commands)
 
     def get(self, id: str, actor: Actor) -> Command:

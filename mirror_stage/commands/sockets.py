@@ -14,7 +14,7 @@ from mirror_stage.commands.events import NAMESPACE
 from mirror_stage.commands.schemas import WatchSchema
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.problems import Problem
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 Ack = dict[str, Any]
 _watch_schema = WatchSchema()

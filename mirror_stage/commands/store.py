@@ -112,7 +112,7 @@ _THIS_ONE = (
 
 
 def _lease_until() -> ColumnElement[int]:
-    """Now + the timeouts of all unfinished claims of the host up to this one + 60 s, with those being claimed now."""
+    """Now + 60 s + the timeouts of this command and of all older unfinished ones of the host, also those claimed here."""
     other = _TABLE.alias("other")
     unfinished = or_(other.c.status == RUNNING, and_(other.c.status == PENDING, other.c.expires_at > _NOW))
     seconds = (

@@ -1,4 +1,4 @@
-"""EGO's clock. No other module of EGO reads the time."""
+"""EGO's clock. Three other modules read the wall clock: see `tests/shape/test_imports.py`."""
 
 from __future__ import annotations
 

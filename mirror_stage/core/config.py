@@ -97,7 +97,7 @@ class Config:
         return {tier.name: int(getattr(self, tier.field) * tier.unit) for tier in _RETENTIONS}
 
     @property
-    def oldest_tier(self) -> Instant:
+    def longest_retention(self) -> Instant:
         """The longest retention of all tiers, in ms: older history does not exist."""
         return max(self.kept_by_resolution.values())
 

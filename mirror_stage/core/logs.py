@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
 
 
 class Sparing(logging.Filter):
-    """Lets a few short lines through: what a library says of every packet, any client could fill a disk with."""
+    """Lets only few lines through: a library logs every packet, and a client could fill the disk with that."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,8 +7,8 @@ import unicodedata
 from functools import lru_cache
 
 HOSTNAME_MAX = 120
-# Letters and marks that are drawn as nothing: two names that differ in them look alike. (Formats, as of bidi, and odd
-# spaces do not print for Python either; these do.)
+# Letters and marks that are drawn as nothing: two names that differ in them look alike. `str.isprintable` finds bidi
+# marks and odd spaces, but not these.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -30,7 +30,7 @@ def normalise_hostname(text: str) -> str:
         if INVISIBLE.search(name):
             raise BadField("hostname", "has an invisible letter")
     if name and not name.isprintable():
-        raise BadField("hostname", "has a control or bidi character, or a space that is none")
+        raise BadField("hostname", "has a control or bidi character, or a space other than the plain one")
     if not 1 <= len(name) <= HOSTNAME_MAX:
         raise BadField("hostname", f"must have 1 to {HOSTNAME_MAX} characters")
     if name in {".", ".."} or "/" in name or "\\" in name or "%" in name:

@@ -7,7 +7,7 @@ class Readiness:
     """EGO is not ready until the twin is restored; until then `why_not` gives the reason."""
 
     def __init__(self) -> None:
-        self.is_ready = False
+        self.is_restored = False
         self.why_not = "EGO is starting"
 
     def tell(self, share: float) -> None:

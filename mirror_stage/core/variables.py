@@ -16,7 +16,8 @@ OTHERS = frozenset(
         "MIRROR_STAGE_TEST_TIMESCALE_URL",
     }
 )
-# Kubernetes and `docker --link` name another service like that: the name of ours may be the name of a service.
+# Kubernetes and `docker --link` set variables such as MIRROR_STAGE_SERVICE_HOST for a service called mirror-stage; they are
+# no settings.
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)(_|\Z)|_PORT_[0-9]+_(TCP|UDP)(_|\Z)")
 _ADDRESS = re.compile(r"(tcp|udp)://")
 

@@ -11,7 +11,7 @@ from mirror_stage.health.schemas import InfoSchema, ReadySchema
 from mirror_stage.health.service import NEEDED, HealthService
 from mirror_stage.hud.build import BUILD
 from mirror_stage.web.http import Blueprint, json_response
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 blp = Blueprint("health", __name__, url_prefix="/api", description="Whether EGO lives and what it is")
 

@@ -21,7 +21,7 @@ class ReadySchema(WireSchema):
 
 
 class RuleSchema(WireSchema):
-    """A rule; `measure` names the value that it judges."""
+    """A rule; `measure` names the value that it judges. From `criticalAt` on an alert is critical, if it is set."""
 
     name = fields.String(required=True)
     measure = fields.String(required=True)
@@ -29,6 +29,7 @@ class RuleSchema(WireSchema):
     fireAt = fields.Float(required=True, attribute="fire_at")
     resolveAt = fields.Float(required=True, allow_none=True, attribute="resolve_at")
     severity = fields.String(required=True)
+    criticalAt = fields.Float(required=True, allow_none=True, attribute="critical_at")
 
 
 class InfoSchema(WireSchema):

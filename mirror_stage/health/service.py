@@ -55,7 +55,7 @@ class HealthService:
             "database": self._database(),
             "redis": self._redis(),
             "writer": self._writer(),
-            "twin": {"ok": readiness.is_ready, "detail": "restored" if readiness.is_ready else readiness.why_not},
+            "twin": {"ok": readiness.is_restored, "detail": "restored" if readiness.is_restored else readiness.why_not},
             "scheduler": self._scheduler(),
             "history": self._history(),
             "clock": self._clock(),
@@ -91,4 +91,4 @@ class HealthService:
             age = f"asked {elapsed_seconds() - self._redis_asked_at:.0f} s ago"
         if self._redis_trouble is None:
             return {"ok": True, "detail": f"reachable, {age}"}
-        return {"ok": False, "detail": f"not reachable, memory is used instead: {self._redis_trouble}; {age}"}
+        return {"ok": False, "detail": f"not reachable: {self._redis_trouble}; {age}"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mirror_stage.core.instants import DAY, HOUR, Instant
-from mirror_stage.metrics.domain import OLDEST_TIER
+from mirror_stage.metrics.domain import LONGEST_RETENTION
 from mirror_stage.metrics.measures import MEASURES
 
 
@@ -50,7 +50,7 @@ class Resolution:
 RESOLUTIONS: tuple[Resolution, ...] = (  # each tier is computed from the one before it
     Resolution("raw", "host_metric_samples", 1, 24 * HOUR),
     Resolution("1m", "host_metrics_1m", 60, 30 * DAY),
-    Resolution("15m", "host_metrics_15m", 900, OLDEST_TIER),
+    Resolution("15m", "host_metrics_15m", 900, LONGEST_RETENTION),
 )
 
 RAW, *ROLLUPS = RESOLUTIONS

@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 3.0  # how long one run may work; the next run goes on from there
 SETTLE_SECONDS = 5.0  # PostgreSQL: how long to wait for transactions that began before the bucket was closed
-BEHIND_SECONDS = 60  # a closed minute that is not rolled up after so long makes readiness fail
+BEHIND_SECONDS = 60  # a closed minute that is not rolled up after so long is reported as not ok in /api/health/ready, which stays 200
 HOSTS_MAX, CELLS_MAX = 10_000, tiers.CLAIM_HOSTS * tiers.CLAIM_BUCKETS
 
 
 class Keeper:
     """Rolls up, mends and prunes, one step at a time. Long reads use a reader; each write takes milliseconds.
 
-    The age of rows is measured from `lived_until()`, which may lie before now: see `storage/lived.py`.
+    The age of rows is measured from `lived_until()`, which may lie before now: see `storage/trusted_time.py`.
     """
 
     def __init__(

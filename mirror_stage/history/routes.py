@@ -15,7 +15,7 @@ from mirror_stage.history import encode
 from mirror_stage.history.schemas import HistoriesQuery, HistoriesSchema, HistoryQuery, HistorySchema
 from mirror_stage.history.service import HistoryService, Question
 from mirror_stage.web.http import Blueprint, hostname_in_path
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 hosts_blp = Blueprint("host-history", __name__, url_prefix="/api/hosts", description="The past of a host")
 blp = Blueprint("history", __name__, url_prefix="/api/history", description="The past of many hosts")

@@ -30,12 +30,12 @@ RATE_GAP_SECONDS = 300  # the rate of a late sample is measured over at most thi
 _BEFORE = {
     "sqlite": text(
         "WITH RECURSIVE back(second) AS (SELECT :second UNION ALL SELECT second - 1 FROM back WHERE second > :oldest)"
-        f" SELECT at_second, at_ms, {', '.join(_COUNTED)}"
+        f" SELECT at_second, at_ms, received_after_ms, {', '.join(_COUNTED)}"
         " FROM back CROSS JOIN host_metric_samples ON at_second = second AND host_id = :host_id"
         " WHERE at_second * 1000 + at_ms < :at ORDER BY second DESC, at_ms DESC LIMIT 1"
     ),
     "postgresql": text(
-        f"SELECT at_second, at_ms, {', '.join(_COUNTED)} FROM host_metric_samples"
+        f"SELECT at_second, at_ms, received_after_ms, {', '.join(_COUNTED)} FROM host_metric_samples"
         " WHERE at_second = ANY(ARRAY(SELECT generate_series(CAST(:oldest AS bigint), CAST(:second AS bigint))))"
         " AND at_second >= :oldest AND at_second <= :second AND host_id = :host_id AND at_second * 1000 + at_ms < :at"
         " ORDER BY at_second DESC, at_ms DESC LIMIT 1"
@@ -86,13 +86,19 @@ def _row(sample: Sample, ids_by_hostname: dict[str, int]) -> tuple[Any, ...]:
 
 
 def before(tx: Connection, host_id: int, sample: Sample) -> Sample | None:
-    """The newest stored sample of a host before this one, at most RATE_GAP_SECONDS back. Only what a rate needs is set."""
+    """The newest stored sample of a host before this one, at most RATE_GAP_SECONDS back.
+
+    Its instants, uptime and counters are its own. The rest is copied from `sample`, because the history does not keep it:
+    so its agent and its primary interface count as the same.
+    """
     second = sample.at // 1000
     values = {"second": second, "oldest": second - RATE_GAP_SECONDS, "host_id": host_id, "at": sample.at}
     row = tx.execute(_BEFORE[tx.dialect.name], values).mappings().first()
     if row is None:
         return None
-    return replace(sample, at=row["at_second"] * 1000 + row["at_ms"], **{name: row[name] for name in _COUNTED})
+    at = row["at_second"] * 1000 + row["at_ms"]
+    counted = {name: row[name] for name in _COUNTED}
+    return replace(sample, at=at, received_at=at + row["received_after_ms"], **counted)
 
 
 def table_of(tx: Connection, resolution: Resolution) -> str:

@@ -32,7 +32,7 @@ FOREVER = 2**40  # seconds
 GRACE_SECONDS = 30  # a bucket is closed so long after its end; a sample that comes before that is not late
 CLAIM_HOSTS, CLAIM_BUCKETS = 250, 60  # one step computes at most so many again
 CHUNK_ROWS = 250  # one write of a rollup has at most so many: a few milliseconds
-SLICE_BUCKETS = 60  # pruning deletes at most so many of all hosts before it goes on in time
+SLICE_BUCKETS = 60  # at most so many buckets are deleted for all hosts before the next ones begin
 
 _TIERS: Table = HistoryTier.__table__  # type: ignore[assignment]
 _DIRTY: Table = RollupDirty.__table__  # type: ignore[assignment]

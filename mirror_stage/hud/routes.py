@@ -9,7 +9,7 @@ from mirror_stage.core.problems import NotFound
 from mirror_stage.hud.build import BUILD, ENCODINGS, File
 from mirror_stage.twin.encode import host_entry
 from mirror_stage.twin.service import TwinService
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 _WALLS = "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HUD_POLICY = f"default-src 'self'; img-src 'self' data:; {_WALLS}"

@@ -6,10 +6,11 @@ writes the error message; the fast path never accepts more. Both paths end in `m
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import gevent
@@ -19,7 +20,9 @@ from marshmallow import Schema, ValidationError, fields, validate
 from mirror_stage.core import strict_json
 from mirror_stage.core.names import BadField
 from mirror_stage.core.problems import Invalid
+from mirror_stage.metrics import importance
 from mirror_stage.metrics.domain import Sample, normalise
+from mirror_stage.metrics.importance import DIAGNOSTICS_MAX, most_important
 from mirror_stage.metrics.schemas import SAMPLES_MAX, SampleSchema
 from mirror_stage.web.problem_json import ERRORS_MAX
 from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
@@ -94,8 +97,6 @@ class _Envelope(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_sample = msgspec.json.Decoder(SampleStruct).decode
 _schema = SampleSchema()
-# Diagnostic lists, with how many entries are kept. Bad entries of these are dropped; all other fields are strict.
-_DIAGNOSTICS = {"cpu_per_core": 1_024, "disks": 64, "interfaces": 64, "temperatures": 256, "top_processes": 50}
 MENDED_MAX = 100  # so many samples of a batch are mended entry by entry: each takes up to 10 ms
 
 
@@ -190,33 +191,34 @@ def decode_slow(
 def mend(sample: dict[str, Any], *, one_by_one: bool) -> dict[str, int]:
     """Cut the diagnostic lists of a sample to what the schema accepts. Returns how many entries each list lost.
 
-    One odd sensor or disk must not hide its host. With `one_by_one` only the malformed entries and those beyond the limit
-    are dropped. Without it, a list with any error is dropped as a whole.
+    One odd sensor or disk must not hide its host. With `one_by_one` a list that is too long keeps its most important
+    entries, and malformed ones are dropped. Without it, a list with any error is dropped as a whole.
     """
     dropped: dict[str, int] = {}
-    for name, most in _DIAGNOSTICS.items():
+    ranks = importance.ranks(sample.get("primary_interface"))
+    for name, most in DIAGNOSTICS_MAX.items():
         given = sample.get(name)
         if given is None:
             continue
         member = _schema.fields[name]
-        kept = _well_formed(member, given, most) if one_by_one else (given if _is_good(member, given) else None)
+        cut = partial(most_important, most=most, rank=ranks[name])
+        kept = _well_formed(member, given, cut) if one_by_one else (given if _is_good(member, given) else None)
         if kept is None or len(kept) < len(given):
             sample[name] = kept or None
             dropped[name] = len(given) - len(kept or ()) if isinstance(given, list | dict) else 1
     return dropped
 
 
-def _well_formed(member: fields.Field[Any], given: Any, most: int) -> Any:
-    """The first `most` entries of a list or an object, without those that are malformed; None if it is neither."""
+def _well_formed(member: fields.Field[Any], given: Any, cut: Callable[[Any], Any]) -> Any:
+    """A list or an object, cut, without entries that are malformed; None if it is neither."""
     if isinstance(member, fields.Dict) and isinstance(given, dict):
-        first = itertools.islice(given.items(), most)
         return {
             key: value
-            for key, value in first
+            for key, value in cut(given).items()
             if _is_good(member.value_field, value) and _is_good(member.key_field, key)
         }
     if isinstance(member, fields.List) and isinstance(given, list):
-        return [entry for entry in given[:most] if _is_good(member.inner, entry)]
+        return [entry for entry in cut(given) if _is_good(member.inner, entry)]
     return None
 
 

@@ -19,11 +19,11 @@ COLDEST, HOTTEST = -60.0, 150.0  # °C that a chip can have; a sensor that repor
 NOT_CONNECTED = (127.0, 128.0)  # the same from a sensor that counts in a signed byte
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
-OLDEST_TIER: Instant = 730 * DAY  # nor one older than the longest retention; this is its default
+LONGEST_RETENTION: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
 NEEDED = names_of(one for one in REPORTED if one.is_needed)  # required, unless a sample lists it in `unknown`
 INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
-# Known by their names, for agents that do not report it: tunnels, bridges, interfaces of containers and virtual machines.
+# Interfaces without a cable, known by name: used where an agent does not report the speed of its primary interface.
 VIRTUAL_INTERFACE = re.compile(
     r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|mpqemubr|xenbr|cbr\d|fwbr|fwpr|fwln|podman|nerdctl|cni"
     r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair"
@@ -205,21 +205,27 @@ def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
+        if used is not None and (fullest is None or used > fullest) and not _is_always_full(disk):
             fullest = used
     return fullest
 
 
-def is_always_full(disk: Any) -> bool:
+def is_always_full(
+    fstype: str | None, mountpoint: str, device: str | None = None, *, is_read_only: bool | None = None
+) -> bool:
     """Whether nobody can free space on a disk: read-only, no real disk, or a repeated one."""
-    fstype = (disk.fstype or "").lower()
+    fstype = (fstype or "").lower()
     return (
-        disk.is_read_only is True
+        is_read_only is True
         or fstype in ALWAYS_FULL
-        or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
-        or (fstype in REPEATING and disk.mountpoint != "/")
-        or disk.device == "composefs"  # the image of a system that is updated as a whole
+        or mountpoint.startswith(ALWAYS_FULL_UNDER)
+        or (fstype in REPEATING and mountpoint != "/")
+        or device == "composefs"  # the image of a system that is updated as a whole
     )
+
+
+def _is_always_full(disk: Any) -> bool:
+    return is_always_full(disk.fstype, disk.mountpoint, disk.device, is_read_only=disk.is_read_only)
 
 
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
@@ -232,7 +238,7 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     datasets: list[Any] = []
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or is_always_full(disk):
+        if disk.used_percent is None or _is_always_full(disk):
             continue
         if disk.fstype == ZFS and disk.device and disk.total_bytes and disk.used_bytes is not None:
             datasets.append(disk)
@@ -291,7 +297,7 @@ def _positive_gbps(mbps: str | float) -> float | None:
     return value / 1000 if SPEEDS_MBPS[0] <= value <= SPEEDS_MBPS[1] else None
 
 
-def stamp(samples: list[Sample], received_at: Instant, kept: Instant = OLDEST_TIER) -> list[Sample]:
+def stamp(samples: list[Sample], received_at: Instant, kept: Instant = LONGEST_RETENTION) -> list[Sample]:
     """The same samples in time order, with `received_at`, `at` and `is_newest_of_request` set.
 
     A clock that cannot be right (over AHEAD_LIMIT ahead, or older than the longest retention, `kept`) is not believed.

@@ -28,7 +28,9 @@ class Measure:
     origin: Origin = Origin.AGENT
     counter: str | None = None  # for a rate: the name of the row of its counter
     is_whole: bool = False
-    least: float | None = None  # the range that EGO accepts from agents
+    least: float | None = (
+        None  # the range that EGO accepts from agents; of a utilization the one to which the rollups cut it
+    )
     most: float | None = None
     is_needed: bool = False  # required: a sample has it, or lists it in `unknown`
     is_stored: bool = True  # the table of samples has a column for it

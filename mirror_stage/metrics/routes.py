@@ -9,7 +9,7 @@ from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.schemas import BatchSchema, ReceiptSchema
 from mirror_stage.metrics.service import Ingest
 from mirror_stage.web.http import Blueprint, json_response, read_body
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 BODY_MAX = 4 * 2**20
 

@@ -9,7 +9,7 @@ from flask import Response
 from mirror_stage.past.schemas import DiffQuery, DiffSchema, TimelineQuery, TimelineSchema
 from mirror_stage.past.service import Past
 from mirror_stage.web.http import Blueprint, json_response
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 blp = Blueprint("past", __name__, url_prefix="/api", description="The past of the twin")
 

@@ -72,7 +72,7 @@ class Edge:
         Returns the other samples of each batch. They are late: `_measure_late` sets their rates from the history.
         """
         measured = Measured(self._known)
-        return [[sample for sample in samples if not measured.take(sample)] for samples in batches]
+        return [[sample for sample in samples if not measured.measure(sample)] for samples in batches]
 
     def _tell(self, batches: Iterable[Sequence[Sample]], newcomers: Newcomers | None = None) -> None:
         samples = [sample for samples in batches for sample in samples]
@@ -130,7 +130,7 @@ class Edge:
     def _append(self, tx: Tx, samples: Sequence[Sample], newcomers: Newcomers, measured: Measured) -> Receipt:
         ids = self._ids(tx, samples, newcomers)
         history.mark_repeated(tx, samples, ids)  # before their rates are set: a repeated sample is never the newest
-        _measure_late(tx, [sample for sample in samples if not measured.take(sample)], ids)
+        _measure_late(tx, [sample for sample in samples if not measured.measure(sample)], ids)
         receipt = history.append(tx, samples, ids)
         self._mark_late(tx, samples, ids)
         return receipt

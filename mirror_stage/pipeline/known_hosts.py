@@ -32,7 +32,7 @@ class KnownHosts:
         for hostname in message.removed:
             self.ids_by_hostname.pop(hostname, None)
             self._newest.pop(hostname, None)
-            self._polls.pop(hostname, None)  # commands can be delivered again once its agent polls again
+            self._polls.pop(hostname, None)  # `deliverable` is false until its agent polls again
 
     def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
         """Add a host as it was saved."""
@@ -72,8 +72,8 @@ class Measured:
     def newest_of(self, hostname: str) -> Newest:
         return self._newest.get(hostname) or self._before.newest_of(hostname)
 
-    def take(self, sample: Sample) -> bool:
-        """Whether a sample is its host's newest. If so, its rates are set; those of a late one need the history."""
+    def measure(self, sample: Sample) -> bool:
+        """Set the rates of a sample that is its host's newest. False if it is late: its rates need the history."""
         newest = self.newest_of(sample.hostname)
         self._newest[sample.hostname], kind = newest.after(sample)
         set_rates(sample, newest.sample if kind is Arrival.FRESH else None)

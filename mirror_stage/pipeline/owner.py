@@ -102,7 +102,7 @@ class Owner:
     def _apply(self, transitions: Iterable[Transition]) -> None:
         """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
         self.open_alerts.apply(transitions)
-        self._outbox.put(transitions, self._clock.now(), is_told=not self._readiness.is_ready)
+        self._outbox.put(transitions, self._clock.now(), is_told=not self._readiness.is_restored)
         for hostname in {t.alert.hostname for t in transitions if t.kind != "moved"}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
@@ -143,7 +143,7 @@ class Owner:
         self._frames.take(now)
         self._audience.show(now)
 
-    def follow(self) -> None:
+    def record_and_show(self) -> None:
         """Record and show what happened, at once. Called where no scheduler runs."""
         self._saver.record()
         self.tick()

@@ -18,7 +18,7 @@ Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What happened, in the order in which a listener applies it: new hosts, samples, polls, removed hosts.
+    """What happened: new hosts, samples, polls, removed hosts. A listener applies what concerns it, in this order.
 
     A sample is complete: it has its rates. `polls` says when a host's agent last asked for commands.
     """

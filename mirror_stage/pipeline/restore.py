@@ -71,7 +71,7 @@ class Restorer:
         for host in twin.hosts_by_name.values():
             self._known.restore(host.hostname, host.id, host.sample, host.last_poll_at)
         twin.sweep(self._clock.now())
-        self._readiness.is_ready = True
+        self._readiness.is_restored = True
         self._owner.tick()
 
     def _restore_host(self, host: Host, details: str | None, identity: Identity | None, now: Instant) -> None:

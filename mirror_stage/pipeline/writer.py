@@ -29,7 +29,7 @@ GROUP_SAMPLES = 2_000  # at most so many in one commit; a larger batch is commit
 
 
 @dataclass(slots=True)
-class Job:
+class Queued:
     """A batch that waits for its commit."""
 
     samples: list[Sample]
@@ -42,8 +42,8 @@ class Writer:
     def __init__(self, admit: Admit, then: Callable[[], None] = lambda: None):
         """`admit` commits a group and answers each batch; `then` is called after each commit if no greenlet runs."""
         self._admit, self._then = admit, then
-        self._queue: deque[Job] = deque()
-        self._under_way: list[Job] = []
+        self._queue: deque[Queued] = deque()
+        self._under_way: list[Queued] = []
         self._bytes = 0
         self._waiting = Event()
         self._greenlet: gevent.Greenlet | None = None
@@ -62,7 +62,7 @@ class Writer:
             self._greenlet.join(timeout=5)
 
     def check(self, trouble: str | None) -> dict[str, Any]:
-        """The entry for `/health`: whether samples are stored. `trouble` is why the last commit failed."""
+        """The check `writer` of `/api/health/ready`: whether samples are stored. `trouble` is why the last commit failed."""
         detail = f"queue {len(self._queue)} of {QUEUE_BATCHES}"
         if trouble is not None:
             detail += f"; the last commit failed: {trouble}"
@@ -100,7 +100,7 @@ class Writer:
                 return _unwrapped(answer)
         if len(self._queue) >= QUEUE_BATCHES:
             raise Unavailable("more samples arrive than can be stored; send them again later")
-        job = Job(samples)
+        job = Queued(samples)
         self._queue.append(job)
         self._waiting.set()
         return _unwrapped(job.reply.get())
@@ -114,7 +114,7 @@ class Writer:
             if self._is_stopped:
                 return
 
-    def _next_group(self) -> list[Job]:
+    def _next_group(self) -> list[Queued]:
         group = [self._queue.popleft()]
         count = len(group[0].samples)
         while self._queue and count + len(self._queue[0].samples) <= GROUP_SAMPLES:
@@ -122,7 +122,7 @@ class Writer:
             count += len(group[-1].samples)
         return group
 
-    def _commit(self, group: list[Job]) -> None:
+    def _commit(self, group: list[Queued]) -> None:
         self._under_way = group
         try:
             answers: list[Answer] = self._admit([job.samples for job in group])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.version import VERSION
+from mirror_stage.metrics.importance import is_cpu_chip
 from mirror_stage.reflector import readings
 from mirror_stage.reflector.container import Container, CpuLimit
 from mirror_stage.reflector.last_check import Complaint, fit
@@ -347,7 +348,7 @@ def sensors(machine: Machine) -> Fields:
     found: dict[str, Sequence[readings.Reading]] = dict(
         getattr(machine.psutil, "sensors_temperatures", dict)() if awake == chips else sensors_of(machine, awake)
     )
-    missing = [kind for kind in (readings.is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
+    missing = [kind for kind in (is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
     for zone in machine.names(ZONES) if missing else ():
         chip = machine.text(f"{ZONES}/{zone}/type").strip()
         celsius = machine.number(f"{ZONES}/{zone}/temp") if any(kind(chip) for kind in missing) else None
@@ -455,7 +456,7 @@ class DiskReads:
 
 def is_physical_disk(machine: Machine, name: str) -> bool:
     """Whether a disk has a device of its own. Partitions, dm, md, loop, zram, ram and ZFS volumes have none: what they
-    read is read from disks, or from memory. Nor has an NVMe disk with several paths: each path is there, too, and counts.
+    read is read from disks, or from memory. The disk over several NVMe paths does not count, because each path counts.
     """
     device = machine.link(f"{BLOCK}/{name.replace('/', '!')}/device")
     return device != "" and not device.startswith("nvme-subsys")

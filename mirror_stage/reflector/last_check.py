@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirror_stage.core.names import HOSTNAME_MAX, BadField, normalise_hostname
+from mirror_stage.metrics import importance
+from mirror_stage.metrics.importance import DIAGNOSTICS_MAX, Rank, most_important
 from mirror_stage.metrics.measures import REPORTED, Measure, names_of
-from mirror_stage.reflector.readings import is_cpu_chip
 
 REQUIRED = names_of(one for one in REPORTED if one.is_needed)  # what `unknown` may name
 SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less room for the tag spool_dropped_samples, which is added later
-TAGS_MAX = 63  # the contract's 64, less that tag
+ENTRIES_MAX = {**DIAGNOSTICS_MAX, "tags": 63}  # of tags the contract's 64, less that one
+UNDER_PRIMARY = (
+    "under_primary"  # what the collector adds to a sample for this check: the interfaces below the primary one
+)
 TEXT_MAX = 1024  # for texts without a limit in the contract
 WHOLE_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 NAMELESS = "nameless-host"
-TAGS_READ_BY_EGO = frozenset(
-    {"uplink", "room", "tier", "display_name", "primary_interface", "primary_interface_speed_mbps",
-     "interface_speed_mbps", "link_speed_mbps"}
-)  # fmt: skip
 
 # C0, C1, bidi marks and line separators; halves of surrogate pairs are replaced on the way to UTF-8
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -67,7 +67,10 @@ def fit(sample: Mapping[str, Any]) -> tuple[Fields, list[Complaint]]:
     unknown = [name for name in REQUIRED if name not in fitted]
     if unknown:
         fitted["unknown"] = unknown
-    return _small_enough(fitted, tell), list(complaints.values())
+    ranks = importance.ranks(fitted.get("primary_interface"), sample.get(UNDER_PRIMARY, ()))
+    _short_enough(fitted, ranks, tell)
+    _small_enough(fitted, ranks, tell)
+    return fitted, list(complaints.values())
 
 
 def _members(values: Mapping[str, Any], table: Mapping[str, Check], path: str, tell: Tell) -> Fields:
@@ -191,35 +194,35 @@ def _object(table: Mapping[str, Check]) -> Check:
     return check
 
 
-def _rows(most: int, naming: str | None, table: Mapping[str, Check], rank: Callable[[Fields], Any]) -> Check:
-    """A check for a list of objects: those without the member `naming` are left out, then the `most` of highest rank stay."""
+def _rows(naming: str, table: Mapping[str, Check]) -> Check:
+    """A check for a list of objects: those without the member `naming` are left out."""
     row = _object(table)
 
     def check(value: Any, path: str, tell: Tell) -> list[Fields]:
         rows = _each(value, path, tell, row)
-        named = [one for one in rows if naming is None or naming in one]
+        named = [one for one in rows if naming in one]
         if len(named) < len(rows):
             tell(path, f"has entries without {naming}, which are left out", "")
-        return _first(named, most, path, tell, rank)
+        return named
 
     return check
 
 
-def _list(most: int, of: Check) -> Check:
+def _list(of: Check) -> Check:
     def check(value: Any, path: str, tell: Tell) -> list[Any]:
-        return _first(_each(value, path, tell, of), most, path, tell)
+        return _each(value, path, tell, of)
 
     return check
 
 
-def _by_name(most: int, of: Check, rank: Callable[[tuple[str, Any]], Any]) -> Check:
+def _by_name(of: Check) -> Check:
     def check(value: Any, path: str, tell: Tell) -> Fields:
         if not isinstance(value, Mapping):
             raise Unfit("is no object")
         pairs = _each(value.items(), path, tell, lambda pair, path, tell: tuple(
             part(one, path, tell) for part, one in zip((_text(), of), pair, strict=True)
         ))  # fmt: skip
-        return dict(_first(list(dict(pairs).items()), most, path, tell, rank))
+        return dict(pairs)
 
     return check
 
@@ -235,41 +238,6 @@ def _each(values: Any, path: str, tell: Tell, check: Check) -> list[Any]:
         except Unfit as why:
             tell(path, f"has an entry that {why} and is left out", value)
     return fitted
-
-
-def _first(entries: list[Any], most: int, path: str, tell: Tell, rank: Callable[[Any], Any] | None = None) -> list[Any]:
-    """The `most` entries with the highest rank, in their original order."""
-    if len(entries) <= most:
-        return entries
-    tell(path, f"has more than {most} entries; the most important ones are kept", len(entries))
-    if rank is None:
-        return entries[:most]
-    places = sorted(range(len(entries)), key=lambda place: rank(entries[place]), reverse=True)[:most]
-    return [entries[place] for place in sorted(places)]
-
-
-# ---------------------------------------------------------------- ranks: which entries of a long list stay
-
-
-def _of_disks(row: Fields) -> Any:
-    return row["mountpoint"] == "/", row.get("used_percent", 0)
-
-
-def _of_interfaces(row: Fields) -> Any:
-    """Does not look for the primary interface: the collector has cut the list already, and kept it."""
-    return bool(row.get("is_up")), row.get("bytes_sent", 0) + row.get("bytes_recv", 0)
-
-
-def _of_temperatures(pair: tuple[str, float]) -> Any:
-    return is_cpu_chip(pair[0].partition(":")[0]), pair[1]
-
-
-def _of_processes(row: Fields) -> Any:
-    return row.get("cpu_percent", 0), row.get("memory_percent", 0)
-
-
-def _of_tags(pair: tuple[str, str]) -> Any:
-    return pair[0] in TAGS_READ_BY_EGO
 
 
 # ---------------------------------------------------------------- the table
@@ -301,33 +269,27 @@ TABLE: Mapping[str, Check] = {
     "cpu_physical_cores": _whole,
     "cpu_logical_cores": _whole,
     "primary_interface_speed_mbps": _number(0),
-    "tags": _by_name(TAGS_MAX, _text(), _of_tags),
-    "cpu_per_core": _list(1024, _number(0)),
+    "tags": _by_name(_text()),
+    "cpu_per_core": _list(_number(0)),
     "disks": _rows(
-        64,
         "mountpoint",
         {
             "device": _text(), "mountpoint": _text(least=1), "fstype": _text(),
             "total_bytes": _whole, "used_bytes": _whole, "used_percent": _PERCENT,
             "is_read_only": _truth,
         },
-        _of_disks,
     ),
     "interfaces": _rows(
-        64,
         "name",
         {"name": _text(least=1), **dict.fromkeys(_COUNTERS, _whole), "speed_mbps": _number(0), "is_up": _truth},
-        _of_interfaces,
     ),
-    "temperatures": _by_name(256, _number(), _of_temperatures),
+    "temperatures": _by_name(_number()),
     "top_processes": _rows(
-        50,
         "name",
         {
             "pid": _whole, "name": _text(), "username": _text(),
             "cpu_percent": _number(0), "memory_percent": _number(0),
         },
-        _of_processes,
     ),
     "command_policy": _one_of("off", "allow_list", "all"),
     "interval_seconds": _positive,
@@ -335,22 +297,23 @@ TABLE: Mapping[str, Check] = {
     "primary_interface": _text(64, 1),
 }  # fmt: skip
 
-_RANKS: Mapping[str, Callable[[Any], Any] | None] = {
-    "top_processes": _of_processes, "temperatures": _of_temperatures, "interfaces": _of_interfaces,
-    "disks": _of_disks, "tags": _of_tags, "cpu_per_core": None,
-}  # fmt: skip
+
+def _short_enough(sample: Fields, ranks: Mapping[str, Rank | None], tell: Tell) -> None:
+    """Cut each list to as many entries as EGO takes."""
+    for name, most in ENTRIES_MAX.items():
+        entries = sample.get(name, ())
+        if len(entries) > most:
+            tell(name, f"has more than {most} entries; the most important ones are kept", len(entries))
+            sample[name] = most_important(entries, most, ranks[name])
 
 
-def _small_enough(sample: Fields, tell: Tell) -> Fields:
-    """The sample cut to at most 64 KiB, by halving its longest list again and again."""
+def _small_enough(sample: Fields, ranks: Mapping[str, Rank | None], tell: Tell) -> None:
+    """Cut a sample to SAMPLE_BYTES_MAX, by halving its longest list again and again."""
     while _size(sample) > SAMPLE_BYTES_MAX:
-        longest = max((name for name in _RANKS if sample.get(name)), key=lambda name: _size(sample[name]))
-        entries, tell_nothing = sample[longest], lambda *_: None
-        pairs = list(entries.items()) if isinstance(entries, dict) else entries
-        kept = _first(pairs, len(pairs) // 2, longest, tell_nothing, _RANKS[longest])
-        sample[longest] = dict(kept) if isinstance(entries, dict) else kept
-        tell(longest, "makes the sample larger than 64 KiB and is cut", len(entries))
-    return sample
+        longest = max((name for name in ENTRIES_MAX if sample.get(name)), key=lambda name: _size(sample[name]))
+        entries = sample[longest]
+        tell(longest, f"makes the sample larger than {SAMPLE_BYTES_MAX // 1024} KiB and is cut", len(entries))
+        sample[longest] = most_important(entries, len(entries) // 2, ranks[longest])
 
 
 def _size(value: Any) -> int:

@@ -115,16 +115,6 @@ def busiest(
     return max(leading, key=rank, default=None)
 
 
-def most_important(links: Mapping[str, Link], traffic: Mapping[str, int], primary: str | None, most: int) -> set[str]:
-    """The `most` interfaces to list: the primary one first, then those below it, then those that are up, then most traffic."""
-    needed = all_under(primary, links) if primary is not None else set()
-
-    def rank(name: str) -> tuple[bool, bool, bool, int]:
-        return name == primary, name in needed, name in links and bool(links[name].is_up), traffic[name]
-
-    return set(sorted(traffic, key=rank, reverse=True)[:most])
-
-
 def default_interface(ipv4_routes: str, ipv6_routes: str = "") -> str | None:
     """The interface of the default route with the lowest metric, never loopback.
 

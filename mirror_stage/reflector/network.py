@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mirror_stage.reflector import links
+from mirror_stage.reflector.last_check import UNDER_PRIMARY
 from mirror_stage.reflector.links import Kind, Link
 from mirror_stage.reflector.machine import Machine
 
-INTERFACES_MAX = 64  # docs/contract.md
 COUNTER_WRAP = 2**53  # a counter beyond what JSON holds exactly wraps around: this loses one rate only
 LOOK_EVERY_SECONDS = 30.0  # at what is below the interfaces; sooner if one has come, gone or changed
 RESOLVE_EVERY_SECONDS, UNRESOLVED_SECONDS = 60.0, 10.0
@@ -77,7 +77,7 @@ class Network:
         self._look_due = 0.0
 
     def read(self) -> Fields:
-        """`interfaces`, and of the primary one its name, counters, speed and IPv4 address.
+        """`interfaces`, and of the primary one its name, counters, speed, IPv4 address and what is below it.
 
         When another interface becomes the primary one, that sample has no counters: an EGO that ignores the interface's
         name would compute a wrong rate from the counters of two interfaces. Nor has the sample in which the counters are
@@ -94,14 +94,12 @@ class Network:
         has_moved = self._primary is not None and primary != self._primary
         self._primary = primary
         speeds = {name: links.capacity_mbps(name, known) for name in counters}
-        kept = (
-            links.most_important(known, traffic, primary, INTERFACES_MAX) if len(traffic) > INTERFACES_MAX else traffic
-        )
-        fields: Fields = {"interfaces": [_row(counters[n], known[n], speeds[n]) for n in counters if n in kept]}
+        fields: Fields = {"interfaces": [_row(counters[n], known[n], speeds[n]) for n in counters]}
         fields["ip"] = self._ip or _ipv4_of(primary, interface_by_address, towards_ego)
         if primary is None:
             return fields
         fields["primary_interface"] = primary
+        fields[UNDER_PRIMARY] = links.all_under(primary, known)
         fields["tags"] = {"primary_interface": primary}
         had_counted, self._has_counted = self._has_counted, bool(traffic[primary])
         if not has_moved and (self._has_counted or not had_counted):

@@ -7,13 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mirror_stage.metrics.domain import believed_celsius
+from mirror_stage.metrics.importance import CPU_TIERS, is_cpu_chip, plain_chip
 
-# Patterns of chip names, from best to worst. The first tier that has a sensor is used.
-CPU_TIERS = tuple(re.compile(pattern) for pattern in (
-    r"coretemp|k10temp|k8temp|zenpower|via_cputemp|(ap_)?cpu(?!.*(fan|vrm))[\d_a-z]*"
-    r"|(big|little|mid|prime)_?(core|cpu)\d*(_thermal)?|(big|little|core|cluster|atlas|apollo|mpu)\d*_?thermal",
-    r"x86_pkg_temp|(package|pkg|soc|ap|tj|imx|main|rockchip)\d*_?therm(al)?(_zone)?|thermal_fan_est|scpi_sensors",
-))  # fmt: skip
 CPU_BY_LABEL = re.compile(r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt))(.*\bcpu\b.*|tctl|tdie|peci.*|tc0[pdeh])")
 LAPTOPS = (
     "dell_smm",
@@ -99,14 +94,9 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
     return celsius_by_name
 
 
-def is_cpu_chip(chip: str) -> bool:
-    """Whether the name of a chip or a thermal zone is that of a CPU."""
-    return any(tier.fullmatch(_plain(chip)) for tier in CPU_TIERS)
-
-
 def is_gpu_chip(chip: str) -> bool:
     """Whether the name of a chip or a thermal zone is that of a graphics card."""
-    return GPU_CHIPS.fullmatch(_plain(chip)) is not None
+    return GPU_CHIPS.fullmatch(plain_chip(chip)) is not None
 
 
 def may_be_invented(chip: str, readings: Sequence[Reading]) -> bool:
@@ -124,7 +114,7 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     """The hottest CPU sensor, °C. Looks at CPU chips, then at packages, labels, laptop sensors, and at last the board."""
     for tier in CPU_TIERS:
         celsius = _hottest(
-            _without_offset(own) for chip, own in readings_by_chip.items() if tier.fullmatch(_plain(chip))
+            _without_offset(own) for chip, own in readings_by_chip.items() if tier.fullmatch(plain_chip(chip))
         )
         if celsius is not None:
             return celsius
@@ -136,7 +126,7 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     laptop = _hottest(_unlabelled(own) for chip, own in readings_by_chip.items() if chip in LAPTOPS)
     if laptop is not None:
         return laptop
-    return _hottest(own for chip, own in readings_by_chip.items() if CPU_FALLBACK.fullmatch(_plain(chip)))
+    return _hottest(own for chip, own in readings_by_chip.items() if CPU_FALLBACK.fullmatch(plain_chip(chip)))
 
 
 def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
@@ -145,10 +135,6 @@ def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     if own is not None:
         return own
     return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
-
-
-def _plain(chip: str) -> str:
-    return chip.lower().replace("-", "_")
 
 
 def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:

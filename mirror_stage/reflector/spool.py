@@ -94,7 +94,7 @@ class Spool:
     def oldest(self) -> Backlog | None:
         """The samples to send next, oldest first; None if none waits. Drops samples that are too old by now.
 
-        Small segments are sent together: EGO could take many late batches of a few samples for a clock that was set back.
+        Small segments are sent together: after several small late batches EGO could believe that the clock was set back.
         """
         if self._oldest is None:
             numbers: list[int] = []

@@ -64,7 +64,10 @@ class StateFolder:
 
 
 def _make_private(path: Path) -> None:
-    """Make the folder readable for its owner only. Raises BadSetting if another user owns it or may redirect it; OSError."""
+    """Make the folder readable for its owner only. Raises BadSetting if another user owns it or may redirect it.
+
+    Also raises OSError.
+    """
     if (
         path.is_symlink() and path.lstat().st_uid != 0
     ):  # systemd makes such a link, as root, for a unit with DynamicUser

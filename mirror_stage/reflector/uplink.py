@@ -33,7 +33,7 @@ class Meaning(Enum):
     REFUSED = "EGO will not take it as it is, now or later"
     LATER = "nothing was stored: send it again later"
     UNKNOWN = "it may be stored or not: send it again, unchanged"
-    MISDIRECTED = "who answers there does not talk to this agent: keep it, and say so"
+    MISDIRECTED = "not EGO, or EGO refuses this agent (401, 403): keep the sample, and log it"
 
 
 # By HTTP status; None means no answer. Any other status is MISDIRECTED, and so is a refusal that is not from EGO (such as

@@ -71,7 +71,7 @@ def add_to(commands: Any) -> None:
         "copy",
         help="copy everything into another database",
         description=(
-            "Copy everything into another database, such as from SQLite into PostgreSQL, and compare both row by row. No EGO may "
+            "Copy everything into another database, such as from SQLite into PostgreSQL, and compare count and checksum of each table. No EGO may "
             "use either of them meanwhile. A copy that was interrupted goes on when the same command runs again."
         ),
     )

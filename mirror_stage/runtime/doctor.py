@@ -46,7 +46,7 @@ def listener(settings: Config) -> Finding:
     if refusal:
         return Finding("settings", "problem", refusal, "see MIRROR_STAGE_SECURITY in config/ego.env.example")
     if settings.security == "open":
-        advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host"
+        advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host that allows them"
         return Finding("settings", "warning", "MIRROR_STAGE_SECURITY=open: all access checks are off", advice)
     note = serving.workers_note(settings.workers)
     if note:
@@ -95,7 +95,7 @@ def disk(settings: Config) -> Finding:
     if free < FREE_BYTES_PROBLEM:
         return Finding("disk", "problem", seen, "free some space: EGO will soon be unable to store samples")
     if free < FREE_BYTES_WARNING:
-        return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 1.6 GB a day")
+        return Finding("disk", "warning", seen, "free some space: 1,000 hosts at 5 s write 2.5 GB a day")
     return Finding("disk", "ok", seen)
 
 

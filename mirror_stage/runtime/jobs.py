@@ -23,9 +23,9 @@ from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
-from mirror_stage.storage.lived import Lived
 from mirror_stage.storage.ownership import Ownership
-from mirror_stage.web.port import Services
+from mirror_stage.storage.trusted_time import TrustedTime
+from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -94,24 +94,24 @@ def look_for_pending_commands(ego: Services) -> None:
 
 def prune_commands(ego: Services) -> None:
     """Remove commands that ended more than 30 days ago."""
-    ego[CommandService].prune(ego[Lived].until())
+    ego[CommandService].prune(ego[TrustedTime].until())
 
 
 def keep_history(ego: Services) -> None:
     """Roll up closed buckets, compute dirty ones anew, prune old rows."""
-    if ego[Readiness].is_ready:
-        ego[Lived].check()
+    if ego[Readiness].is_restored:
+        ego[TrustedTime].check()
         ego[Keeper].keep()
 
 
 def prune_alerts(ego: Services) -> None:
     """Remove ended alerts that are past their retention, or beyond the largest number that EGO keeps."""
-    ego[AlertService].prune(ego[Lived].until())
+    ego[AlertService].prune(ego[TrustedTime].until())
 
 
 def prune_past(ego: Services) -> None:
     """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
-    ego[Past].prune(ego[Lived].until())
+    ego[Past].prune(ego[TrustedTime].until())
 
 
 def observe_ego(ego: Services) -> None:

@@ -21,8 +21,8 @@ from mirror_stage.pipeline.writer import Writer
 from mirror_stage.runtime.scheduler import Scheduler
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
-from mirror_stage.web.port import Services
 from mirror_stage.web.realtime import Realtime
+from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _is_open(app: Flask) -> bool:
     except Exception as error:  # a bug must not end the loop that tries again
         log.exception("the start failed; EGO tries again")
         readiness.why_not = f"the start failed: {type(error).__name__}; the log has the details"
-    return bool(readiness.is_ready)
+    return bool(readiness.is_restored)
 
 
 def stop(app: Flask) -> None:
@@ -78,7 +78,7 @@ def stop(app: Flask) -> None:
     ego[CommandService].close()
     ego[Realtime].close_all()
     ego[Writer].stop()
-    if ego[Readiness].is_ready:
+    if ego[Readiness].is_restored:
         ego[Saver].finish(is_whole=ego[Writer].oldest_arrival is None)
     ego[Storage].close()
     ego[Ownership].release()

@@ -13,7 +13,7 @@ from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.runtime.jobs import JOBS, Job
-from mirror_stage.web.port import Services
+from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,10 @@ DATABASES = ("MIRROR_STAGE_DB_URL", "MIRROR_STAGE_SQLITE_PATH")
 
 
 def adopt() -> None:
-    """Put the service's settings into the environment, where it is this program's service and nothing names a database."""
+    """Put the settings of the service into the environment, if the service starts this program.
+
+    Not if there is a `.env` in the folder, or if the environment names a database.
+    """
     if Path(".env").exists() or any(os.environ.get(name) for name in DATABASES):
         return
     found = of_service(this_program())

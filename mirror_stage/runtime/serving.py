@@ -78,9 +78,9 @@ def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
     if not exposed:
         return None
     return (
-        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network. EGO can run any command on every host and "
+        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network. EGO can run commands on every host whose agent allows them, and "
         "has no credentials yet. Keep 127.0.0.1 and use a tunnel (ssh -L) from other machines, or set "
-        "MIRROR_STAGE_SECURITY=open if everybody who can reach this address may run commands on every host"
+        "MIRROR_STAGE_SECURITY=open if everybody who can reach this address may run commands on these hosts"
     )
 
 

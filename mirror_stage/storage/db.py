@@ -1,7 +1,7 @@
 """The database: engine, pragmas, `write(work)` and `read(query)`. Nothing else opens a transaction.
 
-There are three lanes, so that none waits for another: one for requests, one for samples, one for EGO's own jobs. Each
-lane has its own connections and time limits.
+There are three lanes, each with its own connections and time limits: one for requests, one for samples, one for EGO's own
+jobs. On PostgreSQL none waits for another; on SQLite that is so for reads, and writes take turns.
 
 Under gevent a call of SQLite would block the event loop, so SQLite runs in native threads, each with its own connection:
 one writes, two read for requests, one reads for EGO's own jobs. Code in these threads must not log, take a lock of the
@@ -149,7 +149,7 @@ class Lane:
 
     @property
     def is_postgresql(self) -> bool:
-        """Whether writers run beside each other and beside readers; on SQLite they take turns."""
+        """Whether it is PostgreSQL, where writes run at the same time. On SQLite one write runs at a time."""
         return self._storage.is_postgresql
 
     def write(self, work: Work[Answer]) -> Answer:
@@ -161,7 +161,7 @@ class Lane:
         return self._storage.backend().write(work, self._bounds)
 
     def read(self, query: Work[Answer]) -> Answer:
-        """The result of `query(tx)`: plain tuples, at most a few hundred. Raises Unavailable, also if it takes too long."""
+        """The result of `query(tx)`: plain tuples, few where the event loop must not wait. Raises Unavailable, also if it takes too long."""
         return self._storage.backend().read(query, self._bounds)
 
 
@@ -221,7 +221,7 @@ class Storage(Lane):
 
     @property
     def is_postgresql(self) -> bool:
-        """Whether writers run beside each other and beside readers; on SQLite they take turns."""
+        """Whether it is PostgreSQL, where writes run at the same time. On SQLite one write runs at a time."""
         return self._config.is_postgresql
 
     @property

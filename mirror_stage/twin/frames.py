@@ -62,9 +62,10 @@ class Frames:
         return known
 
     def refresh(self, now: Instant) -> None:
-        """Make a new frame for a REST request, so that its answer has everything that was acknowledged.
+        """Make a new frame for a REST request, so that its answer has what was acknowledged.
 
-        Many hosts cost more to encode, so their frames are made less often: for 1,000 hosts at most every 20 ms.
+        Many hosts cost more to encode, so their frames are made less often: for 1,000 hosts at most every 20 ms. What was
+        acknowledged since the last frame is in the next one.
         """
         if now - self.generated_at >= len(self._hosts) // HOSTS_REFRESHED_PER_MS:
             self.take(now)

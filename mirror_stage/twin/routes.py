@@ -11,7 +11,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.twin.schemas import HostDetailSchema, HostList, HostQuery, MomentQuery, SnapshotSchema
 from mirror_stage.twin.service import TwinService
 from mirror_stage.web.http import Blueprint, hostname_in_path, json_response
-from mirror_stage.web.port import service
+from mirror_stage.web.services import service
 
 blp = Blueprint("twin", __name__, url_prefix="/api/twin", description="The live digital twin")
 hosts_blp = Blueprint("hosts", __name__, url_prefix="/api/hosts", description="The hosts of the twin")

@@ -36,7 +36,7 @@ class TwinService:
         self.forget, self.body_at, self.is_settled = forget, body_at, is_settled
 
     def shown(self) -> Frames:
-        """The newest frame. It contains everything that EGO has acknowledged."""
+        """The newest frame. It is at most 1 ms old for each 50 hosts; what was acknowledged before that is in it."""
         self._frames.refresh(self._clock.now())
         return self._frames
 

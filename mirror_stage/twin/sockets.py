@@ -11,8 +11,8 @@ from flask_socketio import SocketIO
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.twin.audience import NAMESPACE, Audience
-from mirror_stage.web.port import Services, service, services
 from mirror_stage.web.realtime import Realtime
+from mirror_stage.web.services import Services, service, services
 
 Ack = dict[str, Any]
 

@@ -121,7 +121,7 @@ class Twin:
             self._dirty.add(hostname)
 
     def _pair(self, alike: list[str]) -> None:
-        """Let each of these hosts know another one that a person takes for it."""
+        """Set `namesake` of hosts whose names look the same."""
         for hostname in alike:
             namesake = next((other for other in alike if other != hostname), None)
             if self.hosts_by_name[hostname].namesake != namesake:

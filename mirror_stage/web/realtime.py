@@ -132,7 +132,7 @@ def _cut(socket: Any) -> None:
     socket.close(wait=False)
 
 
-class Pace:
+class FrameLimit:
     """Limits how fast one client may send. All frames count the same, also pings and empty ones."""
 
     def __init__(self) -> None:
@@ -161,11 +161,11 @@ class _Websocket(simple_websocket.Server):  # type: ignore[misc]  # it has no ty
 
 
 def _paced(events: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
-    pace = Pace()
+    limit = FrameLimit()
 
     def paced() -> Iterator[Any]:
         for event in events():
-            if not pace.wait():
+            if not limit.wait():
                 raise ConnectionAbortedError("the client sends too fast")  # the reader ends, and closes
             yield event
 
@@ -330,7 +330,7 @@ class WebSocketWall:
 
     def __init__(self, sockets: Any, rest: Any, socketio: SocketIO, seconds: float = SEND_SECONDS):
         self._sockets, self._rest, self._server, self._seconds = sockets, rest, socketio.server, seconds
-        self._paces: weakref.WeakKeyDictionary[Any, Pace] = weakref.WeakKeyDictionary()
+        self._limits: weakref.WeakKeyDictionary[Any, FrameLimit] = weakref.WeakKeyDictionary()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if not environ["PATH_INFO"].startswith(SOCKETS_PATH):
@@ -348,7 +348,7 @@ class WebSocketWall:
                 _wire_by_eio_sid[eio_sid] = wire
         return self._sockets(environ, start_response)
 
-    def _session_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+    def _session_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> StatusAndDetail | None:
         """Why no further session may begin: each costs memory until it times out, even if its client is gone."""
         if "sid" in query or self._server is None or len(self._server.eio.sockets) < SESSIONS_OF_PEER_MAX:
             return None
@@ -358,7 +358,7 @@ class WebSocketWall:
             return None
         return HTTPStatus.TOO_MANY_REQUESTS, "too many Socket.IO sessions are open; close some, or try again later"
 
-    def _body_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+    def _body_refusal(self, environ: dict[str, Any], query: dict[str, list[str]]) -> StatusAndDetail | None:
         """Why a polling client's packets are refused. Reads the body, unless that is too long."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > CLIENT_TO_SERVER_MAX:
@@ -372,21 +372,21 @@ class WebSocketWall:
         if not all(is_packet(packet) for packet in packets):
             return HTTPStatus.BAD_REQUEST, "the body is not a list of text packets"
         socket = self._server.eio.sockets.get(query.get("sid", [""])[0]) if self._server is not None else None
-        if socket is not None and not self._paces.setdefault(socket, Pace()).wait(len(packets)):
+        if socket is not None and not self._limits.setdefault(socket, FrameLimit()).wait(len(packets)):
             _cut(socket)
             return HTTPStatus.TOO_MANY_REQUESTS, f"a client sends at most {FRAMES_PER_SECOND:g} packets a second"
         environ["wsgi.input"] = BytesIO(body)
         return None
 
 
-Refusal = tuple[HTTPStatus, str]
+StatusAndDetail = tuple[HTTPStatus, str]
 
 
 def _is_upgrade(environ: dict[str, Any]) -> bool:
     return bool(environ.get("HTTP_UPGRADE", "").lower() == "websocket")
 
 
-def _handshake_refusal(environ: dict[str, Any], query: dict[str, list[str]]) -> Refusal | None:
+def _handshake_refusal(environ: dict[str, Any], query: dict[str, list[str]]) -> StatusAndDetail | None:
     """Why a request cannot begin or continue a session, judged by its headers and query."""
     if "j" in query:  # the answer would be a script, for browsers of 2008; any page could load it
         return HTTPStatus.BAD_REQUEST, "JSONP is not served"

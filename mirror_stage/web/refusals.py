@@ -20,7 +20,7 @@ _DETAIL = "mirror_stage.refusal"
 
 
 @dataclass(slots=True)
-class Refused:
+class RefusedPeer:
     """The recent refusals of one peer: how many in each minute, and the newest reason."""
 
     by_minute: Counter[int] = field(default_factory=Counter)
@@ -32,7 +32,7 @@ class Refusals:
     """The refusals of the last ten minutes, for the PEERS_MAX peers that were refused last."""
 
     def __init__(self) -> None:
-        self._by_peer: dict[str, Refused] = {}
+        self._by_peer: dict[str, RefusedPeer] = {}
         self._lines = Budget(per_second=0.1, burst=20)  # a client with many addresses must not fill the log
 
     def note(self, peer: str, status: int, detail: str, now: float | None = None) -> None:
@@ -40,7 +40,7 @@ class Refusals:
         if status not in NOTED:
             return
         now = elapsed_seconds() if now is None else now
-        refused = self._by_peer.pop(peer, None) or Refused()
+        refused = self._by_peer.pop(peer, None) or RefusedPeer()
         self._by_peer[peer] = refused  # the newest stands last
         if len(self._by_peer) > PEERS_MAX:
             del self._by_peer[next(iter(self._by_peer))]

@@ -12,8 +12,8 @@ from flask_socketio import SocketIO
 
 from mirror_stage.access.domain import ADMIN, ANONYMOUS, LOCAL, PERMISSIONS, REPORTER, Actor, decide
 from mirror_stage.access.gate import Gate, Sockets, check_declared
-from mirror_stage.access.permissions import EVENTS, permission_of_event
-from mirror_stage.access.permissions import PERMISSIONS as ROUTES
+from mirror_stage.access.permissions import PERMISSION_BY_EVENT, permission_of_event
+from mirror_stage.access.permissions import PERMISSION_BY_ROUTE as ROUTES
 from mirror_stage.app import create_app
 from mirror_stage.commands.domain import NewCommand
 from mirror_stage.commands.service import CommandService
@@ -117,8 +117,8 @@ def test_the_generated_matrix_is_the_declared_one(app: Flask) -> None:
 
 def test_the_tables_have_exactly_the_routes_and_events_that_there_are(app: Flask) -> None:
     assert {rule.endpoint for rule in app.url_map.iter_rules()} == set(ROUTES)
-    assert {(n, e) for n in EVENTS for e in EVENTS[n]} == set(handled(app).values())
-    declared = {*ROUTES.values(), *(needed for events in EVENTS.values() for needed in events.values())}
+    assert {(n, e) for n in PERMISSION_BY_EVENT for e in PERMISSION_BY_EVENT[n]} == set(handled(app).values())
+    declared = {*ROUTES.values(), *(needed for events in PERMISSION_BY_EVENT.values() for needed in events.values())}
     assert declared <= set(PERMISSIONS)
 
 
@@ -135,7 +135,7 @@ def test_every_route_lets_in_whom_the_matrix_says(app: Flask, asking: list[Actor
 
 
 @pytest.mark.parametrize("who", WHO)
-@pytest.mark.parametrize("namespace", EVENTS)
+@pytest.mark.parametrize("namespace", PERMISSION_BY_EVENT)
 def test_every_namespace_lets_in_whom_the_matrix_says(
     app: Flask, asking: list[Actor], namespace: str, who: str
 ) -> None:

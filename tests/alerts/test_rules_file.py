@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from mirror_stage.alerts.domain import RULES
+from mirror_stage.alerts.domain import RULES, Rule
 from mirror_stage.alerts.rules import load
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.shipped import path_of
+
+HUD = Path(__file__).resolve().parents[2] / "mirror_stage/hud/web/src"
 
 
 def rules_of(tmp_path: Path, text: str):
@@ -21,6 +24,14 @@ def rules_of(tmp_path: Path, text: str):
 
 def test_the_shipped_file_equals_the_built_in_rules() -> None:
     assert load(Config(alert_rules=path_of("config") / "alert_rules.toml")) == RULES
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_hud_knows_what_each_built_in_rule_measures(rule: Rule) -> None:
+    text = (HUD / "store/rules.ts").read_text()
+    silence = re.findall(r"SILENCE = '(.*)'", text)
+    measures = dict(re.findall(r"^  (\w+): '?(\w+)'?,$", text.replace("SILENCE,", f"{silence[0]},"), re.MULTILINE))
+    assert measures[rule.name] == rule.measure
 
 
 @pytest.mark.parametrize("offline_after", [5, 60, 120, 3600])

@@ -22,7 +22,7 @@ from mirror_stage.core.instants import DAY, HOUR, to_text
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Resolution
 from mirror_stage.history.summary import columns_of
 from mirror_stage.storage.db import Storage
-from mirror_stage.web.port import Services
+from mirror_stage.web.services import Services
 from tests.servers import PostgresqlServer
 
 HOSTS, EVERY_SECONDS, REPEATED = 50, 5, 7

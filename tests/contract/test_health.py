@@ -13,18 +13,18 @@ from tests.contract.wire import assert_problem, host_when, post, snapshot
 from tests.servers import EgoServer, PostgresqlServer, wait_until
 
 RULES = [
-    dict(zip(("name", "measure", "unit", "fireAt", "resolveAt", "severity"), row, strict=True))
+    dict(zip(("name", "measure", "unit", "fireAt", "resolveAt", "severity", "criticalAt"), row, strict=True))
     for row in (
-        ("cpu_load_high", "cpuLoad", "%", 80, 70, "warning"),
-        ("memory_high", "memoryUsedPercent", "%", 90, 80, "warning"),
-        ("swap_full", "swapUsedPercent", "%", 90, 85, "warning"),
-        ("disk_full", "diskUsedPercent", "%", 90, 85, "warning"),
-        ("cpu_temperature_high", "cpuTemperature", "°C", 85, 75, "warning"),
-        ("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning"),
-        ("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning"),
-        ("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info"),
-        ("identity_conflict", "machinesOfName", "machines", 2, 1, "warning"),
-        ("host_offline", "silenceSeconds", "s", 60, None, "critical"),
+        ("cpu_load_high", "cpuLoad", "%", 80, 70, "warning", None),
+        ("memory_high", "memoryUsedPercent", "%", 90, 80, "warning", None),
+        ("swap_full", "swapUsedPercent", "%", 90, 85, "warning", 97),
+        ("disk_full", "diskUsedPercent", "%", 90, 85, "warning", 97),
+        ("cpu_temperature_high", "cpuTemperature", "°C", 85, 75, "warning", None),
+        ("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning", None),
+        ("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", 1.0),
+        ("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info", None),
+        ("identity_conflict", "machinesOfName", "machines", 2, 1, "warning", None),
+        ("host_offline", "silenceSeconds", "s", 60, None, "critical", None),
     )
 ]
 

@@ -13,6 +13,24 @@ from tests.servers import EgoServer
 # name: (the list, what an agent sends, what the host shows, how many entries are left out)
 LISTS: dict[str, tuple[str, Any, Any, int]] = {
     "71 interfaces": ("interfaces", [{"name": f"e{n}"} for n in range(71)], [f"e{n}" for n in range(64)], 7),
+    "a core switch's primary interface, the last of 71": (
+        "interfaces",
+        [{"name": f"e{n}"} for n in range(70)] + [{"name": "uplink"}],
+        [*(f"e{n}" for n in range(63)), "uplink"],
+        7,
+    ),
+    "a full disk, the last of 65": (
+        "disks",
+        [{"mountpoint": f"/{n}", "used_percent": 5} for n in range(64)] + [{"mountpoint": "/srv", "used_percent": 99}],
+        [*(f"/{n}" for n in range(63)), "/srv"],
+        1,
+    ),
+    "the hottest of 257 sensors": (
+        "temperatures",
+        {f"s{n}": 30 for n in range(256)} | {"hot": 90},
+        {f"s{n}": 30 for n in range(255)} | {"hot": 90},
+        1,
+    ),
     "an interface that is up perhaps": ("interfaces", [{"name": "a", "is_up": 1}, {"name": "b"}], ["b"], 1),
     "an interface with 2^63 bytes": ("interfaces", [{"name": "a"}, {"name": "b", "bytes_sent": 2**63}], ["a"], 1),
     "an empty disk": ("disks", [{}], None, 1),
@@ -37,7 +55,7 @@ SHOWN = {
 @pytest.mark.parametrize(("field", "sent", "shown", "count"), LISTS.values(), ids=LISTS.keys())
 def test_an_odd_entry_costs_that_entry(ego: EgoServer, field: str, sent: Any, shown: Any, count: int) -> None:
     hostname = unique_hostname()
-    receipt = post(ego, make_sample(hostname), make_sample(hostname + "x", **{field: sent}))
+    receipt = post(ego, make_sample(hostname), make_sample(hostname + "x", primary_interface="uplink", **{field: sent}))
     assert receipt["accepted"] == 2
     assert receipt["dropped"] == [{"index": 1, "field": field, "count": count}]
     name, key = SHOWN[field]

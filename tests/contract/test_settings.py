@@ -66,6 +66,7 @@ def test_a_file_changes_the_rules(other_ego: EgoServer) -> None:
         "fireAt": 50,
         "resolveAt": 20,
         "severity": "critical",
+        "criticalAt": None,
     }
     assert rules["cpu_load_high"] == changed
     assert "memory_high" not in rules

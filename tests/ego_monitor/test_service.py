@@ -14,7 +14,7 @@ from mirror_stage.core.version import VERSION
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.runtime import jobs
-from mirror_stage.web.port import Services
+from mirror_stage.web.services import Services
 
 NOW: Instant = 1_762_000_000_000
 

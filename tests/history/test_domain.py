@@ -77,7 +77,7 @@ def test_pages_are_the_window_in_order() -> None:
 
 def test_the_settings_default_to_the_table_and_each_tier_divides_the_next() -> None:
     assert Config().kept_by_resolution == {resolution.name: resolution.kept for resolution in RESOLUTIONS}
-    assert Config().oldest_tier == RESOLUTIONS[-1].kept
+    assert Config().longest_retention == RESOLUTIONS[-1].kept
     for finer, coarser in pairwise(RESOLUTIONS):
         assert coarser.seconds % finer.seconds == 0
     assert len(columns_of()) == 3 + 4 * len(METRICS)

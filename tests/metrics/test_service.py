@@ -10,7 +10,7 @@ import gevent
 from gevent.event import Event
 
 from mirror_stage.access.domain import EGO
-from mirror_stage.metrics.domain import OLDEST_TIER, Receipt
+from mirror_stage.metrics.domain import LONGEST_RETENTION, Receipt
 from mirror_stage.metrics.service import Ingest
 from tests.builders import SetClock, make_sample
 
@@ -36,7 +36,7 @@ def test_a_large_body_does_not_wait_for_the_commit_of_another() -> None:
     assert len(body) > 256 * 1024
     writer: Any = SlowWriter()
     clock: Any = SetClock()
-    ingest = Ingest(writer, clock, kept=OLDEST_TIER, is_known=lambda _hostname: True)
+    ingest = Ingest(writer, clock, kept=LONGEST_RETENTION, is_known=lambda _hostname: True)
     posts = [gevent.spawn(ingest.take, body, EGO, lenient=False) for _ in range(3)]
     with gevent.Timeout(10):
         while writer.waiting < 3:

@@ -53,6 +53,15 @@ def test_a_rate_is_unknown_after_a_reset_and_where_no_sample_is_near(bench: Benc
     assert rates_of(bench, "a") == [(1000, None), (600, None), (590, None), (0, 5.0)]
 
 
+def test_a_late_sample_of_a_machine_that_restarted_has_no_rate(bench: Bench) -> None:
+    """Its uptime grew, but by far less than either clock since the sample before it in the history."""
+    bench.post(sent(bench, 0, 0, uptime_seconds=10))
+    bench.clock.advance(250)
+    bench.post(sent(bench, 0, 1000, uptime_seconds=65))
+    bench.post(sent(bench, 50, 400, uptime_seconds=15))
+    assert rates_of(bench, "a") == [(250, None), (50, None), (0, None)]
+
+
 def test_rates_continue_after_a_restart(bench: Bench) -> None:
     bench.post(sent(bench, 0, 0))
     again = bench.again()

@@ -85,15 +85,15 @@ def test_readiness_says_how_much_is_restored(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.advance(600)))
     again = bench.again()
     assert again.readiness.why_not == "restoring, 100 %"
-    assert again.readiness.is_ready
+    assert again.readiness.is_restored
 
 
 def test_the_writer_knows_the_oldest_arrival_that_has_no_answer_yet(new_bench: Callable[..., Bench]) -> None:
     seen: list[int | None] = []
     writer = Writer(lambda batches: seen.append(writer.oldest_arrival) or [None] * len(batches))  # type: ignore[func-returns-value]
-    from mirror_stage.pipeline.writer import Job
+    from mirror_stage.pipeline.writer import Queued
 
-    jobs = [Job(decoded(make_sample("a"), received_at=at)) for at in (1_000, 2_000, 3_000)]
+    jobs = [Queued(decoded(make_sample("a"), received_at=at)) for at in (1_000, 2_000, 3_000)]
     writer._queue.extend(jobs[1:])
     writer._commit(jobs[:1])
     assert seen == [1_000]

@@ -411,12 +411,19 @@ def test_a_missing_primary_interface_is_logged_once(tmp_path: Path, caplog: pyte
     ]
 
 
-def test_of_too_many_interfaces_the_primary_one_is_listed_though_others_are_busier(tmp_path: Path):
+def test_of_too_many_interfaces_the_primary_one_is_sent_and_the_cut_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     machine = Interfaces(tmp_path, **{f"veth{n}": 10**6 + n for n in range(200)}, eth0=10)
-    names = [row["name"] for row in Network(machine=machine).read()["interfaces"]]
-    assert len(names) == 64
-    assert "eth0" in names
-    assert "veth3" not in names
+    collector = Collector(machine=machine, parts=quick())
+    for _ in range(3):
+        names = [row["name"] for row in collector.sample()["interfaces"]]
+        assert len(names) == 64
+        assert "eth0" in names
+        assert "veth3" not in names
+    assert [record.getMessage() for record in caplog.records if "interfaces" in record.getMessage()] == [
+        "a sample's interfaces has more than 64 entries; the most important ones are kept: 201"
+    ]
 
 
 def test_one_interface_that_fails_costs_no_other_its_state(tmp_path: Path):

@@ -150,6 +150,23 @@ def test_a_list_that_is_too_long_keeps_its_most_important_entries(
     assert not left_out & names
 
 
+def test_the_primary_interface_and_those_below_it_stay_whatever_is_cut() -> None:
+    """71 interfaces are cut to 64, then halved, because the disks fill the sample."""
+    bond = [{"name": "bond0", "is_up": True}, {"name": "eth0", "is_up": False}, {"name": "eth1"}]
+    wide = [{"name": f"veth{n}{'x' * 1_000}", "is_up": True, "bytes_sent": 10**9} for n in range(68)]
+    sample, complaints = fit(
+        GOOD | {"primary_interface": "bond0", "under_primary": {"eth0", "eth1"}, "interfaces": wide + bond}
+    )
+    assert_taken(sample)
+    names = [row["name"] for row in sample["interfaces"]]
+    assert names[-3:] == ["bond0", "eth0", "eth1"]
+    assert len(names) == 32
+    assert [(one.field, one.why) for one in complaints] == [
+        ("interfaces", "has more than 64 entries; the most important ones are kept"),
+        ("interfaces", "makes the sample larger than 63 KiB and is cut"),
+    ]
+
+
 def test_more_cpus_than_the_wire_takes_are_cut() -> None:
     assert fitted(cpu_per_core=[1.0] * 2000)["cpu_per_core"] == [1.0] * 1024
 

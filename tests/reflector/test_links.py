@@ -120,10 +120,3 @@ def test_a_container_without_a_physical_interface_has_a_primary_one():
 def test_a_member_of_a_bridge_is_not_primary_beside_its_bridge():
     bridged = network(Link("br0", Kind.STACKED, True, under=("eth0",)), wired("eth0", 1000))
     assert links.busiest(bridged, {"br0": 1, "eth0": 50}, {"br0"}, None) == "br0"
-
-
-def test_of_too_many_interfaces_the_primary_its_members_and_the_busiest_up_are_kept():
-    many = {f"veth{n}": Link(f"veth{n}", Kind.VIRTUAL, n % 2 == 0) for n in range(10)}
-    known = network(bond("802.3ad", "eth0", "eth1"), wired("eth0", 1), wired("eth1", 1, up=False)) | many
-    traffic = {name: 1000 + number for number, name in enumerate(many)} | {"bond0": 0, "eth0": 0, "eth1": 0}
-    assert links.most_important(known, traffic, "bond0", 5) == {"bond0", "eth0", "eth1", "veth8", "veth6"}

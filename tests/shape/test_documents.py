@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage.access.permissions import PERMISSIONS
+from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
 from mirror_stage.app import create_app
 from mirror_stage.core import config
 from mirror_stage.core.config import Config
@@ -30,12 +30,12 @@ def test_every_route_has_a_permission_and_stands_in_openapi() -> None:
     app = create_app(Config(testing=True))
     paths = app.test_client().get("/api/openapi.json").json["paths"]
     for rule in app.url_map.iter_rules():
-        assert rule.endpoint in PERMISSIONS, rule
+        assert rule.endpoint in PERMISSION_BY_ROUTE, rule
         if rule.rule.startswith("/api/") and rule.endpoint != "api-docs.openapi_json":
             documented = rule.rule.replace("<", "{").replace(">", "}")
             methods = {method.lower() for method in rule.methods or ()} - {"head", "options"}
             assert methods <= set(paths[documented]), rule
-    assert set(PERMISSIONS) == {rule.endpoint for rule in app.url_map.iter_rules()}
+    assert set(PERMISSION_BY_ROUTE) == {rule.endpoint for rule in app.url_map.iter_rules()}
 
 
 def events() -> set[str]:
@@ -71,6 +71,26 @@ def test_every_file_that_contributing_names_exists() -> None:
     assert len(named) > 50
     for name in set(named) - of_each_domain:
         assert any((root / name).exists() for root in roots), f"CONTRIBUTING.md names {name}, which does not exist"
+
+
+def test_contributing_names_every_file_of_the_metric_that_is_its_example() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("**A metric**")[1].split("**A route**")[0]
+    named = re.findall(r"`([\w./-]+[./][\w./-]*)`", section)
+    files = [
+        *ROOT.glob("*.md"),
+        *(path for room in ("docs", "migrations", "mirror_stage", "tests") for path in (ROOT / room).rglob("*.*")),
+    ]
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.suffix in {".json", ".md", ".py", ".svelte", ".ts"}
+        and not {"node_modules", "static"} & set(path.parts)
+        and path.name not in {"CONTRIBUTING.md", Path(__file__).name}
+        and re.search("disk_read_bytes|diskReadBytes", path.read_text())
+    ]
+    assert len(written) > 20
+    for file in written:
+        assert any(f"/{file}".endswith(f"/{name}") or (name[-1] == "/" and name in file) for name in named), file
 
 
 def test_every_page_that_the_index_names_exists() -> None:

@@ -40,24 +40,25 @@ ROOMS: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Modules without Flask, SQL, a clock or randomness: values and rules.
-PURE_FILES = {"domain", "measures", "throughput", "geometry", "state"}
+PURE_FILES = {"domain", "measures", "importance", "throughput", "geometry", "state"}
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
         "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
-        "core.shipped", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.measures",
+        "core.shipped", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.importance",
+        "metrics.measures",
     )
 }  # fmt: skip
 FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
 MAY_FLASK = {
-    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.port", "web.realtime", "runtime.lifecycle",
+    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.services", "web.realtime", "runtime.lifecycle",
     "runtime.serving", "runtime.db_commands", "storage.db", "storage.migrate",
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
 MAY_SQL = {
     "storage.copying", "storage.db", "storage.foreign",
-    "storage.lived", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
+    "storage.trusted_time", "storage.migrate", "storage.notes", "storage.ownership", "storage.rows", "storage.stats",
     "storage.timescale", "history.tiers", "history.series", "runtime.doctor",
 }  # fmt: skip
 MAY_SQL_FILES = {"models", "store"}

@@ -1144,6 +1144,7 @@ export interface components {
             fireAt: number;
             resolveAt: number | null;
             severity: string;
+            criticalAt: number | null;
         };
         Info: {
             version: string;

@@ -14,15 +14,15 @@ export const SILENCE = 'silenceSeconds';
 const MEASURES: Readonly<Record<string, string>> = {
   cpu_load_high: 'cpuLoad',
   memory_high: 'memoryUsedPercent',
+  swap_full: 'swapUsedPercent',
+  disk_full: 'diskUsedPercent',
   cpu_temperature_high: 'cpuTemperature',
   gpu_temperature_high: 'gpuTemperature',
   link_congestion: 'utilization',
   clock_skew: 'clockOffsetSeconds',
+  identity_conflict: 'machinesOfName',
   host_offline: SILENCE,
 };
-
-/** The congestion of a link is one rule with two severities: from here on it is critical. */
-const CRITICAL_FROM: Readonly<Record<string, number>> = { utilization: 1 };
 
 export interface Limit {
   readonly value: number;
@@ -70,7 +70,7 @@ export class Rules {
     let worst: 0 | 1 | 2 = OK;
     for (const rule of this.byMeasure.get(measure) ?? []) {
       if (value === null || !(value >= rule.fireAt)) continue;
-      if (rule.severity === 'critical' || value >= (CRITICAL_FROM[measure] ?? Infinity)) return CRITICAL;
+      if (rule.severity === 'critical' || value >= (rule.criticalAt ?? Infinity)) return CRITICAL;
       if (rule.severity === 'warning') worst = WARNING;
     }
     return worst;

@@ -7,7 +7,8 @@ const rule = (name: string, fireAt: number, severity = 'warning', more: object =
   ({ name, unit: 'percent', fireAt, resolveAt: null, severity, ...more }) as Rule;
 const alert = (metric: string): Alert => ({ metric }) as Alert;
 const rules = new Rules([
-  rule('cpu_load_high', 80), rule('link_congestion', 0.9), rule('host_offline', 60, 'critical'), rule('clock_skew', 300, 'info'),
+  rule('cpu_load_high', 80), rule('link_congestion', 0.9, 'warning', { criticalAt: 1 }), rule('swap_full', 90, 'warning', { criticalAt: 97 }),
+  rule('disk_full', 90, 'warning', { criticalAt: 99 }), rule('host_offline', 60, 'critical'), rule('clock_skew', 300, 'info'),
 ]);
 
 test.each([
@@ -17,6 +18,10 @@ test.each([
   ['cpuLoad', null, 0],
   ['utilization', 0.95, 1],
   ['utilization', 1, 2], // one rule with two severities
+  ['swapUsedPercent', 96, 1],
+  ['swapUsedPercent', 97, 2],
+  ['diskUsedPercent', 98, 1], // the operator's own limit
+  ['diskUsedPercent', 99, 2],
   [SILENCE, 60, 2],
   ['clockOffsetSeconds', 900, 0], // info is no state of a host
   ['memoryUsedPercent', 100, 0], // no rule, no level: the HUD has no thresholds of its own

@@ -14,7 +14,7 @@ from mirror_stage.core.config import Config
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.storage import notes
 from mirror_stage.storage.db import Base, Storage, engine_options
-from mirror_stage.storage.lived import Lived
+from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.twin import models as _models  # noqa: F401  (its tables)
 from tests.builders import SetClock
 
@@ -30,11 +30,11 @@ class Life:
     def __post_init__(self) -> None:
         self.start()
 
-    def start(self) -> Lived:
+    def start(self) -> TrustedTime:
         clock: Any = self.clock
-        self.lived = Lived(self.storage.own, clock, "ego", lambda: self.elapsed)
-        self.lived.check()
-        return self.lived
+        self.trusted_time = TrustedTime(self.storage.own, clock, "ego", lambda: self.elapsed)
+        self.trusted_time.check()
+        return self.trusted_time
 
     def run(self, seconds: float, hosts_are_off_by: Instant | None = 0) -> None:
         """Let EGO run with a host whose clock is off by so much, or without a host (None)."""
@@ -44,7 +44,7 @@ class Life:
             if hosts_are_off_by is not None:
                 self.heard("titan", now, now + hosts_are_off_by)
             self.heard("ego", now, now)
-            self.lived.check()
+            self.trusted_time.check()
 
     def heard(self, hostname: str, received_at: Instant, reported_at: Instant) -> None:
         def save(tx: Any) -> None:
@@ -69,54 +69,54 @@ def life() -> Iterator[Life]:
 
 def test_while_ego_runs_its_clock_is_believed(life: Life) -> None:
     life.run(2 * 3600)
-    assert life.lived.until() == life.clock.now()
-    assert life.lived.doubt is None
+    assert life.trusted_time.until() == life.clock.now()
+    assert life.trusted_time.doubt is None
 
 
 def test_a_start_forty_days_ahead_of_the_hosts_removes_nothing_however_long_it_runs(life: Life) -> None:
     life.run(600)
-    before = life.lived.until()
+    before = life.trusted_time.until()
     life.clock.advance(40 * 86_400)
     life.start()
     life.run(26 * 3600, hosts_are_off_by=-40 * DAY)
-    assert life.lived.until() == before
-    assert life.lived.doubt is not None
-    assert "ahead of when EGO ran last" in life.lived.doubt
-    assert "the clocks of 1 of 1 hosts show another time" in life.lived.doubt
+    assert life.trusted_time.until() == before
+    assert life.trusted_time.doubt is not None
+    assert "ahead of when EGO ran last" in life.trusted_time.doubt
+    assert "the clocks of 1 of 1 hosts show another time" in life.trusted_time.doubt
     life.clock.advance(-40 * 86_400)  # the clock is right again
     life.start()
     life.run(3720)
-    assert (life.lived.until(), life.lived.doubt) == (life.clock.now(), None)
+    assert (life.trusted_time.until(), life.trusted_time.doubt) == (life.clock.now(), None)
 
 
 def test_after_a_long_absence_the_clock_is_believed_once_hosts_have_confirmed_it(life: Life) -> None:
     life.run(600)
-    before = life.lived.until()
+    before = life.trusted_time.until()
     life.clock.advance(40 * 86_400)
     life.start()
     life.run(3540)
-    assert life.lived.until() == before
+    assert life.trusted_time.until() == before
     life.run(180)
-    assert life.lived.until() == life.clock.now()
+    assert life.trusted_time.until() == life.clock.now()
 
 
 def test_without_hosts_it_takes_a_day(life: Life) -> None:
     life.run(600, hosts_are_off_by=None)
-    before = life.lived.until()
+    before = life.trusted_time.until()
     life.clock.advance(40 * 86_400)
     life.start()
     life.storage.write(lambda tx: tx.execute(text("DELETE FROM host_metrics")))
     life.run(23 * 3600, hosts_are_off_by=None)
-    assert life.lived.until() == before
+    assert life.trusted_time.until() == before
     life.run(2 * 3600, hosts_are_off_by=None)
-    assert life.lived.until() == life.clock.now()
+    assert life.trusted_time.until() == life.clock.now()
 
 
 def test_a_stored_time_in_the_future_is_replaced(life: Life) -> None:
     future = life.clock.now() + 40 * DAY
     life.storage.write(lambda tx: notes.write(tx, notes.LIVED_UNTIL, str(future)))
     life.start()
-    assert life.lived.until() == life.clock.now()
+    assert life.trusted_time.until() == life.clock.now()
     assert life.storage.read(lambda tx: notes.read(tx, notes.LIVED_UNTIL)) == str(life.clock.now())
 
 
@@ -124,4 +124,4 @@ def test_after_a_short_absence_the_clock_is_believed_at_once(life: Life) -> None
     life.run(600)
     life.clock.advance(HOUR // 1000 - 60)
     life.start()
-    assert life.lived.until() == life.clock.now()
+    assert life.trusted_time.until() == life.clock.now()

@@ -29,7 +29,7 @@ CLOCKS_AGREE: Instant = 5 * MINUTE
 Witnesses = tuple[int, int]  # hosts that reported in the last minute: those whose clocks agree with EGO's, and all
 
 
-class Lived:
+class TrustedTime:
     """The time that retention uses. `check` moves it on; `doubt` is the reason if it stands still, else None."""
 
     def __init__(self, storage: Lane, clock: Clock, ego: str, elapsed: Callable[[], float] = elapsed_seconds) -> None:

@@ -1,4 +1,4 @@
-"""The port between routes and sockets and the services: a route or a socket gets a service by its class."""
+"""How a route or a socket finds a service: by its class."""
 
 from __future__ import annotations
 
