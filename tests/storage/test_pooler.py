@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from mirror_stage.core.config import Config
 from mirror_stage.storage.db import engine_options
 from mirror_stage.storage.ownership import OWNER_LOCK, Ownership
 from tests.builders import make_sample
+from tests.command_line import forked
 from tests.servers import EgoServer, PostgresqlServer, running_pgbouncer, wait_until
 
 OWNER = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {OWNER_LOCK} AND granted"
@@ -100,11 +100,9 @@ def test_a_lock_that_went_with_another_connection_is_noticed(database: str, capl
     engine.dispose()
 
 
-def test_a_backup_is_refused_through_a_pooler_that_changes_connections(
-    database: str, start_ego: Callable[..., EgoServer], tmp_path: Path
-) -> None:
-    ego, file = start_ego({"MIRROR_STAGE_DB_URL": database}), tmp_path / "backup"
-    ego.stop()
+def test_a_backup_is_refused_through_a_pooler_that_changes_connections(database: str, tmp_path: Path) -> None:
+    ego, file = EgoServer(tmp_path, {"MIRROR_STAGE_DB_URL": database}), tmp_path / "backup"
+    assert forked(["db", "upgrade"], cwd=tmp_path, env=ego.environment).returncode == 0
     with running_pgbouncer(database, "session") as url:
         assert db(ego, "backup", file, url).returncode == 0
     with running_pgbouncer(database, "transaction") as url:
@@ -118,19 +116,14 @@ def test_a_backup_is_refused_through_a_pooler_that_changes_connections(
 
 def db(ego: EgoServer, command: str, file: Path, url: str) -> subprocess.CompletedProcess[str]:
     """How `mirror-stage db backup | restore` ends with this database."""
-    words = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", command, str(file), "--force"]
     environment = ego.environment | {"MIRROR_STAGE_DB_URL": url}
-    return subprocess.run(
-        words, env=environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    return forked(["db", command, str(file), "--force"], cwd=ego.folder, env=environment)
 
 
 def test_statement_mode_is_refused_in_one_line(database: str, tmp_path: Path) -> None:
     ego = EgoServer(tmp_path)
     with running_pgbouncer(database, "statement") as url:
-        words = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", "upgrade"]
-        environment = ego.environment | {"MIRROR_STAGE_DB_URL": url}
-        ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        ended = forked(["db", "upgrade"], cwd=tmp_path, env=ego.environment | {"MIRROR_STAGE_DB_URL": url})
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert "set pool_mode to session or transaction" in line
