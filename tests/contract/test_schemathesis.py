@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tests.builders import make_sample
 from tests.contract.test_openapi import ROUTES
 from tests.contract.wire import ago, create, post, running_command
+from tests.faults import short_and_full
 from tests.servers import EgoServer
 
 INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
-EXAMPLES = {"sqlite": 15, "postgresql": 6}  # what differs between them has its own tests
+EXAMPLES = {"sqlite": 8, "postgresql": 4}  # what differs between them has its own tests
+MANY = {"sqlite": 100, "postgresql": 20}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,11 @@ def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.parametrize("examples", short_and_full(EXAMPLES, MANY))
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES), ids=lambda part: part)
-def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, method: str, path: str) -> None:
+def test_generated_requests_get_documented_answers(
+    ego: EgoServer, api: Any, method: str, path: str, examples: dict[str, int]
+) -> None:
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (
         content_type_conformance,
@@ -83,7 +88,7 @@ def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, met
 
     @hypothesis.given(case=cases(api[path][method], known))
     @hypothesis.settings(
-        max_examples=EXAMPLES[kind],
+        max_examples=examples[kind],
         deadline=None,
         database=None,
         derandomize=True,
