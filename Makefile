@@ -14,6 +14,8 @@ COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --quiet --universal --py
 OPENAPI := $(BIN)/flask --app 'mirror_stage.app:create_app(with_storage=False)' openapi print
 HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --root-types-no-schema-prefix --default-non-nullable=false --output src/net/openapi.ts
 
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of pytest compiles every test again
+
 .PHONY: run help demo agent-wheel test test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 

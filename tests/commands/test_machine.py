@@ -389,7 +389,7 @@ def live(runs: int, steps: int) -> None:
 
 
 def test_no_life_of_a_command_leaves_the_table() -> None:
-    live(runs=25, steps=40)
+    live(runs=15, steps=40)
 
 
 @pytest.mark.long

@@ -1,4 +1,7 @@
-"""The servers of this suite. Starting one takes seconds, so all tests share a few and use hostnames of their own."""
+"""The servers of this suite. Starting one takes seconds, so all tests share a few and use hostnames of their own.
+
+They end with the package: one that nobody asks still works every second.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from tests.contract.wire import KeepingEgo
 from tests.servers import EgoServer, PostgresqlServer, running_ego
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sqlite_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """One real EGO on SQLite."""
     with running_ego(tmp_path_factory.mktemp("ego-sqlite"), kind=KeepingEgo) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql_ego(postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """One real EGO on PostgreSQL."""
     settings = {"MIRROR_STAGE_DB_URL": postgresql.new_database()}
@@ -25,7 +28,7 @@ def postgresql_ego(postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPa
         yield server
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def ego(request: pytest.FixtureRequest) -> EgoServer:
     """One real EGO on each kind of database, with the contract's defaults.
 
@@ -35,7 +38,7 @@ def ego(request: pytest.FixtureRequest) -> EgoServer:
     return server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hasty_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """An EGO whose hosts are stale after 1.5 s of silence, and offline after 3 s."""
     settings = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "1.5", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "3"}
@@ -43,7 +46,7 @@ def hasty_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def other_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """An EGO with the built-in monitor and with other settings than the defaults."""
     folder = tmp_path_factory.mktemp("other")

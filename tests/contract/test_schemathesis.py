@@ -7,42 +7,31 @@ from typing import Any
 import hypothesis
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
-from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from tests.builders import make_sample
 from tests.contract.test_openapi import ROUTES
 from tests.contract.wire import ago, create, post, running_command
+from tests.faults import short_and_full
 from tests.servers import EgoServer
 
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
-EXAMPLES = {"sqlite": 15, "postgresql": 6}  # what differs between them has its own tests
+EXAMPLES = {"sqlite": 8, "postgresql": 4}  # what differs between them has its own tests
+MANY = {"sqlite": 100, "postgresql": 20}
 
 
 @pytest.fixture(scope="module")
 def api(ego: EgoServer) -> Any:
     """The document, as schemathesis reads it."""
+    import schemathesis  # here, because every process of pytest loads this module, and one or two run its tests
+
     return schemathesis.openapi.from_url(f"{ego.url}/api/openapi.json")
 
 
 def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[Any]:
     """Requests that the document allows, mostly for a host and a command that exist, and requests that it does not."""
+    from schemathesis.generation import GenerationMode
 
     def aimed(drawn: tuple[Any, int]) -> Any:
         case, chance = drawn
@@ -70,8 +59,26 @@ def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.parametrize("examples", short_and_full(EXAMPLES, MANY))
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES), ids=lambda part: part)
-def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, method: str, path: str) -> None:
+def test_generated_requests_get_documented_answers(
+    ego: EgoServer, api: Any, method: str, path: str, examples: dict[str, int]
+) -> None:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_headers_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_headers_conformance,
+        response_schema_conformance,
+    ]
     post(ego, make_sample("titan-01", cpu_percent=95))
     known = {"hostname": "titan-01", "id": create(ego, "titan-01")["id"]}
     if path.endswith(("/result", "/heartbeat", "/output", "/result/{id}")):
@@ -81,7 +88,7 @@ def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, met
 
     @hypothesis.given(case=cases(api[path][method], known))
     @hypothesis.settings(
-        max_examples=EXAMPLES[kind],
+        max_examples=examples[kind],
         deadline=None,
         database=None,
         derandomize=True,
@@ -93,7 +100,7 @@ def test_generated_requests_get_documented_answers(ego: EgoServer, api: Any, met
             case.query["wait"] = 0.01  # any wait is allowed, but a test must not wait so long
         answer = case.call(timeout=10)
         codes.append(answer.status_code)
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks)
 
     check()
     if kind == "sqlite" and method != "POST" and path != "/api/history":  # no generator can find what it needs

@@ -87,7 +87,7 @@ def follow(run: HistoryRun, steps: list[tuple[str, Any]]) -> None:
     run.check()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(step_lists)
 @example(half_pruned(6))
 @example(half_pruned(7))

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -24,6 +22,7 @@ from mirror_stage.core.problems import Unavailable
 from mirror_stage.runtime import cli
 from mirror_stage.storage.backup import program_of
 from tests.builders import make_sample
+from tests.command_line import forked
 from tests.faults.load import Batches, Load, stored_samples
 from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
 
@@ -219,7 +218,7 @@ def test_a_database_in_another_encoding_is_refused_and_leaves_no_backup(
     url = urlsplit(postgresql.new_database())._replace(path=f"/{name}").geturl()
     ego, file = EgoServer(tmp_path, {"MIRROR_STAGE_DB_URL": url}), tmp_path / "ego.backup"
     for command in (["serve"], ["db", "upgrade"], ["doctor"]):
-        ended = cli_process(ego, *command)
+        ended = forked(command, cwd=ego.folder, env=ego.environment)
         (line,) = [line for line in (ended.stdout + ended.stderr).splitlines() if encoding in line]
         assert ended.returncode in {1, 2}
         assert "Traceback" not in ended.stderr
@@ -227,14 +226,6 @@ def test_a_database_in_another_encoding_is_refused_and_leaves_no_backup(
     refused = run(ego, "backup", str(file))
     assert (refused.returncode, "nothing to back up" in refused.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
-
-
-def cli_process(ego: EgoServer, *words: str) -> subprocess.CompletedProcess[str]:
-    """How `mirror-stage ...` ends as a process of its own."""
-    command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
-    return subprocess.run(
-        command, env=ego.environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=90
-    )
 
 
 def test_a_backup_that_restore_would_refuse_is_not_kept(idle: EgoServer) -> None:

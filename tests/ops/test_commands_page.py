@@ -6,13 +6,13 @@ import argparse
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mirror_stage.runtime import cli
+from tests.command_line import forked
 from tests.servers import ROOT, free_port
 
 PAGE = (ROOT / "docs/commands.md").read_text()
@@ -35,8 +35,7 @@ COMMANDS = [name for name, parser in ALL.items() if parser.get_default("run") is
 def run(words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """How a command ends in an empty folder."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)} | settings
-    command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words.split()]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=90)
+    return forked(words.split(), cwd=folder, env=variables)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -15,6 +15,7 @@ import pytest
 
 from mirror_stage.core.instants import from_text, to_text
 from tests.builders import make_sample
+from tests.command_line import forked
 from tests.ops.test_backup import run
 from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
 
@@ -173,10 +174,7 @@ def count(ego: EgoServer) -> int:
 def test_a_copy_that_was_killed_is_used_by_no_ego_and_goes_on(killed: tuple[EgoServer, EgoServer]) -> None:
     source, target = killed
     half = count(target)
-    serve = [sys.executable, "-m", "mirror_stage.runtime.cli", "serve"]
-    served = subprocess.run(
-        serve, cwd=target.folder, env=target.environment, capture_output=True, text=True, timeout=30, check=False
-    )
+    served = forked(["serve"], cwd=target.folder, env=target.environment)
     assert served.returncode == 2
     assert "holds a copy that is not finished: run mirror-stage db copy again" in served.stderr
     assert count(target) == half

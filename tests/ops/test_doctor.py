@@ -8,7 +8,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import pytest
 from mirror_stage.core.config import VARIABLES, Config
 from mirror_stage.core.findings import Finding, to_text
 from mirror_stage.runtime import doctor
+from tests.command_line import forked
 from tests.servers import ROOT, free_port, running_redis
 
 
@@ -192,13 +192,8 @@ def test_risky_listen_and_worker_settings_are_reported(settings: Config, level: 
 
 
 def run_doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mirror_stage.runtime.cli", "doctor", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PORT": str(free_port()), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": str(free_port()), **environment}
+    return forked(["doctor", *arguments], cwd=Path.cwd(), env=settings)
 
 
 def test_a_healthy_machine_is_status_0() -> None:

@@ -138,7 +138,7 @@ def run(fleet: Fleet, given_steps: list[tuple[str, str, Any]]) -> None:
     fleet.check()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, min_size=1, max_size=25))
 def test_the_twin_as_it_was_is_what_it_showed(
     new_bench: Callable[[], Bench], given_steps: list[tuple[str, str, Any]]

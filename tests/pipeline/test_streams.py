@@ -67,7 +67,7 @@ def check(bench: Bench, given_steps: list[tuple[int, float, bool]], data: st.Dat
     assert (newest.at, newest.cpu_load) == rows[-1]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps, st.data())
 def test_a_stream_in_any_order_and_grouping_gives_the_same_history_and_twin(
     bench: Bench, given_steps: list[tuple[int, float, bool]], data: st.DataObject

@@ -10,17 +10,15 @@ import stat
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mirror_stage.runtime import cli
 from mirror_stage.storage import files
 from tests.builders import make_sample
+from tests.command_line import forked
 from tests.servers import EgoServer, wait_until
 
 NOBODY = 65534
@@ -31,32 +29,10 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-@dataclass(frozen=True)
-class Ended:
-    returncode: int
-    stderr: str
-
-
-def db(folder: Path, *arguments: str) -> Ended:
-    """`mirror-stage db ...` on the database of a folder, with umask 0. It is forked, which is quicker than a start."""
-    with tempfile.TemporaryFile() as output:
-        pid = os.fork()
-        if pid == 0:
-            status = 99
-            try:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-                os.chdir("/")
-                os.umask(0)
-                os.environ["MIRROR_STAGE_SQLITE_PATH"] = str(folder / "ego.db")
-                status = cli.main(["db", *arguments])
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(pid, 0)
-        output.seek(0)
-        return Ended(os.waitstatus_to_exitcode(status), output.read().decode())
+def db(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`mirror-stage db ...` on the database of a folder, with umask 0."""
+    environment = os.environ | {"MIRROR_STAGE_SQLITE_PATH": str(folder / "ego.db")}
+    return forked(["db", *arguments], cwd=Path("/"), env=environment, umask=0)
 
 
 @pytest.fixture(scope="module")

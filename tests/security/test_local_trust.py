@@ -140,12 +140,19 @@ def test_a_proxy_of_our_own_account_is_known_by_its_headers(ego: EgoServer) -> N
     assert queued(ego) == 0
 
 
-@pytest.mark.parametrize(("security", "taken"), [("auto", False), ("open", True)])
+@pytest.fixture(scope="module")
+def open_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """An EGO that trusts every account of this machine."""
+    with running_ego(tmp_path_factory.mktemp("ego"), {"MIRROR_STAGE_SECURITY": "open"}) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("ego", False), ("open_ego", True)])
 def test_a_client_that_has_closed_its_connection_is_not_taken_for_root(
-    start_ego: type[EgoServer], security: str, taken: bool
+    request: pytest.FixtureRequest, kind: str, taken: bool
 ) -> None:
     """A proxy closes when its own client goes away. For a socket without a process the kernel reports uid 0."""
-    ego = start_ego({"MIRROR_STAGE_SECURITY": security})
+    ego: EgoServer = request.getfixturevalue(kind)
     port, worker = ego.port, ego.worker_pid()
     body = json.dumps(COMMAND)
 

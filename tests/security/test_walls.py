@@ -102,17 +102,16 @@ def ask(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("origin", ORIGINS, ids=str)
-def test_only_own_hosts_and_own_origins_reach_ego(origin: str | None, host: str, kind: str) -> None:
+def test_only_own_hosts_and_own_origins_reach_ego(origin: str | None, kind: str) -> None:
     method, path, headers = KINDS[kind]
-    answer = ask(method, path, host=host, origin=origin, **headers)
-    may_pass = HOSTS[host] and (origin in {None, WALL} or ORIGINS[origin] == host)
-    assert bool(answer.reached) == may_pass
-    assert answer.status == (200 if may_pass else 403 if HOSTS[host] else 421)
-    assert answer.header("Access-Control-Allow-Origin") == (WALL if may_pass and origin == WALL else None)
-    for name, value in SECURITY_HEADERS:
-        assert answer.header(name) == value
+    for host, is_own in HOSTS.items():
+        answer = ask(method, path, host=host, origin=origin, **headers)
+        may_pass = is_own and (origin in {None, WALL} or ORIGINS[origin] == host)
+        assert bool(answer.reached) == may_pass, host
+        assert answer.status == (200 if may_pass else 403 if is_own else 421), host
+        assert answer.header("Access-Control-Allow-Origin") == (WALL if may_pass and origin == WALL else None), host
+        assert {name: answer.header(name) for name, _ in SECURITY_HEADERS} == dict(SECURITY_HEADERS), host
 
 
 @pytest.mark.parametrize("kind", KINDS)

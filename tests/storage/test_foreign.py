@@ -6,7 +6,6 @@ import hashlib
 import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sqlalchemy import create_engine
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.storage.db import Storage, engine_options
+from tests.command_line import forked
 from tests.servers import ROOT, PostgresqlServer
 
 THEIRS = "CREATE TABLE alerts (id INTEGER PRIMARY KEY, level TEXT)"
@@ -40,8 +40,7 @@ def opened(config: Config) -> None:
 
 def command(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     settings = os.environ | {"MIRROR_STAGE_SQLITE_PATH": str(path), "PORT": "39171", "PYTHONPATH": str(ROOT)}
-    run = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
-    return subprocess.run(run, cwd=path.parent, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    return forked([*words], cwd=path.parent, env=settings)
 
 
 def test_a_file_of_another_system_is_refused_in_one_line_and_not_touched(foreign_file: Path) -> None:

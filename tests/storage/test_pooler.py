@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -17,7 +17,8 @@ from mirror_stage.core.config import Config
 from mirror_stage.storage.db import engine_options
 from mirror_stage.storage.ownership import OWNER_LOCK, Ownership
 from tests.builders import make_sample
-from tests.servers import EgoServer, PostgresqlServer, running_pgbouncer, wait_until
+from tests.command_line import forked
+from tests.servers import EgoServer, PostgresqlServer, running_ego, running_pgbouncer, wait_until
 
 OWNER = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {OWNER_LOCK} AND granted"
 
@@ -27,11 +28,26 @@ def database(postgresql: PostgresqlServer) -> str:
     return postgresql.new_database()
 
 
-@pytest.fixture(params=["session", "transaction"])
-def pooled(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
-    """The same database through a PgBouncer."""
-    with running_pgbouncer(database, request.param) as url:
-        yield url
+@dataclass(frozen=True)
+class Pooled:
+    """An EGO behind a PgBouncer, the URL of its database through it, and the same database without it."""
+
+    ego: EgoServer
+    url: str
+    database: str
+
+
+@pytest.fixture(scope="module", params=["session", "transaction"])
+def pooled(
+    request: pytest.FixtureRequest, postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pooled]:
+    """One EGO behind each kind of pooler, shared by the tests of this module."""
+    database = postgresql.new_database()
+    with (
+        running_pgbouncer(database, request.param) as url,
+        running_ego(tmp_path_factory.mktemp("ego"), {"MIRROR_STAGE_DB_URL": url}) as ego,
+    ):
+        yield Pooled(ego, url, database)
 
 
 def owners(database: str) -> list[int]:
@@ -46,11 +62,15 @@ def post(ego: EgoServer, count: int) -> None:
         assert ego.post_samples(make_sample(f"host-{number % 5}")).status_code == 202
 
 
-def test_samples_and_history_go_through_a_pooler(
-    pooled: str, database: str, start_ego: Callable[..., EgoServer]
-) -> None:
-    ego = start_ego({"MIRROR_STAGE_DB_URL": pooled})
-    worker = ego.worker_pid()
+def stored(database: str) -> int:
+    with psycopg.connect(database) as connection:
+        ((count,),) = connection.execute("SELECT count(*) FROM host_metric_samples")
+        return int(count)
+
+
+def test_samples_and_history_go_through_a_pooler(pooled: Pooled) -> None:
+    ego, database = pooled.ego, pooled.database
+    worker, before = ego.worker_pid(), stored(database)
     post(ego, 30)
     for _ in range(20):  # often enough that a driver would prepare the statement
         assert ego.get("/api/hosts/host-1/history?metrics=cpuLoad").status_code == 200
@@ -60,14 +80,11 @@ def test_samples_and_history_go_through_a_pooler(
     assert len(owners(database)) == 1
     assert "taken this database over" not in ego.log
     assert "it runs again" not in ego.log  # no job has failed
-    with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM host_metric_samples").fetchone() == (35,)
+    assert stored(database) == before + 35
 
 
-def test_an_owner_whose_connection_is_cut_takes_the_database_again(
-    pooled: str, database: str, start_ego: Callable[..., EgoServer]
-) -> None:
-    ego = start_ego({"MIRROR_STAGE_DB_URL": pooled})
+def test_an_owner_whose_connection_is_cut_takes_the_database_again(pooled: Pooled) -> None:
+    ego, database = pooled.ego, pooled.database
     worker = ego.worker_pid()
     (before,) = owners(database)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -100,11 +117,9 @@ def test_a_lock_that_went_with_another_connection_is_noticed(database: str, capl
     engine.dispose()
 
 
-def test_a_backup_is_refused_through_a_pooler_that_changes_connections(
-    database: str, start_ego: Callable[..., EgoServer], tmp_path: Path
-) -> None:
-    ego, file = start_ego({"MIRROR_STAGE_DB_URL": database}), tmp_path / "backup"
-    ego.stop()
+def test_a_backup_is_refused_through_a_pooler_that_changes_connections(database: str, tmp_path: Path) -> None:
+    ego, file = EgoServer(tmp_path, {"MIRROR_STAGE_DB_URL": database}), tmp_path / "backup"
+    assert forked(["db", "upgrade"], cwd=tmp_path, env=ego.environment).returncode == 0
     with running_pgbouncer(database, "session") as url:
         assert db(ego, "backup", file, url).returncode == 0
     with running_pgbouncer(database, "transaction") as url:
@@ -118,26 +133,21 @@ def test_a_backup_is_refused_through_a_pooler_that_changes_connections(
 
 def db(ego: EgoServer, command: str, file: Path, url: str) -> subprocess.CompletedProcess[str]:
     """How `mirror-stage db backup | restore` ends with this database."""
-    words = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", command, str(file), "--force"]
     environment = ego.environment | {"MIRROR_STAGE_DB_URL": url}
-    return subprocess.run(
-        words, env=environment, cwd=ego.folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    return forked(["db", command, str(file), "--force"], cwd=ego.folder, env=environment)
 
 
 def test_statement_mode_is_refused_in_one_line(database: str, tmp_path: Path) -> None:
     ego = EgoServer(tmp_path)
     with running_pgbouncer(database, "statement") as url:
-        words = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", "upgrade"]
-        environment = ego.environment | {"MIRROR_STAGE_DB_URL": url}
-        ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        ended = forked(["db", "upgrade"], cwd=tmp_path, env=ego.environment | {"MIRROR_STAGE_DB_URL": url})
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert "set pool_mode to session or transaction" in line
 
 
-def test_the_settings_hold_in_every_transaction(pooled: str) -> None:
-    config = Config(db_url=pooled)
+def test_the_settings_hold_in_every_transaction(pooled: Pooled) -> None:
+    config = Config(db_url=pooled.url)
     engine = create_engine(config.database_url, **engine_options(config))  # type: ignore[arg-type]
     for _ in range(5):
         with engine.begin() as connection:
