@@ -95,7 +95,7 @@ class EgoServer:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"EGO ended with {self.process.returncode}:\n{self.log[-3000:]}")
-        if not _listens(self.port):  # much cheaper to ask than a request that is refused
+        if not listens(self.port):  # much cheaper to ask than a request that is refused
             return False
         try:
             return requests.get(f"{self.url}/api/health/ready", timeout=2).status_code == 200
