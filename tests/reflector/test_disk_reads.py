@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.reflector.collector import DiskReads
@@ -51,6 +51,7 @@ def reads_of(machine: Machine) -> DiskReads:
     return DiskReads(machine, Container(machine))
 
 
+@settings(deadline=None)
 @given(
     disks=st.dictionaries(st.sampled_from(sorted(DEVICES)), sectors, min_size=1),
     layers=st.dictionaries(st.sampled_from([*LAYERS, "nvme1n1"]), sectors),
