@@ -32,7 +32,7 @@ def make_sample(
 
 
 def decoded(*samples: dict[str, Any], received_at: Instant | None = None) -> list[Sample]:
-    """The same samples as the pipeline gets them: decoded, and stamped if `received_at` is given."""
+    """The samples as the pipeline gets them: decoded, and with a receive time if `received_at` is given."""
     batch = decode_batch(json.dumps({"samples": samples}).encode())
     assert not batch.errors, batch.errors
     return batch.samples if received_at is None else stamp(batch.samples, received_at)

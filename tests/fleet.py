@@ -1,4 +1,4 @@
-"""A simulated fleet as a process of its own, as users run it."""
+"""A simulated fleet in a process of its own, as users run it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SimulatedFleet:
     result: dict[str, Any] = field(default_factory=dict)
 
     def end(self) -> SimulatedFleet:
-        """Stop it, unless it has ended, and read its output."""
+        """Stop the fleet, unless it has ended, and read its output."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.wait(END_SECONDS)
@@ -49,7 +49,7 @@ def start_fleet(url: str, *options: str) -> SimulatedFleet:
 
 @contextlib.contextmanager
 def simulated_fleet(ego: EgoServer, *, hosts: int, seed: int = 7, **options: object) -> Iterator[SimulatedFleet]:
-    """A fleet that reports to an EGO, ended afterwards whatever happens.
+    """A fleet that reports to an EGO. It is ended afterwards, also after an error.
 
     `options` are those of `mirror-stage simulate`: `interval=5, scenario="flapping"`, and `commands=False`.
     """

@@ -1,4 +1,4 @@
-"""Real servers for tests: EGO under gunicorn, PostgreSQL, Redis. Each on a free port, each ended by its own id."""
+"""Real servers for tests: EGO under gunicorn, PostgreSQL, Redis. Each listens on a free port and is ended by its process id."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class EgoServer:
         return kept | own | self.settings
 
     def start(self, *, wait: bool = True) -> EgoServer:
-        """Start it, and with `wait` wait until it is ready."""
+        """Start EGO. With `wait`, wait until it is ready."""
         command = [*self.prefix, sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
         with (self.folder / "ego.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -85,7 +85,7 @@ class EgoServer:
         return self
 
     def wait_ready(self, seconds: float = START_SECONDS) -> float:
-        """Seconds until it was ready."""
+        """Wait until EGO is ready. Returns how many seconds that took."""
         started = time.monotonic()
         wait_until(self.is_ready, seconds, what=f"EGO is ready; its log:\n{self.log[-3000:]}")
         return time.monotonic() - started
@@ -101,14 +101,14 @@ class EgoServer:
             return False
 
     def pids(self) -> list[int]:
-        """The ids of gunicorn's master and of its workers."""
+        """The process ids of gunicorn's master and of its workers."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
     def worker_pid(self) -> int:
-        """The id of the worker."""
-        return int(wait_until(lambda: self.pids()[1:], what="a worker")[0])
+        """The process id of the worker."""
+        return int(wait_until(lambda: self.pids()[1:], what="gunicorn has a worker")[0])
 
     def rss_bytes(self) -> int:
         """Resident memory of the worker."""
@@ -126,11 +126,11 @@ class EgoServer:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def open_files(self) -> int:
-        """How many descriptors the worker holds: files, and one for each connection."""
+        """The number of open file descriptors of the worker, connections included."""
         return len(os.listdir(f"/proc/{self.worker_pid()}/fd"))
 
     def stop(self) -> float:
-        """Stop it with SIGTERM. Returns how many seconds that took."""
+        """Stop EGO with SIGTERM. Returns how many seconds that took."""
         started = time.monotonic()
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -144,10 +144,10 @@ class EgoServer:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=10)
 
-    # ------------------------------------------------------------------ beside it, at its database
+    # ------------------------------------------------------------------ EGO's database
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run SQL in its database and return the rows; each `?` stands for one of `values`. Changes are committed."""
+        """Run SQL in EGO's database and return the rows; each `?` stands for one of `values`. Changes are committed."""
         url = self.settings.get("MIRROR_STAGE_DB_URL")
         if url:
             with psycopg.connect(url, autocommit=True) as connection:
@@ -157,7 +157,7 @@ class EgoServer:
         with contextlib.closing(connection):
             return connection.execute(sql, values).fetchall()
 
-    # ------------------------------------------------------------------ talking to it
+    # ------------------------------------------------------------------ requests
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
         return requests.get(self.url + path, timeout=kwargs.pop("timeout", 30), **kwargs)
@@ -173,7 +173,7 @@ class EgoServer:
 def running_ego(
     folder: Path, settings: dict[str, str] | None = None, kind: type[EgoServer] = EgoServer, **kwargs: Any
 ) -> Iterator[EgoServer]:
-    """An EGO that is ready, and stopped afterwards whatever happens."""
+    """A running EGO that is ready. It is stopped afterwards, also after an error."""
     server = kind(folder, settings or {}, **kwargs)
     try:
         yield server.start()
@@ -186,7 +186,7 @@ def running_ego(
 
 
 class PostgresqlServer:
-    """A PostgreSQL of its own in a temporary folder; `fsync` off unless a test is about durability."""
+    """A PostgreSQL server in a temporary folder. `fsync` is off unless a test is about durability."""
 
     def __init__(self, *, fsync: bool = False):
         self.folder = Path(tempfile.mkdtemp(prefix="mirror-stage-pg-"))
@@ -214,7 +214,7 @@ class PostgresqlServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> PostgresqlServer:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         options = [
             "-c",
             f"port={self.port}",
@@ -260,14 +260,14 @@ class PostgresqlServer:
             self.process = None
 
     def remove(self) -> None:
-        """Stop it and delete its folder."""
+        """Stop the server and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
-    """The URL of a database through a PgBouncer of its own. `mode` is session, transaction or statement."""
+    """Start a PgBouncer; the URL of a database through it. `mode` is session, transaction or statement."""
     folder, port, server = Path(tempfile.mkdtemp(prefix="mirror-stage-pgbouncer-")), free_port(), urlsplit(database)
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host={server.hostname} port={server.port} user={server.username}\n"
@@ -275,14 +275,14 @@ def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
         f"pool_mode = {mode}\nserver_round_robin = 1\nlogfile = {folder}/log\n"  # round robin: connections change often
     )
     as_postgres = []
-    if os.getuid() == 0:  # it refuses to run as root
+    if os.getuid() == 0:  # PgBouncer refuses to run as root
         as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         for path in (folder, folder / "pgbouncer.ini"):
             shutil.chown(path, "postgres", "postgres")
     command = [*as_postgres, shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q", str(folder / "pgbouncer.ini")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="PgBouncer listens")
+        wait_until(lambda: listens(port), what="PgBouncer listens")
         yield f"postgresql://{server.username}@127.0.0.1:{port}{server.path}"
     finally:
         process.terminate()
@@ -307,7 +307,7 @@ def _postgresql_program(name: str) -> str:
 
 @contextlib.contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
-    """The URL of a Redis of its own."""
+    """Start a Redis; its URL."""
     port = free_port()
     command = [
         "redis-server",
@@ -324,13 +324,14 @@ def running_redis(folder: Path) -> Iterator[str]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="Redis listens")
+        wait_until(lambda: listens(port), what="Redis listens")
         yield f"redis://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mirror_stage.access.domain import Actor
 from mirror_stage.core.instants import DAY, SECOND, Instant
-from mirror_stage.core.outputs import KEPT_BYTES, cut
+from mirror_stage.core.outputs import KEPT_BYTES, full_size, shortened
 
 COMMAND_BYTES_MAX = 8 * 1024
 METADATA_BYTES_MAX = 16 * 1024
@@ -29,7 +29,8 @@ KEPT_FOR: Final[Instant] = 30 * DAY  # how long a command is kept after it ended
 LEASE_GRACE: Final[Instant] = 60 * SECOND
 STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer gap between two stamps means that EGO was down
 CHUNK_BYTES_MAX = 16 * 1024
-OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output, until its result replaces that
+OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output, until its result comes
+ALIKE_CHARACTERS = 1_024  # two texts that begin with the same so many are taken for the same output
 CHUNK_OVERHEAD_BYTES = 64  # counted for each chunk, so that empty chunks are limited too
 
 PENDING: Final = "pending"
@@ -63,6 +64,7 @@ SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL",
     11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
 }  # fmt: skip
+UNNAMED = "by an agent that sends no X-Reflector-Instance"  # the note of such a claim
 FIELD_WORDS = {"success": SUCCEEDED, "error": FAILED}  # the statuses that agents already in the field report
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -299,7 +301,35 @@ def kept(text: str | None, reported_bytes: int | None) -> Stream:
     size_bytes = len(encoded) if reported_bytes is None else reported_bytes
     if len(encoded) <= KEPT_BYTES:
         return Stream(text, size_bytes, truncated=size_bytes > len(encoded))
-    return Stream(cut(encoded, encoded, len(encoded)).decode(), size_bytes, truncated=True)
+    return Stream(shortened(encoded).decode(), size_bytes, truncated=True)
+
+
+NOTHING_TOLD = Stream(None, None, truncated=False)
+
+
+def told(reported: Stream, streamed: str, reason: str | None) -> Stream:
+    """What is kept of a stream: what the result reports, unless what was streamed says more.
+
+    A result that has nothing of the stream, or only a beginning of it, leaves what was streamed. So does one of an agent
+    that was restarted, unless it has the same output, and not less of it; what it has to say besides comes after that.
+    """
+    if not streamed:
+        return reported
+    as_streamed = _whole(streamed)
+    if not reported.text:
+        return as_streamed
+    if reason != AGENT_RESTARTED:
+        knows_less = len(reported.text) < len(streamed) and streamed.startswith(reported.text)
+        return as_streamed if knows_less else reported
+    shorter = min(len(streamed), len(reported.text), ALIKE_CHARACTERS)
+    if streamed[:shorter] == reported.text[:shorter]:
+        return max(reported, as_streamed, key=lambda stream: stream.size_bytes or 0)
+    line_break = "" if streamed.endswith("\n") else "\n"
+    return _whole(streamed + line_break + reported.text)
+
+
+def _whole(text: str) -> Stream:
+    return kept(text, full_size(text.encode()))
 
 
 def refusal(act: Act, command: Command) -> str:
@@ -308,6 +338,14 @@ def refusal(act: Act, command: Command) -> str:
         return f"it was never handed out ({command.reason})"
     reason = REFUSALS.get((command.standing, act), "it has just changed; look again")
     return f"{reason} ({command.status}{f', {command.reason}' if command.reason else ''})"
+
+
+def lost_to_unnamed(peer: str | None) -> str:
+    """The note of a command that is lost because an agent without a name claimed it and never reported."""
+    return (
+        f"claimed by an agent at {peer or 'an unknown address'} that sends no X-Reflector-Instance, and that has never "
+        "reported; if it was made for another EGO, set its command_endpoint to <ego>/api/field/commands"
+    )
 
 
 def gap(previous: Instant | None, now: Instant) -> Instant:

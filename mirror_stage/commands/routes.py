@@ -71,7 +71,8 @@ def list_commands(query: dict[str, Any]) -> Response:
 @blp.response(200, PendingSchema(many=True))
 def pending(query: dict[str, Any], hostname: str) -> Response:
     """What a host's agent shall run now, oldest first; each is `running` from here on. HEAD claims nothing."""
-    return _claimed([pending_on_wire(command) for command in _claim(hostname, query)])
+    note = None if "X-Reflector-Instance" in request.headers else domain.UNNAMED
+    return _claimed([pending_on_wire(command) for command in _claim(hostname, query, note)])
 
 
 @blp.get("/<id>")
@@ -140,7 +141,7 @@ def field_result(outcome: Outcome, id: str) -> Response:
     return _reported(id, outcome)
 
 
-def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
+def _claim(hostname: str, query: dict[str, Any], note: str | None = None) -> list[Command]:
     mark = browser_mark(request.environ)
     if mark is not None:
         raise Forbidden(f"only an agent may claim commands, and this came from a browser ({mark})")
@@ -160,6 +161,7 @@ def _claim(hostname: str, query: dict[str, Any]) -> list[Command]:
         limit=query["limit"],
         wait=query["wait"],
         instance=_instance(),
+        note=note,
         is_there=is_there,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import gevent
@@ -22,6 +24,9 @@ from mirror_stage.web.realtime import Realtime
 
 REAP_AT_ONCE = 500
 PRUNE_AT_ONCE = 100
+WARNED_OF_MAX = 100
+
+logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +54,7 @@ class CommandService:
         self._waiters = Waiters(waiters_max)
         self._watchers = Watchers()
         self._in_order = InOrder(self._publish)
+        self._warned_of: set[str] = set()  # hosts whose agent loses what it claims
 
     def create(self, new: NewCommand, actor: Actor, key: str | None = None) -> tuple[Command, bool]:
         """The queued command, and whether it is new: the same Idempotency-Key finds the same command."""
@@ -66,19 +72,23 @@ class CommandService:
         limit: int = domain.CLAIM_MAX,
         wait: float = 0.0,
         instance: str | None = None,
+        note: str | None = None,
         is_there: Callable[[], bool] = lambda: True,
     ) -> list[Command]:
         """The commands that an agent shall run now, oldest first. If there are none, wait up to `wait` seconds for one.
 
-        Only an agent that keeps a journal gives its `instance`. Once `is_there` returns False, nothing is claimed.
+        Only an agent that keeps a journal gives its `instance`. `note` is recorded with each claim. Once `is_there`
+        returns False, nothing is claimed.
         """
         self._polled(hostname, self._clock.now())
-        return self._waiters.serve(hostname, wait, lambda: self._claim(hostname, instance, limit, actor), is_there)
+        return self._waiters.serve(
+            hostname, wait, lambda: self._claim(hostname, instance, limit, actor, note), is_there
+        )
 
-    def _claim(self, hostname: str, instance: str | None, limit: int, actor: Actor) -> list[Command]:
+    def _claim(self, hostname: str, instance: str | None, limit: int, actor: Actor, note: str | None) -> list[Command]:
         now = self._clock.now
         again, fresh = self._write(
-            lambda tx: store.claim(tx, hostname, actor, now(), instance=instance, limit=limit),
+            lambda tx: store.claim(tx, hostname, actor, now(), instance=instance, limit=limit, note=note),
             lambda answer: answer[1],
         )
         return again + fresh
@@ -130,8 +140,18 @@ class CommandService:
         """Stamp the database, then mark commands as lost or expired. Called each second, in one process only."""
         own = self._storage.own
         own.write(lambda tx: store.stamp(tx, now))
-        while len(self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), list, own)) >= REAP_AT_ONCE:
-            pass
+        reaped = REAP_AT_ONCE
+        while reaped >= REAP_AT_ONCE:
+            commands, unnamed = self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), itemgetter(0), own)
+            reaped = len(commands)
+            self._warn_of(unnamed)
+
+    def _warn_of(self, peers_by_hostname: dict[str, str | None]) -> None:
+        """Say in the log whose commands are lost to an agent without a name, once a host."""
+        for hostname, peer in peers_by_hostname.items():
+            if hostname not in self._warned_of and len(self._warned_of) < WARNED_OF_MAX:
+                self._warned_of.add(hostname)
+                logger.warning("a command for %s is lost: it was %s", hostname, domain.lost_to_unnamed(peer))
 
     def prune(self, now: Instant) -> None:
         """Remove the commands that have been over for 30 days, in small steps."""

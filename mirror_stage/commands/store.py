@@ -45,12 +45,14 @@ from mirror_stage.commands.domain import (
     LEASE_GRACE,
     LOST,
     MOVES,
+    NOTHING_TOLD,
     OPEN_MAX,
     OUTPUT_BYTES_KEPT,
     PENDING,
     PENDING_OF_HOST_MAX,
     RUNNING,
     TIMEOUT,
+    UNNAMED,
     Act,
     Chunk,
     Command,
@@ -59,11 +61,15 @@ from mirror_stage.commands.domain import (
     NewCommand,
     Outcome,
     Standing,
+    Stream,
     chunk_weight,
     gap,
+    lost_to_unnamed,
     refusal,
+    told,
 )
 from mirror_stage.commands.models import CommandEvent, CommandOutput, CommandRow
+from mirror_stage.core import outputs
 from mirror_stage.core.instants import Instant
 from mirror_stage.core.problems import Conflict, Invalid, KeyReused, NotFound, Refused
 from mirror_stage.storage import notes
@@ -222,6 +228,8 @@ _OVERFULL = select(
     .select_from(select(literal(1)).select_from(_TABLE).where(_IS_OPEN).limit(literal(OPEN_MAX)).subquery())
     .scalar_subquery(),
 )
+_PRINTED = ("stdout", "stderr", "stdout_bytes", "stderr_bytes", "truncated")
+_PRINT = update(_TABLE).where(_C.seq == bindparam("wanted_seq")).values(_given(*_PRINTED)).returning(*_COMMAND)
 _INSERT = insert(_TABLE).returning(*_COMMAND)
 _GET = select(*_COMMAND).where(*_THIS_ONE)
 
@@ -296,11 +304,19 @@ def _refuse_overfull(tx: Connection, hostname: str) -> None:
 
 
 def claim(
-    tx: Connection, hostname: str, actor: Actor, now: Instant, *, instance: str | None, limit: int
+    tx: Connection,
+    hostname: str,
+    actor: Actor,
+    now: Instant,
+    *,
+    instance: str | None,
+    limit: int,
+    note: str | None = None,
 ) -> tuple[list[Command], list[Command]]:
     """The commands that this instance claimed before and has not started, and those it claims now; each oldest first.
 
-    Only agents that keep a journal give an `instance`. Both lists together have at most `limit` commands.
+    Only agents that keep a journal give an `instance`. Both lists together have at most `limit` commands. `note` is
+    recorded with each claim.
     """
     _take_turns(tx, "host", hostname)
     again: list[Command] = []
@@ -310,7 +326,7 @@ def claim(
     if len(again) == limit:
         return again, []
     wanted = {"host": hostname, "new_claimed_by": instance, "most": limit - len(again), "now": now}
-    return again, _moved(tx, (Standing.PENDING, Act.CLAIM), _CLAIM, wanted, actor)
+    return again, _moved(tx, (Standing.PENDING, Act.CLAIM), _CLAIM, wanted, actor, note=note)
 
 
 def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant) -> tuple[Command, bool]:
@@ -333,13 +349,30 @@ def report(tx: Connection, id: str, outcome: Outcome, actor: Actor, now: Instant
     }
     for standing, statement in _RESULT.items():
         for command in _moved(tx, (standing, Act.RESULT), statement, values, actor):
-            if command.output_bytes:
-                tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == command.seq))
-            return command, True
+            if not command.output_bytes:
+                return command, True
+            complete = _with_streamed(tx, command, outcome.stdout, outcome.stderr)
+            tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == command.seq))
+            return complete, True
     command = get(tx, id, actor)
     if command.result_digest != outcome.digest:
         raise Conflict(f"command {id} does not take this result: {refusal(Act.RESULT, command)}")
     return command, False
+
+
+def _with_streamed(tx: Connection, command: Command, stdout: Stream, stderr: Stream) -> Command:
+    """The command with what it has printed: what its result reports, or what was streamed if that says more."""
+    chunks = select(_OUTPUTS.c.stream, _OUTPUTS.c.chunk).where(_OUTPUTS.c.command_seq == command.seq)
+    rows = tx.execute(chunks.order_by(_OUTPUTS.c.seq)).all()
+    out, err = (
+        told(reported, "".join(row.chunk for row in rows if row.stream == stream), command.reason)
+        for stream, reported in (("stdout", stdout), ("stderr", stderr))
+    )
+    if (out, err) == (stdout, stderr):
+        return command
+    printed = (out.text, err.text, out.size_bytes, err.size_bytes, out.truncated or err.truncated)
+    values = {f"new_{name}": value for name, value in zip(_PRINTED, printed, strict=True)}
+    return Command(*tx.execute(_PRINT, values | {"wanted_seq": command.seq}).one())
 
 
 def heartbeat(tx: Connection, id: str, actor: Actor, now: Instant) -> Lease:
@@ -364,9 +397,38 @@ def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Inst
     stored = {"command_seq": row.seq, "seq": chunk.seq, "stream": chunk.stream, "chunk": chunk.text}
     tx.execute(insert(_OUTPUTS), stored | {"end_byte": row.output_bytes})
     if row.output_bytes > OUTPUT_BYTES_KEPT:
-        too_old = _OUTPUTS.c.end_byte <= row.output_bytes - OUTPUT_BYTES_KEPT
-        tx.execute(delete(_OUTPUTS).where(_OUTPUTS.c.command_seq == row.seq, too_old))
+        _leave_out(tx, row.seq, row.output_bytes - OUTPUT_BYTES_KEPT)
     return Lease(row.lease_until, row.cancel_requested), True
+
+
+def _leave_out(tx: Connection, command_seq: int, until_byte: int) -> None:
+    """Remove the chunks up to a byte. In each stream one chunk stays, which says how many bytes are left out before it."""
+    of_command = _OUTPUTS.c.command_seq == command_seq
+    oldest = delete(_OUTPUTS).where(of_command, _OUTPUTS.c.end_byte <= until_byte).returning(*_OUTPUTS.c)
+    rows = sorted(tx.execute(oldest), key=lambda row: row.seq)
+    for stream in sorted({row.stream for row in rows}):
+        removed = [row for row in rows if row.stream == stream]
+        text = "".join(row.chunk for row in removed)
+        left_out = outputs.full_size(text.encode())
+        if text and not text.endswith("\n"):
+            left_out += _leave_out_part_of_line(tx, and_(of_command, _OUTPUTS.c.stream == stream))
+        if left_out:
+            stays = {"command_seq": command_seq, "seq": removed[-1].seq, "end_byte": removed[-1].end_byte}
+            tx.execute(insert(_OUTPUTS), stays | {"stream": stream, "chunk": outputs.note(left_out).decode()})
+
+
+def _leave_out_part_of_line(tx: Connection, of_stream: ColumnElement[bool]) -> int:
+    """Let a stream's first chunk begin with a whole line, if that is possible. Returns how many bytes that removed."""
+    first = tx.execute(
+        select(_OUTPUTS.c.seq, _OUTPUTS.c.chunk).where(of_stream).order_by(_OUTPUTS.c.seq).limit(1)
+    ).first()
+    if first is None:
+        return 0
+    chunk = first.chunk.encode()
+    rest = outputs.without_first_part(chunk)
+    if rest != chunk:
+        tx.execute(update(_OUTPUTS).where(of_stream, _OUTPUTS.c.seq == first.seq).values(chunk=rest.decode()))
+    return len(chunk) - len(rest)
 
 
 def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command, bool]:
@@ -387,15 +449,38 @@ def cancel_pending_of(tx: Connection, hostname: str, note: str, actor: Actor, no
     return _moved(tx, transition, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
 
 
-def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> list[Command]:
+def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> tuple[list[Command], dict[str, str | None]]:
     """Mark commands lost whose lease is over, and expired if nobody fetched them in time; at most `most` of each.
 
-    Returns all of them.
+    Returns all of them, a lost one with what was streamed of its output; and the hosts whose lost commands were claimed
+    by an agent without a name, with the address of that agent.
     """
     reaped: list[Command] = []
     for transition, statement in _REAP.items():
         reaped += _moved(tx, transition, statement, {"now": now, "most": most}, actor)
-    return reaped
+    peers_by_hostname = _note_unnamed(tx, [command for command in reaped if command.reason == LOST])
+    complete = [_with_streamed(tx, one, NOTHING_TOLD, NOTHING_TOLD) if one.output_bytes else one for one in reaped]
+    return complete, peers_by_hostname
+
+
+def _note_unnamed(tx: Connection, lost: Sequence[Command]) -> dict[str, str | None]:
+    """Record with each of these commands who claimed it, if that was an agent without a name that never reported.
+
+    Returns the hosts of such commands, with the address of that agent.
+    """
+    peers_by_hostname: dict[str, str | None] = {}
+    claims = (
+        select(_EVENTS.c.command_seq, _EVENTS.c.peer)
+        .join(_TABLE, _C.seq == _EVENTS.c.command_seq)
+        .where(_C.start_reported_at.is_(None), _EVENTS.c.name == "claimed", _EVENTS.c.note == UNNAMED)
+    )
+    for command in lost:
+        claim = tx.execute(claims.where(_C.seq == command.seq)).first()
+        if claim is not None:
+            this = and_(_EVENTS.c.command_seq == command.seq, _EVENTS.c.version == command.version)
+            tx.execute(update(_EVENTS).where(this).values(note=lost_to_unnamed(claim.peer)))
+            peers_by_hostname[command.hostname] = claim.peer
+    return peers_by_hostname
 
 
 def stamp(tx: Connection, now: Instant) -> Instant:

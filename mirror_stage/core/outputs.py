@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
 NOTE_BYTES_MAX = 64
 KEPT_BYTES = HEAD_BYTES + TAIL_BYTES + NOTE_BYTES_MAX
 
+_NOTE = re.compile(rb"^\[(\d{1,15}) bytes are left out here\]\n", re.MULTILINE)
+
 
 def note(left_out: int) -> bytes:
     """The line that replaces `left_out` bytes."""
     return b"[%d bytes are left out here]\n" % left_out
+
+
+def full_size(text: bytes) -> int:
+    """How many bytes a text had before parts of it were replaced by the lines of `note`."""
+    return len(text) + sum(int(found[1]) - len(found[0]) for found in _NOTE.finditer(text))
+
+
+def shortened(text: bytes) -> bytes:
+    """`text`, or its beginning and its end if it is longer than what is kept. Its notes count what they stand for."""
+    if len(text) <= KEPT_BYTES:
+        return text
+    ends = text[:HEAD_BYTES], text[-TAIL_BYTES:]
+    hidden = (full_size(text) - len(text)) - sum(full_size(end) - len(end) for end in ends)
+    return cut(*ends, len(text) + hidden)
 
 
 def cut(first: bytes, last: bytes, size_bytes: int) -> bytes:

@@ -17,6 +17,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Table, TextClause, and_, delete, func, select, text, true, update
 
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Resolution
@@ -24,7 +25,7 @@ from mirror_stage.history.models import ROLLUP_TABLES, HistoryTier, HostMetricSa
 from mirror_stage.history.summary import SUMMARIES, Summary, columns_of
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.storage import timescale
-from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_json, insert_rows
+from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 from mirror_stage.storage.timescale import Engine
 
 FOREVER = 2**40  # seconds
@@ -232,7 +233,7 @@ Hosts = tuple[int, ...] | range  # host ids: these, or all in a range
 
 
 def summaries(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> list[str]:
-    """The rollup rows of some buckets, as JSON texts for `put`. SQLite writes and reads the JSON; Python does not parse it."""
+    """The rollup rows of some buckets, as JSON texts for `put`: sqlite3 releases the interpreter lock once a text, not once a row."""
     statement = _chunks_of(resolution, isinstance(hosts, range))
     return list(tx.execute(statement, _bound(tx, since, until, hosts)).scalars())
 
@@ -247,7 +248,7 @@ def _chunks_of(resolution: Resolution, in_range: bool) -> TextClause:
 
 def put(tx: Connection, resolution: Resolution, chunk: str) -> None:
     """Write the rows of one JSON text of `summaries`."""
-    insert_json(tx, ROLLUP_TABLES[resolution.name], columns_of(), chunk, REPLACE)
+    insert_rows(tx, ROLLUP_TABLES[resolution.name], columns_of(), orjson.loads(chunk), REPLACE)
 
 
 def fill(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,10 @@ from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.metrics.measures import REPORTED, names_of
 
 SPEEDS_MBPS = (0.001, 1e9)  # the range of a link's speed; any other value counts as unknown
+FASTEST_WIRE_MBPS = 1e7  # that a driver may report: 10 Tbit/s
+SPEED_UNKNOWN = 65_535  # reported by drivers from before 2010
+COLDEST, HOTTEST = -60.0, 150.0  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
+NOT_CONNECTED = (127.0, 128.0)  # the same from a sensor that counts in a signed byte
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
 LONGEST_RETENTION: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
@@ -21,17 +25,28 @@ INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
 # Interfaces without a cable, known by name: used where an agent does not report the speed of its primary interface.
 VIRTUAL_INTERFACE = re.compile(
-    r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|fwbr|fwpr|fwln|podman|cni|flannel|cali|cilium|lxc|kube|weave"
-    r"|veth|vnet|vmnet|vboxnet|tap|tun|utun|tailscale|zt|wg|nebula|nordlynx|ppp|gre|sit|ipip|ip6tnl|vxlan|geneve|ovs|ifb|dummy"
-    r"|macvtap)|br\d+($|[.:])"
+    r"lo\d*$|(docker|br-|bridge|brq|virbr|vmbr|lxdbr|lxcbr|incusbr|mpqemubr|xenbr|cbr\d|fwbr|fwpr|fwln|podman|nerdctl|cni"
+    r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair"
+    r"|vmnet|vboxnet|tap|tun|utun|zt|wg|wt\d|nebula|proton|ham\d|cscotun|gpd\d|ipsec|xfrm|l2tp|ppp|gre|gif|stf|erspan|sit|ipip"
+    r"|ip_vti|ip6|vxlan|geneve|ovs|ifb|dummy|macvtap|awdl|llw|anpi|pflog|pfsync)|br\d+($|[.:])"
+    r"|(?i:vethernet|vswitch|vmware|virtualbox|loopback|npcap|isatap|teredo|6to4|bluetooth|tap-|openvpn|wireguard|tailscale"
+    r"|zerotier|nordlynx|protonvpn|mullvad|hamachi|cloudflare)"  # Windows writes them in several ways
 )
 
 # File systems that are always full, or are not a disk.
 ALWAYS_FULL = {
     "squashfs", "erofs", "cramfs", "romfs", "iso9660", "udf", "cdfs", "cd9660", "efivarfs", "devtmpfs", "devfs", "proc", "sysfs", "tracefs", "debugfs",
-    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs",
+    "autofs", "nsfs", "fuse.snapfuse", "fuse.portal", "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.squashfuse", "fuse.squashfuse_ll",
+    "procfs", "linprocfs", "linsysfs", "fdescfs", "kernfs", "ptyfs", "ctfs", "objfs", "mntfs", "sharefs", "hsfs",
 }  # fmt: skip
-ALWAYS_FULL_UNDER = ("/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/")
+ALWAYS_FULL_UNDER = (
+    "/snap/", "/var/lib/snapd/snap/", "/var/lib/docker/", "/var/lib/containers/", "/run/credentials/", "/tmp/.mount_",
+    "/Library/Developer/CoreSimulator/", "/private/var/run/com.apple.security.cryptexd/",
+)  # fmt: skip
+ZFS = "zfs"
+SAME_FREE_SPACE = 0.01  # the free space of two datasets may differ by so much and be that of their pool
+# File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
+REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
 
 @dataclass(slots=True)
@@ -118,7 +133,7 @@ def normalise(raw: Any) -> Sample:
         if getattr(raw, name) is None and name not in (raw.unknown or ()):
             raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
-    return Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
+    sample = Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
         normalise_hostname(raw.hostname),
         reported_at,
         raw.agent_version,
@@ -136,6 +151,16 @@ def normalise(raw: Any) -> Sample:
         primary_interface=raw.primary_interface,
         details=raw,
     )
+    sample.cpu_temperature = believed_celsius(sample.cpu_temperature)
+    sample.gpu_temperature = believed_celsius(sample.gpu_temperature)
+    return sample
+
+
+def believed_celsius(celsius: float | None) -> float | None:
+    """The temperature that a sensor reports; None if no chip can have it."""
+    if celsius is None or not COLDEST <= celsius <= HOTTEST or celsius in NOT_CONNECTED:
+        return None
+    return celsius
 
 
 def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[float, float, float] | None:
@@ -157,8 +182,15 @@ def capacity_gbps(
             return _positive_gbps(tags[tag])
     if primary_mbps is not None:
         return _positive_gbps(primary_mbps)
-    speeds = [i.speed_mbps for i in interfaces or () if i.is_up and i.speed_mbps and not is_virtual(i.name)]
-    return _positive_gbps(max(speeds, default=0))
+    speeds = [
+        i.speed_mbps for i in interfaces or () if i.is_up and is_wire_speed(i.speed_mbps) and not is_virtual(i.name)
+    ]
+    return max(speeds, default=0) / 1000 or None
+
+
+def is_wire_speed(mbps: float | None) -> bool:
+    """Whether a driver's figure is the speed of a wire. It is not where the driver does not know it (-1, 65535, 2^32 - 1)."""
+    return mbps is not None and SPEEDS_MBPS[0] <= mbps <= FASTEST_WIRE_MBPS and mbps != SPEED_UNKNOWN
 
 
 def is_virtual(interface: str) -> bool:
@@ -166,41 +198,44 @@ def is_virtual(interface: str) -> bool:
     return VIRTUAL_INTERFACE.match(interface) is not None
 
 
-def fullest_disk_percent(disks: Iterable[Any] | None) -> float | None:
+def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
     """The used percent of the fullest disk, without disks that are always full."""
+    if disks and any(disk.fstype == ZFS for disk in disks):
+        return max(disks_used_percent(disks).values(), default=None)
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if (
-            used is not None
-            and (fullest is None or used > fullest)
-            and not is_always_full(disk.fstype, disk.mountpoint)
-        ):
+        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
             fullest = used
     return fullest
 
 
-def is_always_full(fstype: str | None, mountpoint: str) -> bool:
-    """Whether nobody can free space on a disk: a read-only image, no real disk, or an overlay of a container.
-
-    An overlay repeats the disk below it, which is counted. Inside a container the root overlay is the only disk: it counts.
-    """
-    fstype = (fstype or "").lower()
+def is_always_full(disk: Any) -> bool:
+    """Whether nobody can free space on a disk: read-only, no real disk, or a repeated one."""
+    fstype = (disk.fstype or "").lower()
     return (
-        fstype in ALWAYS_FULL or mountpoint.startswith(ALWAYS_FULL_UNDER) or (fstype == "overlay" and mountpoint != "/")
+        disk.is_read_only is True
+        or fstype in ALWAYS_FULL
+        or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
+        or (fstype in REPEATING and disk.mountpoint != "/")
+        or disk.device == "composefs"  # the image of a system that is updated as a whole
     )
 
 
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     """The used percent of each disk by its mountpoint, without disks that are always full.
 
-    A disk that is mounted several times appears once, with its shortest mountpoint.
+    A disk that is mounted several times appears once, with its shortest mountpoint. So do the datasets of a ZFS pool.
     """
     used: dict[str, float] = {}
     mounts: dict[tuple[str, int], str] = {}
+    datasets: list[Any] = []
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or is_always_full(disk.fstype, mount):
+        if disk.used_percent is None or is_always_full(disk):
+            continue
+        if disk.fstype == ZFS and disk.device and disk.total_bytes and disk.used_bytes is not None:
+            datasets.append(disk)
             continue
         if disk.device and "/" in disk.device and disk.total_bytes:
             other = mounts.setdefault((disk.device, disk.total_bytes), mount)
@@ -210,7 +245,42 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
                 del used[other]
                 mounts[disk.device, disk.total_bytes] = mount
         used[mount] = disk.used_percent
+    for pool in pools_of(datasets):
+        used[pool[0].mountpoint] = _used_percent_together(pool)
     return used
+
+
+def pools_of(datasets: Iterable[Any]) -> list[list[Any]]:
+    """The datasets of ZFS, together where they share the free space of their pool; the shortest mountpoint first.
+
+    A dataset with a quota has free space of its own. Each dataset is taken once.
+    """
+    pools: list[list[Any]] = []
+    taken: set[str] = set()
+    for one in sorted(datasets, key=lambda dataset: (len(dataset.mountpoint), dataset.mountpoint)):
+        if one.device in taken:
+            continue
+        taken.add(one.device)
+        pool = next((pool for pool in pools if _share_space(pool[0], one)), None)
+        if pool is None:
+            pools.append([one])
+        else:
+            pool.append(one)
+    return pools
+
+
+def _share_space(one: Any, other: Any) -> bool:
+    """Whether two datasets have the same pool and the same free space, but for what was written between two readings."""
+    free, other_free = one.total_bytes - one.used_bytes, other.total_bytes - other.used_bytes
+    is_one_pool = one.device.partition("/")[0] == other.device.partition("/")[0]
+    return bool(is_one_pool and abs(free - other_free) <= max(free, other_free) * SAME_FREE_SPACE)
+
+
+def _used_percent_together(pool: Sequence[Any]) -> float:
+    """How full the datasets of a pool make it. Its volumes and snapshots are unknown here."""
+    fullest = max(float(one.used_percent) for one in pool)
+    used, free = sum(one.used_bytes for one in pool), max(0, pool[0].total_bytes - pool[0].used_bytes)
+    return max(fullest, round(100 * used / (used + free), 1)) if len(pool) > 1 and used + free else fullest
 
 
 def _positive_gbps(mbps: str | float) -> float | None:

@@ -56,6 +56,7 @@ class DiskReading(WireSchema):
     total_bytes = _optional_whole()
     used_bytes = _optional_whole()
     used_percent = _optional_number()
+    is_read_only = Truth(allow_none=True, load_default=None)
 
 
 class InterfaceReading(WireSchema):

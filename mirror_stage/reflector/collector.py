@@ -7,7 +7,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,20 +22,26 @@ from mirror_stage.reflector.last_check import Complaint, fit
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo, attempt, wrapped
 from mirror_stage.reflector.nvidia import NvidiaCards
-from mirror_stage.reflector.parts import Part, Parts
+from mirror_stage.reflector.parts import Kept, Part, Parts
 
 BASELINE_SECONDS = 0.1  # between the two CPU readings for the first sample
 HARDWARE_EVERY_SECONDS = 3600.0
+SENSORS_KEPT_SECONDS = 30.0  # the sensors of some machines take seconds; until they answer, their last answer counts
 TOP_PROCESSES = 5
 SCAN_SHARE = 0.004  # of one core: the most that scanning the processes may use on average
 DISK_PARTS_MAX = 64  # disks that are read in parallel; with more disks, several share a part
 TICK_SECONDS = 0.015  # CPU times are counted in hundredths of a second: a shorter interval says nothing
+REPEATS_MAX = 2  # so often the last load counts for one that cannot be told
 STILL_SECONDS = 0.09  # after this long, an idle counter that has not moved is broken
 
 EARLIEST: Instant = 0  # 1970: the time of a machine without a clock battery, until its clock is set
 LATEST: Instant = from_text("2100-01-01T00:00:00Z")
 
 ARCSTATS = "/proc/spl/kstat/zfs/arcstats"
+MOUNTINFO = "/proc/self/mountinfo"
+CPUINFO = "/proc/cpuinfo"
+XEN = "/proc/xen/capabilities"
+HWMON = "/sys/class/hwmon"
 ZONES = "/sys/class/thermal"
 BLOCK = "/sys/block"
 
@@ -87,8 +93,8 @@ class Collector:
         self._network = Network(ip, machine, way)
         self._disk_reads = DiskReads(machine, self._container)
         self._nvidia = NvidiaCards(machine)
-        self._hardware: Fields = {}
-        self._hardware_due = 0.0
+        self._hardware = Kept(partial(hardware, machine))
+        self._sensors = Kept(partial(sensors, machine))
         self._has_baseline = False
         self._logged: set[tuple[str, str]] = set()
 
@@ -102,13 +108,17 @@ class Collector:
             self._parts.read(self._loads)
             time.sleep(BASELINE_SECONDS)
             self._has_baseline = True
-        mounted = self._parts.read({"partitions": partial(partitions, self._machine)}).get("partitions", [])
+        mounts = self._parts.read(
+            {"partitions": partial(partitions, self._machine), "mounts": partial(read_only_mounts, self._machine)}
+        )
         now = instant_of(self._machine.wall(), attempt(self._machine.since_boot) or time.monotonic())
-        values = self._parts.read(self._parts_to_read(mounted))
+        values = self._parts.read(self._parts_to_read(mounts.get("partitions", []), mounts.get("mounts", set())))
         disks = [row for name in list(values) if name.startswith("disk ") for row in values.pop(name)]
-        self._keep_hardware(values.pop("hardware", None))
+        values.pop("hardware", None)
+        if self._sensors.age_seconds < SENSORS_KEPT_SECONDS:
+            values.setdefault("sensors", self._sensors.value)
         cards = values.pop("nvidia", {})
-        fields = {**self._identity, **self._hardware}
+        fields = {**self._identity, **(self._hardware.value or {})}
         for value in values.values():
             fields |= value
         if cards:
@@ -122,29 +132,24 @@ class Collector:
         self._log_new(complaints)
         return sample
 
-    def _parts_to_read(self, mounted: list[list[readings.Partition]]) -> dict[str, Part]:
+    def _parts_to_read(self, mounted: list[list[readings.Partition]], read_only: Set[str]) -> dict[str, Part]:
         machine, container = self._machine, self._container
         parts: dict[str, Part] = {
             **self._loads,
             "memory": partial(memory, machine, container),
-            "swap": partial(swap, machine),
+            "swap": partial(swap, machine, container),
             "load average": partial(load_average, machine),
             "uptime": partial(uptime, machine, container),
             "network": self._network.read,
             "reads of disks": self._disk_reads.read,
-            "sensors": partial(sensors, machine),
+            "sensors": self._sensors.read,
             "nvidia": self._nvidia.read,
         }
         for disks in readings.in_groups(mounted, DISK_PARTS_MAX):
-            parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks)
-        if time.monotonic() >= self._hardware_due:
-            parts["hardware"] = partial(hardware, machine)
+            parts[f"disk {disks[0][0].mountpoint}"] = partial(rows_of_disks, machine, disks, read_only)
+        if self._hardware.age_seconds >= HARDWARE_EVERY_SECONDS:
+            parts["hardware"] = self._hardware.read
         return parts
-
-    def _keep_hardware(self, found: Fields | None) -> None:
-        if found is not None:
-            self._hardware = found
-            self._hardware_due = time.monotonic() + HARDWARE_EVERY_SECONDS
 
     def _log_new(self, complaints: Sequence[Complaint]) -> None:
         """Log what the last check has changed; each kind of change is logged once."""
@@ -184,9 +189,13 @@ class Loads:
         self._before: Sequence[Any] = ()
         self._at = 0.0
         self._percents: list[float] = []
+        self._repeats = 0
 
     def update(self, now: Sequence[Any], at: float, cpus_each: int = 1) -> list[float]:
-        """The load of each CPU in percent, from its CPU times `now`. Empty at the first reading and when their number changed."""
+        """The load of each CPU in percent, from its CPU times `now`.
+
+        Empty at the first reading, when their number changed, and while the counters of all make no sense.
+        """
         elapsed = at - self._at
         if len(now) != len(self._before):
             self._before, self._at, self._percents = now, at, []
@@ -197,8 +206,10 @@ class Loads:
             self._percents = [
                 last if percent is None else percent for last, percent in zip(former, percents, strict=True)
             ]
+            makes_sense = expected is None or any(percent is not None for percent in percents)
+            self._repeats = 0 if makes_sense else self._repeats + 1
             self._before, self._at = now, at
-        return self._percents
+        return self._percents if self._repeats <= REPEATS_MAX else []
 
 
 class CpuLoads:
@@ -311,9 +322,12 @@ def memory(machine: Machine, container: Container) -> Fields:
     }
 
 
-def swap(machine: Machine) -> Fields:
-    """`swap_used_percent`; None if there is no swap."""
-    now = machine.psutil.swap_memory()
+def swap(machine: Machine, container: Container) -> Fields:
+    """`swap_used_percent`, in a container with a limit of that; None if there is no swap."""
+    limit = container.swap()
+    now = attempt(machine.psutil.swap_memory) if limit is not None else machine.psutil.swap_memory()
+    if limit is not None and (now is None or limit.total <= now.total):
+        return {"swap_used_percent": round(100 * limit.used / limit.total, 1) if limit.total else None}
     return {"swap_used_percent": now.percent if now.total else None}
 
 
@@ -328,13 +342,21 @@ def uptime(machine: Machine, container: Container) -> Fields:
 
 
 def sensors(machine: Machine) -> Fields:
-    """The hottest CPU, the hottest GPU and all `temperatures`. Without a CPU chip, the thermal zones of CPUs count too."""
-    found: dict[str, Sequence[readings.Reading]] = dict(getattr(machine.psutil, "sensors_temperatures", dict)())
-    if not any(is_cpu_chip(chip) for chip in found):
-        for zone in machine.names(ZONES):
-            chip, celsius = machine.text(f"{ZONES}/{zone}/type").strip(), machine.number(f"{ZONES}/{zone}/temp")
-            if is_cpu_chip(chip) and celsius is not None:
-                found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
+    """The hottest CPU, the hottest GPU and all `temperatures`. Without a chip, its thermal zones count."""
+    chips = machine.names(HWMON)
+    awake = [chip for chip in chips if not is_asleep(machine, chip)]
+    found: dict[str, Sequence[readings.Reading]] = dict(
+        getattr(machine.psutil, "sensors_temperatures", dict)() if awake == chips else sensors_of(machine, awake)
+    )
+    missing = [kind for kind in (is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
+    for zone in machine.names(ZONES) if missing else ():
+        chip = machine.text(f"{ZONES}/{zone}/type").strip()
+        celsius = machine.number(f"{ZONES}/{zone}/temp") if any(kind(chip) for kind in missing) else None
+        if celsius is not None:
+            found[chip] = [*found.get(chip, ()), Zone(celsius / 1000)]
+    invented = [chip for chip, own in found.items() if readings.may_be_invented(chip, own)]
+    if invented and readings.is_guest(machine.text(CPUINFO), machine.text(XEN)):
+        found = {chip: own for chip, own in found.items() if chip not in invented}
     return {
         "cpu_temperature": readings.hottest_cpu(found),
         "gpu_temperature": readings.hottest_gpu(found),
@@ -342,8 +364,29 @@ def sensors(machine: Machine) -> Fields:
     }
 
 
+def is_asleep(machine: Machine, chip: str) -> bool:
+    """Whether the device of a chip is suspended. Reading its sensors would wake it, which costs a laptop's battery."""
+    return machine.text(f"{HWMON}/{chip}/device/power/runtime_status").strip() == "suspended"
+
+
+def sensors_of(machine: Machine, chips: Iterable[str]) -> dict[str, list[Zone]]:
+    """The temperatures of some chips by their names, as psutil reads those of all."""
+    found: dict[str, list[Zone]] = {}
+    for chip in chips:
+        name = machine.text(f"{HWMON}/{chip}/name").strip()
+        inputs = [
+            file for file in machine.names(f"{HWMON}/{chip}") if file.startswith("temp") and file.endswith("_input")
+        ]
+        for file in sorted(inputs, key=lambda file: (len(file), file)):
+            celsius = machine.number(f"{HWMON}/{chip}/{file}")
+            if celsius is not None:
+                label = machine.text(f"{HWMON}/{chip}/{file.removesuffix('input')}label").strip()
+                found.setdefault(name, []).append(Zone(celsius / 1000, label))
+    return found
+
+
 class Zone(NamedTuple):
-    """A thermal zone as psutil reports a sensor."""
+    """A thermal zone, or a sensor, as psutil reports one."""
 
     current: float
     label: str = ""
@@ -360,13 +403,18 @@ def partitions(machine: Machine) -> list[list[readings.Partition]]:
     return disks
 
 
-def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]]) -> list[Fields]:
+def read_only_mounts(machine: Machine) -> set[str]:
+    """The mount points of file systems that nothing can write to."""
+    return readings.read_only_mounts(machine.text(MOUNTINFO))
+
+
+def rows_of_disks(machine: Machine, disks: Sequence[Sequence[readings.Partition]], read_only: Set[str]) -> list[Fields]:
     """Rows of `disks`: for each disk its first mount that is a folder and can be read. May hang if a mount is dead."""
-    rows = (disk_row(machine, mounts) for mounts in disks)
+    rows = (disk_row(machine, mounts, read_only) for mounts in disks)
     return [row for row in rows if row is not None]
 
 
-def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields | None:
+def disk_row(machine: Machine, mounts: Sequence[readings.Partition], read_only: Set[str]) -> Fields | None:
     """One row of `disks`; None if the disk is mounted on files only, or cannot be read."""
     for partition in mounts:
         usage = attempt(lambda: machine.psutil.disk_usage(partition.mountpoint))  # noqa: B023
@@ -378,6 +426,7 @@ def disk_row(machine: Machine, mounts: Sequence[readings.Partition]) -> Fields |
                 "total_bytes": usage.total,
                 "used_bytes": usage.used,
                 "used_percent": usage.percent,
+                "is_read_only": True if partition.mountpoint in read_only else None,
             }
     return None
 
@@ -421,7 +470,7 @@ def hardware(machine: Machine) -> Fields:
         "system_model": machine.text("/sys/class/dmi/id/product_name")
         or machine.text("/sys/firmware/devicetree/base/model"),
         "bios_version": machine.text("/sys/class/dmi/id/bios_version"),
-        "cpu_model": readings.cpu_model(machine.text("/proc/cpuinfo")) or cpu_model_elsewhere(),
+        "cpu_model": readings.cpu_model(machine.text(CPUINFO)) or cpu_model_elsewhere(),
         "os_distro": distribution.get("NAME") or platform.system(),
         "os_release": distribution.get("VERSION_ID") if distribution else os_release_elsewhere(),
         "os_kernel": platform.release(),

@@ -1,4 +1,6 @@
-"""The limits of the container that the agent runs in: memory and CPUs; and its uptime. On a real machine there are none.
+"""The limits of the container that the agent runs in: memory, swap and CPUs; and its uptime. On a real machine there are none.
+
+Nor are there any for an agent that watches a machine from a container (`--pid=host`): there process 1 is the machine's.
 
 A limit is the smallest one of the cgroup of process 1 and the visible cgroups above it; limits of the agent's own
 service do not count. The figures are those of `docker stats`: inactive file cache counts as free memory.
@@ -21,7 +23,7 @@ _MANAGERS = ("/docker", "/lxc", "kubepods", "libpod", "/machine.slice")
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """The limit and the used memory, in bytes."""
+    """The limit and what is used of it, in bytes."""
 
     total: int
     used: int
@@ -43,7 +45,7 @@ class Container:
         self._is_unified = machine.has(f"{_ROOT}/cgroup.controllers")
         groups = machine.text("/proc/1/cgroup")
         self._paths = {names: path for line in groups.splitlines() for _, names, path in [_parted(line)]}
-        self.is_container = (
+        self.is_container = not any(_is_of_the_machine(path) for path in self._paths.values()) and (
             any(machine.has(mark) for mark in _MARKS)
             or any(manager in path for path in self._paths.values() for manager in _MANAGERS)
             or _LXCFS in machine.text("/proc/self/mounts")
@@ -74,6 +76,23 @@ class Container:
             return None
         idle = _members(self._machine.text(f"{folder}/memory.stat")).get(cache, 0)
         return MemoryLimit(total, min(total, max(0, used - idle)))
+
+    def swap(self) -> MemoryLimit | None:
+        """The limit of swap, 0 if the container may not swap; None if there is none."""
+        if not self.is_container:
+            return None
+        limits = [limit for folder in self._folders("memory") if (limit := self._swap_of(folder)) is not None]
+        return min(limits, key=lambda limit: limit.total, default=None)
+
+    def _swap_of(self, folder: str) -> MemoryLimit | None:
+        """The limit of swap of one cgroup; None if it has none."""
+        if self._is_unified:
+            total, used = self._number(folder, "memory.swap.max"), self._number(folder, "memory.swap.current")
+        else:
+            memory, both = (self._number(folder, f"memory.{name}limit_in_bytes") for name in ("", "memsw."))
+            total = both - memory if memory is not None and both is not None and both < _NO_LIMIT else None
+            used = _members(self._machine.text(f"{folder}/memory.stat")).get("total_swap")
+        return MemoryLimit(total, min(total, used)) if total is not None and used is not None else None
 
     def cpu(self, cpus_of_the_machine: int) -> CpuLimit | None:
         """The CPU limit, by quota or by cpuset; None if all CPUs of the machine may be used."""
@@ -146,6 +165,11 @@ def count_of(cpus: str) -> int:
         if first.isdigit():
             count += int(last) - int(first) + 1 if last.isdigit() else 1
     return count
+
+
+def _is_of_the_machine(path: str) -> bool:
+    """Whether process 1 is outside of our cgroups and not in a container: the first process of the machine."""
+    return path.startswith("/..") and path.rpartition("/")[2] in {"..", "init.scope"}
 
 
 def _parted(line: str) -> tuple[str, str, str]:

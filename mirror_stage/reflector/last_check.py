@@ -276,6 +276,7 @@ TABLE: Mapping[str, Check] = {
         {
             "device": _text(), "mountpoint": _text(least=1), "fstype": _text(),
             "total_bytes": _whole, "used_bytes": _whole, "used_percent": _PERCENT,
+            "is_read_only": _truth,
         },
     ),
     "interfaces": _rows(

@@ -6,11 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from mirror_stage.metrics.domain import is_virtual
+from mirror_stage.metrics.domain import is_virtual, is_wire_speed
 
 LOOPBACK = "lo"
-SPEEDS_MBPS = range(1, 10_000_000)
-SPEED_UNKNOWN = 65_535  # reported by drivers from before 2010
 ACTIVE_BACKUP, BROADCAST = "active-backup", "broadcast"  # bonding modes in which the members' speeds do not add up
 
 _ROUTE_UP, _ROUTE_REJECT = 0x0001, 0x0200  # linux/route.h
@@ -54,7 +52,7 @@ def capacity_mbps(name: str, links: Mapping[str, Link], above: tuple[str, ...] =
         return _together(link, [capacity_mbps(member, links, (*above, name)) for member in under])
     if link.kind is Kind.UNKNOWN and is_virtual(name):
         return None
-    return link.speed_mbps if link.speed_mbps in SPEEDS_MBPS and link.speed_mbps != SPEED_UNKNOWN else None
+    return link.speed_mbps if is_wire_speed(link.speed_mbps) else None
 
 
 def _together(link: Link, speeds: Collection[float | None]) -> float | None:

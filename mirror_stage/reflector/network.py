@@ -70,6 +70,7 @@ class Network:
         self._machine = machine or Machine()
         self._way = way or WayToEgo(None, self._machine)
         self._primary: str | None = None
+        self._has_counted = False
         self._is_logged = False
         self._looked: dict[str, Link] = {}
         self._looked_for: Any = None
@@ -79,7 +80,8 @@ class Network:
         """`interfaces`, and of the primary one its name, counters, speed, IPv4 address and what is below it.
 
         When another interface becomes the primary one, that sample has no counters: an EGO that ignores the interface's
-        name would compute a wrong rate from the counters of two interfaces.
+        name would compute a wrong rate from the counters of two interfaces. Nor has the sample in which the counters are
+        suddenly 0: some drivers say so for a moment, and the next sample would have a rate from 0 to the old value.
         """
         system = self._machine.psutil
         counters: Mapping[str, Any] = system.net_io_counters(pernic=True, nowrap=False)
@@ -99,7 +101,8 @@ class Network:
         fields["primary_interface"] = primary
         fields[UNDER_PRIMARY] = links.all_under(primary, known)
         fields["tags"] = {"primary_interface": primary}
-        if not has_moved:
+        had_counted, self._has_counted = self._has_counted, bool(traffic[primary])
+        if not has_moved and (self._has_counted or not had_counted):
             fields["net_bytes_tx"] = wrapped(counters[primary].bytes_sent)
             fields["net_bytes_rx"] = wrapped(counters[primary].bytes_recv)
         if speeds[primary] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ from mirror_stage.reflector.machine import Machine
 PROGRAM = "nvidia-smi"
 QUESTION = ("--query-gpu=name,temperature.gpu", "--format=csv,noheader,nounits")
 EVERY_SECONDS = 30.0
+RARELY_SECONDS = 300.0  # where a card may sleep: each question keeps it awake for up to two minutes
 SHARE = 0.02  # of the time that it may run: without NVIDIA's daemon each call loads the driver, which takes a second
 WITHIN_SECONDS = 10.0  # longer than a part's deadline: some samples lack the value, the next ones have it
 AFTER_FAILURE_SECONDS = 600.0
@@ -43,10 +45,19 @@ class NvidiaCards:
             answer = self._machine.output_of([program, *QUESTION], WITHIN_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{PROGRAM} does not answer within {WITHIN_SECONDS:g} s") from error
+        except subprocess.CalledProcessError as error:
+            answer = (error.stdout or b"").decode(errors="replace")
+            if not temperatures(answer):  # else one card is broken, and the others have answered
+                raise
         self._celsius = temperatures(answer)
         now = time.monotonic()
-        self._known_until = now + KEPT_SECONDS
-        self._due = now + max(EVERY_SECONDS, (now - began) / SHARE)
+        every = max(RARELY_SECONDS if self._may_sleep() else EVERY_SECONDS, (now - began) / SHARE)
+        self._known_until, self._due = now + max(KEPT_SECONDS, every + WITHIN_SECONDS), now + every
+
+    def _may_sleep(self) -> bool:
+        """Whether a card is powered down while nobody uses it, as in a laptop with two cards."""
+        powers = (self._machine.text(f"{_CARDS}/{card}/power") for card in self._machine.names(_CARDS))
+        return any(re.search(r"Runtime D3 status:\s*Enabled", power) for power in powers)
 
     def _sleeps(self) -> bool:
         """Whether all cards are suspended. Asking would wake them, which costs a laptop's battery."""

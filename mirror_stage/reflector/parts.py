@@ -6,6 +6,7 @@ So a dead mount or a hanging sensor loses only its own value.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,6 +58,25 @@ class InThread:
         if self._error is not None:
             raise self._error
         return self._value
+
+
+class Kept:
+    """A part that remembers what it returned last: on some machines it always takes longer than the deadline."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._at = -math.inf
+        self.value: Any = None
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the part returned; infinite if it never did."""
+        return time.monotonic() - self._at
+
+    def read(self) -> Any:
+        value = self._part()
+        self.value, self._at = value, time.monotonic()
+        return value
 
 
 class Parts:

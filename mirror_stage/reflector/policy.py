@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from mirror_stage.reflector.settings import ALLOW_LIST, OFF
-from mirror_stage.reflector.words import Unreadable, Words, words_of
+from mirror_stage.reflector.words import SUBSTITUTIONS, Unreadable, Words, words_of
 
 ANY_FURTHER = "..."
 SHELL = ("/bin/sh", "-c")
@@ -45,8 +45,9 @@ def judge(command: str, policy: str, patterns: Sequence[str] = (), *, shell: boo
     if shell:
         return Allowed((*SHELL, command))
     if words.operator is not None:
+        quotes = "single quotes" if words.operator in SUBSTITUTIONS else "quotes"
         return Denied(
-            f"nothing was run: the command holds {words.operator} outside of quotes, which only a shell can do, "
+            f"nothing was run: the command holds {words.operator} outside of {quotes}, which only a shell can do, "
             "and it would run without one; quote it, or send sh -c '...'"
         )
     return Allowed(words.argv, _note(words))

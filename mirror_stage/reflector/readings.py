@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from mirror_stage.metrics.importance import CPU_TIERS, plain_chip
+from mirror_stage.metrics.domain import believed_celsius
+from mirror_stage.metrics.importance import CPU_TIERS, is_cpu_chip, plain_chip
 
 CPU_BY_LABEL = re.compile(r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt))(.*\bcpu\b.*|tctl|tdie|peci.*|tc0[pdeh])")
 LAPTOPS = (
@@ -19,11 +20,8 @@ OTHER_LABELS = re.compile(
     r"gpu|battery|nand|ssd|nvme|hdd|wifi|wlan|dimm|ddr|memory|ambient|charge|case|palm|other|pch|airport|trackpad"
 )
 CPU_FALLBACK = re.compile(r"acpitz")  # a sensor on the board, mostly near the CPU
+INVENTED = 100.0
 GPU_CHIPS = re.compile(r"amdgpu|radeon|nouveau|nvidia|i915|xe|panfrost|v3d|g3d_?thermal|gpu[\d_a-z]*_?therm(al)?")
-COLDEST, HOTTEST = (
-    -60.0,
-    150.0,
-)  # °C that a chip can have; a sensor that reports -128, 255 or 65261.8 is not connected
 
 DISK_IMAGES = frozenset({"squashfs", "erofs", "cramfs", "iso9660", "udf"})  # read-only, so always 100 % full
 
@@ -62,13 +60,17 @@ def busy_percent(before: Any, after: Any, expected_seconds: float | None = None)
     Busy is all time but idle and iowait. On Linux user time contains guest time, which counts once (as in
     psutil.cpu_percent). `expected_seconds` is elapsed time x CPUs. If the counters cover less than half of it, the idle
     counter does not work, and busy time is divided by `expected_seconds` instead. None if the counters began anew (a
-    virtual machine was migrated), or if more than twice `expected_seconds` was busy.
+    virtual machine was migrated), or if more than twice `expected_seconds` was busy. Stolen time that cannot be does not
+    count: in some virtual machines it runs wild.
     """
-    passed: dict[str, float] = {name: max(0.0, getattr(after, name) - getattr(before, name)) for name in after._fields}
+    grown: dict[str, float] = {name: getattr(after, name) - getattr(before, name) for name in after._fields}
+    if expected_seconds is not None and not 0 <= grown.get("steal", 0.0) <= 2 * expected_seconds:
+        del grown["steal"]
+    passed = {name: max(0.0, seconds) for name, seconds in grown.items()}
     total = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
     busy = total - passed["idle"] - passed.get("iowait", 0.0)
     if expected_seconds is not None:
-        if sum(after) < sum(before) or busy > 2 * expected_seconds:
+        if sum(grown.values()) < 0 or busy > 2 * expected_seconds:
             return None
         if total < expected_seconds / 2:
             total = expected_seconds
@@ -85,10 +87,27 @@ def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str,
         for index, reading in enumerate(readings, start=1):
             label = reading.label or str(index)
             seen[label] = seen.get(label, 0) + 1
-            if is_plausible(reading.current):
+            celsius = believed_celsius(reading.current)
+            if celsius is not None:
                 name = f"{chip}:{label}" if seen[label] == 1 else f"{chip}:{label} #{seen[label]}"
-                celsius_by_name[name] = float(reading.current or 0.0)
+                celsius_by_name[name] = float(celsius)
     return celsius_by_name
+
+
+def is_gpu_chip(chip: str) -> bool:
+    """Whether the name of a chip or a thermal zone is that of a graphics card."""
+    return GPU_CHIPS.fullmatch(plain_chip(chip)) is not None
+
+
+def may_be_invented(chip: str, readings: Sequence[Reading]) -> bool:
+    """Whether a CPU's sensors all read exactly 100 °C, as those that VMware shows its guests do for ever."""
+    return is_cpu_chip(chip) and all(reading.current == INVENTED for reading in readings)
+
+
+def is_guest(cpuinfo: str, xen_capabilities: str) -> bool:
+    """Whether this is a virtual machine; the first domain of Xen, which has the real sensors, is none."""
+    flags = re.search(r"^flags\s*:.*$", cpuinfo, re.MULTILINE)
+    return flags is not None and "hypervisor" in flags[0].split() and "control_d" not in xen_capabilities
 
 
 def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
@@ -112,14 +131,14 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
 
 def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
     """The hottest GPU, °C. For amdgpu the `edge` sensor counts: junction and memory are hotter, 88 °C is normal there."""
-    own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if GPU_CHIPS.fullmatch(plain_chip(chip)))
+    own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if is_gpu_chip(chip))
     if own is not None:
         return own
     return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
 
 
 def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:
-    celsius = [one.current for group in groups for one in group if is_plausible(one.current)]
+    celsius = [believed_celsius(one.current) for group in groups for one in group]
     return max((one for one in celsius if one is not None), default=None)
 
 
@@ -141,21 +160,32 @@ def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
     return named or [reading for reading in readings[:1] if not reading.label]
 
 
-def is_plausible(celsius: float | None) -> bool:
-    """Whether a sensor's figure can be a temperature."""
-    return celsius is not None and COLDEST <= celsius <= HOTTEST
-
-
 def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
     """The mounts that are disks, grouped by device; in each group the shortest mount point comes first.
 
-    So a bind mount does not count as a second disk, and disk images are left out.
+    So a bind mount does not count as a second disk, and disk images are left out. Of several mounts on one point only the
+    last one is seen.
     """
     devices: dict[str, list[Partition]] = {}
-    for partition in partitions:
+    for partition in {one.mountpoint: one for one in partitions}.values():
         if partition.fstype and partition.fstype not in DISK_IMAGES:
             devices.setdefault(partition.device, []).append(partition)
     return [sorted(mounts, key=lambda mount: len(mount.mountpoint)) for mounts in devices.values()]
+
+
+def read_only_mounts(mountinfo: str) -> set[str]:
+    """The mount points of file systems that nothing can write to. Reads /proc/self/mountinfo.
+
+    A file system that is writable elsewhere does not count: a container may see the disks of its machine read-only.
+    """
+    found: dict[str, bool] = {}  # of several mounts on one point the last one is seen
+    for line in mountinfo.splitlines():  # id parent device root mountpoint options … - fstype source options
+        mount, _, file_system = line.partition(" - ")
+        columns, own = mount.split(" "), file_system.split(" ")
+        if len(columns) > 4 and len(own) > 2:
+            mountpoint = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), columns[4])
+            found[mountpoint] = "ro" in own[-1].split(",")
+    return {mountpoint for mountpoint, is_read_only in found.items() if is_read_only}
 
 
 def in_groups(disks: Sequence[T], most: int) -> list[list[T]]:

@@ -17,6 +17,8 @@ OPERATORS = (
     "&&", "||", "|&", "&>", ">>", "<<", ">&", "<&", "|", "&", ";", "<", ">", "(", ")",
 )  # fmt: skip
 
+SUBSTITUTIONS = ("$( )", "a command in backticks")  # a shell runs them within double quotes, too
+
 
 class Unreadable(ValueError):
     """A quote that is not closed, a backslash at the end, or nothing to run."""
@@ -125,9 +127,9 @@ class _Reader:
     def _look_at_expansion(self, rest: str) -> None:
         """Note what a shell would expand here, also within double quotes."""
         if rest[0] == "`":
-            self._found("a command in backticks")
+            self._found(SUBSTITUTIONS[1])
         elif rest.startswith("$("):
-            self._found("$( )")
+            self._found(SUBSTITUTIONS[0])
         elif (name := _NAME.match(rest)) is not None:
             self.as_written.append(name[0])
 

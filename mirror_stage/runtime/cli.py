@@ -1,4 +1,4 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | db | doctor`. It imports neither Flask nor a database."""
+"""The command line: `mirror-stage serve | reflector | simulate | demo | db | hosts | doctor`. It imports neither Flask nor a database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
-from mirror_stage.runtime import db_commands
+from mirror_stage.runtime import db_commands, hosts_commands
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     db_commands.add_to(commands)
+    hosts_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",

@@ -161,8 +161,8 @@ def _backup(chosen: argparse.Namespace) -> int:
     from mirror_stage.storage import backup, migrate
 
     def step(_app: Flask) -> None:
-        size = backup.backup(read_settings(), chosen.file, migrate.revisions(), force=chosen.force, tell=_tell)
-        _tell("")
+        size = backup.backup(read_settings(), chosen.file, migrate.revisions(), force=chosen.force, tell=tell)
+        tell("")
         print(f"{chosen.file}: {backup.size(size)}")
 
     return _on_database(step)
@@ -175,13 +175,13 @@ def _restore(chosen: argparse.Namespace) -> int:
 
     def step(app: Flask) -> None:
         settings = app.extensions["mirror_stage"][Config]
-        revision = backup.check(settings, chosen.file, migrate.revisions(), _tell)
+        revision = backup.check(settings, chosen.file, migrate.revisions(), tell)
         with app.app_context(), _owned(app):
             empty = partial(migrate.downgrade, app, "base")
-            backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=_tell)
-            _tell(f"bringing the schema from {revision} to {migrate.head()}")
+            backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=tell)
+            tell(f"bringing the schema from {revision} to {migrate.head()}")
             migrate.upgrade(app)
-        _tell("")
+        tell("")
         print(f"{chosen.file} is restored; schema {migrate.head()}")
 
     return _on_database(step)
@@ -210,9 +210,9 @@ def _copy(chosen: argparse.Namespace) -> int:
                     migrate.upgrade(other)
                 elif migrate.current(other) != migrate.head():
                     raise Conflict("the target holds a copy by another version of EGO: name an empty database")
-                copied, is_resumed = copying.copy(source, target, _tell)
+                copied, is_resumed = copying.copy(source, target, tell)
                 to = db.engine.url.render_as_string()
-        _tell("")
+        tell("")
         if chosen.json:
             tables = [asdict(each) for each in copied]
             print(json.dumps({"from": where, "to": to, "resumed": is_resumed, "tables": tables}, indent=2))
@@ -273,17 +273,17 @@ def _stats(chosen: argparse.Namespace) -> int:
             raise Invalid(f"there is no database {settings.sqlite_path} yet; see MIRROR_STAGE_SQLITE_PATH")
         revision = migrate.current(app)
         tiers = [(resolution.name, resolution.table) for resolution in RESOLUTIONS]
-        _tell("reading every table")
+        tell("reading every table")
         with app.app_context(), translated(), db.engine.connect() as connection:
             reader = connection.execution_options(reading=True)  # EGO goes on writing
             found = stats.gather(reader, settings, revision, tiers)
-        _tell("")
+        tell("")
         print(stats.to_json(found) if chosen.json else stats.to_text(found))
 
     return _on_database(step)
 
 
-def _tell(progress: str) -> None:
+def tell(progress: str) -> None:
     """Show the progress of a long task on one line of a terminal; write nothing elsewhere."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)

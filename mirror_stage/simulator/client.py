@@ -78,6 +78,10 @@ class Client:
         """The answer. Raises Unanswered, although EGO may have processed the request."""
         return self._ask("POST", path, body, ANSWER_SECONDS)
 
+    def delete(self, path: str) -> Answer:
+        """The answer. Raises Unanswered, although EGO may have processed the request."""
+        return self._ask("DELETE", path, None, ANSWER_SECONDS)
+
     def close(self) -> None:
         self._http.close()
 

@@ -135,12 +135,7 @@ def _drop_marks(tx: Connection) -> None:
 
 
 def _insert(tx: Connection, table: Table, rows: list[Row]) -> None:
-    columns = tuple(column.name for column in table.columns)
-    if tx.dialect.name == "postgresql":
-        insert_rows(tx, table, columns, rows, KEEP_FIRST)
-        return
-    places = ", ".join("?" * len(columns))  # not as JSON: SQLite may read a number from text with another last digit
-    tx.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})", rows)
+    insert_rows(tx, table, tuple(column.name for column in table.columns), rows, KEEP_FIRST)
 
 
 # ------------------------------------------------------------------ one table

@@ -99,7 +99,7 @@ def engine_options(config: Config, bounds: Bounds = ASKED) -> dict[str, object]:
             "connect_args": connect_args,
             "execution_options": settings,
         }
-    return {"connect_args": {"check_same_thread": False, "timeout": BUSY_SECONDS}}
+    return {"connect_args": {"check_same_thread": False, "timeout": BUSY_SECONDS, "cached_statements": 256}}
 
 
 def _settings(bounds: Bounds, seconds: float) -> str:

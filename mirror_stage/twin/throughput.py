@@ -10,6 +10,7 @@ from mirror_stage.metrics.measures import RATES
 BITS_PER_BYTE = 8
 GIGA = 1e9
 BELIEVED = 2  # a rate above so many times the link's capacity comes from two different counters
+FASTEST_GBPS = 800.0  # of a network card; where the capacity is unknown, a rate above it is not believed
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
 
@@ -52,7 +53,7 @@ def set_rates(sample: Sample, before: Sample | None) -> None:
     if sent is None or received is None or before.primary_interface != sample.primary_interface:
         return
     scale, capacity = BITS_PER_BYTE / seconds / GIGA, sample.net_capacity_gbps
-    if capacity is None or max(sent, received) * scale <= BELIEVED * capacity:
+    if max(sent, received) * scale <= (FASTEST_GBPS if capacity is None else BELIEVED * capacity):
         sample.tx_gbps, sample.rx_gbps = sent * scale, received * scale
 
 

@@ -5,6 +5,9 @@ its own is DNS rebinding (421). A foreign page can neither read nor change anyth
 MIRROR_STAGE_ALLOWED_ORIGINS; then it also gets the CORS headers that it needs. Agents and command-line tools send
 neither Origin nor Sec-Fetch-Site and pass. A path is accepted in its normal form only (400), so that this wall and the
 router never read it differently.
+
+The parts of the pages are no secret. EGO sends them whatever the Origin says, so that the HUD loads behind a proxy that
+EGO does not trust yet, and can show what to set. A foreign page cannot read them all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from mirror_stage.core.addresses import Network, network_of, normalise_address
 from mirror_stage.core.bad_setting import BadSetting
@@ -39,10 +42,14 @@ PREFLIGHT_HEADERS: Headers = [
     ("Access-Control-Max-Age", "600"),
 ]
 
+SOCKET: Final = "unix"  # in MIRROR_STAGE_TRUSTED_PROXIES: whoever may connect to the Unix socket
+PARTS = ("/assets/", "/plain/", "/icon.svg", "/THIRD_PARTY_LICENSES.txt")  # of the pages: the same for everybody
 HEALTH_PATHS = frozenset({"/api/health", "/api/health/", "/api/health/ready", "/api/health/ready/"})
 
+_BELIEVED = "mirror_stage.believed_proxy"  # in the environ of a request: the trusted proxy that passed it on
 _OURS = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 _DEFAULT_PORT = {"http": 80, "https": 443}
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _BROWSERS_ACCEPT = re.compile(r"text/(html|css)|(image|audio|video|font)/")
 _BROWSERS_HEADERS = {
     "HTTP_ORIGIN": "Origin",
@@ -106,18 +113,19 @@ class Rules:
         self._hosts = own_names() | {config.ego_hostname.lower()}
         self._hosts |= {_allowed_host(name) for name in config.allowed_hosts}
         self._origins = frozenset(_allowed_origin(origin) for origin in config.allowed_origins)
-        self._proxies = tuple(_trusted_proxy(address) for address in config.trusted_proxies)
+        self._trusts_socket = SOCKET in config.trusted_proxies
+        self._proxies = tuple(_trusted_proxy(text) for text in config.trusted_proxies if text != SOCKET)
 
     def believe_proxy(self, environ: Environ) -> None:
         """Write the peer's address in normal form. Take address and scheme from the headers of trusted proxies only."""
         peer = normalise_address(environ.get("REMOTE_ADDR", ""))
-        if peer is None:
-            return  # a Unix socket
-        environ["REMOTE_ADDR"] = peer
-        if not self.is_proxy(peer):
+        if peer is not None:
+            environ["REMOTE_ADDR"] = peer
+        if not (self.is_proxy(peer) if peer else self._trusts_socket):  # without an address: a Unix socket
             return
-        scheme = _last(environ.get("HTTP_X_FORWARDED_PROTO", "")).lower()
-        if scheme in _DEFAULT_PORT:
+        environ[_BELIEVED] = peer or SOCKET
+        scheme = _forwarded_scheme(environ)
+        if scheme is not None:
             environ["wsgi.url_scheme"] = scheme
         for text in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             address = normalise_address(text)
@@ -151,15 +159,12 @@ class Rules:
 
     def _origin_refusal(self, environ: Environ) -> Refusal | None:
         origin = environ.get("HTTP_ORIGIN")
-        if origin is not None:
-            asks, own = parse_origin(origin), f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"
+        if origin is not None and not _is_part(environ):
+            asks = parse_origin(origin)
             if asks in self._origins:
                 return None
-            if asks is None or asks != parse_origin(own):
-                return _foreign(
-                    f"a page of {origin[:120]!a} may not ask {own}; if it should, add its origin to "
-                    "MIRROR_STAGE_ALLOWED_ORIGINS (behind a TLS proxy: the proxy to MIRROR_STAGE_TRUSTED_PROXIES)"
-                )
+            if asks is None or asks != parse_origin(f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"):
+                return _foreign(_what_to_set(environ, origin))
         if environ.get("HTTP_SEC_FETCH_SITE", "none") in {"none", "same-origin"} or _is_navigation(environ):
             return None
         return _foreign("a page of another origin may link to EGO's page, but not load from it")
@@ -257,6 +262,27 @@ def _why_no_path(path: str) -> str | None:
     return None
 
 
+def _what_to_set(environ: Environ, origin: str) -> str:
+    """Why a page of `origin` is refused, and what to set if it is EGO's own page behind a proxy."""
+    host, peer, believed = environ["HTTP_HOST"], environ.get("REMOTE_ADDR") or SOCKET, environ.get(_BELIEVED)
+    if not believed and parse_origin(f"{_forwarded_scheme(environ)}://{host}") == parse_origin(origin):
+        return (
+            f"a proxy passed this on from a page of {origin[:120]!a}, and EGO does not know the proxy; if it is yours, "
+            f"set MIRROR_STAGE_TRUSTED_PROXIES={peer}"
+        )
+    trust = "" if believed else f", and set MIRROR_STAGE_TRUSTED_PROXIES={peer}"
+    return (
+        f"a page of {origin[:120]!a} may not ask {environ['wsgi.url_scheme']}://{host[:120]}; if it is EGO's own page behind "
+        f"a proxy, let the proxy send Host and X-Forwarded-Proto{trust}; if it is another page that should, add its origin to "
+        "MIRROR_STAGE_ALLOWED_ORIGINS"
+    )
+
+
+def _is_part(environ: Environ) -> bool:
+    """Whether a part of a page is asked for: code, style, picture or licences."""
+    return environ["REQUEST_METHOD"] in {"GET", "HEAD"} and environ["PATH_INFO"].startswith(PARTS)
+
+
 def _is_navigation(environ: Environ) -> bool:
     """Whether a browser opens a page for a person: no page is loading something by itself."""
     path = environ.get("PATH_INFO", "")
@@ -316,11 +342,14 @@ def _trusted_proxy(text: str) -> Network:
     try:
         return network_of(text)
     except ValueError as error:
-        raise BadSetting(f"MIRROR_STAGE_TRUSTED_PROXIES: {text!r} is neither an address nor a network") from error
+        raise BadSetting(
+            f"MIRROR_STAGE_TRUSTED_PROXIES: {text!r} is neither an address, a network nor {SOCKET}"
+        ) from error
 
 
-def _last(listed: str) -> str:
-    return listed.rpartition(",")[2].strip()
+def _forwarded_scheme(environ: Environ) -> str | None:
+    """`http` or `https` by the header of the last proxy; None if it says neither. Traefik says `wss` of a websocket."""
+    return _SCHEMES.get(environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower())
 
 
 @lru_cache(maxsize=4096)

@@ -1,1 +1,1 @@
-"""Benchmarks: real parts under a measured load. `make bench`, `make bench-history`; figures to read, no tests that pass or fail."""
+"""Benchmarks: real parts under a measured load (`make bench`, `make bench-history`). They print figures; they are no tests."""

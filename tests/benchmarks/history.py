@@ -1,4 +1,4 @@
-"""`make bench-history`: a year of 50 hosts in SQLite and PostgreSQL, what it weighs, and how fast questions are answered."""
+"""`make bench-history`: a year of 50 hosts in SQLite and PostgreSQL; its size, and how fast queries are."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from mirror_stage.web.services import Services
 from tests.servers import PostgresqlServer
 
 HOSTS, EVERY_SECONDS, REPEATED = 50, 5, 7
-YEAR_ROWS = {"1m": 30 * 1440, "15m": 365 * 96}  # of one host: what its tier keeps of a year
+YEAR_ROWS = {"1m": 30 * 1440, "15m": 365 * 96}  # rows of one host that each tier keeps of a year
 HOST_YEAR_MEGABYTES = 15.0
 SLICE = {"raw": 3600, "1m": 6 * 3600, "15m": 4 * 86_400}  # seconds that one INSERT fills
 
-# (name, query, ms that it must take at most)
+# (name, query, the most ms that it may take)
 QUESTIONS: list[tuple[str, str, float]] = [
     ("30 days, one host, one metric", "/api/hosts/h7/history?metrics=cpuLoad&from={-30d}", 150),
     ("30 days by minutes, one metric", "/api/hosts/h7/history?metrics=cpuLoad&from={-29.9d}&stepSeconds=300", 1000),
@@ -93,7 +93,7 @@ def insert_of(resolution: Resolution, dialect: str) -> str:
 
 
 def fill(ego: Services, resolution: Resolution, days: float, say: Callable[[str], None]) -> int:
-    """How many rows were made up; the newest is of a minute ago."""
+    """Insert made-up rows up to a minute ago; the number of rows."""
     dialect = "postgresql" if ego[Storage].is_postgresql else "sqlite"
     statement = text(insert_of(resolution, dialect))
     until = ego[Clock].now() // 1000 // 900 * 900
@@ -119,7 +119,7 @@ def size_of(ego: Services) -> int:
 
 
 def ask(app: Flask, question: str) -> tuple[float, int]:
-    """(milliseconds at best of a few, bytes of the answer)."""
+    """(the fewest milliseconds of some requests, the size of the answer in bytes)."""
     ego: Services = app.extensions["mirror_stage"]
     now = ego[Clock].now()
     while "{-" in question:
@@ -137,7 +137,7 @@ def ask(app: Flask, question: str) -> tuple[float, int]:
 
 
 def measure(name: str, config: Config, days: float) -> bool:
-    """Fill a database, then print what it weighs and how fast it answers. Whether every line is held."""
+    """Fill a database, then print its size and how fast it answers. Returns whether every limit is held."""
     is_held = True
 
     def say(line: str) -> None:
@@ -182,7 +182,7 @@ def measure(name: str, config: Config, days: float) -> bool:
 
 
 def main() -> int:
-    """0 if every line is held."""
+    """Return 0 if every limit is held."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=float, default=365, help="of rollups (default 365); fewer for a try")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
@@ -197,7 +197,7 @@ def main() -> int:
             is_held &= measure("postgresql", Config(db_url=server.new_database()), chosen.days)
         finally:
             server.remove()
-    print("every line is held" if is_held else "a line is NOT held")
+    print("every limit is held" if is_held else "a limit is NOT held")
     return 0 if is_held else 1
 
 

@@ -1,6 +1,6 @@
-"""How fast EGO takes samples in, what that costs, and whether it reaches what each case must and aims at.
+"""How fast EGO accepts samples, what that costs, and whether each case reaches its limit and its aim.
 
-Each case has an EGO of its own, whose hosts are all known before it is measured. The fleet and the viewers compute on
+Each case has an EGO of its own. All hosts are known before the measurement. The fleet and the viewers compute on
 the same machine: read CPU seconds and ratios rather than rates, and see that the fleet's own share stays below a core.
 """
 
@@ -24,7 +24,7 @@ VIEWERS = 10
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure must reach and what it aims at; `at_least` for rates, else it must not exceed them."""
+    """The limit and the aim of a figure: at least these with `at_least` (rates), else at most these."""
 
     must: float
     aim: float
@@ -94,7 +94,7 @@ def measure(case: Case, ego: EgoServer) -> dict[str, float]:
 
 @contextlib.contextmanager
 def viewers(ego: EgoServer, count: int) -> Iterator[None]:
-    """So many browsers that read every whole frame."""
+    """Run `count` browsers that read every full frame."""
     browsers = [GoodBrowser(ego.port) for _ in range(count)]
     try:
         yield
@@ -104,7 +104,7 @@ def viewers(ego: EgoServer, count: int) -> Iterator[None]:
 
 
 def verdicts(case: Case, figures: dict[str, float], rates: dict[str, float]) -> list[str]:
-    """What is reached of each goal, in words."""
+    """Which goals the case reaches, in words."""
     found = [f"{name} {goal.verdict(figures[name])}" for name, goal in case.goals.items()]
     if case.loses_to is not None:
         loss = 100 * (1 - figures["samples/s"] / rates[case.loses_to])

@@ -67,7 +67,7 @@ SELECT 'alert-' || n, 'host-' || (1 + n % :hosts), 'cpu_load_high', '', 'warning
 
 
 def fill(engine: Engine, hosts: int, now_second: int) -> None:
-    """Make the history, ending at `now_second`."""
+    """Insert the history that ends at `now_second`."""
     common = {"hosts": hosts, "since": (now_second - QUARTERS_SECONDS) * SECOND, "now": now_second * SECOND}
     with engine.begin() as tx:
         if tx.dialect.name == "postgresql":
@@ -157,7 +157,7 @@ def measure(settings: dict[str, str], config: Config, folder: Path, hosts: int, 
 
 
 def main() -> int:
-    """0 if the line is held."""
+    """Return 0 if the limit is held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=2_000)
     parser.add_argument("--moments", type=int, default=20)
@@ -176,7 +176,7 @@ def main() -> int:
                 slowest = max(slowest, measure(settings, Config(db_url=url), folder, chosen.hosts, chosen.moments))
             finally:
                 server.remove()
-    print("the line is held" if slowest <= MUST_SECONDS else "the line is NOT held")
+    print("the limit is held" if slowest <= MUST_SECONDS else "the limit is NOT held")
     return 0 if slowest <= MUST_SECONDS else 1
 
 

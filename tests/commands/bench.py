@@ -82,14 +82,14 @@ class CommandBench:
         return self.commands.report(command.id, outcome(status, **fields), AGENT)
 
     def lost(self, **fields: Any) -> Command:
-        """A command whose agent never came back."""
+        """A command that is lost, because its agent stayed silent."""
         command = self.running(**fields)
         assert command.lease_until is not None
         self.pass_seconds((command.lease_until - self.clock.now()) / 1000)
         return self.commands.get(command.id, OPERATOR)
 
     def pass_seconds(self, seconds: float) -> None:
-        """Advance the clock in steps of a second, and let EGO watch over its commands after each."""
+        """Advance the clock in steps of a second, and let EGO check its leases and deadlines after each step."""
         for _ in range(int(seconds)):
             self.commands.watch_over(self.clock.advance(1))
         self.commands.watch_over(self.clock.advance(seconds % 1))
@@ -112,5 +112,5 @@ class CommandBench:
 
 
 def outcome(status: str = "succeeded", **fields: Any) -> Outcome:
-    """A report in the contract's words."""
+    """A command's result as the contract defines it."""
     return outcome_of({"status": status, "exitCode": 0, "stdout": "done\n", "stderr": ""} | fields)

@@ -18,5 +18,5 @@ def bench() -> CommandBench:
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    """REST of one EGO, shared by a module's tests: give each its own host."""
+    """A REST client of one EGO that the tests of a module share. Each test uses its own host."""
     return create_app(Config(testing=True)).test_client()

@@ -1,4 +1,4 @@
-"""Output of a running command: stored once, bounded, replayed to each watcher, then streamed."""
+"""Output of a running command: EGO stores it once, limits it, and sends each watcher the stored part, then the rest live."""
 
 from __future__ import annotations
 
@@ -122,8 +122,24 @@ def test_the_newest_256_kib_are_kept(bench: CommandBench) -> None:
     for seq in range(40):
         say(bench, command, seq, "x" * 16_384)
     kept = stored(bench, command)
-    assert kept == list(range(24, 40))
-    assert len(kept) * 16_384 <= OUTPUT_BYTES_KEPT
+    assert kept == list(range(23, 40))
+    assert len(kept[1:]) * 16_384 <= OUTPUT_BYTES_KEPT
+    (first, *_) = bench.storage.read(lambda tx: store.output_after(tx, command.id, -1, OPERATOR))[1]
+    assert first.text == f"[{24 * 16_384} bytes are left out here]\n"
+
+
+def test_each_stream_says_what_was_left_out_of_it(bench: CommandBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "OUTPUT_BYTES_KEPT", 1_000)
+    command = bench.running()
+    bench.commands.append_output(command.id, Chunk(0, "stderr", "warning\n"), AGENT)
+    for seq in range(1, 40):
+        say(bench, command, seq, f"a line {seq:02}\n of two")
+    _, chunks = bench.storage.read(lambda tx: store.output_after(tx, command.id, -1, OPERATOR))
+    assert [chunk.text for chunk in chunks if chunk.stream == "stderr"] == ["[8 bytes are left out here]\n"]
+    printed = "".join(chunk.text for chunk in chunks if chunk.stream == "stdout")
+    mark, rest = printed.split("\n", 1)
+    assert int(mark.split()[0][1:]) + len(rest) == 39 * 17
+    assert rest.startswith(" of two") or rest.startswith("a line")
 
 
 def test_empty_chunks_do_not_pile_up(bench: CommandBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ class CommandQueue(RuleBasedStateMachine):
             agent.take([command.id for command in claimed])
 
     def is_for(self, agent: Agent) -> list[Model]:
-        """What an agent may be handed, or may have been."""
+        """The pending and running commands of the agent's host."""
         return [
             model for model in self.standing(Standing.PENDING, Standing.RUNNING) if model.hostname == agent.hostname
         ]

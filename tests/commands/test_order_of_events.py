@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.commands.domain import Command
@@ -20,7 +20,7 @@ def transition(version: int, id: str = "a", status: str = "running") -> Command:
 
 
 class Published:
-    """An InOrder, and what it has published."""
+    """An InOrder, and the versions that it has published."""
 
     def __init__(self) -> None:
         self.versions: list[tuple[str, int]] = []
@@ -59,7 +59,7 @@ def test_a_transition_does_not_wait_for_a_predecessor_that_no_write_here_can_bri
         others.enter_context(published.in_order.writing())
         published.in_order.offer([transition(7)])
         assert published.versions == []
-        with published.in_order.writing():  # began later, so it can only bring later ones
+        with published.in_order.writing():  # this write began later, so it can only bring later versions
             others.close()
             assert published.versions == [("a", 7)]
 
@@ -69,6 +69,7 @@ def test_a_command_that_has_ended_is_forgotten(published: Published) -> None:
     assert not published.in_order._versions_by_id
 
 
+@settings(deadline=None)
 @given(st.lists(st.permutations([1, 2, 3, 4]), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_every_order_of_commits_is_published_in_order_of_versions(orders: list[list[int]], random: object) -> None:
     published = Published()

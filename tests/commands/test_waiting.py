@@ -1,4 +1,4 @@
-"""Long polls: woken at once, one for each host, bounded, and nothing is claimed for a client that is gone."""
+"""Long polls: each is woken at once, one waits for each host, and EGO claims nothing for a client that is gone."""
 
 from __future__ import annotations
 

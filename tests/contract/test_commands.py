@@ -20,9 +20,11 @@ from tests.contract.wire import (
     claim,
     command,
     create,
+    end_lease,
     events,
     finished_command,
     instant,
+    lost_command,
     now,
     pending_command,
     post,
@@ -331,9 +333,8 @@ def test_a_claimed_command_that_was_cancelled_is_not_handed_out_again(ego: EgoSe
     command_id = create(ego, hostname)["id"]
     claim(ego, hostname, ONE)
     assert act(ego, command_id, "cancel").status_code == 202
-    again = ids_of(claim(ego, hostname, ONE))
-    lease = act(ego, command_id, "heartbeat", {"phase": "started"})
-    assert again == [] or lease.json()["cancelRequested"] is True  # either way nobody runs it unwarned
+    assert claim(ego, hostname, ONE) == []
+    assert act(ego, command_id, "heartbeat", {"phase": "started"}).json()["cancelRequested"] is True
 
 
 # ------------------------------------------------------------------ result
@@ -527,6 +528,133 @@ def test_output_is_answered_like_a_heartbeat_whether_it_is_new_or_not(ego: EgoSe
     most = act(ego, command_id, "output", {"seq": 6, "stream": "stderr", "data": "x" * 16 * KIB})
     assert most.status_code == 200
 
+
+STEP = "step-1-done\n"
+DIED = "the agent died while this ran\n"
+# what was streamed, what the result reports, and what is kept: (stdout, stderr)
+Text2 = tuple[str | None, str | None]
+ENDINGS: dict[str, tuple[Text2, dict[str, Any], Text2]] = {
+    "nothing of a stream": ((STEP, None), {"stdout": None, "stderr": "x"}, (STEP, "x")),
+    "neither stream": ((STEP, "warn\n"), {}, (STEP, "warn\n")),
+    "an empty stream": ((STEP, "warn\n"), {"stdout": "", "stderr": ""}, (STEP, "warn\n")),
+    "only a beginning": ((STEP + "step-2\n", None), {"stdout": STEP}, (STEP + "step-2\n", None)),
+    "a complete output": ((STEP, "warn\n"), {"stdout": "all\n", "stderr": "more\n"}, ("all\n", "more\n")),
+    "words of a restarted agent": (
+        (STEP, "warn"),
+        {"reason": "agent_restarted", "stdout": "", "stderr": DIED},
+        (STEP, f"warn\n{DIED}"),
+    ),
+    "less, by a restarted agent": (
+        (STEP + "step-2\n", None),
+        {"reason": "agent_restarted", "stdout": STEP},
+        (STEP + "step-2\n", None),
+    ),
+    "more, by a restarted agent": (
+        (STEP, None),
+        {"reason": "agent_restarted", "stdout": STEP + "step-2\n"},
+        (STEP + "step-2\n", None),
+    ),
+}
+
+
+def stream(ego: EgoServer, command_id: str, printed: Text2) -> None:
+    """Send what a command prints as live output, a character a chunk."""
+    chunks = [(name, char) for name, text in zip(("stdout", "stderr"), printed, strict=True) for char in text or ""]
+    for seq, (name, char) in enumerate(chunks):
+        assert act(ego, command_id, "output", {"seq": seq, "stream": name, "data": char}).status_code == 200
+
+
+def size(text: str | None) -> int | None:
+    return None if text is None else len(text.encode())
+
+
+@pytest.mark.parametrize(("streamed", "body", "kept"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_a_result_that_knows_less_leaves_what_was_streamed(
+    ego: EgoServer, streamed: Text2, body: dict[str, Any], kept: Text2
+) -> None:
+    command_id = running_command(ego)
+    stream(ego, command_id, streamed)
+    report = {"status": "failed", "exitCode": 1} | body
+    ended = act(ego, command_id, "result", report).json()
+    assert (ended["stdout"], ended["stderr"]) == kept
+    assert (ended["stdoutBytes"], ended["stderrBytes"], ended["truncated"]) == (size(kept[0]), size(kept[1]), False)
+    assert command(ego, command_id) == ended
+    again = act(ego, command_id, "result", report)
+    assert (again.status_code, again.json()) == (200, ended)
+    assert_problem(act(ego, command_id, "result", report | {"stdout": "other"}), 409)
+
+
+def test_a_lost_command_has_what_was_streamed_and_its_late_report_replaces_it_only_with_more(ego: EgoServer) -> None:
+    ids = [running_command(ego) for _ in range(2)]
+    for command_id in ids:
+        stream(ego, command_id, (STEP, None))
+        end_lease(ego, command_id)
+    for command_id, body, stdout in zip(ids, ({}, {"stdout": "all\n"}), (STEP, "all\n"), strict=True):
+        wait_until(lambda id=command_id: command(ego, id)["status"] == "timeout", 6)  # type: ignore[misc]
+        lost = command(ego, command_id)
+        assert (lost["reason"], lost["stdout"], lost["stderr"], lost["stdoutBytes"]) == ("lost", STEP, None, len(STEP))
+        late = act(ego, command_id, "result", {"status": "failed"} | body).json()
+        assert (late["late"], late["stdout"]) == (True, stdout)
+
+
+def test_what_is_left_out_of_long_live_output_is_marked_with_all_its_bytes(ego: EgoServer) -> None:
+    command_id = running_command(ego)
+    text = "".join(f"{number:07}\n" for number in range(60_000))
+    at, seq = 0, 0
+    while at < len(text):  # 15 KB are no whole number of lines
+        assert act(ego, command_id, "output", {"seq": seq, "stream": "stdout", "data": text[at : at + 15_001]}).ok
+        at, seq = at + 15_001, seq + 1
+    end_lease(ego, command_id)
+    wait_until(lambda: command(ego, command_id)["status"] == "timeout", 6)
+    lost = command(ego, command_id)
+    lines = lost["stdout"].splitlines()
+    marks = [line for line in lines if line.startswith("[")]
+    assert (len(marks), lost["truncated"], lost["stdoutBytes"]) == (2, True, len(text))
+    left_out = sum(int(mark.split()[0][1:]) for mark in marks)
+    rest = [line for line in lines if not line.startswith("[")]
+    assert left_out + 8 * len(rest) == len(text)
+    assert all(len(line) == 7 for line in rest), "only whole lines"
+    assert rest[-1] == "0059999"
+
+
+# ------------------------------------------------------------------ a claimant without a name
+
+OLDER = "/api/field/commands"
+
+
+def test_who_claims_without_a_name_and_never_reports_is_named_with_the_way_out(ego: EgoServer) -> None:
+    command_id = lost_command(ego)
+    claimed, lost = events(ego, command_id)[1:]
+    assert "no X-Reflector-Instance" in claimed["note"]
+    assert lost["name"] == "lost"
+    for part in ("127.0.0.1", "X-Reflector-Instance", "<ego>/api/field/commands"):
+        assert part in lost["note"]
+    hostname = command(ego, command_id)["hostname"]
+    again = create(ego, hostname)["id"]
+    claim(ego, hostname)
+    end_lease(ego, again)
+    wait_until(lambda: command(ego, again)["status"] == "timeout", 6)
+    warnings = [line for line in ego.log.splitlines() if hostname in line and OLDER in line]
+    assert len(warnings) == 1, "one warning a host"
+
+
+@pytest.mark.parametrize("way", ["an agent with a name", "an agent in the field", "an agent that had started"])
+def test_nobody_else_is_taken_for_such_a_claimant(ego: EgoServer, way: str) -> None:
+    hostname = unique_hostname()
+    command_id = create(ego, hostname)["id"]
+    if way == "an agent in the field":
+        assert ego.get(f"{OLDER}/pending/{hostname}").json()["items"]
+    else:
+        claim(ego, hostname, ONE if way == "an agent with a name" else {})
+    if way == "an agent that had started":
+        assert act(ego, command_id, "heartbeat", {"phase": "started"}).ok
+    end_lease(ego, command_id)
+    wait_until(lambda: command(ego, command_id)["status"] == "timeout", 6)
+    assert events(ego, command_id)[-1]["note"] is None
+    assert not [line for line in ego.log.splitlines() if hostname in line and OLDER in line]
+
+
+# ------------------------------------------------------------------ what cannot be right
 
 WRONG_SIGNS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no phase": ("heartbeat", "phase", {}),

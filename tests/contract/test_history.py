@@ -267,6 +267,14 @@ def test_a_csv_opens_in_excel_with_korean_where_that_is_asked(ego: EgoServer) ->
     assert [error["field"] for error in problem["errors"]] == ["bom"]
 
 
+def test_a_hub_that_nobody_reports_is_in_no_group(ego: EgoServer) -> None:
+    posted(ego, unique_hostname(), {now() - 10: 10.0})
+    known = ego.get("/api/hosts").json()["items"]
+    assert any(host["isSynthetic"] for host in known)
+    (group,) = history(ego, "/api/history", groupBy="all", metrics="cpuLoad")["groups"]
+    assert group["hosts"] == len([host for host in known if not host["isSynthetic"]])
+
+
 def test_a_group_says_how_many_of_its_hosts_report_at_each_point(ego: EgoServer) -> None:
     rack, at = unique_hostname("rack"), now() - 10
     hosts = [unique_hostname() for _ in range(3)]

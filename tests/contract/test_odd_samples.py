@@ -95,3 +95,13 @@ def test_small_letters_of_a_timestamp_are_taken(ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(ego, make_sample(hostname, at="2026-03-01t12:00:00.5z"))
     assert ego.get(f"/api/hosts/{hostname}").json()["reportedAt"] == "2026-03-01T12:00:00.500Z"
+
+
+@pytest.mark.parametrize("celsius", [65261.85, 255, 128, 127.0, -128, -273.15, 1e300])
+def test_what_a_sensor_without_a_chip_reports_is_no_temperature(ego: EgoServer, celsius: float) -> None:
+    hostname = unique_hostname()
+    post(ego, make_sample(hostname, cpu_temperature=celsius, gpu_temperature=celsius, temperatures={"a": celsius}))
+    host = ego.get(f"/api/hosts/{hostname}").json()
+    assert (host["metrics"]["cpuTemperature"], host["metrics"]["gpuTemperature"]) == (None, None)
+    assert host["diagnostics"]["temperatures"] == {"a": celsius}
+    assert hostname not in {row["hostname"] for row in ego.get("/api/alerts/active").json()}

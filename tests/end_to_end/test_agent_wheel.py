@@ -1,4 +1,4 @@
-"""The wheel of the agent alone (`make agent-wheel`): small, pure Python, and with psutil it is enough on a watched machine."""
+"""The wheel of the agent alone (`make agent-wheel`): small, pure Python, and it needs only psutil."""
 
 from __future__ import annotations
 

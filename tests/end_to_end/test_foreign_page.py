@@ -1,4 +1,4 @@
-"""T20 in a real browser: a page of another port of this machine can neither read, nor change, nor claim anything."""
+"""T20 in a real browser: a page from another port of this machine can read, change and claim nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.servers import EgoServer, running_ego
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 
-# Everything a page can try; each answers what it got, or "refused".
+# Everything that a page can try. Each attempt returns what it got, or "refused".
 ATTEMPTS = """
 async (ego) => {
   const attempt = (promise) => promise.catch(() => "refused");
@@ -89,13 +89,13 @@ def test_a_foreign_page_gets_and_changes_nothing(own_ego: EgoServer, foreign_sit
     command = own_ego.post("/api/commands", json={"hostname": "titan-01", "command": "true"}).json()
     page.goto(foreign_site)
     got = page.evaluate(ATTEMPTS, own_ego.url)
-    # a blind request is sent and its answer hidden, so what it did is looked up below
+    # the browser sends a blind request and hides the answer; the asserts below look at its effect
     assert {name: answer for name, answer in got.items() if answer not in {"refused", "sent"}} == {}
     listed = own_ego.get("/api/commands").json()
     assert [(row["id"], row["status"]) for row in listed["items"]] == [(command["id"], "pending")]
 
 
-def test_egos_own_page_may(own_ego: EgoServer, page: Any) -> None:
+def test_egos_own_page_may_read_the_twin_and_open_a_socket_io_session(own_ego: EgoServer, page: Any) -> None:
     page.goto(own_ego.url)
     got = page.evaluate(ATTEMPTS, own_ego.url)
     assert '"twin-state"' in got["read"]

@@ -61,7 +61,7 @@ def test_it_stops_with_everything_open(ego: EgoServer, told: signal.Signals) -> 
     print(f"stopped {time.monotonic() - started:.2f} s after {told.name}")
 
     poll.join()
-    assert polled == [b"[]"]  # the poll was answered, not cut
+    assert polled == [b"[]"]  # the poll got an answer and was not cut
     events = [json.loads(line) for line in ego.log.splitlines()]
     assert [event for event in events if event["level"] not in {"debug", "info"}] == []
     for client in (*sockets, idle, half_sent):
@@ -75,7 +75,7 @@ def test_it_stops_at_once_while_it_starts(tmp_path: Path, told: signal.Signals) 
         serve = [sys.executable, "-m", *PROGRAMS["serve"]]
         process = subprocess.Popen(serve, cwd=tmp_path, env=server.environment, stderr=log)
     try:
-        wait_until(lambda: "Booting worker" in server.log, 20, what="the worker is there")
+        wait_until(lambda: "Booting worker" in server.log, 20, what="the worker has started")
         process.send_signal(told)
         assert process.wait(timeout=STOP_SECONDS) == 0
     finally:
@@ -85,7 +85,7 @@ def test_it_stops_at_once_while_it_starts(tmp_path: Path, told: signal.Signals) 
 
 def open_socket(port: int, namespace: str) -> websocket.WebSocket:
     client = websocket.create_connection(f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", timeout=5)
-    client.recv()  # Engine.IO's greeting
+    client.recv()  # Engine.IO's open packet
     client.send(f"40{namespace},")
-    client.recv()  # Socket.IO's
+    client.recv()  # Socket.IO's connect packet
     return client

@@ -1,4 +1,4 @@
-"""The wheel by itself: installed into a fresh environment and served from an empty folder."""
+"""The wheel, installed into a fresh environment and served from an empty folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built_wheel(source: Path, folder: Path, **settings: str) -> Path:
-    """A wheel of a checkout or of an sdist. The tools that build it are this environment's."""
+    """Build a wheel of a checkout or of an sdist with the build tools of this environment."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "--wheel-dir", str(folder), str(source)], env=os.environ | settings, check=True)
     (built,) = folder.glob("mirror_stage-*.whl")
@@ -58,13 +58,13 @@ def fresh_environment(folder: Path) -> Path:
 
 
 def lend_packages(environment: Path) -> None:
-    """Let an environment see this one's packages, after its own: what is installed there comes first."""
+    """Let an environment import this environment's packages; its own packages come first."""
     site = sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)})
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
 def locked_versions(folder: Path) -> Path:
-    """The versions of the lock as constraints for pip: a wheel that was just built has no hash in it."""
+    """A constraints file with the locked versions but no hashes: with hashes pip would refuse the new wheel."""
     pins = re.findall(r"^[\w-]+==[^ ]+", (ROOT / "requirements/run.txt").read_text(), re.MULTILINE)
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins))
@@ -73,7 +73,7 @@ def locked_versions(folder: Path) -> Path:
 
 @contextmanager
 def served(program: Path, folder: Path) -> Iterator[str]:
-    """The address of `mirror-stage serve`, run in a folder with nothing set but the port."""
+    """Run `mirror-stage serve` in a folder with no setting but the port; its address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with (folder.parent / "serve.log").open("w") as log:
@@ -96,7 +96,7 @@ def bare_environment() -> dict[str, str]:
 
 
 def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "serve ended"
+    assert process.poll() is None, "mirror-stage serve has ended"
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except OSError:
@@ -104,19 +104,19 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def test_it_carries_what_is_no_package(wheel: Path) -> None:
+def test_the_wheel_has_every_shipped_file_and_no_tests_or_caches(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mirror_stage/_shipped/{name}" for name in SHIPPED} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
 
 
-def test_it_carries_the_hud_and_the_licences_of_what_is_in_it(wheel: Path) -> None:
+def test_the_wheel_has_the_built_hud_with_licences_and_not_its_source(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     page = archive.read(f"{HUD}/index.html").decode()
     for part in re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page):
         size = archive.getinfo(f"{HUD}/{part}").file_size
         assert size > 0
-        assert size < 1024 or f"{HUD}/{part}.br" in archive.namelist()  # what is smaller is not worth packing
+        assert size < 1024 or f"{HUD}/{part}.br" in archive.namelist()  # smaller files are not compressed
     licences = archive.read(f"{HUD}/THIRD_PARTY_LICENSES.txt").decode()
     for package in ("svelte", "socket.io-client", "@lucide/svelte"):
         assert re.search(rf"^{re.escape(package)} \d+\.\d+\.\d+ \((MIT|ISC)\)$", licences, re.MULTILINE), package
@@ -148,7 +148,7 @@ def test_a_wheel_without_the_hud_is_not_built(sdist: Path, tmp_path: Path) -> No
 
 
 def examine_installed(program: Path, folder: Path) -> None:
-    """Serve from an empty folder, ask, stop, and look at what the command line says about it."""
+    """Serve from an empty folder, send requests, stop, and check the command line's answers about this EGO."""
     folder.mkdir()
     with served(program, folder) as address:
         assert urllib.request.urlopen(f"{address}/api/health").read() == b"ok"
@@ -179,7 +179,7 @@ def test_it_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_with_only_its_own_dependencies(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
     pinned = ["--constraint", str(locked_versions(tmp_path))]
     subprocess.run([programs / "pip", "install", "--quiet", *pinned, str(wheel)], check=True)
@@ -189,7 +189,7 @@ def test_its_own_dependencies_are_enough(wheel: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_the_agent_alone_needs_psutil(wheel: Path, tmp_path: Path) -> None:
+def test_the_agent_alone_needs_only_psutil(wheel: Path, tmp_path: Path) -> None:
     programs = fresh_environment(tmp_path / "environment")
     pinned = ["--constraint", str(locked_versions(tmp_path))]
     subprocess.run([programs / "pip", "install", "--quiet", *pinned, "psutil"], check=True)

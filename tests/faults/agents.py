@@ -52,7 +52,7 @@ def end_lease(ego: EgoServer, *ids: str) -> None:
 
 
 def lose(ego: EgoServer, *ids: str) -> None:
-    """Let running commands become lost. It takes longer if the machine stalls EGO for 5 s, which moves all leases."""
+    """Let running commands become lost. This takes longer if the machine stalls EGO for 5 s, because EGO then moves all leases."""
     end_lease(ego, *ids)
     wait_until(lambda: all(command(ego, id)["reason"] == "lost" for id in ids), 40, what="the commands are lost")
 

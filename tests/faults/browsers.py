@@ -26,12 +26,12 @@ def open_browser(port: int, *, stream: str = "full", receive_buffer: int | None 
         sockopt=options,
         skip_utf8_validation=True,
     )
-    assert client.recv().startswith("0")  # Engine.IO's greeting
+    assert client.recv().startswith("0")  # Engine.IO's open packet
     client.send("40/digital-twin," + (json.dumps({"stream": "delta"}) if stream == "delta" else ""))
     client.early = []
     while not (text := client.recv()).startswith("40/digital-twin"):
         assert text.startswith("42/digital-twin"), text
-        client.early.append(text)  # the first frame may overtake the greeting
+        client.early.append(text)  # the first frame may arrive before the connect packet
     return client
 
 

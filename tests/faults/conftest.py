@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def slack(request: pytest.FixtureRequest) -> float:
-    """By how much a test multiplies its limits in seconds: short forms share their cores with other tests."""
+    """The factor for a test's limits in seconds: short forms share their cores with other tests."""
     return 1.0 if request.node.get_closest_marker("long") else 3.0

@@ -21,7 +21,7 @@ HOSTS = [f"flapping-{n}" for n in range(8)]
 
 
 def flap(ego: EgoServer, ended: threading.Event, chance: random.Random) -> None:
-    """Post CPU loads above and below the limit, as fast as EGO takes them, until it is killed."""
+    """Post CPU loads above and below the limit, as fast as EGO accepts them, until EGO is killed."""
     while not ended.is_set():
         samples = [make_sample(host, cpu_percent=chance.choice((95, 5))) for host in HOSTS]
         try:

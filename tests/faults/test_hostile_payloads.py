@@ -56,13 +56,13 @@ class Request:
 
 
 def sample(**tokens: str) -> bytes:
-    """A batch of one sample, some of whose members are these JSON texts."""
+    """A batch of one sample. These JSON texts replace some of its members."""
     members = {name: json.dumps(value) for name, value in make_sample("hostile").items()} | tokens
     return ('{"samples":[{' + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}]}").encode()
 
 
 def command(**tokens: str) -> bytes:
-    """A new command, some of whose members are these JSON texts."""
+    """A new command. These JSON texts replace some of its members."""
     members = {"hostname": '"hostile"', "command": '"true"'} | tokens
     return ("{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}").encode()
 
@@ -321,7 +321,7 @@ def warm_up(ego: EgoServer) -> int:
 
 @pytest.mark.parametrize("slow", short_and_full(40, 200))
 def test_hostile_payloads_are_refused(start_ego: Callable[..., EgoServer], slow: int, slack: float) -> None:
-    """On one kind of database: no payload gets as far as that."""
+    """One kind of database is enough: no payload reaches the database."""
     ego = start_ego()
     before = warm_up(ego)
     peak, slowest, wrong = before, 0.0, []

@@ -104,11 +104,11 @@ def disorder(ego: EgoServer, hostname: str, created: list[str]) -> int:
     return sum(earlier > later for (_, earlier), (_, later) in itertools.pairwise(rows))
 
 
-_engines: list[sqlalchemy.Engine] = []  # a claiming process has one
+_engines: list[sqlalchemy.Engine] = []  # one engine in each claiming process
 
 
 def connect(url: str, together: Any) -> None:
-    """Connect, then wait for the other processes: one that connects after the first has begun would come too late."""
+    """Connect, then wait until the other processes are connected, so that all claim at the same time."""
     _engines.append(sqlalchemy.create_engine(url))
     with _engines[0].connect():
         pass
@@ -130,7 +130,7 @@ def test_two_processes_never_claim_the_same_command(postgresql: PostgresqlServer
     """The claim on PostgreSQL alone, without an EGO, in whose single process there would be no race."""
     database = postgresql.new_database()
     with running_ego(tmp_path, {"MIRROR_STAGE_DB_URL": database}):
-        pass  # it has made the tables
+        pass  # EGO has created the tables
     url = database.replace("postgresql://", "postgresql+psycopg://")
     engine = sqlalchemy.create_engine(url)
     created = []
@@ -139,7 +139,7 @@ def test_two_processes_never_claim_the_same_command(postgresql: PostgresqlServer
             new, id = NewCommand("titan-01", "true"), str(uuid.uuid4())
             created.append(store.create(tx, new, EGO, NOW, id=id, key=None)[0].id)
     spawn = multiprocessing.get_context("spawn")
-    together = spawn.Barrier(3)  # they begin when all three are there
+    together = spawn.Barrier(3)  # all three processes begin together
     with ProcessPoolExecutor(3, mp_context=spawn, initializer=connect, initargs=(url, together)) as processes:
         handed_out = list(processes.map(claim_all, ["titan-01"] * 3))
     engine.dispose()
@@ -148,4 +148,4 @@ def test_two_processes_never_claim_the_same_command(postgresql: PostgresqlServer
     assert Counter(id for ids in by_process for id in ids) == Counter(created)
     for ids in by_process:
         assert ids == sorted(ids, key=created.index)
-    assert sum(bool(ids) for ids in by_process) >= 2, "they never met"
+    assert sum(bool(ids) for ids in by_process) >= 2, "the processes did not claim at the same time"

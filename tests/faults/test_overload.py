@@ -60,7 +60,7 @@ def test_overload_is_refused_and_nothing_acknowledged_is_dropped(
         memory_mib=(peak - before) / MIB,
         taken_again_after_s=time.monotonic() - fine_since,
     )
-    assert load.refused, "this was no overload"
+    assert load.refused, "EGO refused nothing: this was no overload"
     assert set(load.statuses) <= {202, 429, 503}
     assert load.statuses[202] > 0
     assert load.unanswered == []

@@ -22,8 +22,8 @@ from tests.faults.browsers import event_of, next_event, open_browser
 from tests.servers import EgoServer, wait_until
 
 WHOLE_SECONDS = 3.0
-BEYOND_IMPORTING_SECONDS = 1.6  # what a start may take beside importing: 3 s in all where that takes 1.4 s
-OF_IMPORTING = 1.8  # times what importing EGO computes: most of a start is that, and how long it takes is the machine's
+BEYOND_IMPORTING_SECONDS = 1.6  # a start's limit beside the imports: 3 s in all on a machine that imports in 1.4 s
+OF_IMPORTING = 1.8  # a start's CPU seconds, as a multiple of those of importing EGO; the imports are most of a start
 BYTES_A_SECOND = 50_000_000  # of each counter: 0.4 Gbps each way
 ALARMING = {
     "host-0001": {"cpu_percent": 95},

@@ -54,6 +54,6 @@ def test_ego_stops_quickly_while_requests_are_under_way(
     assert ego.process.returncode == 0
     assert answers == [(200, b"[]")] * POLLS
     assert "Traceback" not in ego.log
-    assert set(load.statuses) <= {202, 408, 503}  # any refusal after which an agent sends again
+    assert set(load.statuses) <= {202, 408, 503}  # after each of these refusals an agent sends again
     ego.start()
     assert load.acknowledged <= stored_samples(ego).keys()

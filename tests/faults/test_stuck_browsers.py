@@ -1,4 +1,4 @@
-"""T19: browsers that stop reading, and half-sent packets. EGO cuts them, they cost little, no other client notices."""
+"""T19: browsers that stop reading, and half-sent packets. EGO cuts them, they cost little memory, and no other client notices."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_browsers_that_stop_reading_are_cut_and_do_not_disturb_others(
         memory_mib=memory.grown / MIB,
         descriptors_left=files,
     )
-    assert opened >= size.stuck - FILES_MAX, "they were not all connected"
+    assert opened >= size.stuck - FILES_MAX, "not all stuck browsers were connected"
     assert errors == []
     assert files <= FILES_MAX, f"not all were cut within {CUT_SECONDS} s"
     assert percentile(ages, 99) <= FRAME_AGE_SECONDS * slack

@@ -96,7 +96,7 @@ def test_an_immediate_stop_of_postgresql_loses_no_acknowledged_sample(tmp_path: 
                 load = Load(ego, Batches(20, stem=f"crash-{crash}"), 4, requests_per_second=50).start()
                 wait_until(lambda load=load: len(load.acknowledged) > 100, 20, what="some acknowledgements")
                 server.stop(signal.SIGQUIT)
-                time.sleep(0.3)
+                wait_until(lambda load=load: set(load.statuses) & {503, 504}, 20, what="refusals: the fault fired")
                 load.stop()
                 assert set(load.statuses) <= {202, 503, 504}, load.statuses
                 acknowledged |= load.acknowledged

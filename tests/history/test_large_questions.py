@@ -44,7 +44,7 @@ def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def fill(storage: Storage, hosts: int, minutes: int) -> None:
-    """Minutes of many hosts up to now, rolled up."""
+    """Store the minutes of many hosts up to now, and roll them up."""
     until = SetClock().now() // 60_000 * 60
     first = until - minutes * 60
     columns = ", ".join(columns_of())

@@ -1,4 +1,4 @@
-"""A continuous aggregate of TimescaleDB cannot get a column. Played here by the rollups of a PostgreSQL, less the columns."""
+"""A continuous aggregate of TimescaleDB cannot get new columns. Here, PostgreSQL rollups without them take its place."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mirror_stage.storage.db import Storage
 from mirror_stage.storage.timescale import Engine
 from tests.history.run import open_storage
 
-SINCE = 1_762_000_200  # a quarter of an hour begins
+SINCE = 1_762_000_200  # the beginning of a quarter of an hour
 LATER = [metric for metric in METRICS if not metric.is_aggregated]
 
 
 @pytest.fixture
 def aggregated(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    """A storage whose rollups have one bucket of each of two hosts, and no columns of what came later."""
+    """A storage whose rollups have one bucket of each of two hosts, and no columns of later metrics."""
     monkeypatch.setattr(store, "engine_of", lambda _tx: Engine.CONTINUOUS)
     with open_storage(postgresql.new_database()) as storage:
         statements = [

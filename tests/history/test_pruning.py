@@ -55,7 +55,7 @@ def storage(tmp_path: Path) -> Any:
 
 
 def fill(storage: Storage, first_second: int) -> None:
-    """Minutes of a thousand hosts."""
+    """Store some minutes of a thousand hosts."""
     hosts = [(n, f"h{n}") for n in range(1, HOSTS + 1)]
     storage.write(
         lambda tx: tx.execute(
@@ -63,7 +63,9 @@ def fill(storage: Storage, first_second: int) -> None:
             {"hosts": json.dumps(hosts)},
         )
     )
-    values = (0, 20, 12.5, 40.0, None, 0.5, 7200.0, 55.0, None, None, 10**9, 10**9, 10.0, 70.0, 0.1, 0.2)
+    known = {"reported_after_ms": 0, "received_after_ms": 20, "cpu_load": 12.5, "memory_used_percent": 40.0}
+    known |= {"uptime_seconds": 7200.0, "cpu_temperature": 55.0, "net_bytes_tx": 10**9, "net_bytes_rx": 10**9}
+    values = [known.get(name) for name in store._COLUMNS[3:]]
     for second in range(first_second, first_second + MINUTES * 60, EVERY_SECONDS):
         rows = [(second, host_id, 0, *values) for host_id, _ in hosts]
         storage.write(lambda tx, rows=rows: insert_rows(tx, store._TABLE, store._COLUMNS, rows, KEEP_FIRST))  # type: ignore[misc]

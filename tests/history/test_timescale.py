@@ -1,7 +1,7 @@
 """The history on a TimescaleDB: the same answers. Set MIRROR_STAGE_TEST_TIMESCALE_URL to a server that has it.
 
 The URL is of a superuser's database, such as postgresql://postgres@127.0.0.1:5433/postgres: each test makes its own. Run
-them on a server of either licence (`timescaledb.license` in its configuration): they find out which it is.
+them on a server of either licence (`timescaledb.license` in its configuration): the tests ask the server which one it has.
 """
 
 from __future__ import annotations
@@ -81,12 +81,14 @@ def test_it_answers_like_any_other_database(
     questions = [f"/api/hosts/a/history?{span}&stepSeconds={step}" for step in (10, 60, 900, 3600)]
     questions += [f"/api/history?groupBy=all&{span}&stepSeconds=900", f"/api/history?hostname=b&{span}&stepSeconds=60"]
     for question in questions:
-        expected = wait_until(lambda q=question: whole(plain, q), 20, every=0.2, what="the plain one has mended it")
+        expected = wait_until(
+            lambda q=question: whole(plain, q), 20, every=0.2, what="PostgreSQL's rollups have all samples"
+        )
         assert wait_until(lambda q=question: whole(timescale, q), 20, every=0.2) == expected, question
 
 
 def whole(ego: EgoServer, question: str) -> Any:
-    """The answer, once all samples of its range are in it."""
+    """The answer if it covers all samples of its range, else None."""
     answer = ego.get(question)
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -108,7 +110,7 @@ def test_old_samples_are_dropped_by_chunks_and_stay_in_the_rollups(
     question = f"/api/hosts/a/history?metrics=cpuLoad&from={to_text((end - 9 * 3600) * 1000)}&stepSeconds=60"
 
     if licence == "timescale":
-        with psycopg.connect(url, autocommit=True) as connection:  # what the policy does each minute
+        with psycopg.connect(url, autocommit=True) as connection:  # the refresh policy does this each minute
             refresh = f"CALL refresh_continuous_aggregate('host_metrics_1m', {end - 10 * 3600}, {end - 120})"
             connection.execute(refresh)  # type: ignore[call-overload]
     else:

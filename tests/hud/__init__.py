@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.hud.browser")  # its asserts say what they saw
+pytest.register_assert_rewrite("tests.hud.browser")  # so that its failed asserts show the values

@@ -1,4 +1,4 @@
-"""The real browser of these tests: Debian's Chromium, drawing WebGL in software."""
+"""The browser of these tests: Debian's Chromium, which draws WebGL in software."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrom
 AXE = ROOT / "mirror_stage/hud/web/node_modules/axe-core/axe.min.js"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
-# Chrome is about to retire SwiftShader: the flags that give WebGL without a GPU stand here and nowhere else.
+# These flags give WebGL without a GPU. They are only here, because Chrome plans to retire SwiftShader.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -33,9 +33,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# A hint for programmers: a picture of a canvas was asked for, which makes the GPU wait.
+# The driver's hint that reading a canvas makes the GPU wait. The tests read canvases.
 _OF_THE_DRIVER = re.compile(r"GL Driver Message .*GPU stall due to ReadPixels")
-_OF_NO_WEBGL = re.compile(r"WebGL")  # three.js and our own line say that there is none
+_OF_NO_WEBGL = re.compile(r"WebGL")  # the messages of three.js and of the HUD that there is no WebGL
 _OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
@@ -46,7 +46,7 @@ needs_hud = pytest.mark.skipif(not BUILD.is_there and not os.environ.get("CI"), 
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A browser of its own."""
+    """A running browser."""
     with (
         sync_playwright() as playwright,
         _closed(playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)) as one,
@@ -56,7 +56,7 @@ def launched() -> Iterator[Browser]:
 
 @contextmanager
 def without_webgl(browser: Browser) -> Iterator[Browser]:
-    """Another browser beside this one, which has no WebGL."""
+    """A second browser, without WebGL."""
     flags = [*FLAGS, "--disable-3d-apis"]
     with _closed(browser.browser_type.launch(executable_path=CHROMIUM, args=flags)) as flat:
         yield flat
@@ -74,8 +74,11 @@ def _closed(browser: Browser) -> Iterator[Browser]:
 def opened(
     browser: Browser, url: str, *, origin: str = "", lost: bool = False, flat: bool = False, **context: Any
 ) -> Iterator[Page]:
-    """A page that has shown its first data. Afterwards: no request left the origin, and nothing was said on the console
-    but, with `lost`, that the network was away, and, with `flat`, that there is no WebGL."""
+    """A page that has shown its first data.
+
+    Afterwards it checks that no request went to another origin, and that the console has no errors or warnings. `lost`
+    allows messages about a lost network, `flat` about missing WebGL.
+    """
     inside = browser.new_context(**({"viewport": DESK, "locale": "en-US"} | context))
     page = inside.new_page()
     said: list[str] = []
@@ -86,7 +89,7 @@ def opened(
     page.on("websocket", lambda socket: asked.append(socket.url))
     try:
         page.goto(url)
-        page.locator("[data-is-ready=true]").wait_for(timeout=30_000)  # data and features, not the first draw
+        page.locator("[data-is-ready=true]").wait_for(timeout=30_000)  # it has its data; it may not be drawn yet
         yield page
         home = urlsplit(origin or url).netloc
         assert {urlsplit(one).netloc for one in asked if not one.startswith(("data:", "blob:"))} == {home}

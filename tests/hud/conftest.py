@@ -12,9 +12,9 @@ from tests.builders import make_sample
 from tests.hud.browser import launched
 from tests.servers import EgoServer, running_ego
 
-expect.set_options(timeout=20_000)  # two browsers draw in software on two cores
+expect.set_options(timeout=20_000)  # two browsers may draw in software on two cores
 
-# A test may take its time: nobody falls silent meanwhile.
+# A host stays online for longer than any test takes.
 PATIENT = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "3600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "7200"}
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """24 hosts in 3 racks: `hot-01` is in warning, `full-01` in critical, `liar` says markup; the others are well."""
+    """24 hosts in 3 racks: `hot-01` is in warning, `full-01` in critical, `liar` sends markup; the others are ok."""
     with running_ego(tmp_path_factory.mktemp("fleet"), PATIENT) as ego:
         post_fleet(ego)
         yield ego

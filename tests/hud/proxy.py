@@ -1,4 +1,4 @@
-"""A reverse proxy as people have them: EGO under a prefix, and no websockets."""
+"""A common kind of reverse proxy: EGO is under a prefix, and websockets do not pass."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures of every screen at 5, 60, 1,000 and 5,000 hosts, into `screenshots/`, to be looked at: `make screenshots`.
+"""Takes pictures of every screen at 5, 60, 1,000 and 5,000 hosts into `screenshots/`: `make screenshots`.
 
-`ARGS="60 1000"` takes only these fleets, `ARGS="60 table phone"` of them only the pictures whose names begin so.
+`ARGS="60 1000"` takes only these fleets. `ARGS="60 table phone"` takes only the pictures whose names begin so.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FOLDER = ROOT / "screenshots"
 FLEETS = (5, 60, 1000, 5000)
 WALL = {"width": 1920, "height": 1080}
 USUAL = {"width": 1600, "height": 900}
-SETTLE_SECONDS = 45  # until the trouble of the scenario shows
+SETTLE_SECONDS = 45  # until the scenario has its effect
 DRAW_MS = 4000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A place of the HUD; `{host}` is one in trouble."""
+    """A place of the HUD; `{host}` becomes a host with an alert."""
 
     name: str
     place: str
@@ -64,7 +64,7 @@ PICTURES = (
 
 
 def main(words: list[str]) -> None:
-    """Take what was asked for."""
+    """Take the pictures that the arguments name."""
     sizes = [int(word) for word in words if word.isdigit()] or list(FLEETS)
     names = tuple(word for word in words if not word.isdigit()) or ("",)
     FOLDER.mkdir(exist_ok=True)
@@ -94,10 +94,10 @@ def in_trouble(ego: EgoServer) -> str:
 
 
 def take(browser: Browser, ego: EgoServer, picture: Picture, host: str, file: Path) -> None:
-    """One picture, when its data is there and its movements have ended."""
+    """Take one picture when the page has its data and no longer moves."""
     context = browser.new_context(**({"viewport": USUAL, "locale": "en-US"} | picture.context))
     page: Page = context.new_page()
-    page.goto(f"{ego.url}/?probe=1{picture.place.format(host=host)}")  # the probe holds the quality
+    page.goto(f"{ego.url}/?probe=1{picture.place.format(host=host)}")  # the probe keeps the full drawing quality
     page.locator("[data-is-ready=true]").wait_for(timeout=30_000)
     page.wait_for_timeout(DRAW_MS)
     for key in picture.keys:

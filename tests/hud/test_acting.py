@@ -1,8 +1,9 @@
-"""Host detail, alerts and console against a real EGO and agents that speak its wire: what one acts on, and what comes of it."""
+"""Host detail, alerts and console in a real browser, with a real EGO and simulated agents."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ Open = Callable[..., AbstractContextManager[Page]]
 
 @pytest.fixture(scope="module")
 def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """The fleet of conftest, in an EGO whose commands and alerts nobody else changes."""
+    """The fleet of conftest in an EGO of this module's own, so that no other test changes commands and alerts."""
     with running_ego(tmp_path_factory.mktemp("acting"), PATIENT) as ego:
         post_fleet(ego)
         yield ego
@@ -40,11 +41,11 @@ def hud(browser: Browser, ego: EgoServer) -> Open:
 
 
 class Agent:
-    """One host's side of the command queue, a step at a time."""
+    """The agent of one host, which does each step of a command when the test says so."""
 
     def __init__(self, ego: EgoServer, hostname: str):
         self._ego, self.hostname, self._seq = ego, hostname, 0
-        assert self.claim(wait=0) == []  # from now on EGO knows that it fetches commands
+        assert self.claim(wait=0) == []  # after this poll EGO knows that this agent fetches commands
 
     def claim(self, wait: int = 8) -> list[dict[str, Any]]:
         answer = self._ego.get(f"/api/commands/pending/{self.hostname}", params={"wait": wait}, timeout=wait + 5)
@@ -77,7 +78,9 @@ def run(page: Page, command: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -> None:
+def test_the_host_screen_shows_meters_disks_processes_and_alerts_and_follows_a_new_sample(
+    hud: Open, ego: EgoServer
+) -> None:
     host = unique_hostname("known")
     disks = [{"mountpoint": "/", "used_percent": 20}, {"mountpoint": "/full", "used_percent": 93.4}]
     processes = [
@@ -95,12 +98,12 @@ def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -
         disks_shown = (
             page.locator("section").filter(has=page.get_by_role("heading", name="Disks")).get_by_role("listitem")
         )
-        expect(disks_shown).to_contain_text(["/full", "20%"])  # the fullest first
+        expect(disks_shown).to_contain_text(["/full", "20%"])  # the fullest disk comes first
         rows = page.locator("tbody th[scope=row]")
         expect(rows.first).to_contain_text("<img src=x")
         page.get_by_role("button", name="Memory").click()
         expect(rows.first).to_contain_text("alpha")
-        expect(page.get_by_text("CPU load")).to_be_visible()  # its alert
+        expect(page.get_by_text("CPU load")).to_be_visible()  # the alert of this host
         assert page.locator("#app img, #app script").count() == 0
         ego.post_samples(make_sample(host, cpu_percent=12, **more))
         expect(meter).to_have_attribute("aria-valuenow", "12")
@@ -108,11 +111,13 @@ def test_a_host_shows_all_that_is_known_and_follows(hud: Open, ego: EgoServer) -
         expect(page.get_by_role("button", name=f"Remove {host}")).to_be_visible()
 
 
-def test_alerts_stand_by_urgency_and_move_to_the_log_when_they_are_over(hud: Open, ego: EgoServer) -> None:
+def test_the_critical_alert_comes_first_and_a_resolved_alert_moves_to_the_resolved_list(
+    hud: Open, ego: EgoServer
+) -> None:
     host = unique_hostname("busy")
     with hud("#/alerts") as page:
         active, resolved = page.get_by_role("region", name="Active"), page.get_by_role("region", name="Resolved")
-        expect(active.get_by_role("link").first).to_have_text("full-01")  # the critical one
+        expect(active.get_by_role("link").first).to_have_text("full-01")  # the critical alert
         expect(page).to_have_title("(1) Alerts · MIRROR STAGE EGO")
         ego.post_samples(make_sample(host, cpu_percent=93.5))
         expect(active.get_by_role("listitem").filter(has_text=host)).to_contain_text("93.5% (fires at 80%)")
@@ -132,7 +137,7 @@ def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: 
         )
         listed = page.get_by_role("region", name="Active").get_by_role("listitem")
         first_host, *others = (unique_hostname("burst") for _ in range(3))
-        for hosts in ([first_host], others):  # the others come together, so that both fall into the same five seconds
+        for hosts in ([first_host], others):  # two alerts together, within the same five seconds
             for seconds in (0, 1):
                 at = (datetime.now(UTC) - timedelta(seconds=2 - seconds)).isoformat()
                 link = {"primary_interface_speed_mbps": 1, "net_bytes_rx": seconds * 150_000, "net_bytes_tx": 0}
@@ -146,7 +151,7 @@ def test_a_burst_of_critical_alerts_is_spoken_at_most_once_in_five_seconds(hud: 
         assert second == "2 new critical alerts"
 
 
-def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, ego: EgoServer) -> None:
+def test_the_output_of_a_command_streams_while_it_runs_and_is_shown_as_text(hud: Open, ego: EgoServer) -> None:
     (agent,) = new_agents(ego, "stream", 1, "S1")
     with hud(f"#/console?to=host:{agent.hostname}") as page, page.expect_request("**/api/commands") as asked:
         run(page, "make all")
@@ -158,11 +163,11 @@ def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, eg
         expect(log).to_contain_text(f"red {MARKUP}")
         expect(log.get_by_text("red", exact=True)).to_have_css("color", "rgb(255, 110, 95)")
         agent.prints(item["id"], "100 %\n" + "".join(f"line {number}\n" for number in range(300)))
-        expect(log.get_by_text("line 299")).to_be_in_viewport()  # it follows its end
+        expect(log.get_by_text("line 299")).to_be_in_viewport()  # the log scrolls to its end
         log.evaluate("(area) => area.scrollTo(0, 0)")
         agent.prints(item["id"], "the end\n")
         expect(log).to_contain_text("the end")
-        expect(log.get_by_text("the end")).not_to_be_in_viewport()  # whoever scrolled up is left alone
+        expect(log.get_by_text("the end")).not_to_be_in_viewport()  # after a scroll up the log stays where it is
         page.get_by_role("searchbox", name="Find in").fill("LINE 29")
         expect(page.get_by_text("11 found")).to_be_visible()
         assert "10 %\n100 %" not in log.inner_text()
@@ -173,16 +178,18 @@ def test_a_command_streams_while_it_runs_and_its_text_is_only_text(hud: Open, eg
             page.get_by_role("button", name="Download").click()
         assert Path(download.value.path()).read_text() == "short\nlate words\n"
         assert page.locator("#app img, #app script").count() == 0
-        page.reload()  # the link says which run it is
+        page.reload()  # the address names the run
         expect(log).to_contain_text("late words")
 
 
-def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retried(hud: Open, ego: EgoServer) -> None:
+def test_a_run_on_many_hosts_needs_confirmation_groups_equal_outputs_and_retries_failures(
+    hud: Open, ego: EgoServer
+) -> None:
     agents = new_agents(ego, "many", 7, "M1")
     with hud("#/console?to=rack:M1") as page:
         run(page, "uptime")
         expect(page.get_by_role("dialog", name="Run on 7 hosts?")).to_contain_text(agents[6].hostname)
-        page.keyboard.press("Enter")  # what has the focus is harmless
+        page.keyboard.press("Enter")  # the focus is on the button that does nothing
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert agents[0].claim(wait=0) == []
         page.get_by_role("button", name="Run on 7 hosts").click()
@@ -202,7 +209,7 @@ def test_many_hosts_are_asked_about_their_equal_outputs_folded_and_failures_retr
         agents[6].ends(again["id"])
 
 
-def test_why_nobody_fetches_a_command_is_said(hud: Open, ego: EgoServer) -> None:
+def test_the_console_says_why_no_agent_fetches_a_command(hud: Open, ego: EgoServer) -> None:
     off, silent = unique_hostname("off"), unique_hostname("silent")
     ego.post_samples(make_sample(off, command_policy="off"), make_sample(silent))
     with hud(f"#/console?to=host:{off},host:{silent},host:nobody") as page:
@@ -214,7 +221,7 @@ def test_why_nobody_fetches_a_command_is_said(hud: Open, ego: EgoServer) -> None
         expect(page.get_by_text("Cancelled").first).to_be_visible()
 
 
-def test_an_answer_that_is_lost_makes_no_second_command(hud: Open, ego: EgoServer) -> None:
+def test_a_lost_answer_does_not_create_a_second_command(hud: Open, ego: EgoServer) -> None:
     (agent,) = new_agents(ego, "lost", 1, "L1")
     keys: list[str] = []
     with hud(f"#/console?to=host:{agent.hostname}", lost=True) as page:
@@ -250,7 +257,7 @@ def test_the_console_is_used_by_keyboard_alone(hud: Open, ego: EgoServer) -> Non
         page.keyboard.press("Enter")
         page.keyboard.type(first.hostname)
         page.keyboard.press("Enter")
-        page.keyboard.press("Backspace")  # takes the last one out again
+        page.keyboard.press("Backspace")  # removes the last target
         page.keyboard.press("Tab")
         expect(command).to_be_focused()
         page.keyboard.type("echo one")
@@ -270,7 +277,116 @@ def test_the_console_is_used_by_keyboard_alone(hud: Open, ego: EgoServer) -> Non
         page.keyboard.press("Escape")
         expect(command).to_have_count(0)
         page.keyboard.press("c")
-        expect(command).to_have_value("not sent")  # what was written is not lost
+        expect(command).to_have_value("not sent")  # the typed text is kept
+
+
+def test_a_command_that_needs_a_shell_is_told_before_it_is_sent_and_runs_as_a_script(hud: Open, ego: EgoServer) -> None:
+    host = unique_hostname("shell")
+    ego.post_samples(make_sample(host, command_policy="all"))
+    agent = Agent(ego, host)
+    with hud(f"#/console?to=host:{host}") as page:
+        command = page.get_by_label("Command", exact=True)
+        hint = page.get_by_role("status").filter(has_text="command_shell")
+        as_script = page.get_by_role("button", name="Run as a shell script")
+        command.press_sequentially("rm -r /a")
+        expect(as_script).to_have_count(0)
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("ls 'b c'")
+        expect(hint).to_contain_text("The agent will refuse this command: only a shell understands a line break")
+        expect(hint).not_to_contain_text("policy")
+        expect(hint).to_have_attribute("aria-live", "polite")
+        expect(command).to_have_accessible_description(re.compile("only a shell understands a line break"))
+        for _ in range(3):  # past the timeout and the button that runs it
+            page.keyboard.press("Tab")
+        expect(as_script).to_be_focused()
+        page.keyboard.press("Enter")
+        (item,) = agent.claim()
+        assert shlex.split(item["command"]) == ["sh", "-c", "rm -r /a\nls 'b c'"]
+        agent.ends(item["id"], "done\n")
+        expect(page.get_by_role("log")).to_contain_text("done")
+        expect(command).to_have_value(item["command"])
+        expect(command).to_be_focused()
+        expect(hint).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "is_offered"),
+    [
+        ("all", None, True),
+        ("allow_list", "decides by its command policy", True),
+        (None, "decides by its command policy", True),
+        ("off", "take no commands: their command_policy is off", False),
+    ],
+)
+def test_a_script_is_offered_where_the_policy_of_the_host_may_allow_it(
+    hud: Open, ego: EgoServer, policy: str | None, said: str | None, is_offered: bool
+) -> None:
+    host = unique_hostname("policy")
+    ego.post_samples(make_sample(host, command_policy=policy))
+    with hud(f"#/console?to=host:{host}") as page:
+        page.get_by_label("Command", exact=True).fill("df | head")
+        hint = page.get_by_role("status").filter(has_text="only a shell understands |")
+        if said is None:
+            expect(hint).not_to_contain_text("policy")
+        else:
+            expect(hint).to_contain_text(said)
+        expect(page.get_by_role("button", name="Run as a shell script")).to_have_count(int(is_offered))
+
+
+def test_what_runs_as_written_and_what_cannot_be_read_is_told_and_every_command_may_be_sent(
+    hud: Open, ego: EgoServer
+) -> None:
+    (agent,) = new_agents(ego, "written", 1, "W1")
+    with hud(f"#/console?to=host:{agent.hostname}") as page:
+        command = page.get_by_label("Command", exact=True)
+        command.fill("ls ~ *.log $HOME")
+        expect(page.get_by_role("status").filter(has_text="~ * $HOME is passed on as written")).to_be_visible()
+        command.fill("ls '~ *.log' \\$HOME")
+        expect(page.get_by_role("status").filter(has_text="as written")).to_have_count(0)
+        command.fill("echo it's")
+        expect(page.get_by_role("status").filter(has_text="a quote is not closed")).to_be_visible()
+        expect(page.get_by_role("button", name="Run as a shell script")).to_have_count(0)
+        command.fill("echo hi > file")
+        expect(page.get_by_role("status").filter(has_text="only a shell understands >")).to_be_visible()
+        page.keyboard.press("Enter")  # the agent decides
+        (item,) = agent.claim()
+        assert item["command"] == "echo hi > file"
+        agent.ends(item["id"], stderr="nothing was run", code=1)
+
+
+MARKED = re.compile(r"^\[(\d+) bytes are left out here\]\n", re.MULTILINE)
+
+
+def test_what_is_left_out_of_an_output_is_marked_on_screen_in_find_copy_and_download(hud: Open, ego: EgoServer) -> None:
+    (agent,) = new_agents(ego, "marks", 1, "Q1")
+    lines = "".join(f"{number:07}\n" for number in range(40_000))
+    id = ego.post("/api/commands", json={"hostname": agent.hostname, "command": "seq"}).json()["id"]
+    agent.claim()
+    for at in range(0, len(lines), 16_000):  # more than EGO keeps of what is streamed
+        agent.prints(id, lines[at : at + 16_000])
+    with hud(f"#/console?run={id}", permissions=["clipboard-read", "clipboard-write"]) as page:
+
+        def check_marks() -> None:
+            expect(page.get_by_role("log")).to_contain_text("bytes are left out here]")
+            page.get_by_role("searchbox", name="Find in").fill("bytes are left out here")
+            expect(page.get_by_text("1 found")).to_be_visible()
+            page.get_by_role("button", name="Copy the output").click()
+            expect(page.get_by_text("Copied")).to_have_count(1)
+            copy = page.evaluate("navigator.clipboard.readText()")
+            with page.expect_download() as download:
+                page.get_by_role("button", name="Download").click()
+            saved = Path(download.value.path()).read_text()
+            assert copy.rstrip() == saved.rstrip()
+            (bytes_left_out,) = MARKED.findall(saved)
+            rest = MARKED.sub("", saved)
+            assert len(rest) + int(bytes_left_out) == len(lines)
+            assert all(len(line) == 7 for line in rest.splitlines()), "only whole lines"
+            expect(page.get_by_text("Copied")).to_have_count(0)
+
+        check_marks()
+        agent.ends(id, lines)
+        expect(page.get_by_text("Part of the output is left out.")).to_be_visible()
+        check_marks()
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -280,8 +396,13 @@ def test_axe_finds_nothing_on_the_acting_screens(
 ) -> None:
     rack = unique_hostname("X")
     agents = new_agents(ego, "axe", 2, rack)
-    with hud(f"#/console?to=rack:{rack}", viewport=viewport) as page:
-        run(page, "ls")
+    with hud(f"#/console?to=rack:{rack}&lang={language}", viewport=viewport) as page:
+        page.locator("textarea").fill("df | head > file")
+        expect(page.get_by_role("status").filter(has_text="command_shell")).to_be_visible()
+        assert axe_violations(page) == [], "the hint about a shell"
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        page.locator("textarea").fill("ls")
+        page.keyboard.press("Enter")
         agents[0].runs_one("\x1b[34mfolder\x1b[0m \x1b[41mbad\x1b[0m\n")
         expect(page.get_by_role("log").first).to_contain_text("folder")
         for place in (page.url.partition("#")[2], "/host/full-01", "/alerts?by=host", "/table?sel=hot-01"):

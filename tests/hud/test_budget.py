@@ -1,4 +1,4 @@
-"""The sizes of HUD.md: what a browser loads before it shows hosts, and all there is."""
+"""The limits of HUD.md: the size of the files that a browser loads before it shows hosts, and of all files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def packed(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), 9, mtime=0))
 
 
-def test_the_table_is_there_after_90_kilobytes() -> None:
+def test_the_table_loads_with_at_most_90_kilobytes() -> None:
     page = (FOLDER / "index.html").read_text()
     parts = {"index.html", *re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page)}
     assert len(parts) > 2

@@ -1,4 +1,4 @@
-"""A HUD that is never closed: half an hour of 1,000 hosts that come and go, and what the browser's heap does meanwhile."""
+"""The browser's heap does not grow while a HUD shows 1,000 hosts that come and go for half an hour."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.servers import EgoServer, running_ego, wait_until
 
 pytestmark = [needs_browser, needs_hud]
 HOSTS, CHURN, MINUTES = 1000, 20, 30
-FULL_MINUTES = 16  # the page remembers fifteen minutes of every host
+FULL_MINUTES = 16  # the page keeps fifteen minutes of every host in memory
 
 
 @pytest.mark.long
 @pytest.mark.timeout(45 * 60)
 def test_the_heap_of_a_hud_that_stays_open_does_not_grow(tmp_path: Path) -> None:
-    """Motion is reduced: drawn in software, endless motion would leave no time for the data."""
+    """Motion is reduced: without a GPU, constant drawing would leave no time for the data."""
     with (
         running_ego(tmp_path) as ego,
         simulated_fleet(ego, hosts=HOSTS, interval=5, commands=False),
@@ -35,7 +35,7 @@ def test_the_heap_of_a_hud_that_stays_open_does_not_grow(tmp_path: Path) -> None
     print_figures("heap", megabytes=megabytes, memory=memory[-1])
     full = megabytes[FULL_MINUTES:]
     assert max(full) <= 1.1 * full[0]
-    assert memory[-1] == memory[FULL_MINUTES]  # what three.js holds on the graphics card
+    assert memory[-1] == memory[FULL_MINUTES]  # geometries and textures of three.js on the graphics card
 
 
 def watched(page: Page, ego: EgoServer) -> tuple[list[float], list[dict[str, int]]]:
@@ -56,7 +56,7 @@ def watched(page: Page, ego: EgoServer) -> tuple[list[float], list[dict[str, int
 
 
 def heap_megabytes(session: CDPSession) -> float:
-    """What is used after all garbage is gone."""
+    """The used heap after garbage collection, in MB."""
     session.send("HeapProfiler.collectGarbage")
     return round(session.send("Runtime.getHeapUsage")["usedSize"] / 1e6, 1)
 

@@ -1,4 +1,4 @@
-"""The plain page at `/plain` in a real browser: the twin is seen, follows, and what agents say is only ever text."""
+"""The plain page at `/plain` in a real browser: it shows the twin, follows it, and shows agents' texts as text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_posted_host_appears_and_follows_without_a_reload(page: Page, start_eg
     assert page.problems == []  # type: ignore[attr-defined]
 
 
-def test_the_page_is_whole_without_javascript(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_shows_a_host_without_javascript(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
     ego, host = start_ego(), unique_hostname("plain")
     ego.post_samples(make_sample(host, cpu_percent=12.5))
     context = browser.new_context(java_script_enabled=False)
@@ -52,17 +52,19 @@ def test_the_page_is_whole_without_javascript(browser: Browser, start_ego: Calla
     context.close()
 
 
-def test_what_agents_say_is_only_ever_text(page: Page, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_shows_markup_from_agents_as_text(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
     ego.post_samples(make_sample("liar", rack=MARKUP[:64], tags={"display_name": MARKUP}))
     page.goto(f"{ego.url}/plain")
-    expect(page.locator("#summary")).to_contain_text("online", timeout=6000)  # the script has drawn the table anew
+    expect(page.locator("#summary")).to_contain_text("online", timeout=6000)  # the script has drawn the table again
     expect(row(page, "onerror")).to_have_count(1)
     assert page.locator("#hosts img, #hosts script").count() == 0
     assert page.title() == "MIRROR STAGE EGO"
 
 
-def test_a_lost_ego_is_said_and_found_again(page: Page, start_ego: Callable[..., EgoServer]) -> None:
+def test_the_plain_page_says_that_ego_does_not_answer_and_recovers(
+    page: Page, start_ego: Callable[..., EgoServer]
+) -> None:
     ego = start_ego()
     page.goto(f"{ego.url}/plain")
     expect(page.locator("#summary")).to_contain_text("online", timeout=6000)

@@ -1,4 +1,4 @@
-"""The mirror world in a real browser against a real EGO. Each of these fails on a canvas that stays blank."""
+"""The 3D scene in a real browser with a real EGO. Each test fails if the canvas stays blank."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import EgoServer, wait_until
 
 pytestmark = [needs_browser, needs_hud]
 Stage = Callable[..., AbstractContextManager[Page]]
-# Small, because without a GPU every pixel is drawn by the processor.
+# Small, because the CPU draws every pixel.
 WINDOW = {"width": 800, "height": 520}
 
 
@@ -31,21 +31,21 @@ class Seen(TypedDict):
 
 @pytest.fixture
 def stage(browser: Browser, fleet: EgoServer) -> Stage:
-    """Open the fleet's mirror world when it shows data: `with stage("?sel=full-01") as page`."""
+    """Open the fleet's 3D scene and wait until it shows data: `with stage("?sel=full-01") as page`."""
 
     @contextmanager
     def open_at(place: str = "", motion: str = "reduce", **context: Any) -> Iterator[Page]:
         url = f"{fleet.url}/?probe=1#/{place}"
         with opened(browser, url, viewport=WINDOW, reduced_motion=motion, **context) as page:
-            # Not wait_for_function: it polls by eval, which the page's own policy forbids.
-            wait_until(lambda: page.evaluate("window.__ego?.stage?.stats().draws > 1"), 20, what="the stage is drawn")
+            # Not wait_for_function: it uses eval, which the page's Content-Security-Policy forbids.
+            wait_until(lambda: page.evaluate("window.__ego?.stage?.stats().draws > 1"), 20, what="the scene is drawn")
             yield page
 
     return open_at
 
 
 def pixels(page: Page, around: dict[str, float] | None = None, reach: int = 12) -> str:
-    """The canvas as a PNG, without what lies over it; or the square around a point of the page."""
+    """A PNG, in base64, of the canvas, or of the square around a point of the page."""
     box = page.locator("[data-stage]").bounding_box()
     assert box is not None
     clip = box
@@ -55,7 +55,7 @@ def pixels(page: Page, around: dict[str, float] | None = None, reach: int = 12) 
 
 
 def seen(page: Page, png: str) -> Seen:
-    """How many colours of four bits a channel a picture has, and how many pixels are near each state's hue."""
+    """The number of colours in a picture (4 bits a channel), and of pixels in the colour of each state."""
     found: Seen = page.evaluate(
         """async (png) => {
           const picture = new Image();
@@ -83,7 +83,7 @@ def seen(page: Page, png: str) -> Seen:
 
 def place_of(page: Page, hostname: str) -> dict[str, float]:
     place: dict[str, float] | None = page.evaluate("(name) => window.__ego.stage.screen(name)", hostname)
-    assert place is not None, f"{hostname} is not in sight"
+    assert place is not None, f"{hostname} is not in view"
     return place
 
 
@@ -102,7 +102,7 @@ def test_the_scene_shows_the_states_within_its_budget_and_a_click_selects(stage:
         assert axe_violations(page) == []
 
 
-def test_a_delta_colours_a_host_where_it_stands_and_builds_nothing(stage: Stage, fleet: EgoServer) -> None:
+def test_a_delta_recolours_a_host_and_builds_no_new_geometry(stage: Stage, fleet: EgoServer) -> None:
     host = unique_hostname("calm")
     fleet.post_samples(make_sample(host, cpu_percent=20, rack="R3"))
     with stage(f"?sel={host}") as page:
@@ -120,7 +120,7 @@ def draws(page: Page) -> int:
 
 
 def settle(page: Page) -> None:
-    """Wait until the scene is not drawn for half a second: what it opened with has found its place."""
+    """Wait until the scene was not drawn for half a second: its opening animation has ended."""
     seen_at = 0.0
 
     def is_settled() -> bool:
@@ -133,20 +133,20 @@ def settle(page: Page) -> None:
     wait_until(is_settled, 20, what="the scene is at rest")
 
 
-def test_nothing_moves_by_itself_with_reduced_motion_and_much_does_without(stage: Stage) -> None:
-    # Links that carry nothing would not move anyhow: the fleet's do.
+def test_the_scene_is_animated_only_without_reduced_motion(stage: Stage) -> None:
+    # The links of the fleet carry traffic, so they are animated.
     with stage() as page:
         settle(page)
         frames, first = page.evaluate("window.__ego.stats().frames"), pixels(page)
         wait_until(lambda: page.evaluate("window.__ego.stats().frames") > frames + 1)
         assert seen(page, first) == seen(page, pixels(page))
-        settle(page)  # with motion it is drawn without end
+        settle(page)  # with motion it would be drawn for ever
     with stage(motion="no-preference") as page:
         first = pixels(page)
         wait_until(lambda: pixels(page) != first)
 
 
-def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
+def test_the_table_replaces_the_scene_while_the_webgl_context_is_lost(stage: Stage) -> None:
     with stage() as page:
         page.evaluate("window.__ego.stage.loseContext()")
         expect(page.get_by_role("table")).to_be_visible()
@@ -155,7 +155,7 @@ def test_the_table_stands_in_while_the_graphics_are_lost(stage: Stage) -> None:
         wait_until(lambda: seen(page, pixels(page))["ok"] > 20)
 
 
-def test_the_table_stands_in_where_there_is_no_webgl(browser: Browser, fleet: EgoServer) -> None:
+def test_the_table_replaces_the_scene_without_webgl(browser: Browser, fleet: EgoServer) -> None:
     with without_webgl(browser) as flat, opened(flat, f"{fleet.url}/#/", flat=True) as page:
         expect(page.get_by_role("table")).to_be_visible()
         expect(page.get_by_text("This browser has no WebGL")).to_be_visible()

@@ -1,4 +1,4 @@
-"""How the built HUD is served: what may be kept, how it is packed, what stands in when there is no build."""
+"""How the built HUD is served: caching, compression, and the plain page if there is no build."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client() -> FlaskClient:
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build with a secret beside it."""
+    """A built HUD, with a secret file beside its folder."""
     folder = tmp_path / "static"
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_page_is_asked_for_again_and_its_parts_are_kept_for_a_year(client: FlaskClient, built: Path) -> None:
+def test_the_page_is_revalidated_and_its_assets_are_cached_for_a_year(client: FlaskClient, built: Path) -> None:
     page, part = client.get("/"), client.get("/assets/index-1a2b.js")
     assert page.headers["Cache-Control"] == "no-cache"
     assert part.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -66,7 +66,7 @@ def test_the_page_may_load_from_its_own_origin_and_be_framed_by_nobody(client: F
         ("", None, b"plain"),
     ],
 )
-def test_a_part_is_sent_as_the_browser_takes_it(
+def test_an_asset_is_sent_in_an_encoding_that_the_browser_accepts(
     client: FlaskClient, built: Path, accepted: str, encoding: str | None, body: bytes
 ) -> None:
     answer = client.get("/assets/index-1a2b.js", headers={"Accept-Encoding": accepted})
@@ -76,7 +76,7 @@ def test_a_part_is_sent_as_the_browser_takes_it(
     assert "Content-Disposition" not in answer.headers
 
 
-def test_what_was_not_worth_packing_is_sent_as_it_is(client: FlaskClient, built: Path) -> None:
+def test_an_asset_without_a_compressed_copy_is_sent_uncompressed(client: FlaskClient, built: Path) -> None:
     answer = client.get("/assets/small-3c4d.css", headers={"Accept-Encoding": "br"})
     assert (answer.data, answer.headers.get("Content-Encoding"), answer.mimetype) == (b"a{}", None, "text/css")
 
@@ -88,22 +88,22 @@ def test_what_was_not_worth_packing_is_sent_as_it_is(client: FlaskClient, built:
 )  # fmt: skip
 def test_nothing_else_is_served(client: FlaskClient, built: Path, path: str) -> None:
     answer = client.get(path)
-    assert answer.status_code == (400 if "%2" in path else 404)  # what is not in the one form of a path is refused
+    assert answer.status_code == (400 if "%2" in path else 404)  # a path that is not in normal form is refused
     assert answer.mimetype == "application/problem+json"
 
 
-def test_a_newer_build_is_served_at_once_and_told(client: FlaskClient, built: Path) -> None:
+def test_a_newer_build_is_served_at_once_and_has_a_new_build_id(client: FlaskClient, built: Path) -> None:
     before = routes.BUILD.id
     (built / "index.html").write_bytes(b"<!doctype html>newer")
     assert client.get("/").data == b"<!doctype html>newer"
     assert routes.BUILD.id not in {before, ""}
 
 
-def test_without_a_build_the_plain_page_stands_in(
+def test_without_a_build_ego_redirects_to_the_plain_page(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "BUILD", Build(tmp_path))
     answer = client.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "plain")  # relative: right under a prefix too
+    assert (answer.status_code, answer.headers["Location"]) == (303, "plain")  # relative: also works under a prefix
     assert b"not built here" in client.get("/plain").data
     assert client.get("/plain/page.js").status_code == 200

@@ -1,4 +1,4 @@
-"""The screens of time in a real browser: history, time travel, wall. What the EGO under test does not keep is not asked of it."""
+"""History, time travel and wall in a real browser. Tests of features that this EGO does not have are skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
@@ -26,7 +27,7 @@ Open = Callable[..., AbstractContextManager[Page]]
 
 @pytest.fixture(scope="module")
 def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """The fleet, and `web-01` and `web-02` with ten minutes behind them, of which `web-01` was silent for four."""
+    """The fleet, with ten minutes of history for `web-01` and `web-02`; `web-01` was silent for four of them."""
     with running_ego(tmp_path_factory.mktemp("time"), PATIENT | {"MIRROR_STAGE_STALE_AFTER_SECONDS": "200"}) as ego:
         post_fleet(ego)
         now = datetime.now(UTC)
@@ -51,8 +52,16 @@ def chart(page: Page, metric: str) -> Locator:
     return page.locator(f"figure[data-metric={metric}]")
 
 
+def shown_minutes(address: str) -> float:
+    """The length of the range in an address of the history."""
+    found = re.search(r"from=([^&]+)&to=([^&]+)", address)
+    assert found is not None, address
+    begin, end = (datetime.fromisoformat(unquote(text)) for text in found.groups())
+    return (end - begin) / timedelta(minutes=1)
+
+
 def plot_box(page: Page, metric: str) -> tuple[float, float, float, float]:
-    """Left, top, width and height of where the lines are."""
+    """Left, top, width and height of the plot in a chart."""
     chart(page, metric).locator(".u-over").wait_for()
     box = chart(page, metric).locator(".u-over").bounding_box()
     assert box is not None
@@ -60,7 +69,7 @@ def plot_box(page: Page, metric: str) -> tuple[float, float, float, float]:
 
 
 def coloured(page: Page, metric: str) -> int:
-    """How many pixels of a chart are of a line's colour: none on a blank canvas."""
+    """The number of pixels in a chart that have a line's colour; 0 on a blank canvas."""
     return int(
         chart(page, metric)
         .locator("canvas")
@@ -78,14 +87,14 @@ def coloured(page: Page, metric: str) -> int:
 
 
 def without_history(route: Route) -> None:
-    """What an EGO says of itself that keeps neither history nor past."""
+    """Answer as an EGO that keeps neither history nor the past."""
     answer = route.fetch()
     told = answer.json()
     told["features"] = [name for name in told["features"] if name not in {"history", "replay"}]
     route.fulfill(response=answer, body=json.dumps(told))
 
 
-def test_without_a_history_the_browser_draws_what_it_remembers(hud: Open) -> None:
+def test_without_a_history_the_browser_draws_the_samples_in_its_memory(hud: Open) -> None:
     with hud("#/table") as page:
         page.route("**/api/info", without_history)
         page.reload()
@@ -119,7 +128,21 @@ def test_an_hour_that_comes_twice_comes_back_from_the_fields_as_the_same_hour(hu
 
 
 @needs_history
-def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud: Open) -> None:
+def test_a_mean_says_how_many_hosts_it_stands_for_and_unknown_hosts_are_named(hud: Open) -> None:
+    """Of the 24 hosts of the fleet the 21 web servers have a thermometer."""
+    with hud("#/history?range=15m&rows=cpuLoad,cpuTemperature") as page:
+        expect(chart(page, "cpuLoad").get_by_text("Mean of 24 of 24 hosts")).to_be_visible()
+        expect(chart(page, "cpuTemperature").get_by_text("Mean of 21 of 24 hosts")).to_be_visible()
+        expect(page.get_by_text("EGO has no history of")).to_have_count(0)
+        page.evaluate("location.hash = '#/history?range=15m&rows=cpuLoad&sel=web-01,ghost-01'")
+        expect(page.get_by_text("EGO has no history of ghost-01")).to_be_visible()
+        expect(chart(page, "cpuLoad").get_by_role("listitem").get_by_text("web-01")).to_be_visible()
+        page.evaluate("location.hash = '#/history?range=15m&rows=cpuTemperature&lang=ko'")
+        expect(chart(page, "cpuTemperature").get_by_text("24대 중 21대 평균")).to_be_visible()
+
+
+@needs_history
+def test_a_drag_zooms_in_a_double_click_zooms_out_and_the_address_has_the_range(hud: Open) -> None:
     with hud("#/history?range=15m&sel=web-02,web-01") as page:
         left, top, width, height = plot_box(page, "cpuLoad")
         expect(chart(page, "cpuLoad").get_by_role("listitem")).to_have_count(2)
@@ -140,7 +163,8 @@ def test_a_drag_zooms_a_double_click_leads_back_out_and_the_address_says_it(hud:
         expect(page.get_by_role("button", name="15 min")).to_have_attribute("aria-pressed", "true")
         left, top, width, height = plot_box(page, "cpuLoad")
         page.mouse.dblclick(left + width / 2, top + height / 2)
-        expect(page).to_have_url(re.compile(r"from="))  # out of the quarter of an hour: half an hour
+        expect(page).to_have_url(re.compile(r"from=.*to="))
+        assert shown_minutes(page.url) > 15
 
 
 @needs_history
@@ -163,7 +187,7 @@ def test_a_gap_stays_a_gap_in_the_lines_the_table_and_the_file(hud: Open, tmp_pa
         saved.value.save_as(tmp_path / "history.csv")
         lines = (tmp_path / "history.csv").read_text("utf-8-sig").splitlines()
         assert lines[0] == "Time,Host,CPU [%],CPU min [%],CPU max [%]"
-        assert abs(len(lines) - 1 - known) <= 2  # a step may have passed
+        assert abs(len(lines) - 1 - known) <= 2  # a bucket may have ended meanwhile
         assert ",web-01,30,30,30" in lines[1]
 
 
@@ -180,7 +204,7 @@ def test_the_history_has_no_barrier(hud: Open, language: str) -> None:
 
 
 @needs_replay
-def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, ego: EgoServer) -> None:
+def test_the_past_is_marked_clearly_and_one_key_returns_to_now(hud: Open, ego: EgoServer) -> None:
     with hud("#/table") as page:
         page.keyboard.press("r")
         slider = page.get_by_role("slider", name="Moment shown")
@@ -188,7 +212,7 @@ def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, eg
         expect(page.locator(".shell.past")).to_be_visible()
         expect(page.get_by_role("button", name=re.compile("^Past: "))).to_be_visible()
         expect(page.locator("[data-banner=past]")).to_contain_text("Commands are off")
-        expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "2")  # head and hub
+        expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "2")  # the header and the hub
         ego.post_samples(make_sample("full-02", cpu_percent=95, rack="R2"))
         expect(page.get_by_text("alerts 1 new")).to_be_visible()
         expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "2")
@@ -203,7 +227,7 @@ def test_the_past_is_shown_unmistakably_and_now_comes_back_at_once(hud: Open, eg
 
 
 @needs_replay
-def test_play_moves_the_moment_on_by_itself(hud: Open) -> None:
+def test_play_advances_the_moment_and_the_space_key_pauses(hud: Open) -> None:
     with hud("#/table?tool=replay") as page:
         page.keyboard.press("r")
         page.get_by_role("button", name="1× speed").click()
@@ -220,13 +244,13 @@ def test_play_moves_the_moment_on_by_itself(hud: Open) -> None:
 
 
 @needs_replay
-def test_a_phone_travels_above_its_sheet(hud: Open) -> None:
+def test_time_travel_on_a_phone_needs_no_horizontal_scrolling(hud: Open) -> None:
     with hud("#/?lang=ko", viewport=PHONE, has_touch=True) as page:
         page.locator("header .chip").tap()
         slider = page.get_by_role("slider")
         slider.press("PageDown")
         expect(page.locator(".shell.past")).to_be_visible()
-        page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")  # once it has settled
+        page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")  # when the page has settled
         assert axe_violations(page) == []
 
 
@@ -252,12 +276,12 @@ def test_a_wall_can_be_read_from_afar_and_outlives_a_reload(hud: Open) -> None:
         page.mouse.move(400, 500)
         leave = page.get_by_role("button", name="Leave the wall").bounding_box()
         assert leave is not None
-        page.mouse.click(leave["x"] + 9, leave["y"] + 9)  # at once: it goes when nobody moves
+        page.mouse.click(leave["x"] + 9, leave["y"] + 9)  # at once: the button disappears without mouse movement
         expect(page.get_by_role("banner")).to_be_visible()
         expect(page).not_to_have_url(re.compile("wall"))
 
 
-def test_a_wall_takes_a_new_hud_by_itself(hud: Open) -> None:
+def test_a_wall_reloads_when_ego_has_a_new_hud(hud: Open) -> None:
     with hud("#/?wall=1", lost=True) as page:
         expect(page.locator("[data-counter=critical]")).to_contain_text("1")
         page.clock.install()
@@ -270,7 +294,7 @@ def test_a_wall_takes_a_new_hud_by_itself(hud: Open) -> None:
         page.evaluate("() => window.isOld = true")
         with page.expect_event("load", timeout=30_000):
             page.context.set_offline(True)
-            page.clock.fast_forward(20_000)  # not run_for: it would draw each frame of the stage
+            page.clock.fast_forward(20_000)  # not run_for, which would draw each frame of the scene
             page.context.set_offline(False)
             for _ in range(10):
                 page.clock.fast_forward(15_000)

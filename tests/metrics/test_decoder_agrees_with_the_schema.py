@@ -34,7 +34,8 @@ FULL = make_sample(at="2026-03-01T12:00:00.123456Z") | {
     "cpu_temperature": 51.5, "gpu_temperature": None, "net_bytes_tx": 5, "net_bytes_rx": SAFE_WHOLE, "disk_read_bytes": 7, "ip": "10.0.0.9", "ipv4": None,
     "rack": " R1 ", "position": {"x": 1, "z": 2.5}, "memory_total_bytes": 64 * 2**30, "cpu_model": "Xeon", "cpu_logical_cores": 8.0,
     "primary_interface_speed_mbps": 1000, "tags": {"room": "A", "uplink": "sw"}, "cpu_per_core": [1, 2.5], "swap_used_percent": 0,
-    "disks": [{"mountpoint": "/", "used_percent": 28.3, "total_bytes": 10}], "interfaces": [{"name": "eth0", "is_up": True, "speed_mbps": None}],
+    "disks": [{"mountpoint": "/", "used_percent": 28.3, "total_bytes": 10, "is_read_only": False}],
+    "interfaces": [{"name": "eth0", "is_up": True, "speed_mbps": None}],
     "temperatures": {"cpu": 51.5}, "top_processes": [{"name": "init", "pid": 1}], "command_policy": "allow_list", "unknown_key": [1e308, {"a": None}],
 }  # fmt: skip
 

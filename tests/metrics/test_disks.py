@@ -31,6 +31,17 @@ def disk(
         ("/dev", "devtmpfs"),
         ("/var/lib/docker/overlay2/1a2b/merged", "overlay"),
         ("/run/containers/merged", "overlay"),
+        ("/home/a/.local/share/containers/storage/overlay/1a2b/merged", "fuse.fuse-overlayfs"),
+        ("/tmp/.mount_kritaXyZ", "fuse.krita.AppImage"),
+        ("/opt/app", "fuse.squashfuse_ll"),
+        ("/dev/fd", "fdescfs"),
+        ("/proc", "procfs"),
+        ("/compat/linux/proc", "linprocfs"),
+        ("/compat/linux/sys", "linsysfs"),
+        ("/usr/jails/www/usr/ports", "nullfs"),
+        ("/kern", "kernfs"),
+        ("/etc/mnttab", "mntfs"),
+        ("/Library/Developer/CoreSimulator/Volumes/watchOS_22T572", "apfs"),
     ],
 )
 def test_a_disk_that_is_always_full_does_not_count(mountpoint: str, fstype: str) -> None:
@@ -42,11 +53,45 @@ def test_the_root_of_a_container_is_its_disk() -> None:
     assert sample_with(disk("/", 93, "overlay", "overlay")).disks_used_percent == {"/": 93}
 
 
+def test_the_image_of_a_system_that_is_updated_as_a_whole_is_always_full() -> None:
+    host = sample_with(disk("/", 100, "composefs", "overlay"), disk("/var", 31, "/dev/sda4", "xfs"))
+    assert (host.disks_used_percent, host.fullest_disk_percent) == ({"/var": 31}, 31)
+
+
+def test_what_nothing_can_write_to_does_not_count() -> None:
+    host = sample_with(disk("/", 31), disk("/usr", 97, fstype="btrfs") | {"is_read_only": True})
+    assert (host.disks_used_percent, host.fullest_disk_percent) == ({"/": 31}, 31)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_disk_that_is_mounted_several_times_is_one_disk_with_its_shortest_mountpoint(order: int) -> None:
     mounts = [disk("/home", 92.1, "/dev/sda2", "btrfs", 10**12), disk("/", 92, "/dev/sda2", "btrfs", 10**12)]
     mounts.append(disk("/var/lib/x", 92.2, "/dev/sda2", "btrfs", 10**12))
     assert sample_with(*mounts[::order]).disks_used_percent == {"/": 92}
+
+
+def dataset(name: str, used: int, free: int, mountpoint: str = "") -> dict[str, Any]:
+    row = disk(mountpoint or f"/{name}", round(100 * used / (used + free), 1), name, "zfs", used + free)
+    return row | {"used_bytes": used}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_datasets_of_a_pool_are_one_disk_that_they_fill_together(order: int) -> None:
+    datasets = [dataset("tank", 0, 50_000), dataset("tank/a", 450_000, 50_100), dataset("tank/b", 500_000, 49_900)]
+    datasets += [dataset("tank/b", 500_000, 49_900, "/srv/b"), dataset("backup", 10, 90)]
+    host = sample_with(disk("/", 40), *datasets[::order])
+    assert host.disks_used_percent == {"/": 40, "/tank": 95.0, "/backup": 10.0}
+    assert host.fullest_disk_percent == 95.0
+
+
+def test_a_dataset_with_a_quota_is_a_disk_of_its_own() -> None:
+    host = sample_with(dataset("tank", 100_000, 900_000), dataset("tank/a", 97, 3), dataset("tank/b", 100_000, 900_000))
+    assert host.disks_used_percent == {"/tank": 18.2, "/tank/a": 97.0}
+
+
+def test_a_full_pool_is_full() -> None:
+    host = sample_with(dataset("tank", 1, 0), dataset("tank/a", 10, 0), dataset("tank/b", 5, 0))
+    assert host.disks_used_percent == {"/tank": 100.0}
 
 
 def test_two_disks_of_one_size_are_two() -> None:

@@ -76,6 +76,9 @@ class _Interface:
         self.name, self.speed_mbps, self.is_up = name, speed_mbps, is_up
 
 
+UNKNOWING = [_Interface(f"eth{mbps}", mbps) for mbps in (-1, 65_535, 2**31 - 1, 2**32 - 1, 2**64 - 1)]
+
+
 @pytest.mark.parametrize(
     ("name", "tags", "field", "interfaces", "expected"),
     [
@@ -85,6 +88,8 @@ class _Interface:
         ("then the field", {}, 10_000, [_Interface("eth0", 1000)], 10.0),
         ("then the fastest real interface", None, None, [_Interface("eth0", 1000), _Interface("eth1", 2500), _Interface("docker0", 10_000)], 2.5),
         ("not one that is down", None, None, [_Interface("eth0", 1000), _Interface("eth1", 2500, is_up=False)], 1.0),
+        ("what a driver says that does not know is no speed", None, None, [_Interface("eth0", 1000), *UNKNOWING], 1.0),
+        ("nor is it one where nobody knows", None, None, UNKNOWING, None),
         ("a tag that is no number is unknown", {"link_speed_mbps": "fast"}, 10_000, [], None),
         ("nan is unknown", {"link_speed_mbps": "nan"}, None, [], None),
         ("0 is unknown", None, 0, [_Interface("eth0", 1000)], None),
@@ -93,6 +98,30 @@ class _Interface:
 )  # fmt: skip
 def test_capacity_comes_from_the_first_that_says_it(name: str, tags, field, interfaces, expected: float | None) -> None:
     assert capacity_gbps(tags, field, interfaces) == expected, name
+
+
+VIRTUAL = (
+    "lo lo0 docker0 br-1a2b br0 br0.10 veth7@if2 cali12ab34 azv9f8e7d6c5b4 gke52f3a1b2c3d eni0a1b2c3d4e5 nodelocaldns kube-ipvs0"
+    " antrea-gw0 ovn-k8s-mp0 genev_sys_6081 vif3.0 xenbr0 epair0a utun4 gif0 stf0 awdl0 llw0 anpi1 pflog0 wg0-mullvad wt0 ham0"
+)
+WINDOWS_VIRTUAL = ["vEthernet (WSL)", "vEthernet (Default Switch)", "VMware Network Adapter VMnet8", "Tailscale"]
+WINDOWS_VIRTUAL += [
+    "VirtualBox Host-Only Network",
+    "Loopback Pseudo-Interface 1",
+    "Teredo Tunneling Pseudo-Interface",
+    "TAP-Windows6",
+]
+WIRED = "eth0 eth0.10 eno1 enp3s0f1np1 enP2p1s0 ens5 enx001122334455 enc600 em0 igb1 ix0 vtnet0 re0 en0 bond0 team0 lagg0 wlan0 usb0"
+
+
+@pytest.mark.parametrize("name", [*VIRTUAL.split(), *WINDOWS_VIRTUAL])
+def test_a_virtual_interface_of_any_system_is_known_by_its_name(name: str) -> None:
+    assert capacity_gbps(None, None, [_Interface("Ethernet", 1000), _Interface(name, 10_000)]) == 1.0
+
+
+@pytest.mark.parametrize("name", [*WIRED.split(), "Ethernet 2", "Wi-Fi", "Local Area Connection", "Site LAN", "Green"])
+def test_the_name_of_a_card_is_not_taken_for_a_virtual_one(name: str) -> None:
+    assert capacity_gbps(None, None, [_Interface(name, 10_000)]) == 10.0
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def elsewhere(database_settings: dict[str, str], request: pytest.FixtureRequest,
     return EgoServer(folder, settings)
 
 
-def test_a_backup_of_an_ego_under_load_is_whole_and_starts_elsewhere(
+def test_a_backup_of_an_ego_under_load_is_complete_and_can_be_restored_elsewhere(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], elsewhere: EgoServer
 ) -> None:
     ego = start_ego(database_settings)
@@ -164,7 +164,7 @@ def with_log(file: Path) -> None:
         (with_log, "has a write-ahead log beside it"),
     ],
 )
-def test_a_file_that_is_no_complete_backup_replaces_nothing(
+def test_restore_refuses_a_file_that_is_not_a_complete_backup_and_changes_nothing(
     idle: EgoServer, spoil: Callable[[Path], None], reason: str
 ) -> None:
     file = idle.folder / "ego.backup"

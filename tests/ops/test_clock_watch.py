@@ -38,7 +38,7 @@ def watch(storage: Storage, clock: Any) -> ClockWatch:
     return found
 
 
-def test_a_step_is_told_while_it_lasts_and_its_period_after_the_restart() -> None:
+def test_a_clock_step_is_reported_while_it_lasts_and_its_period_after_the_restart() -> None:
     storage, clock = new_storage(), SteppedClock()
     began = clock.now()
     wrong = watch(storage, clock)
@@ -60,7 +60,7 @@ def test_a_step_is_told_while_it_lasts_and_its_period_after_the_restart() -> Non
     assert f"from {to_text(began)} to {to_text(until)} is dated by a clock that was 3600 s behind" in told["detail"]
 
 
-def test_less_than_a_minute_is_no_period() -> None:
+def test_a_step_of_less_than_a_minute_is_not_reported_after_the_restart() -> None:
     storage, clock = new_storage(), SteppedClock()
     clock.ahead = -59.0
     watch(storage, clock)

@@ -69,6 +69,8 @@ def test_the_page_has_every_command_and_no_other() -> None:
         ("db restore file", 2, {}),
         ("db copy --to sqlite:///new.db", 2, {}),
         ("db stats", 2, {}),
+        ("hosts forget --where web-* --ego http://127.0.0.1:9", 1, {}),
+        ("hosts forget --where rak:R1", 2, {}),
         ("reflector run --once", 0, {}),
         ("reflector run", 2, {}),
         ("reflector check --ego http://127.0.0.1:9", 1, {}),

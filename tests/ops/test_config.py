@@ -77,7 +77,7 @@ def test_the_table_above_has_every_variable() -> None:
 
 
 @pytest.mark.parametrize("variable", SETTINGS)
-def test_unset_it_has_its_default(variable: str) -> None:
+def test_a_setting_that_is_not_set_has_its_default(variable: str) -> None:
     setting = SETTINGS[variable]
     assert getattr(from_environment(), setting.field) == getattr(Config(), setting.field) == setting.default
 
@@ -105,7 +105,9 @@ def test_a_bad_value_is_one_line_that_names_it(variable: str, monkeypatch: pytes
         ("PORT", "0", "PORT: Must be greater than or equal to 1"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(variable: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_bad_value_says_what_is_wrong(
+    variable: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, text)
     with pytest.raises(BadSetting, match=said):
         read_settings()
@@ -176,7 +178,7 @@ def test_a_misspelt_name_stops_the_start_and_names_the_nearest(
     assert line.startswith(f"mirror-stage: {variable}: there is no such setting; did you mean {nearest}?")
 
 
-def test_a_name_of_another_program_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_of_another_program_changes_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     others = {
         "EGO_TOP": "/opt/ego",
         "EGO_URL": "http://127.0.0.1:3000",
@@ -191,7 +193,7 @@ def test_a_name_of_another_program_stops_nothing(monkeypatch: pytest.MonkeyPatch
     assert from_environment() == Config()
 
 
-def test_every_name_of_another_part_is_used_by_one() -> None:
+def test_every_variable_of_another_part_is_used_by_one_of_them() -> None:
     parts = ["Makefile", "hatch_build.py", "mirror_stage/reflector/family.py", "tests/servers.py"]
     text = "".join((ROOT / part).read_text() for part in [*parts, "tests/history/test_timescale.py"])
     assert [name for name in OTHERS if name not in text] == []
@@ -230,7 +232,7 @@ def test_the_example_shows_the_defaults_and_nothing_else(monkeypatch: pytest.Mon
         ("unix:/run/ego.sock", 3000, "unix:/run/ego.sock"),
     ],
 )
-def test_where_gunicorn_listens(bind: str, port: int, address: str) -> None:
+def test_the_listen_address_is_made_of_the_bind_address_and_the_port(bind: str, port: int, address: str) -> None:
     assert listen_address(Config(bind=bind, port=port)) == address
 
 
@@ -250,7 +252,7 @@ def test_where_gunicorn_listens(bind: str, port: int, address: str) -> None:
         ("ego.example.org", False),
     ],
 )
-def test_which_addresses_only_this_machine_reaches(address: str, is_local: bool) -> None:
+def test_only_loopback_addresses_and_unix_sockets_are_local(address: str, is_local: bool) -> None:
     assert is_loopback(address) == is_local
 
 
@@ -268,12 +270,14 @@ def test_which_addresses_only_this_machine_reaches(address: str, is_local: bool)
         (["127.0.0.1:3000"], "strict", False),  # there are no credentials yet that strict could ask for
     ],
 )
-def test_where_ego_refuses_to_listen(addresses: list[str], security: str, starts: bool) -> None:
+def test_ego_refuses_addresses_of_the_network_unless_security_is_open_and_always_strict(
+    addresses: list[str], security: str, starts: bool
+) -> None:
     reason = exposure_refusal(addresses, Config(security=security))
     assert (reason is None) == starts
     assert reason is None or ("MIRROR_STAGE_" in reason and "\n" not in reason)
 
 
-def test_why_there_is_one_worker() -> None:
+def test_a_note_says_why_ego_runs_only_one_worker() -> None:
     assert workers_note(1) is None
     assert "Redis" in (workers_note(4) or "")

@@ -58,7 +58,7 @@ def test_a_unix_socket_is_taken_only_while_somebody_answers_there(settings: Conf
 
 
 @pytest.mark.usefixtures("other_program")
-def test_a_taken_port_is_a_problem_and_says_by_whom(settings: Config) -> None:
+def test_a_taken_port_is_a_problem_that_names_the_process(settings: Config) -> None:
     finding = doctor.port(settings)
     assert finding.level == "problem"
     assert f"process {os.getpid()}" in finding.seen
@@ -85,7 +85,7 @@ def test_an_address_of_another_machine_is_a_problem(settings: Config) -> None:
     assert doctor.port(replace(settings, bind="192.0.2.1")).level == "problem"
 
 
-def test_a_folder_that_can_be_written_is_left_as_it_was(settings: Config, tmp_path: Path) -> None:
+def test_the_check_of_a_folder_leaves_no_file_in_it(settings: Config, tmp_path: Path) -> None:
     assert doctor.folder(settings).level == "ok"
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +117,9 @@ def test_a_network_filesystem_is_a_problem(settings: Config, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("free", "level"), [(10 * 2**20, "problem"), (500 * 2**20, "warning"), (50 * 2**30, "ok")], ids=str
 )
-def test_room_on_the_disk(settings: Config, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+def test_little_free_space_is_a_warning_and_then_a_problem(
+    settings: Config, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
     usage = shutil.disk_usage("/")._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     assert doctor.disk(settings).level == level
@@ -140,7 +142,7 @@ def test_a_file_that_is_no_database_is_a_problem(settings: Config) -> None:
     assert (finding.level, "not a database" in finding.seen) == ("problem", True)
 
 
-def test_a_postgresql_that_is_away_is_a_problem_that_shows_no_password(settings: Config) -> None:
+def test_a_postgresql_that_does_not_answer_is_a_problem_that_shows_no_password(settings: Config) -> None:
     finding = doctor.database(replace(settings, db_url=f"postgresql://ego:secret@127.0.0.1:{free_port()}/ego"))
     assert finding.level == "problem"
     assert "refused" in finding.seen
@@ -170,7 +172,7 @@ def test_redis_that_answers_is_fine(settings: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("now", "level"), [(0, "problem"), (4_200_000_000, "problem"), (4_000_000_000, "ok")])
-def test_the_clock(settings: Config, monkeypatch: pytest.MonkeyPatch, now: float, level: str) -> None:
+def test_the_clock_must_be_plausible(settings: Config, monkeypatch: pytest.MonkeyPatch, now: float, level: str) -> None:
     monkeypatch.setattr(time, "time", lambda: now)
     assert doctor.clock(settings).level == level
 
@@ -185,7 +187,7 @@ def test_the_clock(settings: Config, monkeypatch: pytest.MonkeyPatch, now: float
         (Config(workers=4), "warning"),
     ],
 )
-def test_settings_that_do_not_fit_together(settings: Config, level: str) -> None:
+def test_risky_listen_and_worker_settings_are_reported(settings: Config, level: str) -> None:
     assert doctor.listener(settings).level == level
 
 

@@ -73,7 +73,7 @@ def test_a_redis_that_answers_is_fine() -> None:
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda one: one.__name__)
-def test_a_server_that_answers_otherwise_is_trouble_within_the_deadline(
+def test_a_hostile_or_refusing_redis_is_a_problem_within_the_deadline(
     answer: Callable[[socket.socket], None],
 ) -> None:
     with scripted(answer) as (url, asked):

@@ -72,7 +72,7 @@ def test_an_error_and_its_traceback_are_one_line() -> None:
     assert "test_logs.py" in json.loads(line)["error"]
 
 
-def test_everything_of_a_process_goes_to_stderr_from_its_level_up() -> None:
+def test_all_log_lines_of_a_process_from_the_set_level_go_to_stderr() -> None:
     program = (
         "import logging, warnings; from mirror_stage.core import logs; logs.configure('warning');"
         "logging.getLogger('mirror_stage.x').info('quiet'); logging.getLogger('other').error('loud');"

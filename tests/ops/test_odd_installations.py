@@ -49,7 +49,7 @@ def test_where_only_the_agent_is_installed_a_command_of_ego_says_what_to_install
 
 @is_root
 @pytest.mark.parametrize("command", ["run", "check", "run --once"])
-def test_a_user_without_a_home_is_told_to_name_a_state_folder(command: str) -> None:
+def test_a_user_without_a_home_folder_gets_the_advice_to_set_a_state_folder(command: str) -> None:
     ended = run("reflector", *command.split(), "--ego", "http://127.0.0.1:9", prefix=NOBODY)
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 2

@@ -88,7 +88,7 @@ def test_doctor_and_db_look_after_the_services_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_settings_that_only_root_may_read_are_told_in_one_line(tmp_path: Path) -> None:
+def test_settings_that_only_root_may_read_are_a_one_line_error(tmp_path: Path) -> None:
     root = install(tmp_path, "PORT=3100\n")
     (root / "etc/mirror-stage/ego.env").chmod(0o600)
     for place in (tmp_path, *tmp_path.parents[:2]):

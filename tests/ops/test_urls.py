@@ -53,7 +53,7 @@ def test_a_good_url_has_no_trouble(url: str) -> None:
         ("postgresql://u:pass@a\\b/d", "has a host with a character that no name of a machine has"),
     ],
 )
-def test_a_bad_url_is_told_without_its_password(url: str, said: str) -> None:
+def test_the_error_of_a_bad_url_says_what_is_wrong_and_shows_no_password(url: str, said: str) -> None:
     told = url_trouble(url, DATABASE, may_hold_password=True, needs_host=False)
     assert said in str(told)
     assert "pa" not in str(told).replace("password", "").replace("space", "")
@@ -79,7 +79,9 @@ def test_an_address_of_ego_has_a_host_and_no_password() -> None:
         ("simulate --ego http://u:pa[ss@h:abc", "--ego", ""),
     ],
 )
-def test_it_stops_the_command_with_one_line(command: str, variable: str, value: str, tmp_path: Path) -> None:
+def test_a_bad_url_stops_the_command_with_one_line_and_without_its_password(
+    command: str, variable: str, value: str, tmp_path: Path
+) -> None:
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("MIRROR_STAGE_", "REFLECT"))}
     environment |= {"PYTHONPATH": str(ROOT)} | ({variable: value} if value else {})
     ended = subprocess.run(

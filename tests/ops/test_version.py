@@ -39,7 +39,7 @@ def test_every_commit_makes_a_newer_version(checkout: Path) -> None:
     assert Version(RELEASE) < Version(first) < Version(version_of(checkout))
 
 
-def test_what_was_built_carries_its_version(checkout: Path) -> None:
+def test_the_version_file_is_preferred_to_the_commits(checkout: Path) -> None:
     commit(checkout)
     (checkout / "mirror_stage/core" / FILE).write_text("0.1.0.post7+g1234567\n")
     assert version_of(checkout) == "0.1.0.post7+g1234567"
@@ -50,7 +50,7 @@ def test_a_copy_without_a_history_is_the_release(checkout: Path) -> None:
     assert version_of(checkout) == RELEASE
 
 
-def test_the_command_and_the_server_say_it() -> None:
+def test_the_command_and_the_server_show_the_version() -> None:
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said == f"mirror-stage {VERSION}\n"

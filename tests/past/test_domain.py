@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.past.domain import THRESHOLDS, Level, Moment, Stretch, active_in_each, difference, presence
@@ -69,6 +69,7 @@ def test_one_number_is_the_threshold_of_every_metric() -> None:
 spans = st.lists(st.tuples(st.integers(-50, 150), st.integers(-50, 150)), max_size=6)
 
 
+@settings(deadline=None)
 @given(spans, st.integers(1, 9))
 def test_a_mean_is_what_one_gets_by_looking_at_every_instant(given_spans: list[tuple[int, int]], buckets: int) -> None:
     stretch = Stretch(0, 100 * buckets, buckets)
@@ -95,6 +96,7 @@ def test_what_was_active_in_a_bucket_was_open_at_its_start_or_fired_in_it() -> N
     assert active_in_each(2, fired=[0, 3, 0, 1], resolved=[1, 0, 4, 1]) == [2, 4, 4, 1]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**13), st.integers(1, 10**11), st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
 def test_every_instant_lies_in_the_bucket_that_begins_before_it(
     start: int, length: int, buckets: int, share: float

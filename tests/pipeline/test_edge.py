@@ -140,7 +140,7 @@ def test_the_edge_forgets_a_removed_host(bench: Bench) -> None:
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == (None, None)
 
 
-def test_a_batch_of_new_hosts_costs_as_many_statements_as_one_new_host(bench: Bench) -> None:
+def test_a_batch_of_200_new_hosts_costs_a_few_statements_not_one_a_host(bench: Bench) -> None:
     statements: list[str] = []
 
     def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -154,4 +154,4 @@ def test_a_batch_of_new_hosts_costs_as_many_statements_as_one_new_host(bench: Be
     finally:
         event.remove(Engine, "before_cursor_execute", count)
     assert len(bench.twin.hosts_by_name) == 202  # with the hub
-    assert len(statements) - of_one <= of_one
+    assert len(statements) - of_one <= 3 * of_one  # 200 rows take three INSERTs: 128, 64 and 8

@@ -1,4 +1,4 @@
-"""What the agent's tests share."""
+"""Fixtures of the agent's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that speaks HTTP as no server should: a test writes the bytes of each answer itself."""
+"""A hostile HTTP server: the test decides which bytes it sends as an answer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 def whole(content: bytes, head: bytes = JSON_HEAD) -> bytes:
-    """An answer in due form."""
+    """A complete, valid answer."""
     return head + b"Content-Length: %d\r\n\r\n" % len(content) + content
 
 
 def sends(*parts: bytes) -> Attack:
-    """These bytes, and the end."""
+    """An attack that sends these bytes and closes the connection."""
 
     def attack(wire: socket.socket) -> None:
         for part in parts:
@@ -30,17 +30,17 @@ def sends(*parts: bytes) -> Attack:
 
 
 def silent_after(*parts: bytes) -> Attack:
-    """These bytes, and then nothing, for ever."""
+    """An attack that sends these bytes, then nothing more, and keeps the connection open."""
 
     def attack(wire: socket.socket) -> None:
         sends(*parts)(wire)
-        wire.recv(1)  # until the other side hangs up
+        wire.recv(1)  # until the client closes the connection
 
     return attack
 
 
 def drips(first: bytes, drop: bytes, every_seconds: float = 0.05) -> Attack:
-    """A drop now and then, for ever: no single read takes long."""
+    """An attack that sends `drop` again and again without end. No single read of the client takes long."""
 
     def attack(wire: socket.socket) -> None:
         wire.sendall(first)
@@ -52,7 +52,7 @@ def drips(first: bytes, drop: bytes, every_seconds: float = 0.05) -> Attack:
 
 
 def floods(first: bytes, part: bytes) -> Attack:
-    """The same part for ever, as fast as it is taken."""
+    """An attack that sends the same part without end, as fast as the client reads."""
 
     def attack(wire: socket.socket) -> None:
         wire.sendall(first)
@@ -63,7 +63,7 @@ def floods(first: bytes, part: bytes) -> Attack:
 
 
 class HostileEgo:
-    """Answers each request with `attack`; `heads` are the requests as they came, without their bodies."""
+    """Answers each request with `attack`. `heads` are the heads of the requests that arrived."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -92,7 +92,7 @@ def _length_of(head: bytes) -> int:
 
 @contextmanager
 def hostile_ego() -> Iterator[HostileEgo]:
-    """A server of a test's own; one request a connection."""
+    """A hostile server. It answers one request on each connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ego = HostileEgo(listener.getsockname()[1])
 

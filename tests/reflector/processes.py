@@ -18,14 +18,14 @@ from tests.servers import ROOT
 
 @dataclass
 class AgentProcess:
-    """One agent. `flags` follow `reflector run`; its state lies in its folder and outlives it."""
+    """One agent. `flags` follow `reflector run`. Its state is in its folder and is kept when the agent ends."""
 
     folder: Path
     ego: str
     flags: tuple[str, ...] = ()
     hostname: str = field(default_factory=lambda: unique_hostname("agent"))
     environment: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()  # a command to run it under, such as unshare
+    prefix: tuple[str, ...] = ()  # a command that starts the agent, such as unshare
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,7 +37,7 @@ class AgentProcess:
         return (self.folder / f"{self.hostname}.log").read_text(errors="replace")
 
     def start(self) -> AgentProcess:
-        """Start it, or start it again on the same state."""
+        """Start the agent, or start it again with the same state."""
         command = [
             *self.prefix,
             sys.executable,
@@ -61,7 +61,7 @@ class AgentProcess:
         return self
 
     def stop(self) -> float:
-        """Stop it with SIGTERM. Returns how many seconds that took."""
+        """Stop the agent with SIGTERM. Returns how many seconds that took."""
         assert self.process is not None
         began = time.monotonic()
         self.process.terminate()
@@ -69,7 +69,7 @@ class AgentProcess:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """Kill it, as a power failure would."""
+        """Kill the agent at once, as a power failure would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)
@@ -77,7 +77,7 @@ class AgentProcess:
 
 @contextmanager
 def running_agent(folder: Path, ego: str, *flags: str, **options: object) -> Iterator[AgentProcess]:
-    """An agent that was started, and has ended afterwards whatever happens."""
+    """A running agent; it is killed afterwards if it still runs, also after an error."""
     agent = AgentProcess(folder, ego, flags, **options)  # type: ignore[arg-type]
     try:
         yield agent.start()

@@ -1,13 +1,13 @@
-"""Machines that were recorded: a folder each under `machines/`, and what a real one would have answered.
+"""Recorded machines: each is a folder under `machines/` with the answers that the real machine gave.
 
-- `proc/`, `sys/` …  files as they stand on the machine. A symbolic link is a file with what it points to; in a folder of
-  sysfs only the names of many entries count (`device`, `lower_eth0`, `brif/eno1`).
-- `later/`           the same five seconds later, what has changed.
-- `psutil.json`      what psutil answers where it does not read /proc: `{"getloadavg": [1.0, 0.5, 0.2]}`. A function that
-  fails there is `{"error": "ENOTCONN"}`.
+- `proc/`, `sys/` …  the files of the machine. A symbolic link is a file that contains the target. Of many entries
+  of sysfs (`device`, `lower_eth0`, `brif/eno1`) the agent uses only the names.
+- `later/`           the files that differ five seconds later.
+- `psutil.json`      the answers of psutil that do not come from /proc: `{"getloadavg": [1.0, 0.5, 0.2]}`. A function that
+  fails is `{"error": "ENOTCONN"}`.
 - `machine.json`     the rest: `hostname`, `since_boot`, `wall`, `routes` (from a remote address to the local one),
   `programs` (what they print), `file_mounts`, `ego`.
-- `expected.json`    what the sample must say; null is what it must not have.
+- `expected.json`    the values that the sample must have; null means that the sample must not have this value.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from mirror_stage.reflector.machine import Machine
 MACHINES = Path(__file__).parent / "machines"
 SECONDS_LATER = 5.0
 WALL = 1_772_366_400.0  # 2026-03-01T12:00:00Z
-_procfs = threading.Lock()  # psutil.PROCFS_PATH is one for all threads
+_procfs = threading.Lock()  # all threads share psutil.PROCFS_PATH
 
 
 def names() -> list[str]:
-    """The recorded machines."""
+    """The names of the recorded machines."""
     return sorted(folder.name for folder in MACHINES.iterdir() if folder.is_dir())
 
 
 class RecordedMachine(Machine):
-    """A folder as a machine. Its second look at the CPUs, and all after it, is five seconds after the first."""
+    """A machine that reads from its folder. From its second reading of the CPUs on, five seconds have passed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, RecordedPsutil(folder))
@@ -75,7 +75,7 @@ class RecordedMachine(Machine):
 
 
 class RecordedPsutil:
-    """psutil itself on the recorded /proc, and for the rest what it has answered."""
+    """psutil that reads the recorded /proc; all other answers come from `psutil.json`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,7 +85,7 @@ class RecordedPsutil:
             self.sensors_temperatures = dict
 
     def cpu_times(self, percpu: bool = False) -> Any:
-        self.looks += percpu  # each look begins with all CPUs
+        self.looks += percpu  # the agent reads all CPUs first
         return self._by_psutil("cpu_times", percpu=percpu)
 
     def virtual_memory(self) -> Any:
@@ -115,16 +115,16 @@ class RecordedPsutil:
         return []
 
     def net_if_stats(self) -> dict[str, Any]:
-        """By name: [is up, Mbit/s]."""
+        """[is up, Mbit/s] by interface."""
         stats = self._answer("net_if_stats")
         return {name: SimpleNamespace(isup=isup, speed=speed) for name, (isup, speed) in stats.items()}
 
     def net_if_addrs(self) -> dict[str, Any]:
-        """By name: addresses."""
+        """Addresses by interface."""
         return {name: [_address(one) for one in addresses] for name, addresses in self._answer("net_if_addrs").items()}
 
     def disk_usage(self, mountpoint: str) -> Any:
-        """By mount: [total, used, percent]."""
+        """[total, used, percent] of a mount."""
         return SimpleNamespace(
             **dict(zip(("total", "used", "percent"), self._answer("disk_usage")[mountpoint], strict=True))
         )

@@ -1,4 +1,4 @@
-"""A server that answers an agent's requests as a test wants it to, and remembers them."""
+"""A server that answers an agent's requests as the test decides, and records them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What is answered, after `delay_seconds`."""
+    """The answer to send after `delay_seconds`."""
 
     status: int = 202
     content: Any = None
@@ -46,7 +46,7 @@ def problem(status: int, detail: str = "no", **members: Any) -> Reply:
 
 
 class ScriptedEgo:
-    """Answers by `decide`; without it, as an EGO that takes everything."""
+    """Answers with the result of `decide`. If that is None, it accepts the request as EGO would."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -65,22 +65,22 @@ class ScriptedEgo:
         return Reply(201, {})
 
     def of(self, part: str) -> list[Asked]:
-        """The requests whose path contains this."""
+        """The requests whose path contains `part`."""
         return [asked for asked in list(self.asked) if part in asked.path]
 
     def batches(self) -> list[list[Any]]:
-        """The samples of each batch that came."""
+        """The samples of each batch that arrived."""
         return [asked.content["samples"] for asked in self.of("/batch")]
 
     def wait_for(self, part: str, count: int = 1, seconds: float = 8) -> list[Asked]:
-        """The requests whose path contains this, once there are so many."""
+        """Wait for `count` requests whose path contains `part`, and return them."""
         wait_until(lambda: len(self.of(part)) >= count, seconds, what=f"{count} requests of {part}")
         return self.of(part)
 
 
 @contextmanager
 def scripted_ego() -> Iterator[ScriptedEgo]:
-    """A server of a test's own."""
+    """A running server for one test."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -116,7 +116,7 @@ def scripted_ego() -> Iterator[ScriptedEgo]:
             pass
 
         def handle(self) -> None:
-            with contextlib.suppress(OSError):  # the agent gave up waiting
+            with contextlib.suppress(OSError):  # the agent has stopped waiting
                 super().handle()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

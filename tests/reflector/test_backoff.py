@@ -1,4 +1,4 @@
-"""How long an agent leaves a server alone."""
+"""How long an agent waits before it tries again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JITTERS = st.floats(0, 1)
         (1, 1.0, -5.0, 1.0),
     ],
 )
-def test_the_wait_doubles_and_is_never_shorter_than_what_was_asked_for(
+def test_the_wait_doubles_and_is_at_least_retry_after_both_up_to_a_maximum(
     failures: int, jitter: float, retry_after: float | None, expected: float
 ) -> None:
     assert backoff_seconds(failures, jitter, retry_after) == expected
@@ -35,7 +35,7 @@ def test_the_wait_doubles_and_is_never_shorter_than_what_was_asked_for(
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 10**6), JITTERS)
-def test_the_wait_is_bounded_and_never_nothing(failures: int, jitter: float) -> None:
+def test_the_wait_has_a_maximum_and_is_never_zero(failures: int, jitter: float) -> None:
     assert 0.5 <= backoff_seconds(failures, jitter) <= LONGEST_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""`mirror-stage reflector check`: what stands in the way is said in plain words, and nothing is changed by asking."""
+"""`mirror-stage reflector check` reports each problem in plain words and changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_check(*flags: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_all_is_well_with_an_ego_that_answers(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_with_an_ego_that_answers_all_findings_are_ok(scripted: ScriptedEgo, tmp_path: Path) -> None:
     known = {"status": "online", "lastSeen": "2026-11-24T15:00:00.000Z"}
     scripted.decide = lambda asked: Reply(200, INFO if asked.path == "/api/info" else known)
     ran = run_check("--ego", scripted.url, "--state-dir", str(tmp_path / "state"), "--hostname", "titan-01", "--json")
@@ -47,7 +47,7 @@ def test_all_is_well_with_an_ego_that_answers(scripted: ScriptedEgo, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_ego_that_is_away_is_a_problem_with_an_advice(tmp_path: Path) -> None:
+def test_an_ego_that_does_not_answer_is_a_problem_with_advice(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     ran = run_check("--ego", url, "--state-dir", str(tmp_path), "--allow-commands")
     assert ran.returncode == 1
@@ -65,7 +65,7 @@ def test_an_ego_that_is_away_is_a_problem_with_an_advice(tmp_path: Path) -> None
         problem(421),
     ],
 )
-def test_something_else_at_that_address_is_a_problem(reply: Reply, scripted: ScriptedEgo) -> None:
+def test_another_server_at_that_address_is_a_problem(reply: Reply, scripted: ScriptedEgo) -> None:
     scripted.decide = lambda _asked: reply
     found = check.reachable(scripted.url, Uplink(scripted.url).get("/api/info"))
     assert (found.level, "port and path" in found.advice) == ("problem", True)
@@ -81,7 +81,7 @@ def test_something_else_at_that_address_is_a_problem(reply: Reply, scripted: Scr
         (4000, "problem", "4,000 s ahead of EGO's"),
     ],
 )
-def test_a_clock_that_is_off_is_told_with_its_side(seconds: float, level: str, said: str) -> None:
+def test_a_wrong_clock_is_reported_as_behind_or_ahead(seconds: float, level: str, said: str) -> None:
     there = datetime(2026, 11, 24, 15, tzinfo=UTC)
     here = (there + timedelta(seconds=0.5 + seconds)).timestamp()
     found = check.clock(format_datetime(there, usegmt=True), here)
@@ -99,7 +99,7 @@ def test_a_new_host_is_fine(scripted: ScriptedEgo) -> None:
     assert check.known("new", Uplink(scripted.url).get("/api/hosts/new")).level == "ok"
 
 
-def test_what_may_be_run_is_said() -> None:
+def test_the_command_policy_is_shown_and_a_shell_for_all_commands_is_a_warning() -> None:
     assert check.commands(Settings()).seen.startswith("off")
     assert "2 patterns" in check.commands(Settings(command_policy="allow_list", command_allow=("a", "b"))).seen
     assert check.commands(Settings(command_policy="all", command_shell=True)).level == "warning"
@@ -121,7 +121,7 @@ def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     assert check.state(Settings(state_dir=tmp_path / "file" / "state")).level == "problem"
 
 
-def test_patterns_that_allow_more_than_they_seem_to_are_warned_of() -> None:
+def test_patterns_that_allow_more_than_they_seem_to_are_a_warning() -> None:
     allow = ("uptime", "sudo *", "cat /var/log/*", "bash -c *")
     found = check.risky(Settings(command_policy="allow_list", command_allow=allow))
     assert [(row.level, row.seen.split("'")[1]) for row in found] == [("warning", "sudo *"), ("warning", "bash -c *")]

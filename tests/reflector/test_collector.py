@@ -22,7 +22,7 @@ import pytest
 from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.decoder import decode_fast, decode_slow
 from mirror_stage.reflector import collector as module
-from mirror_stage.reflector.collector import Collector, OwnName, TopProcesses, instant_of
+from mirror_stage.reflector.collector import Collector, Loads, OwnName, TopProcesses, instant_of
 from mirror_stage.reflector.container import Container
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo
@@ -35,6 +35,7 @@ REQUIRED = {
 
 
 QUICK_SECONDS = 0.6
+LATE_PARTS = {"part sensors", "part hardware"}
 
 
 def quick() -> Parts:
@@ -55,7 +56,7 @@ def test_a_sample_passes_the_schema_by_both_decoders(sample: dict[str, Any]):
     assert slow == decode_fast(raw)
 
 
-def test_a_sample_has_what_every_machine_has(sample: dict[str, Any]):
+def test_a_sample_has_the_values_that_every_machine_has(sample: dict[str, Any]):
     assert sample.keys() >= REQUIRED | {
         "cpu_per_core",
         "memory_total_bytes",
@@ -71,7 +72,7 @@ def test_a_sample_has_what_every_machine_has(sample: dict[str, Any]):
     assert 0 < len(sample["top_processes"]) <= 5
 
 
-def test_nothing_in_a_sample_is_unknown_or_an_unknown_speed(sample: dict[str, Any]):
+def test_a_sample_has_no_null_and_no_speed_of_zero(sample: dict[str, Any]):
     assert None not in sample.values()
     assert all(row["speed_mbps"] > 0 for row in sample["interfaces"] if "speed_mbps" in row)
     assert sample.get("primary_interface_speed_mbps", 1) > 0
@@ -91,7 +92,7 @@ def test_the_primary_interface_is_not_loopback(sample: dict[str, Any]):
     assert (row["bytes_sent"], row["bytes_recv"]) == (sample["net_bytes_tx"], sample["net_bytes_rx"])
 
 
-def test_the_very_first_loads_are_measured_ones(monkeypatch: pytest.MonkeyPatch):
+def test_the_loads_of_the_first_sample_are_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "BASELINE_SECONDS", 0.3)
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -101,7 +102,18 @@ def test_the_very_first_loads_are_measured_ones(monkeypatch: pytest.MonkeyPatch)
         burner.kill()
         burner.wait()
     assert first["cpu_load"] > 0
-    assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner, or who is busier beside it
+    assert any(row["cpu_percent"] > 0 for row in first["top_processes"])  # the burner or a busier process
+
+
+def test_a_load_that_cannot_be_told_is_the_last_one_twice_and_then_unknown():
+    class Times(NamedTuple):
+        user: float
+        idle: float
+
+    loads = Loads()
+    idle = [20, 24, 22, 20, 18, 16, 20]  # it runs backwards four times
+    seen = [loads.update([Times(seconds, seconds_idle)], 5.0 * seconds) for seconds, seconds_idle in enumerate(idle)]
+    assert seen == [[], [20.0], [20.0], [20.0], [], [], [20.0]]
 
 
 def test_a_second_sample_at_once_still_has_a_load():
@@ -120,8 +132,9 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
         return {"coretemp": [Temperature("Package", 61.0)]}
 
     collector = Collector(parts=quick())
+    monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
     collector.sample()
-    monkeypatch.setattr(psutil, "sensors_temperatures", hangs, raising=False)
+    monkeypatch.setattr(psutil, "sensors_temperatures", hangs)
     began = time.monotonic()
     sample = collector.sample()
     assert time.monotonic() - began < 2 * QUICK_SECONDS
@@ -134,6 +147,31 @@ def test_a_hanging_sensor_costs_its_own_value_until_it_answers(monkeypatch: pyte
     gate.set()
     wait_until(lambda: not any(thread.name == "part sensors" for thread in threading.enumerate()))
     assert collector.sample()["cpu_temperature"] == 61.0
+
+
+def test_sensors_that_always_answer_late_are_in_the_next_samples_until_their_answer_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    gate = threading.Semaphore(0)
+
+    def late() -> dict[str, Any]:
+        gate.acquire(timeout=30)
+        return {"cpu_temperature": 61.0}
+
+    monkeypatch.setattr(module, "sensors", lambda _machine: late())
+    monkeypatch.setattr(module, "hardware", lambda _machine: late() and {"cpu_model": "EPYC"})
+    collector = Collector(parts=quick())
+    sample = collector.sample()
+    assert not {"cpu_temperature", "cpu_model"} & sample.keys()
+    gate.release(2)
+    wait_until(lambda: not any(thread.name in LATE_PARTS for thread in threading.enumerate()))
+    for _ in range(2):  # the sensors hang again
+        sample = collector.sample()
+        assert (sample["cpu_temperature"], sample["cpu_model"]) == (61.0, "EPYC")
+    monkeypatch.setattr(module, "SENSORS_KEPT_SECONDS", 0)
+    sample = collector.sample()
+    assert ("cpu_temperature" in sample, sample["cpu_model"]) == (False, "EPYC")
+    gate.release(2)
 
 
 class Folders(Machine):
@@ -185,7 +223,7 @@ def test_a_dead_mount_costs_its_own_row(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 @pytest.mark.parametrize("error", [NotImplementedError, AttributeError, OSError, ValueError, KeyError])
-def test_what_a_platform_does_not_offer_costs_its_own_field(
+def test_a_function_of_the_platform_that_fails_costs_only_its_own_fields(
     broken: str, lost: set[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch, sample: dict[str, Any]
 ):
     def fails(*_args: object, **_options: object) -> object:
@@ -199,7 +237,7 @@ def test_what_a_platform_does_not_offer_costs_its_own_field(
     assert not lost & without.keys() - {"tags"}
 
 
-def test_a_machine_without_sensors_says_nothing_and_logs_nothing(
+def test_a_machine_without_sensors_sends_no_temperatures_and_logs_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
@@ -214,7 +252,30 @@ def test_a_machine_without_swap_has_no_swap_percent(monkeypatch: pytest.MonkeyPa
     assert "swap_used_percent" not in Collector(parts=quick()).sample()
 
 
-def test_the_hardware_is_read_rarely_and_stands_in_every_sample(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("limit", "used", "percent"),
+    [
+        ("max", "50", 40.0),  # no limit: the machine's swap counts
+        ("100", "50", 50.0),
+        ("100", "150", 100.0),  # the limit was lowered
+        ("0", "0", None),  # it may not swap
+        ("2000", "50", 40.0),  # more than the machine has
+    ],
+)
+def test_the_swap_of_a_container_is_what_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, used: str, percent: float | None
+):
+    for name, text in {"cgroup.controllers": "", "memory.swap.max": limit, "memory.swap.current": used}.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    (tmp_path / ".dockerenv").touch()
+    monkeypatch.setattr(psutil, "swap_memory", lambda: Swap(1000, 40.0))
+    machine = Machine(tmp_path)
+    assert module.swap(machine, Container(machine)) == {"swap_used_percent": percent}
+
+
+def test_three_samples_read_the_hardware_once_and_all_have_it(monkeypatch: pytest.MonkeyPatch):
     reads = []
 
     def hardware(_machine: Machine) -> dict[str, Any]:
@@ -227,7 +288,7 @@ def test_the_hardware_is_read_rarely_and_stands_in_every_sample(monkeypatch: pyt
     assert len(reads) == 1
 
 
-def test_an_unreadable_hardware_is_asked_for_again(monkeypatch: pytest.MonkeyPatch):
+def test_hardware_that_could_not_be_read_is_read_again(monkeypatch: pytest.MonkeyPatch):
     answers = iter([OSError("busy"), {"cpu_model": "EPYC"}])
 
     def hardware(_machine: Machine) -> dict[str, Any]:
@@ -256,13 +317,13 @@ def test_an_unknown_speed_is_left_out_everywhere(tmp_path: Path):
     assert all("speed_mbps" not in row for row in sample["interfaces"])
 
 
-def test_a_primary_interface_of_unknown_speed_does_not_borrow_that_of_another(tmp_path: Path):
+def test_a_primary_interface_of_unknown_speed_does_not_take_the_speed_of_another(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, eth1=1)
     machine.speeds["eth1"] = 10_000
     assert Network(machine=machine).read()["primary_interface_speed_mbps"] == 0
 
 
-def test_the_address_is_the_primary_interfaces_unless_one_is_given(tmp_path: Path):
+def test_the_address_is_that_of_the_primary_interface_unless_one_is_set(tmp_path: Path):
     machine = Interfaces(tmp_path, docker0=1, eth0=100)
     assert Network(machine=machine).read()["ip"] == "10.0.0.2"
     assert Network("10.9.9.9", machine).read()["ip"] == "10.9.9.9"
@@ -276,9 +337,18 @@ def test_the_name_of_the_primary_interface_changes_with_its_counters(tmp_path: P
     machine.default = "wlan0"
     moved = network.read()
     assert moved["primary_interface"] == "wlan0"
-    assert "net_bytes_tx" not in moved, "an EGO that does not look at the name would make a rate of it"
+    assert "net_bytes_tx" not in moved, "an older EGO would compute a rate from the counters of two interfaces"
     later = network.read()
     assert (later["primary_interface"], later["net_bytes_tx"]) == ("wlan0", 9_000)
+
+
+def test_a_driver_that_says_0_for_a_moment_makes_no_rate_from_0(tmp_path: Path):
+    machine, seen = Interfaces(tmp_path, eth0=10**13), []
+    network = Network(machine=machine)
+    for sent in (10**13, 0, 10**13 + 5, 0, 0, 7):  # at last it really begins anew
+        machine.sent["eth0"] = sent
+        seen.append(network.read().get("net_bytes_tx"))
+    assert seen == [10**13, None, 10**13 + 5, None, 0, 7]
 
 
 def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(tmp_path: Path):
@@ -294,7 +364,7 @@ def test_an_interface_that_was_unplugged_is_not_listed_and_may_come_back(tmp_pat
     assert network.read()["net_bytes_tx"] == 3
 
 
-def test_the_way_to_ego_comes_before_the_default_route(tmp_path: Path):
+def test_the_route_to_ego_is_preferred_to_the_default_route(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, eth1=200, tun0=300)
     machine.routes = {"10.0.0.100": "10.0.0.2", "fd00::1": "fe80::2"}
     for ego in ("http://10.0.0.100:3000", "http://[fd00::1]:3000/ego"):
@@ -304,7 +374,7 @@ def test_the_way_to_ego_comes_before_the_default_route(tmp_path: Path):
         assert (fields["primary_interface"], fields["ip"]) == ("eth1", "10.0.0.2"), ego
 
 
-def test_an_ego_on_this_machine_or_out_of_reach_does_not_say_which_interface_leads_out(tmp_path: Path):
+def test_an_ego_on_this_machine_or_without_a_route_does_not_choose_the_primary_interface(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, eth1=200)
     machine.routes = {"127.0.0.1": "127.0.0.1"}
     for ego in ("http://127.0.0.1:3000", "http://10.99.0.1:3000", None):
@@ -320,7 +390,7 @@ def test_a_default_route_in_another_table_is_found(tmp_path: Path):
     assert Network(machine=machine).read()["primary_interface"] == "eth1"
 
 
-def test_without_a_route_it_is_the_one_that_owns_the_given_address_else_the_busiest(tmp_path: Path):
+def test_without_a_route_the_primary_interface_has_the_set_address_or_is_the_busiest_up(tmp_path: Path):
     machine = Interfaces(tmp_path, eth0=100, eth1=200, docker0=1000)
     machine.default = None
     fields = Network(machine=machine).read()
@@ -370,7 +440,7 @@ def test_one_interface_that_fails_costs_no_other_its_state(tmp_path: Path):
     assert (rows["eth0"]["is_up"], rows["eth0"]["speed_mbps"], rows["eth1"]["is_up"]) == (True, 1000, False)
 
 
-def test_the_address_of_a_label_is_the_interfaces(tmp_path: Path):
+def test_the_address_of_an_interface_label_belongs_to_the_interface(tmp_path: Path):
     machine = Interfaces(tmp_path, venet0=7)
     machine.default = "venet0"
     labelled = {"venet0:0": [SimpleNamespace(family=socket.AF_INET, address="10.4.4.4")]}
@@ -378,7 +448,7 @@ def test_the_address_of_a_label_is_the_interfaces(tmp_path: Path):
     assert Network(machine=machine).read()["ip"] == "10.4.4.4"
 
 
-def test_an_interface_whose_files_cannot_be_read_costs_nothing_else(tmp_path: Path):
+def test_an_interface_whose_files_cannot_be_read_is_listed_with_the_others(tmp_path: Path):
     machine = Interfaces(tmp_path, **{"eth0": 100, "ibr10:30": 0, "cali7b9c": 3})
     (tmp_path / "sys/class/net/cali7b9c/uevent").unlink()
     (tmp_path / "sys/class/net/cali7b9c/uevent").mkdir()
@@ -395,7 +465,7 @@ def test_the_cache_of_zfs_is_the_machines_not_a_guests(tmp_path: Path):
     assert module.memory(machine, Container(machine))["memory_available_bytes"] == 2**30
 
 
-def test_a_counter_beyond_what_json_holds_goes_round(tmp_path: Path):
+def test_a_counter_too_large_for_json_wraps_around(tmp_path: Path):
     assert Network(machine=Interfaces(tmp_path, eth0=2**53 + 5)).read()["net_bytes_tx"] == 5
 
 
@@ -408,7 +478,7 @@ def test_a_counter_beyond_what_json_holds_goes_round(tmp_path: Path):
         (6e9, "2100-01-01T00:01:40.000Z"),
     ],
 )
-def test_a_clock_beyond_the_wire_stands_at_its_nearest_end_and_goes_on(wall: float, instant: str):
+def test_a_time_outside_the_range_of_the_contract_becomes_its_limit_plus_the_uptime(wall: float, instant: str):
     assert to_text(instant_of(wall, since_boot=100.0)) == instant
 
 
@@ -449,7 +519,7 @@ def test_a_required_value_that_cannot_be_read_is_unknown_and_the_sample_goes_out
     assert unknown not in sample
 
 
-def test_what_the_last_check_changes_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_a_change_by_the_last_check_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(psutil, "swap_memory", lambda: Swap(524288, -1.6))
     collector = Collector(parts=quick())
     for _ in range(3):
@@ -471,7 +541,7 @@ def test_a_hanging_name_service_costs_no_value(monkeypatch: pytest.MonkeyPatch):
         gate.set()
 
 
-def test_looking_through_many_processes_costs_a_bounded_share(monkeypatch: pytest.MonkeyPatch):
+def test_scanning_many_processes_costs_a_bounded_share_of_a_core(monkeypatch: pytest.MonkeyPatch):
     processes = TopProcesses()
     looks = []
     processor_seconds = [0.0]
@@ -486,7 +556,7 @@ def test_looking_through_many_processes_costs_a_bounded_share(monkeypatch: pytes
     monkeypatch.setattr(time, "thread_time", lambda: processor_seconds[0])
     for _ in range(10):
         processes.read()
-    assert len(looks) == 2, "the baseline and one look; the next is due in 25 s"
+    assert len(looks) == 2, "the baseline and one scan; the next scan is due in 25 s"
 
 
 def test_a_process_that_is_gone_or_hidden_is_skipped(monkeypatch: pytest.MonkeyPatch):
@@ -505,14 +575,14 @@ def test_a_process_that_is_gone_or_hidden_is_skipped(monkeypatch: pytest.MonkeyP
     assert [row["pid"] for row in processes.read()["top_processes"]] == [os.getppid()]
 
 
-def test_the_agent_needs_nothing_of_the_server():
+def test_the_collector_imports_no_library_of_the_server():
     heavy = ["flask", "gevent", "sqlalchemy", "marshmallow", "msgspec", "orjson", "requests"]
     code = f"import sys, mirror_stage.reflector.collector; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
     assert answer.stdout.strip() == "[]"
 
 
-def test_a_part_that_hangs_for_ever_does_not_hold_up_the_end_of_the_process():
+def test_a_part_that_never_returns_blocks_neither_the_sample_nor_the_exit():
     code = (
         "import time, psutil; psutil.sensors_temperatures = lambda: time.sleep(60)\n"
         "from mirror_stage.reflector.collector import Collector; from mirror_stage.reflector.parts import Parts\n"
@@ -523,7 +593,7 @@ def test_a_part_that_hangs_for_ever_does_not_hold_up_the_end_of_the_process():
 
 
 def test_a_sample_costs_far_less_than_one_percent_of_a_core(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "SCAN_SHARE", float("inf"))  # a look through the processes each time
+    monkeypatch.setattr(module, "SCAN_SHARE", float("inf"))  # scan the processes for every sample
     collector = Collector()
     collector.sample()
     began, walked, count = time.process_time(), time.perf_counter(), 20
@@ -559,9 +629,10 @@ class Swap(NamedTuple):
 
 
 class Interfaces(Machine):
-    """Interfaces by the bytes they have sent; the default route goes over eth0, the nth has the address 10.0.0.n.
+    """A machine with interfaces; `sent` has the bytes that each has sent. The default route goes over eth0.
 
-    Those named docker, veth or tun are bridges without members and tunnels.
+    The nth interface has the address 10.0.0.n. Interfaces named eth, wlan or usb are physical. docker is a
+    bridge without members, and tun is a tunnel.
     """
 
     def __init__(self, root: Path, **sent: int) -> None:
@@ -594,7 +665,7 @@ class Interfaces(Machine):
 
     def counters(self, pernic: bool, nowrap: bool) -> dict[str, Any]:
         assert pernic
-        assert not nowrap, "psutil's own correction would hide a reset, and takes a lock"
+        assert not nowrap, "psutil's own correction would hide a reset, and it takes a lock"
         zeros = dict.fromkeys(("packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout"), 0)
         return {name: SimpleNamespace(bytes_sent=sent, bytes_recv=sent, **zeros) for name, sent in self.sent.items()}
 
@@ -616,5 +687,5 @@ class Interfaces(Machine):
 def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:
     until = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.005)

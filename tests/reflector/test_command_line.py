@@ -1,4 +1,4 @@
-"""The agent's doors, also where nothing but psutil and requests is installed."""
+"""The command lines that start the agent, also in an environment that has only psutil."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.reflector.processes import running_agent
 from tests.servers import ROOT, free_port, wait_until
 
-# As if only what the agent needs were installed: everything else that is no standard library cannot be imported.
+# Imports fail for all packages but the standard library and what the agent needs, as if nothing else were installed.
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder

@@ -1,4 +1,4 @@
-"""What comes back is not trusted: an EGO that means harm, or who stands between, costs an agent nothing but its answer."""
+"""The agent does not trust answers: a hostile EGO or proxy can only withhold an answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CHUNKED_HEAD = JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def bomb(mebibytes: int) -> bytes:
-    """So many MiB of JSON, packed a thousandfold."""
+    """`mebibytes` MiB of JSON, compressed about 1,000:1."""
     packer = zlib.compressobj(9, wbits=31)
     return b"".join([packer.compress(b"["), *(packer.compress(b" " * MIB) for _ in range(mebibytes)), packer.flush()])
 
@@ -113,21 +113,21 @@ REQUESTS: dict[str, Callable[[Uplink], Answer]] = {
 
 @pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_an_answer_that_harms_is_no_answer_and_soon_over(
+def test_a_hostile_answer_is_a_failure_within_the_deadline(
     attack: Attack, request_of: Callable[[Uplink], Answer], hostile: HostileEgo
 ) -> None:
     hostile.attack = attack
     began = time.monotonic()
     answer = request_of(Uplink(hostile.url))
     assert time.monotonic() - began < DEADLINE_SECONDS + 0.8
-    assert hostile.heads, "the attack took place"
+    assert hostile.heads, "the attack did not take place"
     assert answer.meaning in {Meaning.UNKNOWN, Meaning.MISDIRECTED}
     assert answer.body is None
     assert 0 < len(answer.detail) < 500
     assert answer.detail.isprintable()
 
 
-def test_a_reader_that_takes_its_time_does_not_hold_a_sender(hostile: HostileEgo) -> None:
+def test_a_server_that_reads_slowly_does_not_block_a_sender(hostile: HostileEgo) -> None:
     def slowly(wire: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while wire.recv(4096):
@@ -140,7 +140,7 @@ def test_a_reader_that_takes_its_time_does_not_hold_a_sender(hostile: HostileEgo
     assert time.monotonic() - began < DEADLINE_SECONDS + 0.8
 
 
-def test_a_body_goes_nowhere_but_to_ego(hostile: HostileEgo) -> None:
+def test_a_redirect_does_not_take_a_body_to_another_server(hostile: HostileEgo) -> None:
     with hostile_ego() as other:
         for status in (301, 302, 303, 307, 308):
             head = f"HTTP/1.1 {status} Go\r\nLocation: {other.url}/api/metrics/batch\r\n".encode()
@@ -158,15 +158,15 @@ def test_no_cookie_is_kept(hostile: HostileEgo) -> None:
     assert not any(b"cookie" in head.lower() for head in hostile.heads)
 
 
-def test_what_nobody_has_asked_for_is_not_taken_for_the_next_answer(scripted: ScriptedEgo) -> None:
-    """A second answer behind the first one, on a connection that stays open."""
+def test_an_unrequested_answer_is_not_taken_for_the_next_one(scripted: ScriptedEgo) -> None:
+    """The server sends a second answer behind the first one, on a connection that stays open."""
     false = whole(b'{"accepted": 1}', b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n")
     scripted.decide = lambda asked: (
         Reply(200, b"[]" + false, {"Content-Length": "2"}) if asked.method == "GET" else problem(503)
     )
     uplink = Uplink(scripted.url)
     assert uplink.get("/api/commands/pending/titan-01").is_taken
-    time.sleep(0.1)  # until the rest has arrived
+    time.sleep(0.1)  # until the second answer has arrived
     assert uplink.post_samples([b"{}"]).meaning is Meaning.LATER
 
 
@@ -177,18 +177,18 @@ def test_a_retry_after_of_a_year_is_minutes(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nan", "-inf", "", "soon", "Mon, 00 Foo 0000", "\ufffd"])
-def test_a_retry_after_that_is_none_is_none(text: str) -> None:
+def test_an_invalid_retry_after_is_ignored(text: str) -> None:
     assert understood(503, {"Retry-After": text}, b"").retry_after_seconds is None
 
 
-def test_what_ego_says_can_do_no_harm_in_a_log_or_on_a_terminal() -> None:
+def test_the_detail_of_an_answer_of_ego_becomes_printable_and_short() -> None:
     detail = "\x1b[2J\u202e" + "x" * 100_000
     answer = understood(503, {"Content-Type": "application/json"}, json.dumps({"detail": detail}).encode())
     assert answer.detail.isprintable()
     assert len(answer.detail) < 400
 
 
-# ---------------------------------------------------------------- what it hands out
+# ---------------------------------------------------------------- commands from a hostile EGO
 
 GOOD = {"id": "a", "command": "true", "timeoutSeconds": 30}
 
@@ -196,7 +196,7 @@ GOOD = {"id": "a", "command": "true", "timeoutSeconds": 30}
 @pytest.mark.parametrize(
     "timeout", [0, -1, 600.1, math.nan, math.inf, "30", True, None, [30], {}, 10**400], ids=lambda value: str(value)[:9]
 )
-def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+def test_an_invalid_timeout_is_refused(timeout: Any) -> None:
     (order,) = orders([{**GOOD, "timeoutSeconds": timeout}], 2)
     assert "timeoutSeconds must be a number" in (order.fault or "")
 
@@ -219,7 +219,7 @@ def test_a_timeout_of_the_contract_is_taken(timeout: float) -> None:
     ],
     ids=lambda value: str(value)[:5].encode("ascii", "replace").decode(),
 )
-def test_a_command_that_is_none_is_refused(command: Any, said: str) -> None:
+def test_an_invalid_command_is_refused(command: Any, said: str) -> None:
     (order,) = orders([{**GOOD, "command": command}], 2)
     assert said in (order.fault or "")
 
@@ -228,16 +228,16 @@ def test_a_command_that_is_none_is_refused(command: Any, said: str) -> None:
     "id",
     ["", "p0?", "../result", "a/b", "a b", "a\n", "a" * 65, "\0", "é", 7, None, True, ["a"], {"a": 1}, "a%2f", "."],
 )
-def test_what_has_no_id_cannot_be_answered_and_is_left_alone(id: Any) -> None:
+def test_a_command_without_a_valid_id_is_ignored(id: Any) -> None:
     assert [order.id for order in orders([{**GOOD, "id": id}, GOOD], 2)] == ["a"]
 
 
-def test_no_more_is_taken_than_was_asked_for() -> None:
+def test_no_more_commands_are_taken_than_requested() -> None:
     assert [order.id for order in orders([{**GOOD, "id": f"p{n}"} for n in range(3000)], 2)] == ["p0", "p1"]
 
 
 @pytest.mark.parametrize("body", [{"items": []}, "no", 7, None, True])
-def test_what_is_no_list_is_said(body: Any) -> None:
+def test_an_answer_that_is_not_a_list_is_an_error(body: Any) -> None:
     with pytest.raises(ValueError, match="no list"):
         orders(body, 2)
 
@@ -246,7 +246,7 @@ def test_what_is_no_list_is_said(body: Any) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has had at once."""
+    """The peak resident memory of a process in MiB."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
@@ -259,11 +259,11 @@ def test_a_gzip_bomb_costs_an_agent_no_memory(tmp_path: Path) -> None:
     ):
         assert agent.process is not None
         pid = agent.process.pid
-        wait_until(lambda: len(ego.heads) >= 4, what="it samples and polls")
+        wait_until(lambda: len(ego.heads) >= 4, what="the agent sends samples and polls")
         before = peak_mib(pid)
         ego.attack = sends(content)
         seen = len(ego.heads)
-        wait_until(lambda: len(ego.heads) >= seen + 4, what="it was attacked")
+        wait_until(lambda: len(ego.heads) >= seen + 4, what="four hostile answers were sent")
         wait_until(lambda: "samples wait on disk: the answer is packed" in agent.log)
         wait_until(lambda: "commands cannot be fetched: the answer is packed" in agent.log)
         after = peak_mib(pid)
@@ -272,7 +272,9 @@ def test_a_gzip_bomb_costs_an_agent_no_memory(tmp_path: Path) -> None:
         agent.stop()
 
 
-def test_an_agent_that_was_handed_thousands_runs_what_it_asked_for(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_an_agent_that_gets_thousands_of_commands_runs_as_many_as_it_requested(
+    scripted: ScriptedEgo, tmp_path: Path
+) -> None:
     marker = tmp_path / "marker"
     handed = [
         {"id": str(uuid.uuid4()), "command": f"sh -c 'echo x >>{marker}; sleep 20'", "timeoutSeconds": 30}
@@ -281,9 +283,9 @@ def test_an_agent_that_was_handed_thousands_runs_what_it_asked_for(scripted: Scr
     scripted.decide = lambda asked: Reply(200, handed) if "/pending/" in asked.path else None
     flags = ("--allow-commands", "--command-concurrency", "2")
     with running_agent(tmp_path, scripted.url, *flags) as agent:
-        wait_until(lambda: marker.exists() and len(marker.read_text()) == 4, what="two run")
+        wait_until(lambda: marker.exists() and len(marker.read_text()) == 4, what="two commands run")
         wait_until(lambda: "2998 more than was asked for" in agent.log)
-        scripted.wait_for("/heartbeat", 3)  # a while later
+        scripted.wait_for("/heartbeat", 3)  # some seconds later
         assert len(marker.read_text()) == 4
         agent.stop()
 
@@ -315,7 +317,7 @@ def test_ids_that_cannot_be_answered_leave_no_trace_and_the_agent_hears_the_next
         agent.stop()
 
 
-def test_a_result_that_nobody_takes_is_given_up_after_days_and_said(
+def test_a_result_that_ego_refuses_for_days_is_given_up_and_logged(
     scripted: ScriptedEgo, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path / "journal")

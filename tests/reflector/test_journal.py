@@ -1,4 +1,4 @@
-"""The journal says after a crash what it said before: what was begun, how it ended, and what EGO has of it."""
+"""The journal survives a crash: which commands were begun, how they ended, and which results EGO has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def test_what_was_begun_ended_and_settled_is_known_after_a_restart(path: Path) -> None:
+def test_commands_begun_ended_and_settled_are_known_after_a_restart(path: Path) -> None:
     first = Journal(path)
     first.begin(["a", "b", "c"])
     first.end("b", RESULT)
@@ -35,11 +35,11 @@ def test_what_was_begun_ended_and_settled_is_known_after_a_restart(path: Path) -
     assert [again.knows(id) for id in "abcd"] == [True, True, True, False]
 
 
-def test_the_instance_is_the_journals(path: Path) -> None:
+def test_the_instance_id_is_kept_in_the_journal_and_is_new_without_it(path: Path) -> None:
     first = Journal(path)
     assert Journal(path).instance == first.instance
     path.unlink()
-    assert Journal(path).instance != first.instance, "who has lost the journal must not be handed the same again"
+    assert Journal(path).instance != first.instance, "an agent without its journal must not get its old commands again"
 
 
 def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path) -> None
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_a_full_disk_is_said_before_anything_runs_and_leaves_the_journal_whole(path: Path) -> None:
+def test_a_command_cannot_begin_on_a_full_disk_and_the_journal_stays_whole(path: Path) -> None:
     journal = Journal(path)
     journal.begin(["a"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -68,7 +68,9 @@ def test_a_full_disk_is_said_before_anything_runs_and_leaves_the_journal_whole(p
     assert Journal(path).unfinished() == ["a", "c"]
 
 
-def test_it_does_not_grow_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_stays_small_because_it_forgets_old_settled_commands(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "COMPACT_FROM_BYTES", 8_000)
     monkeypatch.setattr(module, "SETTLED_KEPT", 20)
     journal = Journal(path)
@@ -83,7 +85,7 @@ def test_it_does_not_grow_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Begin, end, settle and crash in any order, also in the middle of a line."""
+    """Commands begin, end and are settled, and the agent crashes, in any order, also in the middle of a line."""
 
     def __init__(self) -> None:
         super().__init__()

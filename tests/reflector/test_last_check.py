@@ -1,4 +1,4 @@
-"""The last check of a sample: one odd value costs that value, never the host."""
+"""The last check of a sample: an odd value costs that value and never the whole sample."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fitted(**odd: Any) -> dict[str, Any]:
     return sample
 
 
-def test_a_good_sample_goes_as_it_is() -> None:
+def test_a_valid_sample_is_left_unchanged() -> None:
     assert fit(GOOD) == (GOOD, [])
 
 
@@ -67,7 +67,7 @@ def test_the_table_knows_each_field_of_the_contract() -> None:
         ("primary_interface_speed_mbps", -1),
     ],
 )
-def test_a_value_that_the_contract_refuses_is_unknown_and_said(field: str, value: Any) -> None:
+def test_a_value_that_the_contract_refuses_is_left_out_with_a_complaint(field: str, value: Any) -> None:
     sample, complaints = fit(GOOD | {field: value})
     assert field not in sample
     assert [complaint.field for complaint in complaints] == [field]
@@ -76,13 +76,13 @@ def test_a_value_that_the_contract_refuses_is_unknown_and_said(field: str, value
 
 @pytest.mark.parametrize("field", last_check.REQUIRED)
 @pytest.mark.parametrize("value", [None, -1, math.nan, "12", True, 10**400, [1]])
-def test_a_required_value_that_cannot_be_is_named_as_unknown(field: str, value: Any) -> None:
+def test_a_required_value_that_is_impossible_is_named_as_unknown(field: str, value: Any) -> None:
     sample = fitted(**{field: value})
     assert field not in sample
     assert sample["unknown"] == [field]
 
 
-def test_nothing_is_said_to_be_unknown_where_all_is_known() -> None:
+def test_a_complete_sample_names_no_unknown_value() -> None:
     assert "unknown" not in fitted()
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_said_to_be_unknown_where_all_is_known() -> None:
         ("net_bytes_tx", 12.0, 12),
     ],
 )  # fmt: skip
-def test_of_an_odd_value_the_good_part_is_kept(field: str, value: Any, left: Any) -> None:
+def test_an_odd_value_keeps_its_valid_part_or_gets_a_default(field: str, value: Any, left: Any) -> None:
     assert fitted(**{field: value})[field] == left
 
 
@@ -137,7 +137,7 @@ def interfaces(count: int) -> list[dict[str, Any]]:
         ),
     ],
 )  # fmt: skip
-def test_a_list_too_long_keeps_what_matters_most(
+def test_a_list_that_is_too_long_keeps_its_most_important_entries(
     field: str, value: Any, most: int, kept: set[str], left_out: set[str]
 ) -> None:
     entries = fitted(**{field: value})[field]
@@ -181,11 +181,11 @@ def test_a_sample_is_never_larger_than_the_wire_takes() -> None:
         cpu_per_core=[100.0] * 1024,
     )
     assert len(json.dumps(sample, ensure_ascii=False).encode()) <= 64 * 1024
-    assert sample["disks"][-1]["used_percent"] == 63, "the fullest is kept"
+    assert sample["disks"][-1]["used_percent"] == 63, "the fullest disk is kept"
     assert sample["tags"]["uplink"] == "sw"
 
 
-def test_a_kind_of_complaint_is_one_whatever_the_value() -> None:
+def test_complaints_that_differ_only_in_the_value_are_one() -> None:
     _, complaints = fit(GOOD | {"disks": [{"mountpoint": f"/{n}", "used_percent": -n} for n in range(1, 9)]})
     assert [(complaint.field, complaint.why) for complaint in complaints] == [
         ("disks.used_percent", "is not within 0 to 100")

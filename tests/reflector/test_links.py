@@ -1,4 +1,4 @@
-"""Which interface leads out, and how fast it is, by example."""
+"""Which interface is the primary one, and how fast it is, in examples."""
 
 from __future__ import annotations
 
@@ -106,15 +106,17 @@ TRAFFIC = {"lo": 9999, "eth0": 10, "eth1": 20, "docker0": 500, "veth1": 500}
         ("it goes when it loses its address", {"eth1"}, "eth0", "eth1"),
     ],
 )
-def test_without_a_route_the_busiest_real_one_leads_out(what: str, addressed: set[str], former: str | None, name: str):
+def test_without_a_route_the_busiest_physical_interface_with_an_address_is_and_stays_primary(
+    what: str, addressed: set[str], former: str | None, name: str
+):
     assert links.busiest(CONTAINERS_HOST, TRAFFIC, addressed, former) == name, what
 
 
-def test_a_container_has_no_wire_and_yet_a_way_out():
+def test_a_container_without_a_physical_interface_has_a_primary_one():
     inside = network(Link("lo", Kind.VIRTUAL, True), Link("eth0", Kind.VIRTUAL, True), Link("tun0", Kind.VIRTUAL, True))
     assert links.busiest(inside, {"lo": 1, "eth0": 5, "tun0": 50}, {"eth0"}, None) == "eth0"
 
 
-def test_a_member_of_a_bridge_does_not_lead_out_beside_it():
+def test_a_member_of_a_bridge_is_not_primary_beside_its_bridge():
     bridged = network(Link("br0", Kind.STACKED, True, under=("eth0",)), wired("eth0", 1000))
     assert links.busiest(bridged, {"br0": 1, "eth0": 50}, {"br0"}, None) == "br0"

@@ -1,4 +1,4 @@
-"""The collector on recorded machines: the next odd one is one more folder. `recorded.py` says what stands in it."""
+"""The collector on recorded machines. To add a machine, add a folder; `recorded.py` describes its contents."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def collector_of(name: str, **options: Any) -> Collector:
 
 
 def summary(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample, and what an `expected.json` may say of its lists."""
+    """A sample, and the summaries of its lists that an `expected.json` may name."""
     interfaces, disks = sample.get("interfaces", []), sample.get("disks", [])
     return sample | {
         "speeds": {row["name"]: row["speed_mbps"] for row in interfaces if "speed_mbps" in row},
         "disks": {row["mountpoint"]: row["used_percent"] for row in disks},
+        "read_only_disks": [row["mountpoint"] for row in disks if row.get("is_read_only")],
         "core_7": dict(enumerate(sample.get("cpu_per_core", []))).get(7),
         "number_of_cores": len(sample.get("cpu_per_core", [])),
         "number_of_interfaces": len(interfaces),
@@ -38,7 +39,7 @@ def summary(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_known_to_every_ego(sample: dict[str, Any]) -> dict[str, Any]:
-    """The sample for an EGO that wants each required value, and no clock before its time."""
+    """The sample as an older EGO accepts it: every required value is there, and the timestamp is not too early."""
     known = dict.fromkeys(REQUIRED, 0) | {name: value for name, value in sample.items() if name != "unknown"}
     if from_text(sample["timestamp"]) < EARLIEST:
         known["timestamp"] = "2026-03-01T12:00:00.000Z"
@@ -46,7 +47,7 @@ def as_known_to_every_ego(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_taken(sample: dict[str, Any]) -> None:
-    """EGO's own decoders take it, and what is missing is named."""
+    """Check that EGO's own decoders accept the sample, and that it names its unknown values."""
     assert [name for name in REQUIRED if name not in sample] == sample.get("unknown", [])
     raw = memoryview(orjson.dumps(as_known_to_every_ego(sample)))
     slow, errors, _ = decode_slow(raw)
@@ -60,7 +61,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_sample_says_what_the_machine_is(name: str) -> None:
+def test_a_sample_of_a_recorded_machine_is_as_expected(name: str) -> None:
     expected = json.loads((MACHINES / name / "expected.json").read_text())
     collector = collector_of(name)
     for sample in (collector.sample(), collector.sample()):
@@ -74,5 +75,5 @@ def test_a_sample_says_what_the_machine_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if not (MACHINES / name / "proc/diskstats").exists()])
-def test_without_the_systems_counters_what_disks_read_is_unknown(name: str) -> None:
+def test_without_the_counters_of_the_system_disk_reads_are_unknown(name: str) -> None:
     assert "disk_read_bytes" not in collector_of(name).sample()

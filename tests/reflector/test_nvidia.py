@@ -1,4 +1,4 @@
-"""Cards with NVIDIA's own driver: asked rarely, never waited for, never woken."""
+"""Cards with NVIDIA's own driver: the agent calls nvidia-smi rarely, never waits for it, and wakes no card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.servers import wait_until
 
 
 def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Path:
-    """A folder in PATH with a `nvidia-smi` of its own; each call leaves a line in `calls`."""
+    """Put a fake `nvidia-smi` into PATH. Returns the file that gets a line for each call."""
     program = folder / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{script}\n")
     program.chmod(0o755)
@@ -53,7 +54,9 @@ class Answers(Machine):
         ("", {}),
     ],
 )
-def test_a_card_that_does_not_tell_is_left_out(answer: str, celsius: dict[str, float]) -> None:
+def test_cards_of_one_name_get_numbers_and_cards_without_a_temperature_are_left_out(
+    answer: str, celsius: dict[str, float]
+) -> None:
     assert nvidia.temperatures(answer) == celsius
 
 
@@ -79,14 +82,14 @@ def test_a_program_that_hangs_does_not_hold_up_the_beat_and_is_not_called_twice(
     assert calls.read_text().split() == ["called"]
 
 
-def test_it_is_asked_now_and_then_and_its_answer_holds_meanwhile(tmp_path: Path) -> None:
+def test_three_reads_in_a_row_call_nvidia_smi_once_and_use_its_answer(tmp_path: Path) -> None:
     machine = Answers(tmp_path, "A, 41\n")
     cards = NvidiaCards(machine)
     assert [cards.read() for _ in range(3)] == [{"nvidia:A": 41.0}] * 3
     assert machine.asked == 1
 
 
-def test_a_program_without_a_driver_is_left_alone_for_long(tmp_path: Path) -> None:
+def test_nvidia_smi_without_a_driver_is_not_called_again_at_the_next_reads(tmp_path: Path) -> None:
     machine = Answers(tmp_path, "")
     cards = NvidiaCards(machine)
     with pytest.raises(subprocess.CalledProcessError):
@@ -96,7 +99,7 @@ def test_a_program_without_a_driver_is_left_alone_for_long(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("state", "asked"), [("suspended", 0), ("active", 1)])
-def test_a_card_that_sleeps_is_not_woken(tmp_path: Path, state: str, asked: int) -> None:
+def test_a_suspended_card_is_not_woken(tmp_path: Path, state: str, asked: int) -> None:
     card = "0000:01:00.0"
     (tmp_path / f"proc/driver/nvidia/gpus/{card}").mkdir(parents=True)
     (tmp_path / f"sys/bus/pci/devices/{card}/power").mkdir(parents=True)
@@ -104,3 +107,41 @@ def test_a_card_that_sleeps_is_not_woken(tmp_path: Path, state: str, asked: int)
     machine = Answers(tmp_path, "A, 41\n")
     NvidiaCards(machine).read()
     assert machine.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [("Enabled (fine-grained)", 1), ("Disabled by default", 2), ("Not supported", 2)]
+)
+def test_a_card_that_may_sleep_is_asked_rarely(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, asked: int
+) -> None:
+    cards, machine = card_with_power(tmp_path, status)
+    for seconds in (1000, 1031):
+        monkeypatch.setattr(nvidia, "time", SimpleNamespace(monotonic=lambda seconds=seconds: float(seconds)))
+        assert cards.read() == {"nvidia:A": 41.0}
+    assert machine.asked == asked
+
+
+def test_the_answer_of_a_card_that_may_sleep_holds_until_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cards, machine = card_with_power(tmp_path, "Enabled (fine-grained)")
+    for seconds in (1000, 1150, 1299, 1300):
+        monkeypatch.setattr(nvidia, "time", SimpleNamespace(monotonic=lambda seconds=seconds: float(seconds)))
+        assert cards.read() == {"nvidia:A": 41.0}
+    assert machine.asked == 2
+
+
+def card_with_power(root: Path, status: str) -> tuple[NvidiaCards, Answers]:
+    """A card whose driver says this of its sleep."""
+    card = root / "proc/driver/nvidia/gpus/0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "power").write_text(f"Runtime D3 status:          {status}\nVideo Memory:               Active\n")
+    machine = Answers(root, "A, 41\n")
+    return NvidiaCards(machine), machine
+
+
+def test_a_broken_card_does_not_cost_the_answers_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = "Unable to determine the device handle for GPU 0000:3B:00.0: GPU is lost"
+    with_program(monkeypatch, tmp_path, f'echo "A, 41"; echo "{lost}"; echo "A, 43"; exit 15')
+    assert NvidiaCards(Machine()).read() == {"nvidia:A": 41.0, "nvidia:A #2": 43.0}

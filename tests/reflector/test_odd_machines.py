@@ -1,4 +1,4 @@
-"""Recorded machines, made odd at random: whatever a system says, EGO takes the sample. No host is silenced."""
+"""Recorded machines with random odd values: EGO accepts every sample, whatever the system answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FUNCTIONS = [
 
 
 class AtOnce:
-    """A part that runs where it is started: threads would take most of the time."""
+    """A part that runs in the caller's thread. Threads would take most of the time of the test."""
 
     def __init__(self, _name: str, part: Part) -> None:
         self._part = part
@@ -48,7 +48,7 @@ class AtOnce:
 
 
 class OddPsutil(RecordedPsutil):
-    """Answers as recorded, but for one leaf of each answer that is drawn, or an error."""
+    """Answers as recorded, but the functions in `odd` answer with one random value replaced, or with an error."""
 
     def __init__(self, folder: Path, data: st.DataObject, odd: list[str]) -> None:
         super().__init__(folder)
@@ -67,7 +67,7 @@ class OddPsutil(RecordedPsutil):
 
 
 class OddMachine(RecordedMachine):
-    """A recorded machine whose system files and answers are made odd."""
+    """A recorded machine with odd values in its system files and answers."""
 
     def __init__(self, folder: Path, data: st.DataObject) -> None:
         super().__init__(folder)
@@ -90,7 +90,7 @@ class OddMachine(RecordedMachine):
 
 
 def odd(value: Any, data: st.DataObject) -> Any:
-    """The value with one of its leaves replaced."""
+    """The value with one of its inner values replaced."""
     if isinstance(value, SimpleNamespace):
         return SimpleNamespace(**odd(vars(value), data))
     if hasattr(value, "_replace"):
@@ -116,7 +116,7 @@ def check(data: st.DataObject, name: str) -> None:
         assert_taken(collector.sample())
 
 
-# those whose samples are small; the others differ in size only
+# The machines with small samples; the other one differs only in its size.
 QUICK = [name for name in names() if name != "server-256-cores"]
 
 
@@ -127,7 +127,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.data(), st.sampled_from(QUICK))
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_machine_is_silenced_by_what_its_system_says(data: st.DataObject, name: str) -> None:
+def test_odd_values_of_the_system_stop_no_sample(data: st.DataObject, name: str) -> None:
     check(data, name)
 
 
@@ -135,5 +135,5 @@ def test_no_machine_is_silenced_by_what_its_system_says(data: st.DataObject, nam
 @pytest.mark.timeout(5400)
 @given(st.data(), st.sampled_from(names()))
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_machine_is_silenced_by_what_its_system_says_in_an_hour(data: st.DataObject, name: str) -> None:
+def test_odd_values_of_the_system_stop_no_sample_in_a_long_search(data: st.DataObject, name: str) -> None:
     check(data, name)

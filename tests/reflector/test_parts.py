@@ -1,4 +1,4 @@
-"""Parts that hang or raise cost their own value and nothing else."""
+"""A part that hangs or raises costs its own value and nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_hanging_part_gets_no_second_thread_and_comes_back_when_it_has_returne
     began = time.monotonic()
     for _ in range(5):
         assert parts.read({"hangs": gate.part}) == {}
-    assert time.monotonic() - began < 0.2, "a part known to hang is not waited for: that would be five times 0.2 s"
+    assert time.monotonic() - began < 0.2, "the agent must not wait five times 0.2 s for a part that hangs"
     assert gate.starts == 1
     gate.opened.set()
     assert parts.read({}) == {}

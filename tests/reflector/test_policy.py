@@ -1,4 +1,4 @@
-"""What EGO may have run on a host is what its owner has written down, and nothing that can be made to look like it."""
+"""The agent runs exactly the commands that the host's settings allow, and no command that only looks like one."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def test_for_the_shell_a_pattern_is_the_whole_text(pattern: str, command: str, m
 
 @pytest.mark.parametrize("command", ["", "   ", "''", "echo 'open", "echo \0", "\n"])
 @pytest.mark.parametrize("shell", [False, True])
-def test_what_is_no_command_is_denied_with_a_reason(command: str, shell: bool) -> None:
+def test_text_that_is_not_a_command_is_denied_with_a_reason(command: str, shell: bool) -> None:
     decision = judge(command, "all", shell=shell)
     assert isinstance(decision, Denied)
     assert decision.reason
 
 
-def test_off_denies_everything_and_says_who_can_change_it() -> None:
+def test_policy_off_denies_a_command_and_names_the_setting() -> None:
     decision = judge("uptime", "off", ["uptime"])
     assert isinstance(decision, Denied)
     assert "command_policy in reflector.toml" in decision.reason
@@ -112,7 +112,7 @@ def test_off_denies_everything_and_says_who_can_change_it() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=5))
-def test_all_runs_a_command_as_its_words_and_never_as_a_shell(words: list[str]) -> None:
+def test_policy_all_runs_a_command_as_its_words_and_never_in_a_shell(words: list[str]) -> None:
     assert judge(shlex.join(words), "all") == Allowed(tuple(words))
 
 
@@ -140,28 +140,35 @@ PLAIN = (
 
 
 @pytest.mark.parametrize("pattern", RISKY)
-def test_a_pattern_that_lets_through_more_than_it_seems_to_is_told(pattern: str) -> None:
+def test_a_pattern_that_allows_more_than_it_seems_to_is_a_warning(pattern: str) -> None:
     assert risk_of(pattern)
 
 
 @pytest.mark.parametrize("pattern", PLAIN)
-def test_a_pattern_that_says_what_it_allows_is_not(pattern: str) -> None:
+def test_a_pattern_that_allows_only_what_it_says_is_no_warning(pattern: str) -> None:
     assert risk_of(pattern) is None
 
 
 @pytest.mark.parametrize("policy", ["all", "allow_list"])
-def test_what_only_a_shell_can_do_is_refused_with_the_way_out(policy: str) -> None:
+def test_shell_syntax_is_refused_and_the_reason_says_how_to_use_a_shell(policy: str) -> None:
     decision = judge("echo hi > file", policy, ["echo ..."])
     assert isinstance(decision, Denied)
     assert "holds > outside of quotes" in decision.reason
     assert "send sh -c '...'" in decision.reason
 
 
-def test_with_a_shell_its_operators_are_its_own() -> None:
+@pytest.mark.parametrize("command", ['echo "$(date)"', 'echo "`date`"'])
+def test_what_double_quotes_do_not_protect_is_told_to_stand_outside_of_single_quotes(command: str) -> None:
+    decision = judge(command, "all")
+    assert isinstance(decision, Denied)
+    assert "outside of single quotes" in decision.reason
+
+
+def test_where_a_shell_is_allowed_its_operators_are_passed_to_it() -> None:
     assert judge("echo a\necho b | cat", "all", shell=True) == Allowed(("/bin/sh", "-c", "echo a\necho b | cat"))
 
 
-def test_what_a_shell_would_replace_is_passed_on_with_a_note() -> None:
+def test_variables_and_wildcards_are_passed_on_unchanged_with_a_note() -> None:
     decision = judge("ls *.log $HOME ~", "all")
     assert isinstance(decision, Allowed)
     assert decision.argv == ("ls", "*.log", "$HOME", "~")

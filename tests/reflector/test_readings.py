@@ -1,4 +1,4 @@
-"""What the tables of an operating system say, by example."""
+"""How the agent reads the tables of an operating system, in examples."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Times(NamedTuple):
     iowait: float = 0
     guest: float = 0
     guest_nice: float = 0
+    steal: float = 0
 
 
 class WindowsTimes(NamedTuple):
@@ -61,9 +62,14 @@ def test_busy_percent(name: str, before: Times, after: Times, percent: float | N
         ("a CPU that does not tick is idle", Times(), 0.0),
         ("time is accounted for, but for a tick", Times(user=1, idle=3.98), 20.1),
         ("more than the clock says", Times(user=5, idle=15), 25.0),
+        ("stolen time counts", Times(user=1, idle=2, steal=2), 60.0),
+        ("stolen time runs wild", Times(user=1, idle=4, steal=8e7), 20.0),
+        ("stolen time runs backwards", Times(user=1, idle=4, steal=-8e7), 20.0),
     ],
 )
-def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent: float):
+def test_busy_percent_uses_the_clock_if_the_counters_cover_less_than_half_of_it(
+    name: str, after: Times, percent: float
+):
     assert readings.busy_percent(Times(), after, expected_seconds=5) == percent, name
 
 
@@ -74,7 +80,7 @@ def test_where_time_is_missing_the_clock_counts(name: str, after: Times, percent
         ("a counter of stolen time jumps", Times(user=1, idle=9), Times(user=10**9, idle=9)),
     ],
 )
-def test_counters_that_cannot_be_say_nothing(name: str, before: Times, after: Times):
+def test_impossible_counters_give_no_value(name: str, before: Times, after: Times):
     assert readings.busy_percent(before, after, expected_seconds=5) is None, name
 
 
@@ -97,6 +103,7 @@ DESKTOP = {
         ("the board where no CPU tells", {"acpitz": [Temp("", 30.0), Temp("", 44.0)]}, 44.0, None),
         ("the board does not outbid the CPU", {"acpitz": [Temp("", 99.0)], "coretemp": [Temp("", 40.0)]}, 40.0, None),
         ("sensors that are not connected", {"coretemp": [Temp("a", 65261.85), Temp("b", None)]}, None, None),
+        ("sensors of a signed byte that are not connected", {"thinkpad": [Temp("CPU", 128.0), Temp("GPU", 127.0)], "acpitz": [Temp("", 48.0)]}, 48.0, None),
         ("GPUs of two makers", {"nouveau": [Temp("", 60.0)], "radeon": [Temp("", 70.0)]}, None, 70.0),
         ("none", {}, None, None),
         ("big and little cores", {"bigcore0-thermal": [Temp("", 64.0)], "littlecore": [Temp("", 60.0)], "npu_thermal": [Temp("", 99.0)]}, 64.0, None),
@@ -136,7 +143,7 @@ def test_temperatures_are_named_by_chip_and_label():
     }
 
 
-def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_image_is_none():
+def test_the_mounts_of_a_device_are_one_disk_and_a_mounted_image_is_none():
     mounted = [
         Part("/dev/sda2", "/etc/hosts", "ext4"),
         Part("/dev/sda2", "/", "ext4"),
@@ -151,8 +158,32 @@ def test_the_mounts_of_a_device_are_one_disk_nearest_to_the_root_first_and_an_im
     ]
 
 
+def test_a_file_system_is_read_only_if_nothing_can_write_to_it():
+    mountinfo = (
+        "22 1 0:29 / / ro,relatime - overlay composefs ro,seclabel,lowerdir+=/run/a\n"
+        "23 22 8:4 /sysroot /sys\\040root ro,relatime shared:2 - xfs /dev/sda4 rw,seclabel\n"  # only this mount of it is
+        "24 22 254:0 / /usr\\040local ro,relatime shared:3 master:1 - btrfs /dev/mapper/usr ro,rescue=nologreplay\n"
+        "25 22 8:5 / /mnt ro - ext4 /dev/sda5 ro\n"
+        "26 25 8:6 / /mnt rw - ext4 /dev/sda6 rw,errors=remount-ro\n"  # over the one before
+        "torn line\n- ro\n"
+    )
+    assert readings.read_only_mounts(mountinfo) == {"/", "/usr local"}
+
+
+def test_of_two_disks_on_one_mount_point_only_the_upper_one_is_seen():
+    mounted = [
+        Part("/dev/sda5", "/mnt", "ext4"),
+        Part("/dev/sda5", "/srv/a", "ext4"),
+        Part("/dev/sda6", "/mnt", "ext4"),
+    ]
+    assert [[(mount.device, mount.mountpoint) for mount in disk] for disk in readings.by_device(mounted)] == [
+        [("/dev/sda6", "/mnt")],
+        [("/dev/sda5", "/srv/a")],
+    ]
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [1, 1, 1]), (5, [2, 2, 1])])
-def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: list[int]):
+def test_disks_are_grouped_only_if_there_are_too_many(count: int, sizes: list[int]):
     groups = readings.in_groups(range(count), 3)
     assert [len(group) for group in groups] == sizes
     assert sorted(disk for group in groups for disk in group) == list(range(count))
@@ -168,7 +199,7 @@ def test_disks_share_a_part_only_where_there_are_too_many(count: int, sizes: lis
         ("", 0),
     ],
 )
-def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_be_had: int):
+def test_the_zfs_cache_above_its_minimum_counts_as_available(arcstats: str, to_be_had: int):
     assert readings.reclaimable_arc_bytes(arcstats) == to_be_had
 
 
@@ -181,7 +212,7 @@ def test_the_cache_of_zfs_gives_back_what_is_above_its_least(arcstats: str, to_b
         ("", None),
     ],
 )
-def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
+def test_the_name_of_the_cpu_is_found_under_each_of_its_keys(cpuinfo: str, model: str | None):
     assert readings.cpu_model(cpuinfo) == model
 
 
@@ -196,5 +227,25 @@ def test_the_cpu_has_its_name_under_many_keys(cpuinfo: str, model: str | None):
         ("x" * 200, "x" * 160),
     ],
 )
-def test_a_placeholder_means_nothing(text: str | None, meaning: str | None):
+def test_a_text_of_a_vendor_is_cleaned_and_a_placeholder_is_no_value(text: str | None, meaning: str | None):
     assert readings.meaningful(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "xen", "is_guest"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "", True),
+        ("processor\t: 0\nflags\t\t: fpu hypervisor arat\n", "control_d\n", False),
+        ("processor\t: 0\nflags\t\t: fpu arat\nmodel name : hypervisor\n", "", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_virtual_machine_is_known_by_its_cpu(cpuinfo: str, xen: str, is_guest: bool):
+    assert readings.is_guest(cpuinfo, xen) == is_guest
+
+
+def test_only_a_cpu_that_is_at_100_everywhere_may_be_invented():
+    assert readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 100.0)])
+    assert not readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 99.0)])
+    assert not readings.may_be_invented("amdgpu", [Temp("edge", 100.0)])

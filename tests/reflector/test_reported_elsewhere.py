@@ -1,4 +1,4 @@
-"""What other command runners were reported for, tried on ours. Each test names the report."""
+"""Bugs that were reported for other command runners, tried on the agent. Each test names the report."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def run(*argv: str, timeout_seconds: float = 20) -> Ending:
 
 
 def test_a_command_that_reads_stdin_gets_end_of_file_at_once() -> None:
-    """Ylianst/MeshCentral 6076, rundeck/rundeck 1638: a command that reads stdin holds the agent for ever."""
+    """Ylianst/MeshCentral 6076, rundeck/rundeck 1638: a command that reads stdin blocks the agent for ever."""
     began = time.monotonic()
     assert run("/bin/sh", "-c", "read answer || exit 5").exit_code == 5
     assert run(sys.executable, "-c", "input('Do you accept? [Y/n]')").exit_code == 1
     assert time.monotonic() - began < 5
 
 
-def test_a_line_of_many_megabytes_is_no_obstacle() -> None:
-    """buildkite/agent 775: a line that is too long for its scanner, and the job never ends."""
+def test_a_line_of_many_megabytes_does_not_block_a_command() -> None:
+    """buildkite/agent 775: a line is too long for the scanner, and the job never ends."""
     ending = run("/bin/sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo end")
     assert (ending.status, ending.stdout.size_bytes) == ("succeeded", 20_000_005)
     assert ending.stdout.text().endswith("x\nend\n")
@@ -48,15 +48,15 @@ def test_a_daemon_that_keeps_the_output_open_delays_nothing(tmp_path: Path) -> N
 
 
 def test_a_timeout_holds_although_a_child_has_the_output() -> None:
-    """aws/aws-codedeploy-agent 118: neither the script's timeout nor the default one counts any more."""
+    """aws/aws-codedeploy-agent 118: neither the script's timeout nor the default one has an effect."""
     began = time.monotonic()
     ending = run("/bin/sh", "-c", "(trap '' TERM; while :; do sleep 1; done) & wait", timeout_seconds=0.5)
     assert ending.status == "timeout"
-    assert time.monotonic() - began < 14, "the grace is ten seconds"
+    assert time.monotonic() - began < 14, "the grace period is ten seconds"
 
 
 def test_processes_with_unreadable_names_and_environments_do_not_hinder_a_cancel() -> None:
-    """saltstack/salt 50829: a process whose command line is no ASCII, and no process can be ended any more."""
+    """saltstack/salt 50829: after a process whose command line is not ASCII, no process can be ended."""
     odd = subprocess.Popen(
         [b"/bin/sh", b"-c", b"sleep 30; : \xff\xfe \xed\xa0\x80 \xec\x8b\x9c\xec\x8a\xa4\xed\x85\x9c"],
         env={b"\xff": b"\xfe", b"A": b"\xed\xa0\x80\n=", b"PATH": os.environb[b"PATH"]},
@@ -77,12 +77,12 @@ def test_processes_with_unreadable_names_and_environments_do_not_hinder_a_cancel
 
 
 def test_output_in_any_encoding_is_shown() -> None:
-    """saltstack/salt 44536: Latin-1 in the output, and there is no output at all."""
+    """saltstack/salt 44536: with Latin-1 in the output, no output is shown at all."""
     assert run("printf", r"caf\351 \355\240\200 한글").stdout.text() == "caf\ufffd \ufffd\ufffd\ufffd 한글"
 
 
-def test_sixty_four_kilobytes_are_no_silent_end() -> None:
-    """gitlabhq/gitlab-ci 145, Ylianst/MeshCentral 4422: the output ends after 65,535 bytes, or in its middle."""
+def test_output_does_not_end_silently_after_sixty_four_kilobytes() -> None:
+    """gitlabhq/gitlab-ci 145, Ylianst/MeshCentral 4422: the output ends after 65,535 bytes, or in the middle."""
     whole = "".join(f"{number}\n" for number in range(1, 20_001))
     shown = run("seq", "20000").stdout.text()
     head, note, tail = shown.partition("[")[0], shown.partition("[")[2].partition("]\n")[0], shown.partition("]\n")[2]
@@ -92,10 +92,10 @@ def test_sixty_four_kilobytes_are_no_silent_end() -> None:
 
 
 def test_a_pipe_inside_a_command_breaks_as_it_does_in_a_shell() -> None:
-    """apple/cups 3399, netdata/netdata 23751: SIGPIPE is ignored by the agent, and so by all that it runs."""
+    """apple/cups 3399, netdata/netdata 23751: the agent ignores SIGPIPE, and so do all its commands."""
     ending = run("/bin/bash", "-c", "yes | head -n 1; echo ${PIPESTATUS[0]}")
     assert ending.stdout.text() == "y\n141\n"
-    assert ending.stderr.text() == "", "no word of a broken pipe"
+    assert ending.stderr.text() == "", "no message about a broken pipe"
 
 
 LIBC_SIGNALS = 0b11 << 31  # 32 and 33 belong to the C library: no program can set them, some shells leave them ignored
@@ -108,10 +108,12 @@ INHERITED = (
 )
 
 
-def test_what_ignores_and_blocks_signals_around_an_agent_changes_nothing(scripted: ScriptedEgo, tmp_path: Path) -> None:
-    """ralphlange/procServ 48, znc/znc 1590: what was started by somebody deaf can be ended by nobody.
+def test_a_command_does_not_inherit_ignored_or_blocked_signals_and_its_failure_is_seen(
+    scripted: ScriptedEgo, tmp_path: Path
+) -> None:
+    """ralphlange/procServ 48, znc/znc 1590: a program inherits ignored signals, and then nobody can end it.
 
-    An ignored SIGCHLD is worse: no exit code can be learnt, and all that failed looks as if it had not.
+    An ignored SIGCHLD is worse: the agent cannot read exit codes, and failed commands look successful.
     """
     waiting = [
         {"id": "signals", "command": "grep -E '^Sig(Blk|Ign)' /proc/self/status", "timeoutSeconds": 30},
@@ -131,12 +133,12 @@ def test_what_ignores_and_blocks_signals_around_an_agent_changes_nothing(scripte
         (failed,) = scripted.wait_for("/failed/result")
         assert (failed.content["status"], failed.content["exitCode"]) == ("failed", 3)
         masks = [int(line.split()[1], 16) & ~LIBC_SIGNALS for line in signals.content["stdout"].splitlines()]
-        assert masks == [0, 0], "nothing is blocked, nothing is ignored"
+        assert masks == [0, 0], "no signal is blocked or ignored"
         assert agent.stop() < 2
 
 
-def test_what_a_killed_agent_has_left_is_ended_by_the_next_one(scripted: ScriptedEgo, tmp_path: Path) -> None:
-    """hashicorp/nomad 24219 and 5593: who supervises dies, and what it supervised runs on, known to nobody."""
+def test_the_next_agent_ends_the_processes_that_a_killed_agent_has_left(scripted: ScriptedEgo, tmp_path: Path) -> None:
+    """hashicorp/nomad 24219 and 5593: the supervisor dies, and its processes run on without anybody who knows them."""
     waiting = [
         {"id": "left", "command": f"sh -c 'setsid sleep 60 & echo $! >{tmp_path}/pid; wait'", "timeoutSeconds": 90}
     ]

@@ -1,4 +1,4 @@
-"""`mirror-stage reflector install` and `uninstall`: what is written, what is said, what is refused before anything is done."""
+"""`mirror-stage reflector install` and `uninstall`: the files, the messages, and what is refused before anything is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNIT = (ROOT / "config/systemd/mirror-stage-reflector.service").read_text()
 
 @dataclass
 class Machine:
-    """A root of its own, a systemd that only listens, and what was said."""
+    """A machine in a folder, with a fake systemctl that records its calls, and the messages to the user."""
 
     root: Path
     asked: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ def test_an_existing_settings_file_is_kept(machine: Machine) -> None:
         ("{tmp}/mirror-stage", {"ego": "http://ego"}, "cannot see it: install mirror-stage into /opt/mirror-stage"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_done(
+def test_an_installation_that_cannot_work_is_refused_before_anything_is_written(
     program: str, given: dict[str, str], said: str, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_unit, "HIDDEN", (str(tmp_path),))
@@ -101,7 +101,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(
     assert machine.files() == {"elsewhere/mirror-stage"}
 
 
-def test_uninstall_takes_back_the_service_and_says_what_it_keeps(machine: Machine) -> None:
+def test_uninstall_removes_the_service_and_names_the_files_that_it_keeps(machine: Machine) -> None:
     machine.install(ego="http://ego")
     state = machine.root / "var/lib/private/mirror-stage-reflector"
     state.mkdir(parents=True)
@@ -129,11 +129,11 @@ def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> N
     file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env")))
     understood = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert (understood.returncode, understood.stderr) == (0, "")
-    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # 2.5 of 10 at most
+    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # exposure at most 2.5 of 10
     assert subprocess.run(walls, capture_output=True, text=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemd is not installed")
-def test_what_systemd_does_not_do_is_told_with_its_words() -> None:
+def test_a_failure_of_systemctl_is_reported_with_its_own_message() -> None:
     with pytest.raises(NotPossible, match=r"^systemctl start no-such-unit: \S"):
         service_unit.run_systemctl(["start", "no-such-unit"])

@@ -1,4 +1,4 @@
-"""What can be set for an agent, where, and what is said about a value that cannot be."""
+"""The settings of an agent, where they come from, and the errors about bad values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mirror_stage.reflector.state import StateFolder, default_state_dir
 from tests.servers import ROOT
 
 SHIPPED = (ROOT / "config/reflector.toml").read_text()
-ENVIRONMENTAL = {"hostname", "state_dir"}  # whose default is this machine's
+ENVIRONMENTAL = {"hostname", "state_dir"}  # settings whose default depends on the machine
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def uncommented() -> dict[str, Any]:
-    """The shipped file with every setting switched on."""
+    """The settings of the shipped file after all its examples are uncommented."""
     lines = [line.removeprefix("# ") for line in SHIPPED.splitlines()]
     named = tuple(f"{row.name} = " for row in SETTINGS)
     return tomllib.loads("\n".join(line for line in lines if line.startswith(named)))
@@ -35,7 +35,7 @@ def test_the_shipped_file_has_every_setting_and_sets_none() -> None:
     assert set(uncommented()) == {row.name for row in SETTINGS}
 
 
-def test_the_shipped_file_shows_what_is_built_in(tmp_path: Path) -> None:
+def test_the_shipped_file_shows_the_built_in_defaults(tmp_path: Path) -> None:
     built_in = Settings()
     shown = {name: value for name, value in uncommented().items() if name not in ENVIRONMENTAL}
     fixed = {name for name in shown if getattr(built_in, name) not in (None, {}, ())}
@@ -67,7 +67,7 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_file(tmp_path: Path) -> N
     assert (found.rack, found.ip, found.uplink) == ("flag", "10.0.0.2", "file")
 
 
-def test_texts_mean_the_same_as_tables(tmp_path: Path) -> None:
+def test_a_setting_as_text_means_the_same_as_a_table(tmp_path: Path) -> None:
     file = tmp_path / "reflector.toml"
     file.write_text(
         'tags = { room = "a", tier = "db" }\nposition = { x = 1, y = 2.5, z = -3 }\ncommand_allow = ["a b", "c,d"]'
@@ -175,7 +175,7 @@ def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         StateFolder(tmp_path / "file" / "state")
 
 
-def test_the_state_lies_at_home_where_the_systems_folder_is_not_ours(
+def test_the_state_folder_is_at_home_if_the_systems_folder_is_not_writable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda _path, _mode: False)
@@ -183,7 +183,7 @@ def test_the_state_lies_at_home_where_the_systems_folder_is_not_ours(
     assert default_state_dir({}).parts[-3:] == (".local", "state", "mirror-stage-reflector")
 
 
-def test_a_name_loses_its_last_dot_and_one_that_was_not_set_is_the_machines_own(
+def test_a_hostname_loses_its_last_dot_and_defaults_to_the_machines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named = settings_from({"hostname": "titan-01."}, {})

@@ -1,4 +1,4 @@
-"""What waits on disk: in order, within its bounds, counted when it is given up, and whole after a crash."""
+"""The spool keeps samples on disk: in order, within its limits, counted when dropped, and complete after a crash."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def number_of(encoded: bytes) -> int:
 
 
 def drained(spool: Spool) -> list[int]:
-    """The numbers of all that waits, taken out in order."""
+    """Take all samples out of the spool; their numbers in order."""
     numbers: list[int] = []
     while (backlog := spool.oldest()) is not None:
         numbers += map(number_of, backlog.samples)
@@ -87,12 +87,12 @@ def test_a_batch_stays_until_it_is_removed(folder: Path) -> None:
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
     spool.append(sample(1))
     backlog = spool.oldest()
-    spool.append(sample(2))  # goes to another segment: this one is being sent
+    spool.append(sample(2))  # goes to another segment because the first one is being sent
     assert spool.oldest() == backlog
     assert drained(Spool(folder, most_bytes=MIB, most_hours=24)) == [1, 2]
 
 
-def test_the_few_samples_of_many_short_outages_go_together(folder: Path) -> None:
+def test_the_samples_of_many_short_outages_are_one_backlog(folder: Path) -> None:
     for number in range(5):
         Spool(folder, most_bytes=MIB, most_hours=24).append(sample(number))
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
@@ -111,7 +111,7 @@ def test_the_oldest_are_dropped_and_counted_when_there_are_too_many(folder: Path
     left = drained(spool)
     assert left == list(range(300 - len(left), 300))
     assert spool.dropped == 300 - len(left)
-    assert len(left) > 70  # dropping in segments costs a quarter at most
+    assert len(left) > 70  # the spool drops whole segments: a quarter at most
 
 
 def test_what_is_too_old_is_dropped_and_counted(folder: Path) -> None:
@@ -123,7 +123,7 @@ def test_what_is_too_old_is_dropped_and_counted(folder: Path) -> None:
     assert spool.dropped == 2
 
 
-def test_segments_that_were_written_too_long_ago_go_when_a_sample_comes(folder: Path) -> None:
+def test_segments_that_are_too_old_are_dropped_when_a_sample_comes(folder: Path) -> None:
     Spool(folder, most_bytes=MIB, most_hours=24).append(sample(1))
     later = Spool(folder, most_bytes=MIB, most_hours=24, now=lambda: wall_clock() + 25 * HOUR)
     later.append(sample(2, at=wall_clock() + 25 * HOUR))
@@ -145,11 +145,11 @@ def test_a_torn_line_costs_one_sample_and_is_counted_once(folder: Path) -> None:
     assert drained(spool) == [0, 1, 3]
 
 
-def test_a_full_disk_costs_what_it_does_not_take_and_nothing_else(folder: Path) -> None:
+def test_a_full_disk_costs_only_the_samples_that_do_not_fit(folder: Path) -> None:
     spool = Spool(folder, most_bytes=MIB, most_hours=24)
     spool.append(sample(1))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.size_bytes + 30, limits[1]))  # half of a line has room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.size_bytes + 30, limits[1]))  # there is room for half a line
     try:
         spool.append(sample(2))
     finally:
@@ -170,7 +170,7 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Append, send, fail to send, crash, in any order: nothing is lost, doubled or reordered but by the bound."""
+    """Append, send, fail to send and crash in any order: only the limit drops samples; none is doubled or reordered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,6 +223,9 @@ test_nothing_is_lost_doubled_or_reordered = SpoolMachine.TestCase
 
 
 def test_only_its_owner_can_read_it(folder: Path) -> None:
-    os.umask(os.umask(0o022))
-    Spool(folder, most_bytes=MIB, most_hours=24)
+    before = os.umask(0)
+    try:
+        Spool(folder, most_bytes=MIB, most_hours=24)
+    finally:
+        os.umask(before)
     assert folder.stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""The folder of journal and spool belongs to the agent alone."""
+"""Only the agent's user can read the folder with the journal and the spool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.reflector.processes import running_agent
 from tests.reflector.scripted_ego import ScriptedEgo, problem
 from tests.servers import ROOT, wait_until
 
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 
 
 def run_with(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -27,13 +27,13 @@ def run_with(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_nobody_else_can_read_what_an_agent_writes_whatever_its_umask(scripted: ScriptedEgo, tmp_path: Path) -> None:
+def test_only_the_agents_user_can_read_its_files_even_with_umask_0(scripted: ScriptedEgo, tmp_path: Path) -> None:
     former = os.umask(0)
     try:
         with running_agent(tmp_path, scripted.url, "--interval-seconds", "1") as agent:
             scripted.wait_for("/batch")
             scripted.decide = lambda asked: None if "/pending/" in asked.path else problem(503)
-            wait_until(lambda: list((agent.state / "spool").iterdir()), what="a sample waits")
+            wait_until(lambda: list((agent.state / "spool").iterdir()), what="a sample waits in the spool")
             agent.stop()
             places = [agent.state, *agent.state.rglob("*")]
     finally:
@@ -43,7 +43,7 @@ def test_nobody_else_can_read_what_an_agent_writes_whatever_its_umask(scripted: 
     assert [place for place in places if stat.S_IMODE(place.stat().st_mode) & 0o077] == []
 
 
-def test_a_folder_that_others_may_read_is_closed(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_read_is_made_private(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     StateFolder(tmp_path).release()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
@@ -62,7 +62,7 @@ def test_a_folder_of_somebody_else_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 @only_root
-def test_a_link_is_refused_in_one_line_unless_root_has_made_it(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_refused_in_one_line_unless_root_has_made_it(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "folder")

@@ -1,4 +1,4 @@
-"""Samples on their way: on the beat, live ones first, nothing lost while EGO is away, nothing stuck behind a bad one."""
+"""How samples are sent: at whole intervals, live samples first, none lost in an outage, none stuck behind a bad one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def start(scripted: ScriptedEgo, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start a telemetry that numbers its samples: `start(interval_seconds=0.1)`."""
+    """Start a telemetry whose samples have numbers: `start(interval_seconds=0.1)`."""
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
     numbers = itertools.count()
 
@@ -51,7 +51,7 @@ def start(scripted: ScriptedEgo, spool: Spool, monkeypatch: pytest.MonkeyPatch) 
 
 
 def waiting(spool: Spool, *numbers: int) -> None:
-    """Let samples of these numbers wait from an earlier run."""
+    """Put samples with these numbers into the spool, as an earlier run would."""
     for number in numbers:
         spool.append(json.dumps({"timestamp": to_text(wall_clock()), "number": number}).encode())
 
@@ -64,7 +64,7 @@ def numbers_of(samples: list[dict[str, Any]]) -> list[int]:
     ("now", "expected"),
     [(100.0, 105.0), (101.0, 105.0), (104.999, 105.0), (105.0, 110.0), (105.2, 110.0), (123.0, 125.0)],
 )
-def test_beats_lie_at_whole_intervals_and_missed_ones_are_left_out(now: float, expected: float) -> None:
+def test_samples_are_taken_at_whole_intervals_and_missed_ones_are_left_out(now: float, expected: float) -> None:
     assert next_beat(100.0, now, 5.0) == expected
 
 
@@ -91,14 +91,14 @@ def test_a_slow_answer_does_not_delay_the_next_sample(scripted: ScriptedEgo, sta
     telemetry._collect = lambda: (taken.append(time.monotonic()), collect())[1]
     wait_until(lambda: len(taken) >= 12)
     gaps = [after - before for before, after in itertools.pairwise(taken)]
-    assert max(gaps) < 0.4, "each answer takes 0.5 s"
-    assert taken[11] - taken[1] == pytest.approx(1.0, abs=0.15), "and nothing drifts"
+    assert max(gaps) < 0.4, "a sample must not wait for an answer that takes 0.5 s"
+    assert taken[11] - taken[1] == pytest.approx(1.0, abs=0.15), "the times of the samples do not drift"
     scripted.wait_for("/batch", 3)
     sent = list(itertools.chain.from_iterable(map(numbers_of, scripted.batches())))
-    assert sent == list(range(len(sent))), "what gathered meanwhile goes together, in order"
+    assert sent == list(range(len(sent))), "the samples that waited must arrive in order"
 
 
-def test_on_return_the_newest_goes_first_and_the_backlog_follows_oldest_first_without_a_gap(
+def test_after_an_outage_the_newest_sample_goes_first_then_the_backlog_oldest_first(
     scripted: ScriptedEgo, start: Start, spool: Spool
 ) -> None:
     away = True
@@ -116,7 +116,9 @@ def test_on_return_the_newest_goes_first_and_the_backlog_follows_oldest_first_wi
     assert sorted({number for batch in batches for number in batch}) == list(range(1 + max(map(max, batches))))
 
 
-def test_the_backlog_is_paced_and_live_samples_pass_it(scripted: ScriptedEgo, start: Start, spool: Spool) -> None:
+def test_the_backlog_is_sent_slowly_and_live_samples_overtake_it(
+    scripted: ScriptedEgo, start: Start, spool: Spool
+) -> None:
     waiting(spool, *range(1000, 1600))  # three segments
     start(interval_seconds=0.1, pause_seconds=0.4)
     wait_until(lambda: spool.is_empty)
@@ -151,7 +153,7 @@ def test_a_refused_sample_is_dropped_with_its_reason_and_the_rest_goes_on(
     assert spool.dropped == 0
 
 
-def test_a_batch_that_is_refused_as_a_whole_is_parted_until_the_one_at_fault_is_alone(
+def test_a_batch_that_is_refused_as_a_whole_is_split_until_the_bad_sample_is_alone(
     scripted: ScriptedEgo, start: Start, spool: Spool
 ) -> None:
     scripted.decide = lambda asked: problem(413) if 1013 in numbers_of(asked.content["samples"]) else None
@@ -176,7 +178,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_parted_until_the_one_at_fault_is_
     ],
     ids=["captive portal", "another counter", "a proxy's page", "a redirect", "forbidden", "unknown", "EGO's error"],
 )
-def test_what_is_not_a_receipt_of_egos_loses_nothing(
+def test_an_answer_that_is_no_valid_receipt_loses_no_sample(
     reply: Reply, scripted: ScriptedEgo, start: Start, spool: Spool
 ) -> None:
     wrong = True
@@ -197,13 +199,13 @@ def test_a_retry_after_is_honoured(scripted: ScriptedEgo, start: Start) -> None:
     assert 1.0 <= second.at - first.at < 1.8
 
 
-def test_stopping_does_not_wait_for_ego_and_keeps_what_was_under_way(
+def test_stopping_does_not_wait_for_ego_and_keeps_unacknowledged_samples(
     scripted: ScriptedEgo, start: Start, spool: Spool
 ) -> None:
     scripted.decide = lambda asked: Reply(202, {"accepted": len(asked.content["samples"])}, delay_seconds=3)
     telemetry = start(interval_seconds=0.1)
     scripted.wait_for("/batch")
-    time.sleep(0.3)  # some more gather behind the one that is under way
+    time.sleep(0.3)  # more samples wait behind the batch that is under way
     began = time.monotonic()
     telemetry.stop()
     assert time.monotonic() - began < 0.5
@@ -214,7 +216,7 @@ def test_stopping_does_not_wait_for_ego_and_keeps_what_was_under_way(
     assert len(kept) >= 3
 
 
-def test_a_collector_that_fails_costs_its_sample_only(
+def test_samples_go_on_after_a_failure_of_the_collector(
     scripted: ScriptedEgo, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     telemetry = start(interval_seconds=0.1)
@@ -231,7 +233,7 @@ def test_a_collector_that_fails_costs_its_sample_only(
     scripted.wait_for("/batch", before + 2)
 
 
-def test_that_ego_is_away_and_that_it_is_back_are_said_once(
+def test_an_outage_of_ego_and_its_end_are_logged_once(
     scripted: ScriptedEgo, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -244,12 +246,12 @@ def test_that_ego_is_away_and_that_it_is_back_are_said_once(
     assert len(said) == 2
 
 
-def test_an_ego_that_is_not_there_is_said_in_plain_words(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_connection_is_logged_in_plain_words(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     start(interval_seconds=0.05, url=f"http://127.0.0.1:{free_port()}")
     wait_until(lambda: "samples wait on disk: Connection refused" in caplog.text)
 
 
-def test_samples_that_were_given_up_are_shown_in_a_tag(scripted: ScriptedEgo, start: Start, spool: Spool) -> None:
+def test_the_number_of_dropped_samples_is_shown_in_a_tag(scripted: ScriptedEgo, start: Start, spool: Spool) -> None:
     spool.dropped = 7
     start(interval_seconds=0.1)
     scripted.wait_for("/batch")

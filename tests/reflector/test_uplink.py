@@ -1,4 +1,4 @@
-"""What an answer means, how a body is sent, and whom the agent trusts."""
+"""What an answer of EGO means, how a body is sent, and which certificates the agent trusts."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def test_a_retry_after_is_a_number_or_a_date(text: str | None, seconds: float | 
     assert understood(503, later, b"{}").retry_after_seconds == pytest.approx(60, abs=2)
 
 
-def test_a_large_body_is_packed_unless_ego_would_not_unpack_it() -> None:
+def test_a_large_body_is_compressed_unless_ego_would_refuse_it() -> None:
     assert packed(b"{}") == (b"{}", {"Content-Type": JSON})
     usual = json.dumps([random.random() for _ in range(10_000)]).encode()
     body, headers = packed(usual)
     assert headers["Content-Encoding"] == "gzip"
     assert (gzip.decompress(body), len(body) < len(usual) / 2) == (usual, True)
-    monotonous = b" " * 200_000  # packs 1,000:1; EGO takes 20:1
+    monotonous = b" " * 200_000  # compresses 1,000:1; EGO accepts at most 20:1
     assert packed(monotonous) == (monotonous, {"Content-Type": JSON})
 
 
-def test_a_connection_is_kept_and_the_path_of_the_address_too(scripted: ScriptedEgo) -> None:
+def test_connections_are_reused_and_the_path_of_the_address_is_kept(scripted: ScriptedEgo) -> None:
     uplink = Uplink(f"{scripted.url}/ego/")
     for _ in range(3):
         assert uplink.post_samples([b'{"a": 1}']).is_taken
@@ -80,7 +80,7 @@ def test_a_connection_is_kept_and_the_path_of_the_address_too(scripted: Scripted
     assert len({asked.peer for asked in scripted.asked}) == 1
 
 
-def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing() -> None:
+def test_a_reused_connection_that_the_server_has_closed_loses_no_request() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer = b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{"accepted":1}'
         seen = []
@@ -92,7 +92,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing() -> None:
                     seen.append(wire.recv(65536))
                     wire.sendall(answer)
                     if len(seen) == 1:
-                        wire.recv(65536)  # takes the next request, and hangs up without an answer
+                        wire.recv(65536)  # receive the next request and close without an answer
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -103,12 +103,12 @@ def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing() -> None:
     assert len(seen) == 2
 
 
-def test_a_hostname_stands_in_a_path_as_one_word() -> None:
+def test_a_hostname_is_one_segment_of_a_path() -> None:
     assert in_path("호스트 a?b#c") == "%ED%98%B8%EC%8A%A4%ED%8A%B8%20a%3Fb%23c"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_https_is_verified_against_the_certificates_that_were_named(tmp_path: Path) -> None:
+def test_https_is_verified_with_the_configured_certificates(tmp_path: Path) -> None:
     certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

@@ -1,9 +1,12 @@
-"""A command without a shell is what its words say, or it is refused: nothing that a shell would do is left out in silence."""
+"""A command without a shell runs as its words. If it needs a shell, it is refused or gets a note."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +14,23 @@ from hypothesis import strategies as st
 
 from mirror_stage.reflector.words import Unreadable, Words, words_of
 
+# The cases that the console's rule is held to as well (hud/web/tests/unit/words.test.ts).
+SHARED = json.loads((Path(__file__).parents[1] / "fixtures" / "command-words.json").read_text())
 BREAK = "a line break"
 TICKS = "a command in backticks"
+
+
+@pytest.mark.parametrize("case", SHARED, ids=lambda case: repr(case["command"]))
+def test_the_agent_reads_the_cases_that_it_shares_with_the_console(case: dict[str, Any]) -> None:
+    if not case.get("isReadable", True):
+        with pytest.raises(Unreadable):
+            words_of(case["command"])
+        return
+    found = words_of(case["command"])
+    if "operator" in case:
+        assert found.operator == case["operator"]
+    if "asWritten" in case:
+        assert list(found.as_written) == case["asWritten"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +74,7 @@ TICKS = "a command in backticks"
         ("f() { :; }", "("),
     ],
 )
-def test_what_only_a_shell_can_do_is_found(command: str, operator: str) -> None:
+def test_shell_syntax_is_found(command: str, operator: str) -> None:
     assert words_of(command).operator == operator
 
 
@@ -89,7 +107,7 @@ def test_what_only_a_shell_can_do_is_found(command: str, operator: str) -> None:
         ("echo a\u00a0b", ["echo", "a\u00a0b"]),
     ],
 )
-def test_what_is_no_operator_runs_as_its_words(command: str, words: list[str]) -> None:
+def test_text_without_shell_operators_is_split_into_words(command: str, words: list[str]) -> None:
     assert words_of(command) == Words(tuple(words))
 
 
@@ -110,13 +128,15 @@ def test_what_is_no_operator_runs_as_its_words(command: str, words: list[str]) -
         ("ls '*' \\* \"*\" '~' '$HOME' \\$HOME", ()),
     ],
 )
-def test_what_a_shell_would_replace_is_named(command: str, as_written: tuple[str, ...]) -> None:
+def test_variables_and_wildcards_that_a_shell_would_replace_are_named(
+    command: str, as_written: tuple[str, ...]
+) -> None:
     found = words_of(command)
     assert (found.operator, found.as_written) == (None, as_written)
 
 
 @pytest.mark.parametrize("command", ["", "  ", "\n", "''", "echo 'open", 'echo "open', "echo \\", "echo \0"])
-def test_what_cannot_be_read_is_said(command: str) -> None:
+def test_empty_or_unfinished_text_is_refused(command: str) -> None:
     with pytest.raises(Unreadable):
         words_of(command)
 
@@ -127,14 +147,14 @@ def test_what_cannot_be_read_is_said(command: str) -> None:
         lambda w: w[0]
     )
 )
-def test_whatever_is_quoted_comes_back(words: list[str]) -> None:
+def test_quoted_words_are_split_into_the_same_words(words: list[str]) -> None:
     assert words_of(shlex.join(words)) == Words(tuple(words))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text("ab '\"\\\t", max_size=12))
 def test_quotes_and_backslashes_mean_what_they_mean_to_a_shell(text: str) -> None:
-    """Without operators and replacements a shell makes the same words of it."""
+    """A shell splits text without operators and replacements into the same words."""
     try:
         words = words_of(f"x {text}")
     except Unreadable:

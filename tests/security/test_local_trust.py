@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import requests
 
 from tests.accounts import ANOTHER, OTHER, as_account, ask, needs_root
 from tests.builders import make_sample
+from tests.proxies import running_nginx
 from tests.servers import EgoServer, free_port, running_ego, wait_until
 
 COMMAND = {"hostname": "titan-01", "command": "w"}
@@ -49,32 +49,10 @@ def queued(ego: EgoServer) -> int:
 @contextlib.contextmanager
 def nginx(port: int, account: str, *lines: str) -> Iterator[int]:
     """The port of a proxy that runs as `account` and forwards everything to `port`. `lines` go into its location."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(program).exists():
-        pytest.skip("there is no nginx: apt install nginx-light")
-    folder, own = Path(tempfile.mkdtemp(prefix="mirror-stage-nginx-")), free_port()
-    folder.chmod(0o755)
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"user {account}; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;"
-        f"events {{}} http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{own};"
-        f"location / {{ proxy_pass http://127.0.0.1:{port}; {' '.join(lines)} }} }} }}"
-    )
-    process = subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")])
-    try:
-        wait_until(lambda: answers(own), what="nginx listens")
+    own = free_port()
+    location = f"location / {{ proxy_pass http://127.0.0.1:{port}; {' '.join(lines)} }}"
+    with running_nginx(own, f"server {{ listen 127.0.0.1:{own}; {location} }}", account):
         yield own
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        shutil.rmtree(folder)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def connect_error(url: str) -> str:

@@ -208,6 +208,8 @@ def test_the_preflight_of_any_other_origin_is_refused() -> None:
     [
         ("10.0.0.5", "https", 200),
         ("fd00::17", "http, https", 200),
+        ("10.0.0.5", "wss", 200),  # Traefik says so of a websocket
+        ("10.0.0.5", "ws", 403),
         ("10.0.0.6", "https", 403),  # the peer is no trusted proxy, so its header is ignored
         ("10.0.0.5", "http", 403),
         ("10.0.0.5", "gopher", 403),
@@ -217,6 +219,47 @@ def test_the_preflight_of_any_other_origin_is_refused() -> None:
 def test_only_a_trusted_proxy_can_set_the_scheme(peer: str, proto: str | None, status: int) -> None:
     answer = ask(host="ego.example.org", origin="https://ego.example.org", peer=peer, x_forwarded_proto=proto)
     assert answer.status == status
+
+
+def test_a_unix_socket_is_a_proxy_only_where_it_is_named() -> None:
+    forwarded = {"x_forwarded_proto": "https", "x_forwarded_for": "10.0.0.77"}
+    request: dict[str, Any] = {"host": "127.0.0.1", "origin": "https://127.0.0.1", "peer": "", **forwarded}
+    refused = ask(**request, config=CONFIG)
+    assert refused.status == 403
+    assert "MIRROR_STAGE_TRUSTED_PROXIES=unix" in json.loads(refused.body)["detail"]
+    taken = ask(**request, config=Config(trusted_proxies=("unix",)))
+    assert taken.status == 200
+    assert taken.reached[0]["REMOTE_ADDR"] == "10.0.0.77"
+    assert ask(**{**request, "peer": "10.0.0.6"}, config=Config(trusted_proxies=("unix",))).status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "says", "leaves_out"),
+    [
+        ({"x_forwarded_proto": "https"}, "set MIRROR_STAGE_TRUSTED_PROXIES=10.0.0.6", "ALLOWED_ORIGINS"),
+        ({}, "set MIRROR_STAGE_TRUSTED_PROXIES=10.0.0.6", "does not know the proxy"),
+        ({"peer": "10.0.0.5"}, "let the proxy send Host and X-Forwarded-Proto", "TRUSTED_PROXIES"),
+        ({"x_forwarded_proto": "https", "origin": "https://foreign.example"}, "ALLOWED_ORIGINS", "know the proxy"),
+    ],
+)
+def test_a_refusal_names_what_a_proxy_lacks(headers: dict[str, str], says: str, leaves_out: str) -> None:
+    request: dict[str, Any] = {"host": "127.0.0.1", "origin": "https://127.0.0.1", "peer": "10.0.0.6", **headers}
+    answer = ask("POST", "/api/commands", **request)
+    assert (answer.status, answer.reached) == (403, [])
+    detail = json.loads(answer.body)["detail"]
+    assert says in detail
+    assert leaves_out not in detail
+
+
+@pytest.mark.parametrize("path", ["/assets/index-1.js", "/plain/page.css", "/icon.svg", "/THIRD_PARTY_LICENSES.txt"])
+def test_a_part_of_a_page_is_sent_whatever_the_origin_and_no_foreign_page_can_read_it(path: str) -> None:
+    answer = ask(path=path, origin="https://127.0.0.1:3000")
+    assert answer.status == 200
+    assert answer.header("Access-Control-Allow-Origin") is None
+    assert answer.header("Cross-Origin-Resource-Policy") == "same-origin"
+    assert ask(path=path, origin="http://foreign.example", sec_fetch_site="cross-site").status == 403
+    assert ask(path=path, origin="http://attacker.example", host="attacker.example").status == 421
+    assert ask("POST", path, origin="https://127.0.0.1:3000").status == 403
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A fleet as EGO would get it: decoded samples, without a server in between."""
+"""A fleet's samples as EGO decodes them, without a server."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ fleet_of = cache(make_fleet)
 
 
 def encoders(fleet: Fleet, scenario: str = "calm", began_at: Instant = BEGAN_AT) -> list[Encoder]:
-    """Everything that a fleet's machines need to report."""
+    """The encoder of each machine of a fleet."""
     changes = SCENARIOS[scenario].changes(fleet)
     return [Encoder(Behaviour(m, changes.get(m.hostname, AS_USUAL), began_at)) for m in fleet.machines]
 
 
 def samples_at(machines: list[Encoder], at: Instant) -> list[Sample]:
-    """The samples of an instant, as they are when EGO has just received them."""
+    """The samples of an instant as EGO decodes them."""
     moment = Moment(at)
     samples = [machine.sample(moment) for machine in machines if not machine.behaviour.is_silent(at)]
     if not samples:
@@ -42,23 +42,23 @@ def samples_at(machines: list[Encoder], at: Instant) -> list[Sample]:
 
 
 class Watched:
-    """A fleet under a scenario, as EGO's twin and alerts see it: folded and judged, without a server in between."""
+    """A fleet under a scenario: its samples go through EGO's twin and alerts, without a server."""
 
     def __init__(self, scenario: str, hosts: int = 60, seed: int = 7):
         self.fleet = fleet_of(hosts, seed)
         self.hosts_by_name: dict[str, Host] = {}
         self.alerts = OpenAlerts()
         self.fired: set[tuple[str, str]] = set()  # hostname and rule
-        self.without_rates: Counter[str] = Counter()  # samples by hostname, the first one apart
+        self.without_rates: Counter[str] = Counter()  # samples by hostname, without the first one
         self._machines = encoders(self.fleet, scenario)
 
     def watch(self, begin: int, end: int, every: int = 10) -> None:
-        """Take in the samples of these seconds after the scenario began."""
+        """Process the samples from second `begin` to second `end` after the scenario began."""
         for second in range(begin, end, every):
             self._take_in(BEGAN_AT + second * SECOND)
 
     def hosts_with(self, rule: str) -> set[str]:
-        """Who has an open alert of this rule."""
+        """The hosts with an active alert of this rule."""
         return {alert.hostname for alert in self.alerts.all() if alert.metric == rule}
 
     def hosts_that_are(self, status: Status) -> set[str]:

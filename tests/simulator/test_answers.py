@@ -1,4 +1,4 @@
-"""What a machine answers: in the words of the real programs, with the figures of its sample."""
+"""Simulated command output looks like that of the real programs and has the figures of the sample."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def printed(script: Script, stream: str = "stdout") -> str:
         ("", 0, 0, "", ""),
     ],
 )
-def test_a_command_ends_as_it_would(command: str, exit_code: int, seconds: float, stdout: str, stderr: str) -> None:
+def test_a_simulated_command_has_the_expected_exit_code_duration_and_output(
+    command: str, exit_code: int, seconds: float, stdout: str, stderr: str
+) -> None:
     script = run(command)
     assert (script.exit_code, script.seconds) == (exit_code, seconds)
     assert (printed(script), printed(script, "stderr")) == (stdout, stderr)
 
 
-def test_its_figures_are_those_of_the_sample() -> None:
+def test_the_figures_of_an_answer_are_those_of_the_sample() -> None:
     assert f"load average: {VITALS.load_average:.2f}," in printed(run("uptime"))
     total, used, *_ = map(int, printed(run("free -b")).splitlines()[1].split()[1:])
     assert used / total == pytest.approx(VITALS.memory, abs=0.001)
@@ -65,7 +67,7 @@ def test_its_figures_are_those_of_the_sample() -> None:
     assert answer(SWITCH, VITALS, "nvidia-smi").exit_code == 127
 
 
-def test_what_takes_its_time_prints_as_it_goes() -> None:
+def test_a_slow_command_prints_while_it_runs() -> None:
     pings = run("ping -c 4 web-01")
     assert [line.after for line in pings.lines] == [0, 1, 2, 3]
     assert "4 packets transmitted, 4 received" in pings.lines[-1].text
@@ -81,7 +83,7 @@ def test_every_command_line_has_an_answer(command: str | list[str]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.integers(1, 3 * CHUNK_CHARACTERS)), max_size=6))
-def test_the_chunks_of_a_play_are_what_it_printed(pieces: list[tuple[str, int]]) -> None:
+def test_the_chunks_of_a_command_are_its_output(pieces: list[tuple[str, int]]) -> None:
     play = Play(Script(tuple(Line(0.0, "x" * length, stream) for stream, length in pieces)), 10.0)
     play.go_on(0.0)
     told = {"stdout": "", "stderr": ""}

@@ -1,4 +1,4 @@
-"""The series of a fleet: repeatable, within what the hardware can do, and each number fits the others."""
+"""The time series of a fleet are repeatable, within the limits of the hardware, and consistent with each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ scenarios = st.sampled_from(sorted(SCENARIOS))
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(), hosts=st.integers(1, 50), scenario=scenarios, ats=st.lists(instants, min_size=2, max_size=4))
-def test_a_seed_is_one_fleet_and_one_series_in_whatever_order_it_is_asked(
+def test_a_seed_gives_the_same_fleet_and_series_in_any_order_of_requests(
     seed: int, hosts: int, scenario: str, ats: list[Instant]
 ) -> None:
     there, back = (encoders(make_fleet(hosts, seed), scenario) for _ in range(2))
@@ -73,7 +73,7 @@ def test_a_chip_warms_up_after_its_load_has_risen_and_cools_after_it_has_fallen(
     calm, busy = Behaviour(web), Behaviour(web, rush, BEGAN_AT)
 
     def added(seconds: int) -> tuple[float, float]:
-        """Load and °C that the rush hour has added by then."""
+        """The load and the °C that the rush hour has added after these seconds."""
         moment = Moment(BEGAN_AT + seconds * SECOND)
         usual, now = calm.vitals(moment), busy.vitals(moment)
         return now.load - usual.load, now.cpu_celsius - usual.cpu_celsius
@@ -81,8 +81,8 @@ def test_a_chip_warms_up_after_its_load_has_risen_and_cools_after_it_has_fallen(
     rising, held, falling, over = added(40), added(280), added(400), added(1_800)
     full = held[1] / held[0]
     assert rising[0] > 0.1
-    assert rising[1] / rising[0] < 0.7 * full  # the load is there, the heat is still to come
-    assert falling[1] / falling[0] > 1.05 * full  # the load goes, the heat stays for a while
+    assert rising[1] / rising[0] < 0.7 * full  # the load has risen, the temperature rises later
+    assert falling[1] / falling[0] > 1.05 * full  # the load has fallen, the temperature falls later
     assert max(map(abs, over)) < 0.01
 
 
@@ -115,7 +115,7 @@ def test_a_sample_is_complete_for_ego() -> None:
         "agent_instance",
         "primary_interface",
         *names_of(one for one in MEASURES if one.counter is not None),
-    }  # EGO measures rates itself
+    }  # EGO computes rates itself
     assert sample.net_capacity_gbps == machine.link_mbps / 1000
     assert len(sample.details.cpu_per_core) == 2 * machine.hardware.cores
     assert len(sample.details.top_processes) == 5

@@ -1,4 +1,4 @@
-"""`mirror-stage demo`: everything at once, and nothing afterwards."""
+"""`mirror-stage demo` starts EGO and a fleet, and leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_demo_shows_a_fleet_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_beside_an_ego_that_runs_a_demo_takes_another_port_and_says_which(
+def test_a_demo_takes_and_prints_another_port_if_an_ego_uses_the_wanted_one(
     tmp_path: Path, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego, folder = start_ego(), tmp_path / "demo"
@@ -63,7 +63,7 @@ def test_beside_an_ego_that_runs_a_demo_takes_another_port_and_says_which(
         own = f"http://127.0.0.1:{told[1]}"
         wait_until(lambda: answers_ready(own), 30, every=0.2, what="the demo's own EGO is ready")
         heard = [host["hostname"] for host in ego.get("/api/hosts").json()["items"]]
-        assert heard == ["core-switch"]  # the hub; nothing of the fleet
+        assert heard == ["core-switch"]  # only the hub: the fleet does not report here
     finally:
         demo.send_signal(signal.SIGINT)
         _, stderr = demo.communicate(timeout=40)

@@ -26,9 +26,9 @@ def test_a_fleet_shows_in_the_twin_and_answers_commands(ego: EgoServer) -> None:
     uplinks = {machine.hostname: machine.uplink for machine in fleet.machines}
     before = stored(ego)
     with simulated_fleet(ego, hosts=60, seed=7, interval=0.5) as running:
-        wait_until(lambda: uplinks.items() <= measured_uplinks(ego).items(), 20, what="every link is there, measured")
+        wait_until(lambda: uplinks.items() <= measured_uplinks(ego).items(), 20, what="every link has a throughput")
         hostname = fleet.machines[-1].hostname
-        wait_until(lambda: ego.get(f"/api/hosts/{hostname}").json()["lastPollAt"], what="it fetches commands")
+        wait_until(lambda: ego.get(f"/api/hosts/{hostname}").json()["lastPollAt"], what="the host fetches commands")
 
         streamed = create(ego, hostname, command="sleep 1 && uptime; false")
         late = create(ego, hostname, command="journalctl -f", timeoutSeconds=1)
@@ -36,7 +36,7 @@ def test_a_fleet_shows_in_the_twin_and_answers_commands(ego: EgoServer) -> None:
         wait_until(lambda: command(ego, cancelled)["status"] == "running", what="it runs")
         ego.post(f"/api/commands/{cancelled}/cancel")
         ids = {streamed: ("failed", None), late: ("timeout", "exec_timeout"), cancelled: ("failed", "cancelled")}
-        wait_until(lambda: {id: outcome(ego, id) for id in ids} == ids, 10, what=f"all have ended: {ids}")
+        wait_until(lambda: {id: outcome(ego, id) for id in ids} == ids, 10, what=f"all commands have ended: {ids}")
         assert command(ego, streamed)["exitCode"] == 1
         assert "load average" in command(ego, streamed)["stdout"]
 
@@ -44,7 +44,7 @@ def test_a_fleet_shows_in_the_twin_and_answers_commands(ego: EgoServer) -> None:
             paced = create(ego, hostname, command="ping -c 3 10.0.0.1")
             listener.emit("watch-command", {"id": paced, "afterSeq": 0})
             heard = [listener.wait_for("command-output", lambda said, n=n: said["seq"] == n) for n in (1, 2, 3)]
-            wait_until(lambda: outcome(ego, paced) == ("succeeded", None), what="it has ended")
+            wait_until(lambda: outcome(ego, paced) == ("succeeded", None), what="the command has ended")
             assert "".join(said["data"] for said in heard) == command(ego, paced)["stdout"]
 
         abandoned = create(ego, hostname, command="sleep 500", timeoutSeconds=600)
@@ -76,7 +76,7 @@ def test_it_sends_as_fast_as_answers_come(ego: EgoServer) -> None:
         (["--scenario", "doomsday"], "rack-overheats"),
     ],
 )
-def test_what_is_asked_wrongly_is_said_and_ends_with_2(
+def test_a_bad_argument_is_reported_with_status_2(
     options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -85,7 +85,7 @@ def test_what_is_asked_wrongly_is_said_and_ends_with_2(
     assert reason in capsys.readouterr().err
 
 
-def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
+def test_an_invalid_address_is_reported_in_one_line_with_status_2() -> None:
     ended = start_fleet("ftp://ego").wait(20)
     assert ended.process.returncode == 2
     assert ended.stderr == (
@@ -93,7 +93,7 @@ def test_an_address_that_is_none_is_said_in_a_line_and_ends_with_2() -> None:
     )
 
 
-def test_an_ego_that_cannot_be_reached_is_said_and_ends_with_1(ego: EgoServer) -> None:
+def test_an_ego_that_cannot_be_reached_is_reported_with_status_1(ego: EgoServer) -> None:
     nobody = start_fleet(f"http://127.0.0.1:{free_port()}", "--seconds", "0.1").wait(20)
     elsewhere = start_fleet(f"{ego.url}/elsewhere", "--seconds", "0.1").wait(20)
     assert (nobody.process.returncode, elsewhere.process.returncode) == (1, 1)
@@ -111,7 +111,7 @@ def test_help_lists_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def measured_uplinks(ego: EgoServer) -> dict[str, str]:
-    """What each host with a known throughput hangs from."""
+    """The uplink of each host whose throughput is known."""
     links = ego.get("/api/twin/state").json()["links"]
     return {link["target"]: link["source"] for link in links if link["measured"]}
 

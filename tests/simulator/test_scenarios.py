@@ -1,4 +1,4 @@
-"""Each scenario does to EGO's twin and alerts what its name says, and nothing else."""
+"""Each scenario has the effect of its name on EGO's twin and alerts, and no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEN_MINUTES = 600
 def test_a_calm_day_fires_nothing() -> None:
     watched = Watched("calm")
     watched.watch(0, 24 * 3_600, every=1_200)
-    assert {rule for _, rule in watched.fired} <= {"host_offline"}  # so seldom a sample is silence
+    assert {rule for _, rule in watched.fired} <= {"host_offline"}  # with so few samples a host counts as silent
     watched = Watched("calm")
     watched.watch(0, 120)
     assert watched.fired == set()
@@ -96,26 +96,26 @@ def test_hosts_that_flap_go_offline_and_come_back_again_and_again() -> None:
         before = watched.hosts_that_are(Status.OFFLINE)
         watched.watch(second, second + 10)
         for host in watched.hosts_that_are(Status.OFFLINE) - before:
-            times_offline[host] += 1  # a KeyError is a host that should not
+            times_offline[host] += 1  # KeyError: this host must not go offline
     assert min(times_offline.values()) >= 4
     assert {rule for _, rule in watched.fired} == {"host_offline"}
 
 
 @pytest.mark.parametrize("hosts", [1, 3, 4, 5, 21, 60, 200, 999, 1_000, 5_000])
-def test_a_fleet_has_as_many_hosts_as_were_ordered_and_hangs_together(hosts: int) -> None:
+def test_a_fleet_has_the_requested_number_of_hosts_and_every_uplink_exists(hosts: int) -> None:
     fleet = fleet_of(hosts, 7)
     assert len(fleet.machines) == hosts
     assert len({machine.hostname for machine in fleet.machines}) == hosts
     assert len({machine.ip for machine in fleet.machines}) == hosts
     wanted = {machine.hostname: machine.uplink for machine in fleet.machines}
-    assert uplinks(dict(wanted), HUB) == wanted  # every uplink exists and no circle arises
+    assert uplinks(dict(wanted), HUB) == wanted  # every uplink exists, and there is no cycle
     switches = {machine.hostname for machine in fleet.machines if machine.is_switch}
     assert set(wanted.values()) <= switches | {HUB}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("hosts", [1, 4])
-def test_every_scenario_has_somebody_to_happen_to_in_the_smallest_fleets(scenario: str, hosts: int) -> None:
+def test_every_scenario_but_calm_changes_a_host_even_in_the_smallest_fleets(scenario: str, hosts: int) -> None:
     fleet = fleet_of(hosts, 7)
     changed = SCENARIOS[scenario].changes(fleet)
     assert bool(changed) == (scenario != "calm")

@@ -1,4 +1,4 @@
-"""The algebra of curves: integrals and lags are what calculus says they are."""
+"""Integrals and lags of the signal curves agree with calculus."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def test_a_signal_stays_within_its_peak(signal: Signal, offset: int) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(ramps, seconds)
-def test_the_integral_of_a_ramp_grows_as_the_ramp_stands(ramp: Ramp, at: float) -> None:
+def test_the_slope_of_the_integral_of_a_ramp_is_the_value_of_the_ramp(ramp: Ramp, at: float) -> None:
     slope = (ramp.integral(at + 1e-3) - ramp.integral(at - 1e-3)) / 2e-3
     assert slope == pytest.approx(ramp.at(at), abs=0.01)
 
 
 @settings(max_examples=50, deadline=None)
 @given(ramps, seconds, taus)
-def test_what_follows_a_ramp_solves_its_equation(ramp: Ramp, at: float, tau: float) -> None:
+def test_a_lagged_ramp_solves_the_equation_of_a_first_order_lag(ramp: Ramp, at: float, tau: float) -> None:
     slope = (ramp.lagged(at + 1e-3, tau) - ramp.lagged(at - 1e-3, tau)) / 2e-3
     assert tau * slope + ramp.lagged(at, tau) == pytest.approx(ramp.at(at), abs=0.02)
 
 
-def test_a_hump_comes_back_to_nothing() -> None:
+def test_a_hump_rises_holds_and_returns_to_zero() -> None:
     rise, fall = hump(10, rise=60, hold=240, fall=120, height=5.0)
     heights = [rise.at(second) + fall.at(second) for second in (0, 10, 40, 70, 310, 370, 430, 1_000)]
     assert heights == [0, 0, 2.5, 5, 5, 2.5, 0, 0]

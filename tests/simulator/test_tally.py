@@ -1,4 +1,4 @@
-"""What is said of a run: percentiles in bounded memory, a line for people, a result for programs."""
+"""The figures of a run: percentiles in bounded memory, a line for people, and a result for programs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_a_percentile_is_right_within_two_percent(seconds: list[float], percent:
     assert found <= max(percentile(seconds, percent), min(seconds)) * 1.021
 
 
-def test_without_an_answer_nothing_is_invented() -> None:
+def test_without_an_answer_there_is_no_percentile() -> None:
     assert Tally().result(1.0, 0.1)["latencyMs"] == {"p50": None, "p90": None, "p99": None, "max": None}
     assert "p50 – ms" in Tally().line(5, 0.0)
 
 
-def test_the_line_names_trouble_only_where_there_is_some() -> None:
+def test_the_line_has_counts_of_failures_only_if_there_are_any() -> None:
     tally = Tally()
     tally.answered(100, Answer(202, b"{}"), 0.01)
     assert tally.line(200, 100.0) == "200 hosts · 100 samples/s · accepted 100 · refused 0 · p50 10 ms, p99 10 ms"

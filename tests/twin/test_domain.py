@@ -46,6 +46,8 @@ def empty() -> Host:
         ("a missing counter", (10, 10), (20, None), 1, None),
         ("a missing counter before", (None, 10), (20, 20), 1, None),
         ("no time passed", (0, 0), (10, 10), 0, None),
+        ("the fastest card", (0, 0), (100_000_000_000, 0), 1, Rates(800.0, 0.0)),
+        ("more than any card carries", (0, 0), (0, 100_000_000_001), 1, None),
     ],
 )
 def test_rates_come_from_two_samples_in_order(name, before, after, seconds, expected) -> None:

@@ -1,7 +1,7 @@
 /**
  * three.js without what this scene never uses: its own materials and their programs (the scene draws with its own),
- * shapes that morph, headsets, shadows, lighting by pictures, and objects written as JSON. That is an eighth of the 280 kB
- * that all may have, and a bundler cannot leave it out, because the renderer names it.
+ * shapes that morph, headsets, shadows, lighting by pictures, animations, blocks of uniforms, and objects written as JSON.
+ * That is an eighth of the 280 kB that all may have, and a bundler cannot leave it out, because the rest of three.js names it.
  */
 
 import type { Plugin } from 'vite';
@@ -23,6 +23,9 @@ const STUBS: Record<string, string> = {
     return { refreshFogUniforms() {}, refreshMaterialUniforms(uniforms, material) { material.uniformsNeedUpdate = false; } };
   }`, // all that it does for a material of our own
   WebGLMorphtargets: 'function WebGLMorphtargets() { return { update() {} }; }',
+  WebGLUniformsGroups: 'function WebGLUniformsGroups() { return { bind() {}, update() {}, dispose() {} }; }',
+  KeyframeTrack: 'class KeyframeTrack {}',
+  PropertyBinding: 'class PropertyBinding {}',
 };
 
 /** How much of each kind there is at least in both files; less: three.js is written otherwise now, and nothing is saved. */

@@ -2,6 +2,7 @@
 
 import { Manager, type Socket } from 'socket.io-client';
 import { socketOrigin, socketPath } from './base';
+import type { Problem } from './openapi';
 import { pauseBefore } from './pause';
 
 export interface LinkEvents {
@@ -27,7 +28,7 @@ export class Link {
   constructor(private readonly events: LinkEvents) {
     this.manager.on('open', () => events.opened());
     this.manager.on('close', () => this.retryLater(null));
-    this.manager.on('error', () => this.retryLater(null));
+    this.manager.on('error', (error) => this.retryLater(reasonIn(error)));
   }
 
   /** The socket of a namespace: opened by `start`, at once if that was before. */
@@ -54,5 +55,14 @@ export class Link {
     const pause = pauseBefore(this.attempt++, Math.random());
     this.timer = setTimeout(() => this.start(), pause);
     this.events.lost(Date.now() + pause, reason);
+  }
+}
+
+/** What EGO said when it refused a poll; null if the answer is not EGO's, or there is none. */
+function reasonIn(error: unknown): string | null {
+  try {
+    return (JSON.parse((error as { context: XMLHttpRequest }).context.responseText) as Problem).detail;
+  } catch {
+    return null;
   }
 }

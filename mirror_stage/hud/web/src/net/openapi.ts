@@ -1177,6 +1177,8 @@ export interface components {
             used_bytes?: number | null;
             /** @default null */
             used_percent?: number | null;
+            /** @default null */
+            is_read_only?: boolean | null;
         };
         InterfaceReading: {
             name: string;

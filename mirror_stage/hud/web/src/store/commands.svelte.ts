@@ -9,7 +9,7 @@ import { newKey } from '../net/keys';
 import type { Command } from '../net/openapi';
 import { get, post, Refusal } from '../net/rest';
 import type { CommandOutput } from '../net/wire';
-import { isOpen, runsOf } from './runs';
+import { following, isOpen, runsOf } from './runs';
 import { world } from './world.svelte';
 
 const PAGE_SIZE = 100;
@@ -206,7 +206,7 @@ class Commands {
   private hear(chunk: CommandOutput): void {
     const watched = this.outputs.get(chunk.id);
     if (!watched || chunk.seq <= (watched.chunks.at(-1)?.seq ?? -1)) return;
-    watched.chunks.push(chunk);
+    watched.chunks.push(following(watched.chunks, chunk));
     this.settle();
   }
 

@@ -18,6 +18,8 @@ export interface Course {
   readonly most: Values;
   /** Of a group: what 95 % of its hosts do not exceed */
   readonly p95: Values | null;
+  /** Of a group: how many of its hosts the mean stands for */
+  readonly heard: Values | null;
 }
 
 export interface HistoryData {
@@ -25,6 +27,8 @@ export interface HistoryData {
   readonly times: readonly number[];
   readonly stepSeconds: number;
   readonly resolution: 'raw' | '1m' | '15m' | 'browser';
+  /** The hosts asked for that EGO has never had */
+  readonly unknown: readonly string[];
   readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Charted, Course>>> }[];
 }
 
@@ -60,7 +64,7 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
     name,
     columns: kept.map(([, values]) => values.slice(whole.length - times.length)),
   }));
-  const course = (mean: Values, least: Values = mean, most: Values = mean, p95: Values | null = null): Course => ({ mean, least, most, p95 });
+  const course = (mean: Values, least: Values = mean, most: Values = mean, p95: Values | null = null): Course => ({ mean, least, most, p95, heard: null });
   const series =
     group === null
       ? own.map(({ name, columns }) => ({
@@ -77,12 +81,12 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
               REMEMBERED.map((metric, row) => [metric, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
             ),
           }];
-  return { times, stepSeconds: beatSeconds, resolution: 'browser', series };
+  return { times, stepSeconds: beatSeconds, resolution: 'browser', unknown: [], series };
 }
 
-/** Mean (in 4 bytes, as its values), least, most and the 95th of 100 across hosts, at each of `length` instants; null where no host was heard. */
+/** Mean (in 4 bytes, as its values), least, most, the 95th of 100 and the number of hosts, at each of `length` instants; null where no host was heard. */
 export function across(columns: readonly Values[], length: number): Course {
-  const [mean, least, most, p95]: Values[] = [[], [], [], []];
+  const [mean, least, most, p95, counts]: Values[] = [[], [], [], [], []];
   for (let place = 0; place < length; place++) {
     const heard = columns.map((column) => column[place]).filter((value): value is number => typeof value === 'number').sort((one, other) => one - other);
     const isKnown = heard.length > 0;
@@ -90,8 +94,9 @@ export function across(columns: readonly Values[], length: number): Course {
     least?.push(isKnown ? (heard[0] as number) : null);
     most?.push(isKnown ? (heard.at(-1) as number) : null);
     p95?.push(isKnown ? (heard[Math.ceil(heard.length * 0.95) - 1] as number) : null);
+    counts?.push(heard.length || null);
   }
-  return { mean: mean as Values, least: least as Values, most: most as Values, p95: p95 as Values };
+  return { mean: mean as Values, least: least as Values, most: most as Values, p95: p95 as Values, heard: counts as Values };
 }
 
 /**
@@ -145,7 +150,7 @@ export function newest(data: HistoryData, metrics: readonly Charted[]): number {
 }
 
 function headOf(answer: Histories): Omit<HistoryData, 'series'> {
-  return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution };
+  return { times: answer.t.map((at) => Date.parse(at) / 1000), stepSeconds: answer.stepSeconds, resolution: answer.resolution, unknown: answer.unknownHosts };
 }
 
 function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumns | MeanColumns>>, silenceSeconds: number): Partial<Record<Charted, Course>> {
@@ -155,8 +160,9 @@ function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumn
   return Object.fromEntries(
     CHARTED.filter((metric) => metric in metrics).map((metric) => {
       const columns = metrics[metric] as AvgColumns | MeanColumns;
-      const mean = column('avg' in columns ? columns.avg : columns.mean);
-      return [metric, { mean, least: column(columns.min), most: column(columns.max), p95: 'p95' in columns ? column(columns.p95) : null }];
+      const spread = { least: column(columns.min), most: column(columns.max) };
+      if ('avg' in columns) return [metric, { mean: column(columns.avg), ...spread, p95: null, heard: null }];
+      return [metric, { mean: column(columns.mean), ...spread, p95: column(columns.p95), heard: column(columns.hosts.map((count) => count || null)) }];
     }),
   );
 }

@@ -81,7 +81,7 @@ export class HistoryLoader {
       return ofHosts(await get('/api/history', { query: { ...query, hostname: [...hostnames] }, signal }), hostnames, silenceSeconds);
     }
     const question = questionOf(group, members.map((member) => member.name));
-    if (question === null) return { times: [], stepSeconds, resolution: 'raw', series: [] };
+    if (question === null) return { times: [], stepSeconds, resolution: 'raw', unknown: [], series: [] };
     const answer = await get('/api/history', { query: { ...query, hostname: [...question.hostnames], groupBy: question.groupBy }, signal });
     return ofGroup(answer, group.name, groupName, silenceSeconds);
   }

@@ -155,16 +155,40 @@ export interface Piece {
   readonly text: string;
 }
 
+/** The line of EGO and of its agents where bytes of a stream are left out */
+const MARK = /^\[(\d{1,15}) bytes are left out here\]\n/gm;
+
+/** How many bytes a text had before parts of it were left out. */
+function fullSize(text: string): number {
+  const hidden = [...text.matchAll(MARK)].reduce((sum, [mark, bytes]) => sum + Number(bytes) - mark.length, 0);
+  return new TextEncoder().encode(text).length + hidden;
+}
+
+/** A chunk as it follows those that were heard: EGO's mark counts from the beginning, of which some is known here. */
+export function following(heard: readonly CommandOutput[], chunk: CommandOutput): CommandOutput {
+  const bytes = chunk.data.replace(MARK, '') === '' ? fullSize(chunk.data) : 0;
+  const before = heard.filter(({ stream }) => stream === chunk.stream).map(({ data }) => data).join('');
+  const leftOut = bytes - fullSize(before);
+  if (before === '' || leftOut <= 0) return chunk;
+  return { ...chunk, data: `${before.endsWith('\n') ? '' : '\n'}[${leftOut} bytes are left out here]\n` };
+}
+
 /**
  * What a command has printed: the chunks as they came, so that the two streams stand as they were written; once it is
- * over its result instead, unless the chunks say the very same.
+ * over its result instead, unless the chunks say the very same. `unmarked` is the line for bytes of a result that its
+ * agent has left out without a mark.
  */
-export function printed(command: Command, chunks: readonly CommandOutput[]): readonly Piece[] {
+export function printed(command: Command, chunks: readonly CommandOutput[], unmarked: (bytes: number) => string): readonly Piece[] {
   const live = chunks.map(({ stream, data }): Piece => ({ stream, text: data }));
   if (isOpen(command) || (command.stdout === null && command.stderr === null)) return live;
   const joined = (stream: Piece['stream']): string => live.filter((piece) => piece.stream === stream).map((piece) => piece.text).join('');
-  if (joined('stdout') === (command.stdout ?? '') && joined('stderr') === (command.stderr ?? '')) return live;
-  return (['stdout', 'stderr'] as const).flatMap((stream) => (command[stream] ? [{ stream, text: command[stream] }] : []));
+  if (!command.truncated && joined('stdout') === (command.stdout ?? '') && joined('stderr') === (command.stderr ?? '')) return live;
+  return (['stdout', 'stderr'] as const).flatMap((stream): Piece[] => {
+    const text = command[stream] ?? '';
+    const leftOut = (command[`${stream}Bytes`] ?? 0) - fullSize(text);
+    if (!command.truncated || leftOut <= 0 || text.search(MARK) >= 0) return text ? [{ stream, text }] : [];
+    return [{ stream, text: `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${unmarked(leftOut)}\n` }];
+  });
 }
 
 /** Commands that were run before, the newest first, each once: what the arrow keys bring back. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { contrast, linesOf, PLAIN, Terminal, textOf } from '../../src/ui/console/ansi';
+import { contrast, linesOf, LONGEST_LINE, PLAIN, Terminal, textOf } from '../../src/ui/console/ansi';
 import { hitsIn, parted } from '../../src/ui/console/find';
 
 const ESC = '\x1b';
@@ -35,6 +35,20 @@ describe('what a program prints', () => {
       if (/[\ud800-\udbff]/.test(text[cut - 1] as string)) continue; // EGO cuts between letters
       expect(new Terminal().feed(text.slice(0, cut)).feed(text.slice(cut)).lines, `cut at ${cut}`).toEqual(whole);
     }
+  });
+
+  test('is shown whole, also a line as long as all that EGO keeps', () => {
+    const line = 'x'.repeat(LONGEST_LINE);
+    expect(texts(`${line}\nnext`)).toEqual([line, 'next']);
+  });
+
+  test('is marked where a longer line is cut, with the number of bytes', () => {
+    const line = 'x'.repeat(LONGEST_LINE);
+    const mark = '[7 bytes are left out here]';
+    expect(texts(`${line}abcd한\nnext`)).toEqual([line, mark, 'next']);
+    const unfinished = new Terminal().feed(`${line}abcd한`);
+    expect([unfinished.lines.map(textOf), unfinished.hasLeftOut]).toEqual([[line, mark], true]);
+    expect(hitsIn(unfinished.lines, 'left out')).toBe(1);
   });
 
   test('never changes a finished line', () => {

@@ -41,22 +41,32 @@ const answer: Histories = {
 test('hosts come in the order in which they were asked for, and the worst stays beside the mean', () => {
   const past = ofHosts(answer, ['a', 'gone', 'b'], 15);
   expect(past.series.map(({ name }) => name)).toEqual(['a', 'b']);
-  expect(past.series[1]?.courses.cpuLoad).toEqual({ mean: [10, null], least: [5, null], most: [90, null], p95: null });
+  expect(past.series[1]?.courses.cpuLoad).toEqual({ mean: [10, null], least: [5, null], most: [90, null], p95: null, heard: null });
   expect(summaryOf(past.series[1]!.courses.cpuLoad!)).toEqual({ least: 5, mean: 10, most: 90 });
   expect(newest(past, ['cpuLoad'])).toBe(1);
   expect(newest(past, ['rxGbps'])).toBe(-1);
 });
 
 test('a group is the one that was asked for among its kind', () => {
-  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95], hosts: [3, 3] } });
+  const columns = (value: number) => ({ cpuLoad: { mean: [value, value], min: [0, 0], max: [99, 99], p95: [95, 95], hosts: [3, 2] } });
   const groups = { ...answer, groupBy: 'room' as const, groups: [{ group: 'A', hosts: 2, metrics: columns(1) }, { group: 'B', hosts: 3, metrics: columns(2) }] };
-  expect(ofGroup(groups, 'B', 'Room B', 15).series).toMatchObject([{ name: 'Room B', hosts: 3, courses: { cpuLoad: { mean: [2, 2], p95: [95, 95] } } }]);
+  expect(ofGroup(groups, 'B', 'Room B', 15).series).toMatchObject([{ name: 'Room B', hosts: 3, courses: { cpuLoad: { mean: [2, 2], p95: [95, 95], heard: [3, 2] } } }]);
   expect(ofGroup(groups, 'C', 'Room C', 15).series).toEqual([]);
 });
 
 test('across hosts: the mean, the ends, and what 95 of 100 do not exceed; unknown is left out', () => {
   const columns = Array.from({ length: 20 }, (_, place) => [place + 1, place === 0 ? 7 : null, null]);
-  expect(across(columns, 3)).toEqual({ mean: [10.5, 7, null], least: [1, 7, null], most: [20, 7, null], p95: [19, 7, null] });
+  expect(across(columns, 3)).toEqual({ mean: [10.5, 7, null], least: [1, 7, null], most: [20, 7, null], p95: [19, 7, null], heard: [20, 1, null] });
+});
+
+test('the names that EGO has never had go with the answer', () => {
+  expect(ofHosts({ ...answer, unknownHosts: ['gone'] }, ['a', 'gone'], 15).unknown).toEqual(['gone']);
+});
+
+test('a mean that does not exist stands for no host', () => {
+  const none = { cpuLoad: { mean: [1, null], min: [1, null], max: [1, null], p95: [1, null], hosts: [1, 0] } };
+  const past = ofGroup({ ...answer, groupBy: 'all', groups: [{ group: null, hosts: 2, metrics: none }] }, null, 'all', 15);
+  expect(past.series[0]?.courses.cpuLoad?.heard).toEqual([1, null]);
 });
 
 test('without a history the browser shows what it remembers, of hosts and of a group', () => {

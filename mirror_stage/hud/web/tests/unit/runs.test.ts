@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../../src/net/openapi';
-import { agreement, deathOf, folded, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
+import { agreement, deathOf, folded, following, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
 
 let made = 0;
 function command(hostname: string, more: Partial<Command> = {}): Command {
@@ -112,20 +112,41 @@ describe('what was printed', () => {
   const chunk = (seq: number, stream: 'stdout' | 'stderr', data: string) => ({ id: 'c', seq, stream, data });
   const chunks = [chunk(0, 'stdout', 'a\n'), chunk(1, 'stderr', 'warn\n'), chunk(2, 'stdout', 'b\n')];
 
+  const unmarked = (bytes: number): string => `[${bytes} somewhere]`;
+
   test('stands in the order in which it came', () => {
     const over = command('h', { stdout: 'a\nb\n', stderr: 'warn\n' });
-    expect(printed(over, chunks).map((piece) => piece.text)).toEqual(['a\n', 'warn\n', 'b\n']);
+    expect(printed(over, chunks, unmarked).map((piece) => piece.text)).toEqual(['a\n', 'warn\n', 'b\n']);
   });
 
   test('is the result once that knows more', () => {
     const over = command('h', { stdout: 'a\nb\nc\n', stderr: 'warn\n' });
-    expect(printed(over, chunks)).toEqual([{ stream: 'stdout', text: 'a\nb\nc\n' }, { stream: 'stderr', text: 'warn\n' }]);
-    expect(printed(over, [])).toHaveLength(2);
+    expect(printed(over, chunks, unmarked)).toEqual([{ stream: 'stdout', text: 'a\nb\nc\n' }, { stream: 'stderr', text: 'warn\n' }]);
+    expect(printed(over, [], unmarked)).toHaveLength(2);
   });
 
   test('is what was heard as long as there is no result', () => {
-    expect(printed(command('h', { status: 'running', stdout: null, stderr: null }), chunks)).toHaveLength(3);
-    expect(printed(command('h', { status: 'timeout', reason: 'lost', stdout: null, stderr: null }), chunks)).toHaveLength(3);
+    expect(printed(command('h', { status: 'running', stdout: null, stderr: null }), chunks, unmarked)).toHaveLength(3);
+    expect(printed(command('h', { status: 'timeout', reason: 'lost', stdout: null, stderr: null }), chunks, unmarked)).toHaveLength(3);
+  });
+
+  test('says at its end what is left out where the agent has left no mark', () => {
+    const over = command('h', { stdout: 'some', stdoutBytes: 100, stderr: '[90 bytes are left out here]\nend\n', stderrBytes: 94, truncated: true });
+    expect(printed(over, [], unmarked).map((piece) => piece.text)).toEqual(['some\n[96 somewhere]\n', '[90 bytes are left out here]\nend\n']);
+    const silent = command('h', { stdout: null, stdoutBytes: 7, stderr: '', truncated: true });
+    expect(printed(silent, [], unmarked)).toEqual([{ stream: 'stdout', text: '[7 somewhere]\n' }]);
+    const binary = command('h', { stdout: '\ufffd'.repeat(9), stdoutBytes: 9, truncated: true });
+    expect(printed(binary, [], unmarked)[0]?.text).toBe('\ufffd'.repeat(9));
+  });
+
+  test('has a mark of what was missed while nobody listened, between whole lines, with what is known not counted', () => {
+    const mark = chunk(9, 'stdout', '[100 bytes are left out here]\n');
+    expect(following([], mark)).toEqual(mark);
+    expect(following(chunks, mark).data).toBe('[96 bytes are left out here]\n');
+    expect(following([chunk(0, 'stdout', 'half a')], mark).data).toBe('\n[94 bytes are left out here]\n');
+    expect(following([chunk(0, 'stdout', '[60 bytes are left out here]\nend\n')], mark).data).toBe('[36 bytes are left out here]\n');
+    expect(following([chunk(0, 'stderr', 'warn\n')], mark)).toEqual(mark);
+    expect(following(chunks, chunk(9, 'stdout', 'c\n')).data).toBe('c\n');
   });
 
   test('becomes a text that says whose it is, unless it is of one host', () => {

@@ -25,8 +25,8 @@ export const PLAIN: Style = {};
 const GROUND: Rgb = [5, 7, 11];
 const INK: Rgb = [232, 238, 247];
 const LEAST_CONTRAST = 4.5;
-/** No line is kept longer: what prints megabytes without a line feed is no text */
-const LONGEST_LINE = 16_384;
+/** No line is shown longer: more than EGO keeps of a stream, so only endless live output without a line feed reaches it */
+export const LONGEST_LINE = 262_144;
 
 type Rgb = readonly [red: number, green: number, blue: number];
 
@@ -56,13 +56,23 @@ export class Terminal {
   readonly finished: Line[] = [];
   private cells: [glyph: string, style: Style][] = [];
   private column = 0;
+  /** Bytes of this line behind LONGEST_LINE */
+  private leftOut = 0;
+  /** Whether a line is not shown whole */
+  hasLeftOut = false;
   private pen = freshPen();
   private style = PLAIN;
   private rest = '';
 
   /** All lines; the last one is still written to. */
   get lines(): readonly Line[] {
-    return this.cells.length > 0 ? [...this.finished, spansOf(this.cells)] : this.finished;
+    return this.cells.length > 0 ? [...this.finished, ...this.written()] : this.finished;
+  }
+
+  /** The line that is written to, and the mark of what is left out of it. */
+  private written(): Line[] {
+    const mark: Line[] = this.leftOut > 0 ? [[{ text: `[${this.leftOut} bytes are left out here]`, style: PLAIN }]] : [];
+    return [spansOf(this.cells), ...mark];
   }
 
   feed(text: string): this {
@@ -90,9 +100,9 @@ export class Terminal {
 
   private put(glyph: string): void {
     if (glyph === '\n') {
-      this.finished.push(spansOf(this.cells));
+      this.finished.push(...this.written());
       this.cells = [];
-      this.column = 0;
+      this.column = this.leftOut = 0;
     } else if (glyph === '\r') this.column = 0;
     else if (glyph === '\b') this.column = Math.max(0, this.column - 1);
     else if (glyph === '\t') {
@@ -103,6 +113,10 @@ export class Terminal {
 
   private write(glyph: string): void {
     if (this.column < LONGEST_LINE) this.cells[this.column++] = [glyph, this.style];
+    else {
+      this.leftOut += bytesOf(glyph);
+      this.hasLeftOut = true;
+    }
   }
 
   private control(parameters: string | undefined, letter: string | undefined): void {
@@ -115,6 +129,11 @@ export class Terminal {
       this.style = styleOf(this.pen);
     }
   }
+}
+
+function bytesOf(glyph: string): number {
+  const point = glyph.codePointAt(0) as number;
+  return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
 }
 
 /** The lines of a whole text. */

@@ -13,7 +13,7 @@ export interface HistoryRow {
   readonly metric: Charted;
   readonly drawing: Drawing;
   readonly label: string;
-  readonly courses: readonly { readonly name: string; readonly course: Course; readonly look: Look }[];
+  readonly courses: readonly { readonly name: string; readonly hosts: number; readonly course: Course; readonly look: Look }[];
 }
 
 interface Around {
@@ -28,9 +28,9 @@ interface Around {
 }
 
 export function historyRow(metric: Charted, data: HistoryData | null, { stretch, alerts, rules, moment, names }: Around, t: Dictionary, f: Format): HistoryRow {
-  const courses = (data?.series ?? []).flatMap(({ name, courses: all }, order) => {
+  const courses = (data?.series ?? []).flatMap(({ name, hosts, courses: all }, order) => {
     const course = all[metric];
-    return course ? [{ name: names.get(name) ?? name, course, look: lookOf(order) }] : [];
+    return course ? [{ name: names.get(name) ?? name, hosts, course, look: lookOf(order) }] : [];
   });
   const only = courses.length === 1 ? courses[0]?.course : undefined;
   const drawn: Drawn[] = courses.map(({ name, course, look }) => ({ label: name, values: course.mean, look, width: 1.75 }));
