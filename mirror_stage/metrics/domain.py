@@ -205,27 +205,21 @@ def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if used is not None and (fullest is None or used > fullest) and not _is_always_full(disk):
+        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
             fullest = used
     return fullest
 
 
-def is_always_full(
-    fstype: str | None, mountpoint: str, device: str | None = None, *, is_read_only: bool | None = None
-) -> bool:
+def is_always_full(disk: Any) -> bool:
     """Whether nobody can free space on a disk: read-only, no real disk, or a repeated one."""
-    fstype = (fstype or "").lower()
+    fstype = (disk.fstype or "").lower()
     return (
-        is_read_only is True
+        disk.is_read_only is True
         or fstype in ALWAYS_FULL
-        or mountpoint.startswith(ALWAYS_FULL_UNDER)
-        or (fstype in REPEATING and mountpoint != "/")
-        or device == "composefs"  # the image of a system that is updated as a whole
+        or disk.mountpoint.startswith(ALWAYS_FULL_UNDER)
+        or (fstype in REPEATING and disk.mountpoint != "/")
+        or disk.device == "composefs"  # the image of a system that is updated as a whole
     )
-
-
-def _is_always_full(disk: Any) -> bool:
-    return is_always_full(disk.fstype, disk.mountpoint, disk.device, is_read_only=disk.is_read_only)
 
 
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
@@ -238,7 +232,7 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     datasets: list[Any] = []
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or _is_always_full(disk):
+        if disk.used_percent is None or is_always_full(disk):
             continue
         if disk.fstype == ZFS and disk.device and disk.total_bytes and disk.used_bytes is not None:
             datasets.append(disk)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 from mirror_stage.metrics.domain import is_always_full, is_virtual
@@ -81,10 +82,9 @@ def _of_interface(row: Any, primary: Any, under_primary: Collection[str]) -> Any
 
 def _of_disk(row: Any) -> Any:
     """The root, then the fullest, but those last that are full by nature."""
-    mountpoint = _text(row, "mountpoint")
-    is_read_only = isinstance(row, Mapping) and row.get("is_read_only") is True
-    is_full = is_always_full(_text(row, "fstype"), mountpoint, _text(row, "device"), is_read_only=is_read_only)
-    return mountpoint == "/", not is_full, _number(row, "used_percent")
+    disk = SimpleNamespace(**{name: _text(row, name) for name in ("device", "mountpoint", "fstype")})
+    disk.is_read_only = isinstance(row, Mapping) and row.get("is_read_only") is True
+    return disk.mountpoint == "/", not is_always_full(disk), _number(row, "used_percent")
 
 
 def _of_temperature(pair: tuple[str, Any]) -> Any:

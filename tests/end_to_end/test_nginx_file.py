@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from mirror_stage.access.permissions import PERMISSIONS
+from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
 from mirror_stage.app import create_app
 from tests.proxies import certificate, running_nginx
 from tests.reflector.processes import running_agent
@@ -93,7 +93,9 @@ def test_an_agent_without_a_password_reports_and_fetches_and_people_need_one(beh
 
 
 def test_exactly_the_routes_of_agents_need_no_password(behind: Behind) -> None:
-    open_ones = {endpoint for endpoint, needed in PERMISSIONS.items() if needed in {"agent", "report"}} | FOR_ALL
+    open_ones = {
+        endpoint for endpoint, needed in PERMISSION_BY_ROUTE.items() if needed in {"agent", "report"}
+    } | FOR_ALL
     rules = [rule for rule in create_app(with_storage=False).url_map.iter_rules() if rule.methods is not None]
     assert {rule.endpoint for rule in rules} >= open_ones
     for rule in rules:
