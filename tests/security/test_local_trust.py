@@ -51,7 +51,7 @@ def nginx(port: int, account: str, *lines: str) -> Iterator[int]:
     """The port of a proxy that runs as `account` and forwards everything to `port`. `lines` go into its location."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists():
-        pytest.skip("there is no nginx: apt install nginx-light")
+        pytest.skip("nginx is not installed: apt install nginx-light")
     folder, own = Path(tempfile.mkdtemp(prefix="mirror-stage-nginx-")), free_port()
     folder.chmod(0o755)
     temporary = "".join(
