@@ -109,7 +109,7 @@ clean:  ## remove the environment and everything that was built
 $(HUD): $(HUD_SOURCES) hatch_build.py | .venv/.run
 	@echo "building the HUD ..."
 	@MIRROR_STAGE_HUD=build $(PIP) --no-deps --no-build-isolation --editable .
-	@touch -c $@ && test -e $@ || echo "the HUD could not be built, so EGO serves its plain page; pip -v install -e . says why"
+	@touch -c $@ && test -e $@ || echo "the HUD could not be built, so EGO serves its plain page; $(BIN)/pip -v install -e . says why"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
