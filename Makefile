@@ -38,7 +38,7 @@ test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answe
 test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
-test-long: .venv/.dev  ## the full form of the fault tests; each takes minutes
+test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
 
 check: .venv/.dev  ## everything that must hold before a commit
