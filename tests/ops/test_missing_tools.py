@@ -1,11 +1,16 @@
-"""Where a program is missing that tests need, `make test` passes, and says what to install."""
+"""Where something is missing that tests need, they are skipped, and say in one line what to do."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.ops import debian
 from tests.servers import ROOT
 
 
@@ -28,3 +33,14 @@ def test_on_ci_a_missing_program_is_a_failure(tmp_path: Path) -> None:
     ended = run(tmp_path, CI="true")
     assert ended.returncode == 1
     assert "redis-server is not installed: apt install redis-server" in ended.stdout
+
+
+def test_a_machine_that_cannot_boot_others_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert debian.why_not() == "only root can boot other machines"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "mmdebstrap" else f"/usr/bin/{name}")
+    assert debian.why_not() == "missing: apt install mmdebstrap"
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(debian, "sources", lambda: "")
+    assert debian.why_not() == "apt knows no mirror of Debian: apt update"
