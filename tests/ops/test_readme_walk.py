@@ -211,7 +211,7 @@ def test_each_pattern_of_the_readmes_allow_list_works_in_the_installed_service(w
     (block,) = (block for block in blocks("README.md") if block.language == "toml")
     (patterns,) = re.findall(r"^command_allow = (.*)$", block.code, re.MULTILINE)
     for pattern in json.loads(patterns):
-        command = pattern.replace("*", "mirror-stage-reflector")
+        command = pattern.replace("*", "mirror-stage")  # a folder that the agent has made
         order = shlex.quote(json.dumps({"hostname": OTHER, "command": command}))
         url = f"http://127.0.0.1:{PORT}/api/commands"
         made = walk.ego.run(f"curl -sS {url} -H 'Content-Type: application/json' --data {order}")
