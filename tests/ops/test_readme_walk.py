@@ -162,6 +162,8 @@ class Walk:
 
 def block_after(line: str) -> Block | None:
     """The block that follows the one of an agent that runs until Ctrl-C: it needs that agent."""
+    if not RUNS_ON.search(line):
+        return None
     page = blocks("docs/agent.md")
     return next((after for before, after in itertools.pairwise(page) if line in before.lines()), None)
 
