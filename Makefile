@@ -40,7 +40,7 @@ test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answe
 test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
-test-long: .venv/.dev  ## the full form of the fault tests; each takes minutes
+test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
 
 check: .venv/.dev  ## everything that must hold before a commit
@@ -111,7 +111,7 @@ clean:  ## remove the environment and everything that was built
 $(HUD): $(HUD_SOURCES) hatch_build.py | .venv/.run
 	@echo "building the HUD ..."
 	@MIRROR_STAGE_HUD=build $(PIP) --no-deps --no-build-isolation --editable .
-	@touch -c $@ && test -e $@ || echo "the HUD could not be built, so EGO serves its plain page; pip -v install -e . says why"
+	@touch -c $@ && test -e $@ || echo "the HUD could not be built, so EGO serves its plain page; $(BIN)/pip -v install -e . says why"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,14 @@ from tests.servers import EgoServer, PostgresqlServer, running_ego
 
 # Where this is set, each of the many servers and agents that the tests start compiles EGO's modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what the skipped tests need."""
+    skipped = " ".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    packages = sorted(set(re.findall(r"is not installed: apt install (\w[\w -]*)", skipped)))
+    if packages:
+        terminalreporter.write_line(f"to run the skipped tests, too: sudo apt install {' '.join(packages)}")
 
 
 @pytest.fixture(scope="session")

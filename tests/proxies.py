@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import listens, wait_until
+from tests.servers import installed, listens, wait_until
 
 
 @contextlib.contextmanager
 def running_nginx(port: int, inside_http: str, user: str = "root root") -> Iterator[Path]:
     """The folder of an nginx that runs as `user` and listens on `port`, which `inside_http` must say."""
-    program = _program("nginx", "nginx")
+    program = installed("nginx", "nginx")
     with _folder("nginx") as folder:
         temporary = "".join(
             f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -34,7 +34,7 @@ def running_nginx(port: int, inside_http: str, user: str = "root root") -> Itera
 @contextlib.contextmanager
 def running_caddy(port: int, site: str) -> Iterator[None]:
     """A Caddy with the blocks of a Caddyfile. It keeps its authority and everything else in a folder of its own."""
-    program = _program("caddy", "caddy")
+    program = installed("caddy", "caddy")
     with _folder("caddy") as folder:
         options = "{\nadmin off\ndefault_bind 127.0.0.1\nskip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}\n}\n"
         (folder / "Caddyfile").write_text(options + site)
@@ -45,7 +45,9 @@ def running_caddy(port: int, site: str) -> Iterator[None]:
 @contextlib.contextmanager
 def running_traefik(port: int, dynamic: str) -> Iterator[None]:
     """A Traefik with one entry point, `websecure`, and the routers and services of a dynamic configuration."""
-    program = _program("traefik", "no package of Debian; its program in the PATH is enough")
+    program = shutil.which("traefik")
+    if program is None:
+        pytest.skip("traefik is not in the PATH; Debian has no package of it")
     with _folder("traefik") as folder:
         (folder / "ego.yaml").write_text(dynamic)
         options = [f"--entryPoints.websecure.address=127.0.0.1:{port}", f"--providers.file.filename={folder}/ego.yaml"]
@@ -72,15 +74,6 @@ def certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
     command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1"]
     subprocess.run([*command, "-out", str(chain), "-keyout", str(key)], check=True, capture_output=True)
     return chain, key
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        pytest.skip(
-            f"there is no {name}: {package}" if " " in package else f"there is no {name}: apt install {package}"
-        )
-    return found
 
 
 @contextlib.contextmanager

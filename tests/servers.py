@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,6 +192,7 @@ class PostgresqlServer:
     """A PostgreSQL server in a temporary folder. `fsync` is off unless a test is about durability."""
 
     def __init__(self, *, fsync: bool = False):
+        _postgresql_program("initdb")
         self.folder = Path(tempfile.mkdtemp(prefix="mirror-stage-pg-"))
         self.port = free_port()
         self._fsync = fsync
@@ -270,6 +272,7 @@ class PostgresqlServer:
 @contextlib.contextmanager
 def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
     """Start a PgBouncer; the URL of a database through it. `mode` is session, transaction or statement."""
+    program = installed("pgbouncer", "pgbouncer")
     folder, port, server = Path(tempfile.mkdtemp(prefix="mirror-stage-pgbouncer-")), free_port(), urlsplit(database)
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host={server.hostname} port={server.port} user={server.username}\n"
@@ -281,7 +284,7 @@ def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
         as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         for path in (folder, folder / "pgbouncer.ini"):
             shutil.chown(path, "postgres", "postgres")
-    command = [*as_postgres, shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q", str(folder / "pgbouncer.ini")]
+    command = [*as_postgres, program, "-q", str(folder / "pgbouncer.ini")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: listens(port), what="PgBouncer listens")
@@ -292,6 +295,16 @@ def running_pgbouncer(database: str, mode: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def installed(name: str, package: str) -> str:
+    """The path of a program that the tests need. Where it is missing the test is skipped, or fails on CI (`$CI`)."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    return found or _missing(name, package)
+
+
+def _missing(name: str, package: str) -> NoReturn:
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt install {package}")
+
+
 def _postgresql_program(name: str) -> str:
     """A program of PostgreSQL's server, from MIRROR_STAGE_TEST_PG_BIN, the PATH or Debian's folder."""
     folder = os.environ.get("MIRROR_STAGE_TEST_PG_BIN")
@@ -299,12 +312,7 @@ def _postgresql_program(name: str) -> str:
     found = shutil.which(name)
     candidates += [Path(found)] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    for candidate in candidates:
-        if candidate.exists():
-            return str(candidate)
-    raise FileNotFoundError(
-        f"{name}: install PostgreSQL's server (apt install postgresql) or set MIRROR_STAGE_TEST_PG_BIN"
-    )
+    return next((str(each) for each in candidates if each.exists()), None) or _missing(name, "postgresql")
 
 
 @contextlib.contextmanager
@@ -312,7 +320,7 @@ def running_redis(folder: Path) -> Iterator[str]:
     """Start a Redis; its URL."""
     port = free_port()
     command = [
-        "redis-server",
+        installed("redis-server", "redis-server"),
         "--port",
         str(port),
         "--bind",

@@ -67,7 +67,8 @@ def known(hostname: str, answer: Answer) -> Finding:
         return Finding("host", "ok", f"EGO knows {hostname}: {_standing(answer.body)}")
     if answer.status == 404 and answer.meaning is Meaning.REFUSED:
         return Finding("host", "ok", f"EGO does not know {hostname} yet: its first sample introduces it")
-    return Finding("host", "warning", f"EGO does not say whether it knows {hostname}: {answer.detail}")
+    seen = f"EGO does not say whether it knows {hostname}: {answer.detail}"
+    return Finding("host", "warning", seen, "look into EGO's log: it says whom it refuses, and why")
 
 
 def commands(settings: Settings) -> Finding:

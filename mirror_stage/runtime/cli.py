@@ -1,4 +1,7 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | db | hosts | doctor`. It imports neither Flask nor a database."""
+"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | doctor | completion`.
+
+It imports neither Flask nor a database.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
-from mirror_stage.runtime import db_commands, hosts_commands
+from mirror_stage.runtime import completion, db_commands, hosts_commands
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise  # a fault of ours
         return say(
             f"this command needs EGO's libraries, and {error.name} is not installed: only the agent can run here. "
-            "Install EGO with its libraries: pip install FILE.whl with EGO's own wheel, without --no-deps",
+            f"Install EGO's own wheel, without --no-deps: {Path(sys.executable).with_name('pip')} install FILE.whl",
             1,
         )
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
@@ -81,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
-    db_commands.add_to(commands)
     hosts_commands.add_to(commands)
+    db_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -91,6 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor, of_service=True)
+
+    complete = commands.add_parser(
+        "completion",
+        help="let the shell complete these commands",
+        description='Print a script for the shell. In ~/.bashrc or ~/.zshrc: eval "$(mirror-stage completion bash)", or zsh.',
+    )
+    complete.add_argument("shell", choices=completion.SHELLS, help="the shell")
+    complete.set_defaults(run=_completion)
     return parser
 
 
@@ -134,6 +146,11 @@ def _doctor(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime import doctor
 
     return findings.show(doctor.examine(), as_json=chosen.json)
+
+
+def _completion(chosen: argparse.Namespace) -> int:
+    print(completion.script(_parser(), chosen.shell), end="")
+    return 0
 
 
 if __name__ == "__main__":

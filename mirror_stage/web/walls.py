@@ -164,7 +164,7 @@ class Rules:
             if asks in self._origins:
                 return None
             if asks is None or asks != parse_origin(f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"):
-                return _foreign(_what_to_set(environ, origin))
+                return _foreign_page(environ, origin)
         if environ.get("HTTP_SEC_FETCH_SITE", "none") in {"none", "same-origin"} or _is_navigation(environ):
             return None
         return _foreign("a page of another origin may link to EGO's page, but not load from it")
@@ -262,16 +262,16 @@ def _why_no_path(path: str) -> str | None:
     return None
 
 
-def _what_to_set(environ: Environ, origin: str) -> str:
-    """Why a page of `origin` is refused, and what to set if it is EGO's own page behind a proxy."""
+def _foreign_page(environ: Environ, origin: str) -> Refusal:
+    """The refusal of a page of `origin`: it says what to set if that is EGO's own page behind a proxy."""
     host, peer, believed = environ["HTTP_HOST"], environ.get("REMOTE_ADDR") or SOCKET, environ.get(_BELIEVED)
     if not believed and parse_origin(f"{_forwarded_scheme(environ)}://{host}") == parse_origin(origin):
-        return (
+        return _foreign(
             f"a proxy passed this on from a page of {origin[:120]!a}, and EGO does not know the proxy; if it is yours, "
             f"set MIRROR_STAGE_TRUSTED_PROXIES={peer}"
         )
     trust = "" if believed else f", and set MIRROR_STAGE_TRUSTED_PROXIES={peer}"
-    return (
+    return _foreign(
         f"a page of {origin[:120]!a} may not ask {environ['wsgi.url_scheme']}://{host[:120]}; if it is EGO's own page behind "
         f"a proxy, let the proxy send Host and X-Forwarded-Proto{trust}; if it is another page that should, add its origin to "
         "MIRROR_STAGE_ALLOWED_ORIGINS"

@@ -78,7 +78,7 @@ def foreign_site(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def page() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("chromium is not installed: apt install chromium")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser.new_page()

@@ -7,6 +7,8 @@ import struct
 import subprocess
 from pathlib import Path
 
+from tests.servers import installed
+
 SOURCE = Path(__file__).with_name("stepped_clock.c")
 
 
@@ -15,7 +17,8 @@ class SteppedClock:
 
     def __init__(self, folder: Path):
         library, offset = folder / "stepped_clock.so", folder / "offset"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+        compiler = installed("cc", "gcc libc6-dev")
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
         offset.write_bytes(struct.pack("q", 0))
         with offset.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), 8)

@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -327,6 +328,8 @@ def test_hostile_payloads_are_refused(start_ego: Callable[..., EgoServer], slow:
     peak, slowest, wrong = before, 0.0, []
     everything = list(payloads())
     slow_bodies = SlowBodies(ego.port, slow)
+    dripping = threading.Thread(target=slow_bodies.run, args=(SLOW_SECONDS + 3 * slack,))
+    dripping.start()  # beside the others, which may take longer than the slow bodies live
     with Probe(lambda: ego.get("/api/health", timeout=5)) as health:
         for name, request in everything:
             started = time.monotonic()
@@ -341,7 +344,7 @@ def test_hostile_payloads_are_refused(start_ego: Callable[..., EgoServer], slow:
         for content in HANG_UPS.values():
             hang_up(ego.port, content, with_reset=False)
             hang_up(ego.port, content, with_reset=True)
-        slow_bodies.run(SLOW_SECONDS + 3)
+        dripping.join()
     after = ego.rss_bytes()
     cut = [seconds for status, seconds in slow_bodies.answers if status == 408]
     slow_bodies.close()
@@ -360,7 +363,7 @@ def test_hostile_payloads_are_refused(start_ego: Callable[..., EgoServer], slow:
     )
     assert not wrong, "\n".join(wrong)
     assert len(cut) == slow
-    assert all(SLOW_SECONDS - 1 <= seconds <= SLOW_SECONDS + 2 for seconds in cut)
+    assert all(SLOW_SECONDS - 1 <= seconds <= SLOW_SECONDS + 2 * slack for seconds in cut)
     assert "Traceback" not in ego.log
     assert health.failures == []
     assert p99 <= HEALTH_SECONDS * slack

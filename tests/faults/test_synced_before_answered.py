@@ -17,7 +17,7 @@ from tests.faults.load import Batches, Load
 from tests.servers import EgoServer, wait_until
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("strace") is None and not os.environ.get("CI"), reason="no strace here: apt install strace"
+    shutil.which("strace") is None and not os.environ.get("CI"), reason="strace is not installed: apt install strace"
 )
 CALLS = "fsync,fdatasync,pwrite64,write,recvfrom,sendto,sendmsg"
 _CALL = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\((?P<file>\d+<[^>]*>)(?P<rest>.*)")

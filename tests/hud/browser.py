@@ -39,7 +39,7 @@ _OF_NO_WEBGL = re.compile(r"WebGL")  # the messages of three.js and of the HUD t
 _OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: apt install chromium"
+    CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed: apt install chromium"
 )
 needs_hud = pytest.mark.skipif(not BUILD.is_there and not os.environ.get("CI"), reason="the HUD is not built: make run")
 

@@ -24,7 +24,7 @@ from mirror_stage.storage.backup import program_of
 from tests.builders import make_sample
 from tests.command_line import forked
 from tests.faults.load import Batches, Load, stored_samples
-from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
+from tests.servers import EgoServer, PostgresqlServer, installed, running_ego, wait_until
 
 TIMESCALE_URL = os.environ.get("MIRROR_STAGE_TEST_TIMESCALE_URL", "")
 
@@ -243,6 +243,7 @@ def test_a_backup_that_restore_would_refuse_is_not_kept(idle: EgoServer) -> None
 def test_a_missing_program_of_postgresql_is_named() -> None:
     with pytest.raises(Unavailable, match="apt install postgresql-client-99"):
         program_of("pg_dump", 99)
+    installed("pg_dump", "postgresql-client-15")
     assert os.access(program_of("pg_dump", 15), os.X_OK)
 
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mirror_stage.runtime import cli
+from mirror_stage.runtime.completion import parsers
 from tests.command_line import forked
 from tests.servers import ROOT, free_port
 
 PAGE = (ROOT / "docs/commands.md").read_text()
 CODES = {row[0]: row[1:] for row in re.findall(r"^\| `([a-z ]+)` \| (.+) \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)}
-
-
-def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Each parser of the command line with the words that lead to it."""
-    yield name, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, child in action.choices.items():
-                yield from parsers(child, f"{name} {word}".strip())
 
 
 ALL = dict(parsers(cli._parser()))
@@ -70,12 +60,15 @@ def test_the_page_has_every_command_and_no_other() -> None:
         ("db stats", 2, {}),
         ("hosts forget --where web-* --ego http://127.0.0.1:9", 1, {}),
         ("hosts forget --where rak:R1", 2, {}),
+        ("hosts forget --where web-* --ego ftp://ego", 2, {}),
         ("reflector run --once", 0, {}),
         ("reflector run", 2, {}),
         ("reflector check --ego http://127.0.0.1:9", 1, {}),
         ("reflector check", 2, {}),
         ("reflector install --interval-seconds 0", 2, {}),
         ("reflector uninstall --purges", 2, {}),
+        ("completion bash", 0, {}),
+        ("completion fish", 2, {}),
         ("nothing", 2, {}),
     ],
 )

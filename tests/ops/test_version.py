@@ -13,7 +13,7 @@ from packaging.version import Version
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
 from mirror_stage.core.version import FILE, RELEASE, VERSION, version_of
-from tests.servers import ROOT
+from tests.servers import ROOT, installed
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def checkout(tmp_path: Path) -> Path:
     """A git repository without a tag and without a commit."""
     folder = tmp_path / "checkout"
     (folder / "mirror_stage/core").mkdir(parents=True)
-    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    subprocess.run([installed("git", "git"), "init", "--quiet", str(folder)], check=True)
     return folder
 
 
