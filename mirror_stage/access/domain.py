@@ -51,9 +51,8 @@ class Actor:
         return self.name or self.kind
 
 
-EGO = Actor(
-    JOB, "ego"
-)  # only recorded, as every job: `decide` is asked for requests and events, not for EGO's own work
+# Only recorded, like every job: `decide` is asked about requests and events, not about EGO's own work.
+EGO = Actor(JOB, "ego")
 
 
 def job(name: str) -> Actor:

@@ -39,7 +39,7 @@ class Gate:
     def __init__(self, config: Config, socketio: SocketIO):
         self._config, self._socketio = config, socketio
         self._own, self._peers = own_uids(), Peers()
-        uid_lookup()  # tried now: later this process may have no free file descriptor, and the result is kept for ever
+        uid_lookup()  # asked now, because the result is kept for ever, and later this process may have no free file descriptor
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
     def actor_of(self, environ: Environ) -> Actor:

@@ -30,7 +30,7 @@ LEASE_GRACE: Final[Instant] = 60 * SECOND
 STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer gap between two stamps means that EGO was down
 CHUNK_BYTES_MAX = 16 * 1024
 OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output, until its result comes
-ALIKE_CHARACTERS = 1_024  # two texts that begin with the same so many are taken for the same output
+ALIKE_CHARACTERS = 1_024  # two texts whose first so many characters are equal are taken for the same output
 CHUNK_OVERHEAD_BYTES = 64  # counted for each chunk, so that empty chunks are limited too
 
 PENDING: Final = "pending"
@@ -310,8 +310,8 @@ NOTHING_TOLD = Stream(None, None, truncated=False)
 def told(reported: Stream, streamed: str, reason: str | None) -> Stream:
     """What is kept of a stream: what the result reports, unless what was streamed says more.
 
-    A result that has nothing of the stream, or only a beginning of it, leaves what was streamed. So does one of an agent
-    that was restarted, unless it has the same output, and not less of it; what it has to say besides comes after that.
+    If the result has nothing of the stream, or only a beginning of it, what was streamed stays. If the agent was
+    restarted, the longer of the two stays where both begin alike; else the result comes after what was streamed.
     """
     if not streamed:
         return reported

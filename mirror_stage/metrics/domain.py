@@ -19,7 +19,7 @@ COLDEST, HOTTEST = -60.0, 150.0  # °C that a chip can have; a sensor that repor
 NOT_CONNECTED = (127.0, 128.0)  # the same from a sensor that counts in a signed byte
 POSITION_MAX = 1_000.0  # scene units from the hub in each direction; computed places end at about 100
 AHEAD_LIMIT: Instant = 5 * MINUTE  # EGO does not believe a reported time further ahead of its clock than this
-LONGEST_RETENTION: Instant = 730 * DAY  # EGO does not believe an older time either; the setting may change it
+LONGEST_RETENTION: Instant = 730 * DAY  # EGO does not believe that a sample is older; a setting may change this
 NEEDED = names_of(one for one in REPORTED if one.is_needed)  # required, unless a sample lists it in `unknown`
 INTERVAL_MAX_SECONDS = DAY / SECOND  # a longer interval is taken for this one
 CAPACITY_TAGS = ("primary_interface_speed_mbps", "interface_speed_mbps", "link_speed_mbps")
@@ -44,7 +44,7 @@ ALWAYS_FULL_UNDER = (
     "/Library/Developer/CoreSimulator/", "/private/var/run/com.apple.security.cryptexd/",
 )  # fmt: skip
 ZFS = "zfs"
-SAME_FREE_SPACE = 0.01  # the free space of two datasets may differ by so much and be that of their pool
+SAME_FREE_SPACE = 0.01  # 1 %: datasets of a pool whose free space differs by no more share it
 # File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
 REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
@@ -211,7 +211,7 @@ def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
 
 
 def is_always_full(disk: Any) -> bool:
-    """Whether nobody can free space on a disk: read-only, no real disk, or a repeated one."""
+    """Whether how full a disk is tells nothing: it is read-only, no real disk, or repeats another one."""
     fstype = (disk.fstype or "").lower()
     return (
         disk.is_read_only is True

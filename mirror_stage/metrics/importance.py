@@ -81,7 +81,7 @@ def _of_interface(row: Any, primary: Any, under_primary: Collection[str]) -> Any
 
 
 def _of_disk(row: Any) -> Any:
-    """The root, then the fullest, but those last that are full by nature."""
+    """The root, then the fullest; those that are full by nature come last."""
     disk = SimpleNamespace(**{name: _text(row, name) for name in ("device", "mountpoint", "fstype")})
     disk.is_read_only = isinstance(row, Mapping) and row.get("is_read_only") is True
     return disk.mountpoint == "/", not is_always_full(disk), _number(row, "used_percent")

@@ -26,12 +26,12 @@ from mirror_stage.reflector.parts import Kept, Part, Parts
 
 BASELINE_SECONDS = 0.1  # between the two CPU readings for the first sample
 HARDWARE_EVERY_SECONDS = 3600.0
-SENSORS_KEPT_SECONDS = 30.0  # the sensors of some machines take seconds; until they answer, their last answer counts
+SENSORS_KEPT_SECONDS = 30.0  # sensors that are slow to answer keep their last values for so long
 TOP_PROCESSES = 5
 SCAN_SHARE = 0.004  # of one core: the most that scanning the processes may use on average
 DISK_PARTS_MAX = 64  # disks that are read in parallel; with more disks, several share a part
 TICK_SECONDS = 0.015  # CPU times are counted in hundredths of a second: a shorter interval says nothing
-REPEATS_MAX = 2  # so often the last load counts for one that cannot be told
+REPEATS_MAX = 2  # how often the last load is repeated when a new one cannot be told
 STILL_SECONDS = 0.09  # after this long, an idle counter that has not moved is broken
 
 EARLIEST: Instant = 0  # 1970: the time of a machine without a clock battery, until its clock is set
@@ -323,7 +323,7 @@ def memory(machine: Machine, container: Container) -> Fields:
 
 
 def swap(machine: Machine, container: Container) -> Fields:
-    """`swap_used_percent`, in a container with a limit of that; None if there is no swap."""
+    """`swap_used_percent`, in a container with a limit that of the limit; None if there is no swap."""
     limit = container.swap()
     now = attempt(machine.psutil.swap_memory) if limit is not None else machine.psutil.swap_memory()
     if limit is not None and (now is None or limit.total <= now.total):

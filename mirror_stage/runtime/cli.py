@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     complete = commands.add_parser(
         "completion",
         help="let the shell complete these commands",
-        description='Print a script for the shell. In ~/.bashrc or ~/.zshrc: eval "$(mirror-stage completion bash)", or zsh.',
+        description='Print a script for the shell. In ~/.bashrc write: eval "$(mirror-stage completion bash)"; in ~/.zshrc the same with zsh.',
     )
     complete.add_argument("shell", choices=completion.SHELLS, help="the shell")
     complete.set_defaults(run=_completion)

@@ -10,7 +10,7 @@ from mirror_stage.metrics.measures import RATES
 BITS_PER_BYTE = 8
 GIGA = 1e9
 BELIEVED = 2  # a rate above so many times the link's capacity comes from two different counters
-FASTEST_GBPS = 800.0  # of a network card; where the capacity is unknown, a rate above it is not believed
+FASTEST_GBPS = 800.0  # of a network card; where a link's capacity is unknown, a rate above this is not believed
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
 
