@@ -47,18 +47,14 @@ def record(tx: Connection, transitions: Sequence[Transition]) -> None:
 
 
 def _event(event: str, alert: Alert) -> tuple[Any, ...]:
-    value, reason = float(alert.current_value), alert.resolved_reason
-    return alert.id, alert.version, event, alert.updated_at, alert.severity, value, reason
+    return (
+        alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, alert.resolved_reason,
+    )  # fmt: skip
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
-    """The row of an alert. All its numbers are floats: psycopg refuses an array of integers (80) and floats (0.9)."""
-    converted = {
-        "subject": alert.subject or "",
-        "threshold": float(alert.threshold),
-        "current_value": float(alert.current_value),
-    }
-    return tuple(converted[name] if name in converted else getattr(alert, name) for name in _COLUMNS)
+    """The row of an alert. No subject is an empty text, because NULL is equal to nothing in a unique index."""
+    return tuple(alert.subject or "" if name == "subject" else getattr(alert, name) for name in _COLUMNS)
 
 
 def load_active(tx: Connection) -> list[Alert]:

@@ -315,7 +315,7 @@ def told(reported: Stream, streamed: str, reason: str | None) -> Stream:
     """
     if not streamed:
         return reported
-    as_streamed = _whole(streamed)
+    as_streamed = kept(streamed, max(full_size(streamed.encode()), reported.size_bytes or 0))
     if not reported.text:
         return as_streamed
     if reason != AGENT_RESTARTED:

@@ -22,7 +22,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.storage.db import Lane, Storage, Work
 from mirror_stage.web.realtime import Realtime
 
-REAP_AT_ONCE = 500
+REAP_AT_ONCE = 20  # each may write 256 KiB of streamed output again, while samples wait
 PRUNE_AT_ONCE = 100
 WARNED_OF_MAX = 100
 

@@ -31,7 +31,7 @@ def ids_of(tx: Connection, hostnames: Sequence[str]) -> dict[str, int]:
 def groups(tx: Connection, group_by: str) -> dict[int, str | None]:
     """The rack, room or tier of every host by its id, as it is now; for `all` the group "all" for every host.
 
-    A hub that nobody reports is no host here: it never has a value.
+    A hub that nobody has ever reported is no host here: it has no value.
     """
     found: dict[int, str | None] = {}
     reported = "SELECT id, rack, tags FROM host_metrics WHERE place_x IS NOT NULL AND first_seen_at IS NOT NULL"

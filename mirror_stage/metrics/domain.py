@@ -45,6 +45,7 @@ ALWAYS_FULL_UNDER = (
 )  # fmt: skip
 ZFS = "zfs"
 SAME_FREE_SPACE = 0.01  # 1 %: datasets of a pool whose free space differs by no more share it
+WRITTEN_MEANWHILE = 0.001  # of a dataset's size, between two readings: a pool that is nearly full has little free space
 # File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
 REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
@@ -273,7 +274,8 @@ def _share_space(one: Any, other: Any) -> bool:
     """Whether two datasets have the same pool and the same free space, but for what was written between two readings."""
     free, other_free = one.total_bytes - one.used_bytes, other.total_bytes - other.used_bytes
     is_one_pool = one.device.partition("/")[0] == other.device.partition("/")[0]
-    return bool(is_one_pool and abs(free - other_free) <= max(free, other_free) * SAME_FREE_SPACE)
+    written = max(max(free, other_free) * SAME_FREE_SPACE, max(one.total_bytes, other.total_bytes) * WRITTEN_MEANWHILE)
+    return bool(is_one_pool and abs(free - other_free) <= written)
 
 
 def _used_percent_together(pool: Sequence[Any]) -> float:

@@ -21,7 +21,6 @@ from mirror_stage.core.problems import BadRow, Problem
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.storage import notes
 from mirror_stage.storage.db import Lane, Tx, attempt
-from mirror_stage.storage.pieces import HELD_SECONDS, Pace, Piece
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Host, Identity
 from mirror_stage.twin.state import Twin
@@ -29,6 +28,7 @@ from mirror_stage.twin.state import Twin
 log = logging.getLogger(__name__)
 
 DETAILS_EVERY: Instant = 30 * SECOND
+HOSTS_AT_ONCE = 250  # in one transaction, some milliseconds: the commit of samples waits for it
 RECORDED_WITHIN_SECONDS = 1.0  # a reader waits at most this long until recent changes are in the database
 
 
@@ -91,7 +91,6 @@ class Saver:
         self._arrived_until = arrived_until or clock.now
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
-        self._pace = Pace(100, least=20, most=2_000, seconds=HELD_SECONDS)
         self._begun = self._ended = 0  # how many writes, also failed ones
         self._failed = False
 
@@ -103,8 +102,8 @@ class Saver:
         """
         if self._saving.locked() or not self._has_something():
             return
-        with self._saving, self._pace.piece() as piece:
-            self._write(piece)
+        with self._saving:
+            self._write()
 
     def save(self, *, is_last: bool = False) -> bool:
         """Write what `record` writes, and every host that changed since the last save; whether it succeeded.
@@ -116,15 +115,16 @@ class Saver:
             saved_until, dirty = self._arrived_until(), self._twin.take_dirty()
             if not dirty and not self._has_something(is_last=is_last) and not self._is_degraded():
                 return True
-            while True:
-                with self._pace.piece() as piece:
-                    names, dirty = dirty[: piece.size], dirty[piece.size :]
-                    is_written = self._write(piece, names, saved_until=None if dirty else saved_until, is_last=is_last)
-                if not is_written:
-                    self._twin.mark_dirty(dirty)
-                    return False
-                if not dirty:
-                    break
+            try:
+                while True:
+                    names, rest = dirty[:HOSTS_AT_ONCE], dirty[HOSTS_AT_ONCE:]
+                    if not self._write(names, saved_until=None if rest else saved_until, is_last=is_last):
+                        return False
+                    dirty = rest
+                    if not dirty:
+                        break
+            finally:
+                self._twin.mark_dirty(dirty)  # those that were not written
             self._recovered()  # also if nobody sends samples: otherwise EGO would stay degraded until somebody does
             return True
 
@@ -146,9 +146,7 @@ class Saver:
         has_identities = self._twin.has_new_identities(self._clock.now(), is_last=is_last)
         return self._begun > self._ended or bool(self._outbox) or has_identities
 
-    def _write(
-        self, piece: Piece, names: Collection[str] = (), *, saved_until: Instant | None = None, is_last: bool = False
-    ) -> bool:
+    def _write(self, names: Collection[str] = (), *, saved_until: Instant | None = None, is_last: bool = False) -> bool:
         """Write these hosts as they are now, the waiting transitions and the new identities; whether it succeeded."""
         self._begun += 1
         now = self._clock.now()
@@ -157,10 +155,12 @@ class Saver:
         due = [host for host in hosts if self._details_are_due(host, now)]
         hosts += self._twin.present({one.alert.hostname for one in transitions}.difference(names))
         try:
-            self._commit(Batch(transitions, identities, hosts, due, saved_until), now, piece)
-        except (Problem, BadRow) as why:
+            self._commit(Batch(transitions, identities, hosts, due, saved_until), now)
+        except BaseException as why:
             self._twin.mark_dirty(host.hostname for host in hosts)
             self._twin.mark_identities(identities)
+            if not isinstance(why, Problem | BadRow):
+                raise
             self._outbox.hurry(now, patience=0)
             self._outbox.bound()
             if not self._failed:
@@ -177,11 +177,11 @@ class Saver:
             self._details[host.id] = Saved(now, _hardware(host))
         return True
 
-    def _commit(self, batch: Batch, now: Instant, piece: Piece) -> None:
+    def _commit(self, batch: Batch, now: Instant) -> None:
         try:
-            self._storage.write(piece.timed(lambda tx: batch.write(tx, now)))
+            self._storage.write(lambda tx: batch.write(tx, now))
         except BadRow:
-            self._storage.write(piece.timed(lambda tx: self._write_each(tx, batch, now)))
+            self._storage.write(lambda tx: self._write_each(tx, batch, now))
 
     @staticmethod
     def _write_each(tx: Tx, batch: Batch, now: Instant) -> None:

@@ -68,7 +68,9 @@ def known(hostname: str, answer: Answer) -> Finding:
     if answer.status == 404 and answer.meaning is Meaning.REFUSED:
         return Finding("host", "ok", f"EGO does not know {hostname} yet: its first sample introduces it")
     seen = f"EGO does not say whether it knows {hostname}: {answer.detail}"
-    return Finding("host", "warning", seen, "look into EGO's log: it says whom it refuses, and why")
+    return Finding(
+        "host", "warning", seen, "look into the log of EGO, and of a proxy before it: whom they refuse, and why"
+    )
 
 
 def commands(settings: Settings) -> Finding:

@@ -349,7 +349,7 @@ def sensors(machine: Machine) -> Fields:
         getattr(machine.psutil, "sensors_temperatures", dict)() if awake == chips else sensors_of(machine, awake)
     )
     missing = [kind for kind in (is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]
-    for zone in machine.names(ZONES) if missing else ():
+    for zone in (name for name in machine.names(ZONES) if name.startswith("thermal_zone")) if missing else ():
         chip = machine.text(f"{ZONES}/{zone}/type").strip()
         celsius = machine.number(f"{ZONES}/{zone}/temp") if any(kind(chip) for kind in missing) else None
         if celsius is not None:

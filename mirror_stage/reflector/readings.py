@@ -176,7 +176,8 @@ def by_device(partitions: Iterable[Partition]) -> list[list[Partition]]:
 def read_only_mounts(mountinfo: str) -> set[str]:
     """The mount points of file systems that nothing can write to. Reads /proc/self/mountinfo.
 
-    A file system that is writable elsewhere does not count: a container may see the disks of its machine read-only.
+    A file system that is writable elsewhere does not count: a container may see the disks of its machine read-only. Nor
+    does one that the kernel makes read-only after an error: it is a disk that somebody must look at.
     """
     found: dict[str, bool] = {}  # of several mounts on one point the last one is seen
     for line in mountinfo.splitlines():  # id parent device root mountpoint options … - fstype source options
@@ -184,7 +185,8 @@ def read_only_mounts(mountinfo: str) -> set[str]:
         columns, own = mount.split(" "), file_system.split(" ")
         if len(columns) > 4 and len(own) > 2:
             mountpoint = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), columns[4])
-            found[mountpoint] = "ro" in own[-1].split(",")
+            options = own[-1].split(",")
+            found[mountpoint] = "ro" in options and "errors=remount-ro" not in options
     return {mountpoint for mountpoint, is_read_only in found.items() if is_read_only}
 
 

@@ -10,7 +10,7 @@ SHELLS = ("bash", "zsh")
 _ZSH = "autoload -Uz +X compinit bashcompinit && compinit && bashcompinit\n"
 _SCRIPT = """\
 _mirror_stage() {{
-    local command="" word
+    local command="" word options
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case "$command $word" in
             {commands}) command="$command $word" ;;
@@ -19,6 +19,7 @@ _mirror_stage() {{
     case "$command" in
 {cases}
     esac
+    [[ "${{COMP_WORDS[COMP_CWORD]}}" == -* ]] && word="$options"
     COMPREPLY=($(compgen -W "$word" -- "${{COMP_WORDS[COMP_CWORD]}}"))
 }}
 complete -o default -F _mirror_stage mirror-stage
@@ -27,9 +28,11 @@ complete -o default -F _mirror_stage mirror-stage
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for a shell. Where nothing fits, the shell completes names of files."""
-    words_by_command = {name: " ".join(_words(each)) for name, each in parsers(parser)}
-    cases = "\n".join(f'        "{_key(name)}") word="{words}" ;;' for name, words in words_by_command.items())
-    commands = " | ".join(f'"{_key(name)}"' for name in words_by_command if name)
+    found = list(parsers(parser))
+    cases = "\n".join(
+        f'        "{_key(name)}") word="{_words(each)}" options="{_options(each)}" ;;' for name, each in found
+    )
+    commands = " | ".join(f'"{_key(name)}"' for name, _ in found if name)
     return (_ZSH if shell == "zsh" else "") + _SCRIPT.format(commands=commands, cases=cases)
 
 
@@ -46,9 +49,12 @@ def _key(name: str) -> str:
     return f" {name}" if name else ""
 
 
-def _words(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """What may follow: subcommands and choices, then long options."""
-    for action in parser._actions:
-        if action.choices and not action.option_strings:
-            yield from action.choices
-        yield from (option for option in action.option_strings if option.startswith("--"))
+def _words(parser: argparse.ArgumentParser) -> str:
+    """The subcommands and choices that may follow."""
+    positional = (action for action in parser._actions if action.choices and not action.option_strings)
+    return " ".join(str(choice) for action in positional for choice in action.choices or ())
+
+
+def _options(parser: argparse.ArgumentParser) -> str:
+    """The long options."""
+    return " ".join(each for action in parser._actions for each in action.option_strings if each.startswith("--"))

@@ -86,7 +86,10 @@ def _is_confirmed(names: list[str], count: int) -> bool:
     if len(names) > SHOWN:
         print(f"  and {len(names) - SHOWN:,} more", file=sys.stderr)
     print(f"Remove these {len(names):,} of {count:,} hosts? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    try:
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except KeyboardInterrupt:
+        return False
 
 
 def _remove(client: Client, names: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The twin's tables: the hosts (saved at most once a second), their details (saved rarely) and their identities."""
+"""The twin's tables: the hosts (saved every few seconds), their details (saved rarely) and their identities."""
 
 from __future__ import annotations
 

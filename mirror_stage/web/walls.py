@@ -159,11 +159,12 @@ class Rules:
 
     def _origin_refusal(self, environ: Environ) -> Refusal | None:
         origin = environ.get("HTTP_ORIGIN")
-        if origin is not None and not _is_part(environ):
+        if origin is not None:
             asks = parse_origin(origin)
             if asks in self._origins:
                 return None
-            if asks is None or asks != parse_origin(f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"):
+            own = parse_origin(f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}")
+            if (asks is None or asks != own) and not _is_part(environ):
                 return _foreign_page(environ, origin)
         if environ.get("HTTP_SEC_FETCH_SITE", "none") in {"none", "same-origin"} or _is_navigation(environ):
             return None
@@ -265,7 +266,8 @@ def _why_no_path(path: str) -> str | None:
 def _foreign_page(environ: Environ, origin: str) -> Refusal:
     """The refusal of a page of `origin`: it says what to set if that is EGO's own page behind a proxy."""
     host, peer, believed = environ["HTTP_HOST"], environ.get("REMOTE_ADDR") or SOCKET, environ.get(_BELIEVED)
-    if not believed and parse_origin(f"{_forwarded_scheme(environ)}://{host}") == parse_origin(origin):
+    asks = parse_origin(origin)
+    if not believed and asks is not None and asks == parse_origin(f"{_forwarded_scheme(environ)}://{host}"):
         return _foreign(
             f"a proxy passed this on from a page of {origin[:120]!a}, and EGO does not know the proxy; if it is yours, "
             f"set MIRROR_STAGE_TRUSTED_PROXIES={peer}"

@@ -61,7 +61,11 @@ def fill(storage: Storage, hosts: int, minutes: int) -> None:
         for table in ("host_metrics_1m", "host_metrics_15m"):
             tx.execute(text(f"DELETE FROM {table}"))
         tx.execute(text("DELETE FROM history_tiers"))
-        tx.execute(text(f"INSERT INTO host_metrics (id, hostname, place_x, first_seen_at) SELECT id, 'h' || id, 0, 0 FROM {ids}"))
+        tx.execute(
+            text(
+                f"INSERT INTO host_metrics (id, hostname, place_x, first_seen_at) SELECT id, 'h' || id, 0, 0 FROM {ids}"
+            )
+        )
         source = f"FROM {ids} CROSS JOIN {instants}"
         tx.execute(
             text(f"INSERT INTO host_metrics_1m ({columns}) SELECT h.id, m.at, 12, {values} {source} ORDER BY 1, 2")

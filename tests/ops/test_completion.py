@@ -29,7 +29,8 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
         (["db", "b"], ["backup"]),
         (["--", "db", "backup", "FILE", "--f"], ["--force"]),
         (["reflector", "install", "--command-p"], ["--command-policy"]),
-        (["completion", ""], ["bash", "zsh", "--help"]),
+        (["completion", ""], ["bash", "zsh"]),
+        (["db", "backup", ""], []),  # nothing: the shell completes names of files
         (["serve", "nothing"], []),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from mirror_stage.core.problems import Unavailable
-from mirror_stage.storage.pieces import Pace
+from mirror_stage.pipeline import saving
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench
 
@@ -53,7 +53,7 @@ def writes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]
             what()
         return answer
 
-    monkeypatch.setattr(bench.saver, "_pace", Pace(100, least=100, most=100))
+    monkeypatch.setattr(saving, "HOSTS_AT_ONCE", 100)
     monkeypatch.setattr(bench.saver, "_storage", type("Planned", (), {"write": staticmethod(planned_write)}))
     yield planned
     assert planned == [], "fewer writes than the test planned"
@@ -97,3 +97,14 @@ def test_a_sample_that_came_during_a_save_that_failed_is_judged_once(bench: Benc
     again = bench.again()
     again.saver.record()
     assert events(again) == [(host, "cpu_load_high", what) for host in HOSTS for what in ("fired", "resolved")]
+
+
+def test_a_save_that_ends_in_an_error_of_ego_itself_loses_no_host(bench: Bench, writes: list[Any]) -> None:
+    post(bench, 10)
+    bench.saver.save()
+    post(bench, 20)
+    writes += [None, TypeError("a value that nobody expected")]
+    with pytest.raises(TypeError):
+        bench.saver.save()
+    assert bench.saver.save() is True
+    assert saved(bench) == dict.fromkeys(HOSTS, 20)

@@ -261,6 +261,20 @@ def test_a_part_of_a_page_is_sent_whatever_the_origin_and_no_foreign_page_can_re
     assert ask("POST", path, origin="https://127.0.0.1:3000").status == 403
 
 
+def test_a_page_of_an_allowed_origin_may_load_the_parts_too() -> None:
+    config = Config(allowed_origins=("https://dash.example",))
+    answer = ask(path="/assets/index-1.js", origin="https://dash.example", sec_fetch_site="cross-site", config=config)
+    assert answer.status == 200
+    assert answer.header("Access-Control-Allow-Origin") == "https://dash.example"
+
+
+@pytest.mark.parametrize("origin", ["null", "chrome-extension://abcdef"])
+def test_an_origin_that_is_no_web_page_is_not_taken_for_a_proxy(origin: str) -> None:
+    answer = ask("POST", "/api/commands", origin=origin)
+    assert answer.status == 403
+    assert "does not know the proxy" not in json.loads(answer.body)["detail"]
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [
