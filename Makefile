@@ -16,7 +16,7 @@ HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --r
 
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of pytest compiles every test again
 
-.PHONY: run help demo agent-wheel test test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo agent-wheel test test-ops test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -31,14 +31,17 @@ demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl
 agent-wheel: .venv/.run  ## a wheel of the agent alone, for other machines: dist/mirror_stage_reflector-….whl
 	@cd packaging/reflector && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist
 
-test: .venv/.dev $(HUD)  ## the tests, without faults, without wheel and browser
-	$(PYTEST) -m "not long" --ignore=tests/faults --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+test: .venv/.dev $(HUD)  ## the tests of what EGO, agent and simulator do
+	$(PYTEST) -m "not long" --ignore=tests/ops --ignore=tests/faults --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+
+test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, settings, backups, copies
+	$(PYTEST) -m "not long" tests/ops $(ARGS)
 
 test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
 	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
+test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; three at once, because a browser uses more than a core
+	$(BIN)/pytest -n 3 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
@@ -47,7 +50,7 @@ check: .venv/.dev  ## everything that must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) hud-check test test-faults test-e2e
+	$(MAKE) hud-check test test-ops test-faults test-e2e
 
 lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --extra dev --output-file requirements/dev.txt
