@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # more processes than cores: most tests wait for servers, leases and deadlines
+PYTEST := $(BIN)/pytest -n 6 --dist worksteal  # more processes than cores: most tests wait for servers, leases and deadlines
 ARGS ?=
 
 WEB := mirror_stage/hud/web

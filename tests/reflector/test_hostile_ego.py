@@ -42,6 +42,7 @@ from tests.servers import wait_until
 
 MIB = 2**20
 DEADLINE_SECONDS = 0.3
+SLACK_SECONDS = 2.0  # what a busy machine may add; each attack goes on for longer
 PACKED_HEAD = JSON_HEAD + b"Content-Encoding: gzip\r\n"
 CHUNKED_HEAD = JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -119,7 +120,7 @@ def test_a_hostile_answer_is_a_failure_within_the_deadline(
     hostile.attack = attack
     began = time.monotonic()
     answer = request_of(Uplink(hostile.url))
-    assert time.monotonic() - began < DEADLINE_SECONDS + 0.8
+    assert time.monotonic() - began < DEADLINE_SECONDS + SLACK_SECONDS
     assert hostile.heads, "the attack did not take place"
     assert answer.meaning in {Meaning.UNKNOWN, Meaning.MISDIRECTED}
     assert answer.body is None
@@ -137,7 +138,7 @@ def test_a_server_that_reads_slowly_does_not_block_a_sender(hostile: HostileEgo)
     began = time.monotonic()
     with pytest.raises(Broken, match="in time"):
         Exchange(hostile.url).ask("POST", "/", bytes(32 * MIB), {}, DEADLINE_SECONDS)
-    assert time.monotonic() - began < DEADLINE_SECONDS + 0.8
+    assert time.monotonic() - began < DEADLINE_SECONDS + SLACK_SECONDS
 
 
 def test_a_redirect_does_not_take_a_body_to_another_server(hostile: HostileEgo) -> None:
