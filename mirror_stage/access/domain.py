@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 OPEN: Final = "open"  # everybody
@@ -108,6 +109,7 @@ class Connection:
     uid: int | None = None
 
 
+@lru_cache(maxsize=1024)  # asked for each request, with the same few answers
 def actor_of(connection: Connection, trust: Trust) -> Actor:
     """The actor that sends requests over this connection."""
     if trust.security == "open":

@@ -38,14 +38,14 @@ class Gate:
 
     def __init__(self, config: Config, socketio: SocketIO):
         self._config, self._socketio = config, socketio
-        self._own, self._peers = own_uids(), Peers()
+        self._trust, self._peers = Trust(config.security, config.is_loopback, own_uids()), Peers()
         uid_lookup()  # asked now, because the result is kept for ever, and later this process may have no free file descriptor
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
     def actor_of(self, environ: Environ) -> Actor:
         """The actor of the request with this WSGI environment."""
-        trust = Trust(self._config.security, self._config.is_loopback, self._own)
         can_tell, uid = self.opened(environ)
+        trust = self._trust
         if can_tell and uid not in trust.own:
             trust = replace(trust, users=self._users.uids(), agents=self._agents.uids())
         is_proxied = not _PROXIED.isdisjoint(environ)
