@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -101,11 +102,12 @@ class Walk:
         """Run a demo, a simulation or an agent until its hosts are in the twin, then end it with Ctrl-C."""
         wanted = int(next(iter(re.findall(r"--hosts (\d+)", line)), 60))
         is_beside = bool(self.hosts())
+        began = datetime.now(UTC)
         with self.ego.running(line, self._log(line), CHECKOUT):
             if "make demo" in line:
-                self.until(lambda: len(self.hosts(DEMO_PORT if is_beside else PORT)) > wanted, 120, line)
+                self.until(lambda: self.heard_since(began, DEMO_PORT if is_beside else PORT) >= wanted, 120, line)
             elif "simulate" in line:
-                self.until(lambda: len(self.hosts()) > wanted, 120, line)
+                self.until(lambda: self.heard_since(began) >= wanted, 120, line)
             else:
                 name = shlex.split(line)[shlex.split(line).index("--hostname") + 1]
                 self.until(lambda: self.hosts().get(name, {}).get("status") == "online", 60, line)
@@ -143,6 +145,11 @@ class Walk:
         """The hosts of the twin, by name; none while no EGO answers."""
         asked = self.ego.run(f"curl --silent --fail http://127.0.0.1:{port}/api/twin/state", 20)
         return {host["hostname"]: host for host in json.loads(asked.stdout)["hosts"]} if asked.returncode == 0 else {}
+
+    def heard_since(self, began: datetime, port: int = PORT) -> int:
+        """How many hosts have reported since then; an earlier simulation had the same ones."""
+        seen = [str(host["lastSeen"]) for host in self.hosts(port).values() if host["lastSeen"]]
+        return sum(datetime.fromisoformat(text) > began for text in seen)
 
     def until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         logs = sorted(self._folder.glob("*.log"), key=lambda log: log.stat().st_mtime)
