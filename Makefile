@@ -40,8 +40,8 @@ test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, s
 test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
 	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
 
-test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; three at once, because a browser uses more than a core
-	$(BIN)/pytest -n 3 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
+test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
