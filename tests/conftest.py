@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.servers import EgoServer, PostgresqlServer, running_ego
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Where this is set, each of the many servers and agents that the tests start compiles EGO's modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -23,6 +26,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     packages = sorted(set(re.findall(r"is not installed: apt install (\w[\w -]*)", skipped)))
     if packages:
         terminalreporter.write_line(f"to run the skipped tests, too: sudo apt install {' '.join(packages)}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of a module."""
+    from tests.hud.browser import launched  # Playwright is slow to import, and few tests need it
+
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ REAP_AT_ONCE = 20  # each may write 256 KiB of streamed output again, while samp
 PRUNE_AT_ONCE = 100
 WARNED_OF_MAX = 100
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -151,7 +151,7 @@ class CommandService:
         for hostname, peer in peers_by_hostname.items():
             if hostname not in self._warned_of and len(self._warned_of) < WARNED_OF_MAX:
                 self._warned_of.add(hostname)
-                logger.warning("a command for %s is lost: it was %s", hostname, domain.lost_to_unnamed(peer))
+                log.warning("a command for %s is lost: it was %s", hostname, domain.lost_to_unnamed(peer))
 
     def prune(self, now: Instant) -> None:
         """Remove the commands that have been over for 30 days, in small steps."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 3.0  # how long one run may work; the next run goes on from there
 SETTLE_SECONDS = 5.0  # PostgreSQL: how long to wait for transactions that began before the bucket was closed
-BEHIND_SECONDS = 60  # a closed minute that is not rolled up after so long is reported as not ok in /api/health/ready, which stays 200
+BEHIND_SECONDS = 60  # a closed minute waits so long at most, else /api/health/ready says so; it stays 200
 HOSTS_MAX, CELLS_MAX = 10_000, tiers.CLAIM_HOSTS * tiers.CLAIM_BUCKETS
 
 

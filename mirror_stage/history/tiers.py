@@ -233,7 +233,7 @@ Hosts = tuple[int, ...] | range  # host ids: these, or all in a range
 
 
 def summaries(tx: Connection, resolution: Resolution, since: int, until: int, hosts: Hosts) -> list[str]:
-    """The rollup rows of some buckets, as JSON texts for `put`: sqlite3 releases the interpreter lock once a text, not once a row."""
+    """The rollup rows of some buckets, as JSON texts for `put`. Row by row, sqlite3 would release the interpreter lock each time."""
     statement = _chunks_of(resolution, isinstance(hosts, range))
     return list(tx.execute(statement, _bound(tx, since, until, hosts)).scalars())
 

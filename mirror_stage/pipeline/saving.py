@@ -116,13 +116,13 @@ class Saver:
             if not dirty and not self._has_something(is_last=is_last) and not self._is_degraded():
                 return True
             try:
-                while True:
-                    names, rest = dirty[:HOSTS_AT_ONCE], dirty[HOSTS_AT_ONCE:]
-                    if not self._write(names, saved_until=None if rest else saved_until, is_last=is_last):
+                while len(dirty) > HOSTS_AT_ONCE:
+                    if not self._write(dirty[:HOSTS_AT_ONCE]):
                         return False
-                    dirty = rest
-                    if not dirty:
-                        break
+                    dirty = dirty[HOSTS_AT_ONCE:]
+                if not self._write(dirty, saved_until=saved_until, is_last=is_last):
+                    return False
+                dirty = []
             finally:
                 self._twin.mark_dirty(dirty)  # those that were not written
             self._recovered()  # also if nobody sends samples: otherwise EGO would stay degraded until somebody does

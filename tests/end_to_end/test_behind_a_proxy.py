@@ -14,7 +14,7 @@ import requests
 import socketio
 from playwright.sync_api import Browser, expect
 
-from tests.hud.browser import launched, needs_browser, needs_hud, opened
+from tests.hud.browser import needs_browser, needs_hud, opened
 from tests.proxies import certificate, running_caddy, running_nginx, running_traefik
 from tests.servers import ROOT, EgoServer, free_port, running_ego, wait_until
 
@@ -77,12 +77,6 @@ TELLING: list[Proxy] = [caddy_documented, caddy_without_tls, nginx_documented, t
 TRUST_IT = "set MIRROR_STAGE_TRUSTED_PROXIES=127.0.0.1"
 TELL_IT = "let the proxy send Host and X-Forwarded-Proto"
 ALLOWED_PORT = free_port()  # pages of this port of localhost may ask the EGO that trusts proxies
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One browser for a module, and a small fleet whose states are known."""
+"""A small fleet whose states are known."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.builders import make_sample
-from tests.hud.browser import launched
 from tests.servers import EgoServer, running_ego
 
 expect.set_options(timeout=20_000)  # two browsers may draw in software on two cores
@@ -17,12 +16,6 @@ expect.set_options(timeout=20_000)  # two browsers may draw in software on two c
 # A host stays online for longer than any test takes.
 PATIENT = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "3600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "7200"}
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
