@@ -22,9 +22,7 @@ from mirror_stage.metrics.measures import REPORTED, Measure, names_of
 REQUIRED = names_of(one for one in REPORTED if one.is_needed)  # what `unknown` may name
 SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less room for the tag spool_dropped_samples, which is added later
 ENTRIES_MAX = {**DIAGNOSTICS_MAX, "tags": 63}  # of tags the contract's 64, less that one
-UNDER_PRIMARY = (
-    "under_primary"  # what the collector adds to a sample for this check: the interfaces below the primary one
-)
+UNDER_PRIMARY = "under_primary"  # for this check alone: the interfaces below the primary one, which stay with it
 TEXT_MAX = 1024  # for texts without a limit in the contract
 WHOLE_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 NAMELESS = "nameless-host"

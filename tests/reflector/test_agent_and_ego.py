@@ -69,8 +69,8 @@ def test_a_host_appears_with_its_settings_and_measurements(own_ego: EgoServer, t
         assert shown["metrics"]["cpuLoad"] is not None
         assert shown["hardware"]["osKernel"]
         wait_until(lambda: len(history(own_ego, agent.hostname)) >= 3)
+        assert list((agent.state / "spool").iterdir()) == []  # a stop may put a sample there that was on its way
         assert agent.stop() < 2.0
-    assert list((agent.state / "spool").iterdir()) == []
 
 
 def test_the_samples_and_polls_of_an_agent_have_the_same_instance_id(scripted: ScriptedEgo, tmp_path: Path) -> None:
