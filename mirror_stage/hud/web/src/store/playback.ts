@@ -13,9 +13,9 @@ export function advanced(at: number, elapsedMs: number, speed: number, now: numb
   return next >= now - LIVE_WITHIN_MS ? null : next;
 }
 
-/** One step on or back, on the grid of steps; null: that is now. It stays within [from, now]. */
+/** One step on or back, on the grid of steps; null: that is now. It stays within [from, now]. A step back always leaves now. */
 export function stepped(at: number, way: 1 | -1, stepMs: number, from: number, now: number): number | null {
-  const grid = way === 1 ? Math.floor(at / stepMs) + 1 : Math.ceil(at / stepMs) - 1;
+  const grid = way === 1 ? Math.floor(at / stepMs) + 1 : Math.ceil(Math.min(at, now - LIVE_WITHIN_MS) / stepMs) - 1;
   const next = Math.max(from, grid * stepMs);
   return next >= now - LIVE_WITHIN_MS ? null : next;
 }

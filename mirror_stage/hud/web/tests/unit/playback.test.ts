@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Timeline } from '../../src/net/openapi';
-import { advanced, barsOf, bucketAt, nextSpeed, SPEEDS, stepMsOf, stepped } from '../../src/store/playback';
+import { advanced, barsOf, bucketAt, LIVE_WITHIN_MS, nextSpeed, SPEEDS, stepMsOf, stepped } from '../../src/store/playback';
 import { isoOf } from '../../src/store/range';
 
 const NOON = Date.parse('2026-11-24T12:00:00Z') / 1000;
@@ -23,6 +23,10 @@ describe('the clock of the replay', () => {
     expect(stepped(now - 90_000, -1, step, 0, now)).toBe(now - 120_000);
     expect(stepped(now - 90_000, -1, step, now - 100_000, now)).toBe(now - 100_000);
     expect(stepped(now - 30_000, 1, step, 0, now)).toBeNull();
+  });
+  test.each([0, 1_000, 2_000, 3_000, 4_000, 29_000])('leads from now into the past, %d ms after a step of the grid', (since) => {
+    const back = stepped(now + since, -1, 30_000, 0, now + since);
+    expect(back).toBe(since > LIVE_WITHIN_MS ? now : now - 30_000);
   });
   test('has speeds that go round', () => {
     expect(SPEEDS.map(nextSpeed)).toEqual([...SPEEDS.slice(1), SPEEDS[0]]);
