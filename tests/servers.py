@@ -24,6 +24,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 40
+PATIENCE = 4  # a busy machine may take this many times as long as an idle one
 
 
 def free_port() -> int:
@@ -34,14 +35,17 @@ def free_port() -> int:
 
 
 def wait_until(condition: Any, seconds: float = 10, every: float = 0.02, what: str = "") -> Any:
-    """The first true answer of `condition`. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """The first true answer of `condition`. Fails after PATIENCE times the `seconds` that an idle machine may take.
+
+    A test of a promised time measures that time itself.
+    """
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or condition}")
+            raise AssertionError(f"not within {seconds * PATIENCE} s: {what or condition}")
         time.sleep(every)
 
 

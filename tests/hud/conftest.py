@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.builders import make_sample
 from tests.servers import EgoServer, running_ego
 
-expect.set_options(timeout=20_000)  # two browsers may draw in software on two cores
+expect.set_options(timeout=40_000)  # two browsers may draw in software on two cores
 
 # A host stays online for longer than any test takes.
 PATIENT = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "3600", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "7200"}

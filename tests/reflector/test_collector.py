@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from mirror_stage.reflector.container import Container
 from mirror_stage.reflector.machine import Machine
 from mirror_stage.reflector.network import Network, WayToEgo
 from mirror_stage.reflector.parts import Parts
+from tests.servers import wait_until
 
 REQUIRED = {
     "hostname", "timestamp", "cpu_load", "memory_used_percent", "load_average", "uptime_seconds", "agent_version",
@@ -682,10 +682,3 @@ class Interfaces(Machine):
             ]
             for i, n in enumerate(self.sent, start=1)
         }
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, "the condition did not become true in time"
-        time.sleep(0.005)
