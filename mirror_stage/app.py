@@ -37,6 +37,7 @@ from mirror_stage.history.routes import blp as history_blp
 from mirror_stage.history.routes import hosts_blp as host_history_blp
 from mirror_stage.history.service import HistoryService
 from mirror_stage.hud.routes import blp as hud_blp
+from mirror_stage.metrics.direct import DirectIngest
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.metrics.service import Ingest
 from mirror_stage.past.domain import Scene
@@ -114,7 +115,8 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    looked_up = AccountLookup(WebSocketWall(app.wsgi_app, rest, socketio), ego[Gate])
+    served = DirectIngest(WebSocketWall(app.wsgi_app, rest, socketio), ego)
+    looked_up = AccountLookup(served, ego[Gate])
     app.wsgi_app = Walls(looked_up, config, ego[Refusals])  # type: ignore[method-assign]
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)

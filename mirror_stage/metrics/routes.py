@@ -5,9 +5,8 @@ from __future__ import annotations
 from flask import Response, request
 
 from mirror_stage.access.gate import actor
-from mirror_stage.core.instants import to_text
 from mirror_stage.metrics.schemas import BatchSchema, ReceiptSchema
-from mirror_stage.metrics.service import Ingest
+from mirror_stage.metrics.service import Ingest, receipt_on_wire
 from mirror_stage.web.http import Blueprint, json_response, read_body
 from mirror_stage.web.services import service
 
@@ -23,4 +22,4 @@ def post_batch() -> Response:
     """Store 1 to 1,000 samples. 202 means that the samples counted in `accepted` are durable."""
     lenient = "handling=lenient" in request.headers.get("Prefer", "")
     receipt = service(Ingest).take(read_body(BODY_MAX), actor(), lenient=lenient)
-    return json_response(receipt | {"receivedAt": to_text(receipt["receivedAt"])}, 202)
+    return json_response(receipt_on_wire(receipt), 202)

@@ -12,7 +12,7 @@ from mirror_stage.access.domain import Actor
 from mirror_stage.core.budget import Budget
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.config import is_loopback
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import Instant, to_text
 from mirror_stage.core.problems import Invalid, Problem, Refused
 from mirror_stage.metrics.decoder import Batch, decode_batch
 from mirror_stage.metrics.domain import Receipt, Sample, stamp
@@ -109,3 +109,8 @@ class Ingest:
         except Problem:
             budget.left += count  # the sender may try again
             raise
+
+
+def receipt_on_wire(receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt of `Ingest.take` as JSON shows it."""
+    return receipt | {"receivedAt": to_text(receipt["receivedAt"])}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -11,10 +13,12 @@ from mirror_stage.core.problems import Problem
 from mirror_stage.web import refusals
 from mirror_stage.web.problem_json import problem_json
 
+log = logging.getLogger(__name__)
 
-def problem_response(problem: Problem) -> Response:
+
+def problem_response(problem: Problem, environ: dict[str, Any]) -> Response:
     """The answer for a refusal. Its reason is also left for the outermost wall, which counts refusals."""
-    refusals.explain(request.environ, problem.detail, problem.errors)
+    refusals.explain(environ, problem.detail, problem.errors)
     response = Response(
         problem_json(problem.status, problem.detail, problem.errors),
         problem.status,
@@ -23,6 +27,16 @@ def problem_response(problem: Problem) -> Response:
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response
+
+
+def failure_response(method: str, path: str) -> Response:
+    """The answer to a request that failed because of a bug. Call it while the error is handled: it goes to the log."""
+    log.exception("unexpected error in %s %s", method, path)
+    return Response(
+        problem_json(500, "EGO failed because of a bug; its log has the details"),
+        500,
+        mimetype="application/problem+json",
+    )
 
 
 _IN_OUR_WORDS = {
@@ -46,14 +60,6 @@ def _http_exception_response(error: HTTPException) -> Response:
 
 def init_app(app: Flask) -> None:
     """Answer every error of this application with problem+json."""
-    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(Problem, lambda problem: problem_response(problem, request.environ))
     app.register_error_handler(HTTPException, _http_exception_response)
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        app.logger.exception("unexpected error in %s %s", request.method, request.path)
-        return Response(
-            problem_json(500, "EGO failed because of a bug; its log has the details"),
-            500,
-            mimetype="application/problem+json",
-        )
+    app.register_error_handler(Exception, lambda _error: failure_response(request.method, request.path))

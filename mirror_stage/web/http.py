@@ -29,6 +29,7 @@ BODIES_MAX = 32 * 2**20  # bytes of all requests together: bodies as they arrive
 BODIES_OF_PEER_MAX = 20 * 2**20  # the largest batch, packed and unpacked; the rest has room for any other body
 GZIP_MEMBERS_MAX = 64  # a client that packs piece by piece sends a few
 DRAINED_MAX, DRAIN_SECONDS = 64 * 2**20, 0.5
+SMALL_BODY = 64 * 1024  # bytes; a larger one counts against the limits of all bodies
 _CHUNK = 64 * 1024
 _ERRORS_IN_DETAIL_MAX = 10
 
@@ -86,7 +87,7 @@ def read_body(most: int) -> bytes:
     packing = request.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in {"identity", "gzip", "x-gzip", ""}:
         raise NotJson(f"a body may be plain or gzip, not {packing[:40]}")
-    body = _received(most)
+    body = received(request.environ, request.content_length, most)
     return _unpacked(body) if packing.endswith("gzip") else body
 
 
@@ -128,13 +129,17 @@ def _grant(size: int) -> None:
     g.granted_bytes = g.get("granted_bytes", 0) + size
 
 
-def _received(most: int) -> bytes:
-    declared = request.content_length
+def received(environ: dict[str, Any], declared: int | None, most: int) -> bytes:
+    """The body of a request as it arrives; `declared` is its Content-Length. More than SMALL_BODY needs Flask's `g`.
+
+    Raises TooLarge, Invalid, Unavailable, and IncompleteBody if it ends early or takes longer than 10 s.
+    """
+    source = environ["wsgi.input"]
     if declared is not None and declared > most:
-        _drain(declared)
+        _drain(source, declared)
         raise TooLarge(f"the body has {declared} bytes; at most {most} are allowed here")
-    source, parts, size = request.environ["wsgi.input"], [], 0
-    left = None if request.environ.get("wsgi.input_terminated") else declared or 0
+    parts, size = [], 0
+    left = None if environ.get("wsgi.input_terminated") else declared or 0
     with gevent.Timeout(BODY_SECONDS, IncompleteBody(f"the body did not arrive within {BODY_SECONDS:g} s")):
         while left is None or left > 0:
             part = _read(source, _CHUNK if left is None else min(_CHUNK, left))
@@ -146,16 +151,16 @@ def _received(most: int) -> bytes:
             if left is not None:
                 left -= len(part)
             parts.append(part)
-            if size > _CHUNK:  # small bodies always have room
+            if size > SMALL_BODY:  # small bodies always have room
                 _grant(len(part))
     if size < (declared or 0):
         raise IncompleteBody(f"the body ended after {size} of {declared} bytes; send it again")
     return b"".join(parts)
 
 
-def _drain(declared: int) -> None:
+def _drain(source: Any, declared: int) -> None:
     """Read and drop the body for half a second: a client that is cut off while it sends never sees the refusal."""
-    source, left = request.environ["wsgi.input"], min(declared, DRAINED_MAX)
+    left = min(declared, DRAINED_MAX)
     with gevent.Timeout(DRAIN_SECONDS, False):
         while left > 0:
             part = _read(source, min(_CHUNK, left))
@@ -197,7 +202,7 @@ def _unpacked(packed: bytes) -> bytes:
         parts.append(part)
         rest = machine.unused_data.lstrip(b"\0")  # some clients pad with zeros
         if not rest:
-            if size > _CHUNK:
+            if size > SMALL_BODY:
                 _grant(size)
             return b"".join(parts)
     raise Invalid(f"the gzip body has more than {GZIP_MEMBERS_MAX} members; pack it in one piece")
