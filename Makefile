@@ -32,13 +32,13 @@ agent-wheel: .venv/.run  ## a wheel of the agent alone, for other machines: dist
 	@cd packaging/reflector && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist
 
 test: .venv/.dev $(HUD)  ## the tests of what EGO, agent and simulator do
-	$(PYTEST) -m "not long" --ignore=tests/ops --ignore=tests/faults --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+	$(PYTEST) -m "not long" --ignore=tests/ops --ignore=tests/faults --ignore=tests/security --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
 
 test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, settings, backups, copies
 	$(PYTEST) -m "not long" tests/ops $(ARGS)
 
-test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks
-	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults $(ARGS)
+test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks, attackers
+	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults tests/security $(ARGS)
 
 test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
