@@ -179,7 +179,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     port.listen(known.hear)
     port.listen(owner.hear)
-    writer = Writer(edge.admit, then=owner.record_and_show)
+    writer = Writer(edge.commit, then=owner.record_and_show)
     clock_watch = ClockWatch(storage, clock)
     trusted_time = TrustedTime(storage.own, clock, ego_hostname(config))
     keeper = Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until)

@@ -139,7 +139,7 @@ class CommandService:
     def watch_over(self, now: Instant, actor: Actor = EGO) -> None:
         """Stamp the database, then mark commands as lost or expired. Called each second, in one process only."""
         own = self._storage.own
-        own.write(lambda tx: store.stamp(tx, now))
+        own.write(lambda tx: store.note_up(tx, now))
         reaped = REAP_AT_ONCE
         while reaped >= REAP_AT_ONCE:
             commands, unnamed = self._write(lambda tx: store.reap(tx, actor, now, REAP_AT_ONCE), itemgetter(0), own)

@@ -483,7 +483,7 @@ def _note_unnamed(tx: Connection, lost: Sequence[Command]) -> dict[str, str | No
     return peers_by_hostname
 
 
-def stamp(tx: Connection, now: Instant) -> Instant:
+def note_up(tx: Connection, now: Instant) -> Instant:
     """Note that EGO is up, and move all running leases by the time that it was down. Returns that time, mostly 0."""
     stamped_at = notes.read(tx, notes.STAMPED_AT)
     moved_by = gap(None if stamped_at is None else int(stamped_at), now)

@@ -186,7 +186,7 @@ class Keeper:
                     self._storage.write(piece.timed(partial(tiers.add, claimed=claimed)))
                 else:
                     self._compute(piece, resolution, claimed.since, claimed.until, claimed.host_ids)
-                    self._storage.write(partial(tiers.settle, claimed=claimed))
+                    self._storage.write(partial(tiers.end_claim, claimed=claimed))
         return False
 
     # ------------------------------------------------------------------ pruning

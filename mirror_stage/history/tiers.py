@@ -183,7 +183,7 @@ def claim(tx: Connection, resolution: Resolution, cells: int) -> Claim | None:
     return claimed
 
 
-def settle(tx: Connection, claimed: Claim) -> None:
+def end_claim(tx: Connection, claimed: Claim) -> None:
     """Delete the marks of a claim that were not renewed since, and mark the buckets of the tier above."""
     tx.execute(delete(_DIRTY).where(_marks_of(claimed), _DIRTY.c.is_claimed))
     _follow(tx, claimed)

@@ -24,7 +24,7 @@ from mirror_stage.twin.domain import (
     without_rates,
 )
 from mirror_stage.twin.geometry import ORIGIN, Place
-from mirror_stage.twin.throughput import Rates, utilization_ratio
+from mirror_stage.twin.throughput import LinkRates, utilization_ratio
 
 # ------------------------------------------------------------------ one moment
 
@@ -63,7 +63,7 @@ def host_as_it_was(known: Known, offline: Alert | None, uplink: str | None, scen
     """The host at an instant. `offline` is its `host_offline` alert, if that was active then."""
     identity, reading = known.identity, known.reading
     sample = _sample(known)
-    rates = Rates(*reading.rates_gbps) if reading is not None and reading.rates_gbps is not None else None
+    rates = LinkRates(*reading.rates_gbps) if reading is not None and reading.rates_gbps is not None else None
     utilization = utilization_ratio(rates, sample.net_capacity_gbps)
     if reading is not None and reading.utilization is not None:
         utilization = reading.utilization

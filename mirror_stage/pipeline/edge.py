@@ -48,7 +48,7 @@ class Edge:
         """Whether samples wait behind a commit that does not end."""
         return self._committing_since is not None and self._clock.now() - self._committing_since > STUCK_AFTER
 
-    def admit(self, batches: Batches) -> list[Answer]:
+    def commit(self, batches: Batches) -> list[Answer]:
         """Commit all waiting batches in one transaction and tell the owner. Returns one answer for each batch."""
         late = self._measure(batches)
         newcomers: Newcomers = {}

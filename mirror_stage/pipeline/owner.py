@@ -67,15 +67,15 @@ class Owner:
 
     def hear(self, message: Message) -> None:
         """Apply a message of an edge: new hosts, samples, polls."""
-        self._admit(message.newcomers)
+        self._add(message.newcomers)
         self.absorb(message.samples)
         for hostname, at in message.polls.items():
             self.twin.polled(hostname, at)
 
-    def _admit(self, newcomers: Registered) -> None:
+    def _add(self, newcomers: Registered) -> None:
         for hostname, (host_id, place) in newcomers.items():
             if hostname not in self.twin.hosts_by_name:
-                self.twin.admit(host_id, hostname, place)
+                self.twin.add(host_id, hostname, place)
 
     def absorb(self, samples: Sequence[Sample]) -> None:
         """Fold samples into the twin and the open alerts. A sample that cannot be folded is logged and skipped."""
@@ -162,7 +162,7 @@ class Owner:
         self.twin.forget(hostname)
         self._port.send(Message(removed=[hostname]))
         if host.role is Role.HUB:  # only its report is removed; the hub itself always stays
-            self.twin.admit(host.id, hostname, host.place)
+            self.twin.add(host.id, hostname, host.place)
         self._apply(transitions)
         self._tell_cancelled(cancelled)
         self._saver.save()
@@ -175,7 +175,7 @@ class Owner:
         if host.sample is not None and OFFLINE not in self.open_alerts.of(host.hostname):
             self._judge(host, host.sample.received_at)
 
-    def settle(self) -> None:
+    def end_orphaned_alerts(self) -> None:
         """After a restore: end the alerts that nothing else would end, and show each host's severity.
 
         Those are the alerts of hosts that were removed and of rules that are no longer in force.

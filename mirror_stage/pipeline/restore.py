@@ -65,7 +65,7 @@ class Restorer:
             if host.sample is not None or host.role is Role.HUB:
                 self._restore_host(host, details, identities.get(host.id), now)
         self._owner.open_alerts.restore(self._storage.read(alert_store.load_active))
-        self._owner.settle()
+        self._owner.end_orphaned_alerts()
         if saved_at is not None:
             self._replay(saved_at, now)
         for host in twin.hosts_by_name.values():

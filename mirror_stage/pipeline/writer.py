@@ -19,7 +19,7 @@ from mirror_stage.core.problems import Problem, Unavailable
 from mirror_stage.metrics.domain import Receipt, Sample
 
 Answer = Receipt | Problem
-Admit = Callable[[Sequence[Sequence[Sample]]], list[Answer]]
+Store = Callable[[Sequence[Sequence[Sample]]], list[Answer]]
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ class Queued:
 class Writer:
     """`submit` answers when the batch is durable. Without gevent's patches it commits in the calling thread."""
 
-    def __init__(self, admit: Admit, then: Callable[[], None] = lambda: None):
-        """`admit` commits a group and answers each batch; `then` is called after each commit if no greenlet runs."""
-        self._admit, self._then = admit, then
+    def __init__(self, store: Store, then: Callable[[], None] = lambda: None):
+        """`store` commits a group and answers each batch; `then` is called after each commit if no greenlet runs."""
+        self._store, self._then = store, then
         self._queue: deque[Queued] = deque()
         self._under_way: list[Queued] = []
         self._bytes = 0
@@ -95,7 +95,7 @@ class Writer:
             raise Unavailable("EGO is stopping; send it again when it is back")
         if self._greenlet is None:
             with self._lock:
-                answer = self._admit([samples])[0]
+                answer = self._store([samples])[0]
                 self._then()  # no scheduler runs either, so nothing else would record and show the samples
                 return _unwrapped(answer)
         if len(self._queue) >= QUEUE_BATCHES:
@@ -125,7 +125,7 @@ class Writer:
     def _commit(self, group: list[Queued]) -> None:
         self._under_way = group
         try:
-            answers: list[Answer] = self._admit([job.samples for job in group])
+            answers: list[Answer] = self._store([job.samples for job in group])
         except Exception as error:  # a bug of EGO must not leave the senders waiting for ever
             log.exception("a group of %d batches failed", len(group))
             answers = [Unavailable(f"EGO failed to store this: {type(error).__name__}; its log has the details")] * len(

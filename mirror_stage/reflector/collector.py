@@ -345,7 +345,7 @@ def sensors(machine: Machine) -> Fields:
     """The hottest CPU, the hottest GPU and all `temperatures`. Without a chip, its thermal zones count."""
     chips = machine.names(HWMON)
     awake = [chip for chip in chips if not is_asleep(machine, chip)]
-    found: dict[str, Sequence[readings.Reading]] = dict(
+    found: dict[str, Sequence[readings.SensorReading]] = dict(
         getattr(machine.psutil, "sensors_temperatures", dict)() if awake == chips else sensors_of(machine, awake)
     )
     missing = [kind for kind in (is_cpu_chip, readings.is_gpu_chip) if not any(map(kind, found))]

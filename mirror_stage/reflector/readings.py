@@ -34,7 +34,7 @@ PLACEHOLDERS = frozenset(
 T = TypeVar("T")
 
 
-class Reading(Protocol):
+class SensorReading(Protocol):
     """One sensor as psutil reports it."""
 
     @property
@@ -79,7 +79,7 @@ def busy_percent(before: Any, after: Any, expected_seconds: float | None = None)
     return round(min(100.0, max(0.0, 100 * busy / total)), 1)
 
 
-def temperatures(readings_by_chip: Mapping[str, Sequence[Reading]]) -> dict[str, float]:
+def temperatures(readings_by_chip: Mapping[str, Sequence[SensorReading]]) -> dict[str, float]:
     """°C by `chip:label`, plausible ones only. Labels that repeat are numbered: `coretemp:Core 0 #2`."""
     celsius_by_name: dict[str, float] = {}
     for chip, readings in readings_by_chip.items():
@@ -99,7 +99,7 @@ def is_gpu_chip(chip: str) -> bool:
     return GPU_CHIPS.fullmatch(plain_chip(chip)) is not None
 
 
-def may_be_invented(chip: str, readings: Sequence[Reading]) -> bool:
+def may_be_invented(chip: str, readings: Sequence[SensorReading]) -> bool:
     """Whether a CPU's sensors all read exactly 100 °C, as those that VMware shows its guests do for ever."""
     return is_cpu_chip(chip) and all(reading.current == INVENTED for reading in readings)
 
@@ -110,7 +110,7 @@ def is_guest(cpuinfo: str, xen_capabilities: str) -> bool:
     return flags is not None and "hypervisor" in flags[0].split() and "control_d" not in xen_capabilities
 
 
-def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
+def hottest_cpu(readings_by_chip: Mapping[str, Sequence[SensorReading]]) -> float | None:
     """The hottest CPU sensor, °C. Looks at CPU chips, then at packages, labels, laptop sensors, and at last the board."""
     for tier in CPU_TIERS:
         celsius = _hottest(
@@ -129,7 +129,7 @@ def hottest_cpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     return _hottest(own for chip, own in readings_by_chip.items() if CPU_FALLBACK.fullmatch(plain_chip(chip)))
 
 
-def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | None:
+def hottest_gpu(readings_by_chip: Mapping[str, Sequence[SensorReading]]) -> float | None:
     """The hottest GPU, °C. For amdgpu the `edge` sensor counts: junction and memory are hotter, 88 °C is normal there."""
     own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if is_gpu_chip(chip))
     if own is not None:
@@ -137,24 +137,24 @@ def hottest_gpu(readings_by_chip: Mapping[str, Sequence[Reading]]) -> float | No
     return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
 
 
-def _hottest(groups: Iterable[Iterable[Reading]]) -> float | None:
+def _hottest(groups: Iterable[Iterable[SensorReading]]) -> float | None:
     celsius = [believed_celsius(one.current) for group in groups for one in group]
     return max((one for one in celsius if one is not None), default=None)
 
 
-def _without_offset(readings: Sequence[Reading]) -> Sequence[Reading]:
+def _without_offset(readings: Sequence[SensorReading]) -> Sequence[SensorReading]:
     """The sensors without Tctl if there is a Tdie: Tctl may be 27 °C too high (k10temp)."""
     has_tdie = any(reading.label == "Tdie" for reading in readings)
     return [reading for reading in readings if not (has_tdie and reading.label == "Tctl")]
 
 
-def _edges(readings: Sequence[Reading]) -> Sequence[Reading]:
+def _edges(readings: Sequence[SensorReading]) -> Sequence[SensorReading]:
     """The `edge` sensor of a card, else its `junction` (MI300A has no edge), else all sensors."""
     by_label = {reading.label: reading for reading in readings}
     return next(([by_label[label]] for label in ("edge", "junction") if label in by_label), readings)
 
 
-def _unlabelled(readings: Sequence[Reading]) -> Sequence[Reading]:
+def _unlabelled(readings: Sequence[SensorReading]) -> Sequence[SensorReading]:
     """The sensors of a laptop that may be the CPU's: those whose label names nothing else; if no label helps, the first."""
     named = [reading for reading in readings if reading.label and not OTHER_LABELS.search(reading.label.lower())]
     return named or [reading for reading in readings[:1] if not reading.label]

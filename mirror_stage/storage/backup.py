@@ -51,7 +51,7 @@ def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force:
                 _checked(config, partial, known_revisions, tell)
             except Invalid as why:
                 raise Unavailable(f"the backup was not kept, because restore would refuse it: {why.detail}") from why
-            files.settle(partial, file)
+            files.put_in_place(partial, file)
             return file.stat().st_size
         except OSError as error:
             raise Unavailable(f"{file} cannot be written: {error.strerror or error}") from error
@@ -167,7 +167,7 @@ def _restore_copy(config: Config, file: Path, force: bool, tell: Tell) -> None:
                 shutil.copyfileobj(source, target)
             for log in ("-wal", "-shm"):  # first: SQLite would apply an old log to the new file
                 path.with_name(path.name + log).unlink(missing_ok=True)
-            files.settle(partial, path)
+            files.put_in_place(partial, path)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
     finally:

@@ -51,7 +51,7 @@ def make_new(path: Path) -> int:
         return os.open(path.name, flags, 0o600, dir_fd=folder)
 
 
-def settle(partial: Path, file: Path) -> None:
+def put_in_place(partial: Path, file: Path) -> None:
     """Rename a finished file within its folder. It is synced first, so that it is complete even after a power failure."""
     with _folder(file) as folder:
         descriptor = os.open(partial.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder)

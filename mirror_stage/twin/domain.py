@@ -12,7 +12,7 @@ from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
-from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, Rates, rates_of, uptime_fits, utilization_ratio
+from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, LinkRates, rates_of, uptime_fits, utilization_ratio
 
 OWN_VERSIONS = "ego-"  # the agent_version of EGO's own monitor begins with this
 REPLAY_AGE: Instant = 5 * MINUTE  # a sample that is further behind the newest one comes from a backlog
@@ -97,7 +97,7 @@ class Host:
     sample: Sample | None = None
     last_seen_at: Instant | None = None
     last_poll_at: Instant | None = None
-    rates: Rates | None = None
+    rates: LinkRates | None = None
     utilization: float | None = None
     gauges: Gauges = NO_GAUGES
     status: str = Status.ONLINE
@@ -349,7 +349,7 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
     return replace(host, late=newest.late, rival=newest.rival, last_seen_at=seen), kind
 
 
-def gauges(sample: Sample, rates: Rates | None, utilization: float | None) -> Gauges:
+def gauges(sample: Sample, rates: LinkRates | None, utilization: float | None) -> Gauges:
     """The values of GAUGES, rounded."""
     told = [
         None if value is None else round(value, decimals)

@@ -64,7 +64,7 @@ class Twin:
     def role_of(self, hostname: str) -> Role:
         return Role.of(hostname, self.hub, self.ego)
 
-    def admit(self, host_id: int, hostname: str, place: Place, last_poll_at: Instant | None = None) -> None:
+    def add(self, host_id: int, hostname: str, place: Place, last_poll_at: Instant | None = None) -> None:
         """Add a host that has no sample yet."""
         role = self.role_of(hostname)
         ip = self.hub_ip if role is Role.HUB else None

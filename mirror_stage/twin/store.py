@@ -19,7 +19,7 @@ from mirror_stage.storage.rows import REPLACE, insert_rows
 from mirror_stage.twin.domain import NO_GAUGES, Host, Identity, Role, fold, gauges, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
 from mirror_stage.twin.models import HostDetails, HostIdentity, HostMetrics
-from mirror_stage.twin.throughput import Rates, utilization_ratio
+from mirror_stage.twin.throughput import LinkRates, utilization_ratio
 
 _HOSTS: Table = HostMetrics.__table__  # type: ignore[assignment]
 _DETAILS: Table = HostDetails.__table__  # type: ignore[assignment]
@@ -110,7 +110,7 @@ def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
 def _host(row: RowMapping, hub: str, ego: str) -> Host:
     hostname = row["hostname"]
     sample = _sample(row) if row["at"] is not None else None
-    rates = Rates(row["tx_gbps"], row["rx_gbps"]) if row["tx_gbps"] is not None else None
+    rates = LinkRates(row["tx_gbps"], row["rx_gbps"]) if row["tx_gbps"] is not None else None
     utilization = utilization_ratio(rates, row["net_capacity_gbps"])
     return Host(
         id=row["id"],

@@ -1,4 +1,4 @@
-"""Rates from counters. A rate that two samples do not give is None; it is never guessed."""
+"""LinkRates from counters. A rate that two samples do not give is None; it is never guessed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _OF_HOST = [(one.name, one.counter) for one in RATES if one.counter is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class LinkRates:
     """The rates at which a host sends and receives, in Gbit/s."""
 
     tx_gbps: float
     rx_gbps: float
 
 
-def rates_of(sample: Sample) -> Rates | None:
+def rates_of(sample: Sample) -> LinkRates | None:
     """The rates that the edge has set in a sample, or None."""
     if sample.tx_gbps is None or sample.rx_gbps is None:
         return None
-    return Rates(sample.tx_gbps, sample.rx_gbps)
+    return LinkRates(sample.tx_gbps, sample.rx_gbps)
 
 
 def set_rates(sample: Sample, before: Sample | None) -> None:
@@ -92,7 +92,7 @@ def uptime_fits(before: Sample, after: Sample) -> bool:
     return min(abs(apart), abs(now - was - by_ego)) <= UPTIME_SLACK_SECONDS + UPTIME_SLACK_SHARE * abs(by_host)
 
 
-def utilization_ratio(rates: Rates | None, capacity_gbps: float | None) -> float | None:
+def utilization_ratio(rates: LinkRates | None, capacity_gbps: float | None) -> float | None:
     """The share of a full-duplex link that its busier direction uses; above 1 if the reported capacity is wrong."""
     if rates is None or capacity_gbps is None:
         return None

@@ -80,7 +80,7 @@ class HistoryRun:
     def post(self, *samples: dict[str, Any]) -> None:
         """Post samples, and remember what EGO acknowledged."""
         batch = stamp(decoded(*samples), self.clock.now(), self.kept["15m"])
-        receipt = self.bench.edge.admit([batch])[0]
+        receipt = self.bench.edge.commit([batch])[0]
         assert receipt.accepted == len(batch)  # type: ignore[union-attr]
         for sample in batch:
             self.acknowledged.setdefault((self.bench.twin.hosts_by_name[sample.hostname].id, sample.at), sample)

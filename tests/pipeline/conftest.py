@@ -96,7 +96,7 @@ class Bench:
 
     def post(self, *samples: dict[str, Any]) -> Any:
         """Admit one batch now and return its receipt."""
-        return self.edge.admit([decoded(*samples, received_at=self.clock.now())])[0]
+        return self.edge.commit([decoded(*samples, received_at=self.clock.now())])[0]
 
     def alerts_heard(self) -> list[tuple[str, str]]:
         """Record everything, then return (transition, rule) of each alert update that clients heard."""

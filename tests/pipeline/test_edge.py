@@ -97,7 +97,7 @@ def test_the_live_view_does_not_wait_for_a_commit_that_hangs(bench: Bench, monke
     monkeypatch.setattr(edge_module, "PATIENCE_SECONDS", 0.01)
     bench.clock.advance(5)
     batch = decoded(sent(bench, 0, 50), received_at=bench.clock.now())
-    post = gevent.spawn(bench.edge.admit, [batch])
+    post = gevent.spawn(bench.edge.commit, [batch])
     with gevent.Timeout(5):
         while mbps(bench) is None:
             gevent.sleep(0.005)
@@ -127,7 +127,7 @@ def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
 
     monkeypatch.setattr(history, "append_together", refuse_together)
     monkeypatch.setattr(history, "append", refuse_the_bad)
-    answers = bench.edge.admit([bad, good])
+    answers = bench.edge.commit([bad, good])
     assert [type(answer) for answer in answers] == [Invalid, Receipt]
     assert mbps(bench) == 10.0
 

@@ -189,7 +189,7 @@ def test_each_receipt_counts_the_duplicates_of_its_own_batch(bench: Bench) -> No
     first = [make_sample("a", at=now), make_sample("b", at=now)]
     second = [make_sample("a", at=now), make_sample("a", at=now + 1)]
     batches = [decoded(*first, received_at=now), decoded(*second, received_at=now)]
-    receipts = bench.edge.admit(batches)
+    receipts = bench.edge.commit(batches)
     assert [(r.accepted, r.duplicates) for r in receipts] == [(2, 0), (2, 1)]  # type: ignore[union-attr]
 
 
@@ -198,7 +198,7 @@ def test_more_hosts_than_allowed_are_refused(new_bench: Callable[..., Bench]) ->
     bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
     now = bench.clock.now()
     known, unknown = make_sample("a", at=now + 1), make_sample("c", at=now)
-    answers = bench.edge.admit([decoded(known, received_at=now), decoded(unknown, received_at=now)])
+    answers = bench.edge.commit([decoded(known, received_at=now), decoded(unknown, received_at=now)])
     assert isinstance(answers[0], Receipt)  # in one group with the one that is refused
     assert isinstance(answers[1], Refused)
     assert set(bench.twin.hosts_by_name) == {"core-switch", "a", "b"}
@@ -280,7 +280,7 @@ def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> N
     bench.post(make_sample("b", at=bench.clock.now()))
     bench.oldest_arrival = waiting[0].received_at
     bench.saver.save()  # while that sample waits for its commit
-    bench.edge.admit([waiting])
+    bench.edge.commit([waiting])
     again = bench.again()
     restored = again.twin.hosts_by_name["a"].sample
     assert restored is not None

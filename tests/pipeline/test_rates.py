@@ -33,7 +33,7 @@ def test_each_sample_is_compared_with_the_one_before_it_also_in_one_group(bench:
     bench.clock.advance(10)
     now = bench.clock.now()
     batches = [[sent(bench, 5, 50)], [sent(bench, 0, 150), make_sample("b", at=now)]]
-    bench.edge.admit([decoded(*batch, received_at=now) for batch in batches])
+    bench.edge.commit([decoded(*batch, received_at=now) for batch in batches])
     assert rates_of(bench, "a") == [(10, None), (5, 10.0), (0, 20.0)]
     assert rates_of(bench, "b") == [(0, None)]
 

@@ -134,7 +134,7 @@ def test_a_sample_that_arrived_before_the_alert_fired_does_not_end_it_before_it_
     arrived = bench.clock.advance(59)
     bench.clock.advance(2)
     bench.owner.sweep()
-    bench.edge.admit([decoded(make_sample("a", at=arrived), received_at=arrived)])
+    bench.edge.commit([decoded(make_sample("a", at=arrived), received_at=arrived)])
     assert bench.alerts_heard() == [("fired", "host_offline"), ("resolved", "host_offline")]
     over = bench.heard.events[-1][1]["alert"]
     assert over["createdAt"] <= over["resolvedAt"]

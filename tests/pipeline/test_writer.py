@@ -22,7 +22,7 @@ class Store:
         self.fault: Exception | None = None
         self.answers: list[Receipt | Problem] | None = None
 
-    def admit(self, batches: Sequence[Sequence[Sample]]) -> list[Receipt | Problem]:
+    def commit(self, batches: Sequence[Sequence[Sample]]) -> list[Receipt | Problem]:
         self.groups.append([len(batch) for batch in batches])
         if self.fault is not None:
             raise self.fault
@@ -42,7 +42,7 @@ def store() -> Store:
 @pytest.fixture
 def writer(store: Store) -> Iterator[Writer]:
     """A writer whose greenlet runs when the test yields."""
-    one = Writer(store.admit)
+    one = Writer(store.commit)
     one.start()
     yield one
     one.stop()
@@ -129,6 +129,6 @@ def test_stopping_commits_waiting_batches_and_refuses_later_ones(writer: Writer,
 
 def test_without_a_greenlet_it_commits_in_the_calling_thread_and_calls_then(store: Store) -> None:
     calls: list[str] = []
-    one = Writer(store.admit, then=lambda: calls.append("then"))
+    one = Writer(store.commit, then=lambda: calls.append("then"))
     assert one.submit(batch(2)).accepted == 2
     assert (store.groups, calls) == ([[2]], ["then"])

@@ -12,7 +12,7 @@ from mirror_stage.core.instants import HOUR, SECOND, from_text
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Arrival, Host, Status, fold, status_of, uplinks
 from mirror_stage.twin.geometry import place
-from mirror_stage.twin.throughput import Rates, rates_of, set_rates, utilization_ratio
+from mirror_stage.twin.throughput import LinkRates, rates_of, set_rates, utilization_ratio
 from tests.builders import decoded, make_sample
 
 NOW = from_text("2026-03-01T12:00:00Z")
@@ -39,14 +39,14 @@ def empty() -> Host:
 @pytest.mark.parametrize(
     ("name", "before", "after", "seconds", "expected"),
     [
-        ("the difference over the time", (0, 0), (125_000_000, 250_000_000), 1, Rates(1.0, 2.0)),
-        ("over ten seconds", (0, 0), (125_000_000, 0), 10, Rates(0.1, 0.0)),
+        ("the difference over the time", (0, 0), (125_000_000, 250_000_000), 1, LinkRates(1.0, 2.0)),
+        ("over ten seconds", (0, 0), (125_000_000, 0), 10, LinkRates(0.1, 0.0)),
         ("a counter fell", (10, 10), (5, 20), 1, None),
         ("the other counter fell", (10, 10), (20, 5), 1, None),
         ("a missing counter", (10, 10), (20, None), 1, None),
         ("a missing counter before", (None, 10), (20, 20), 1, None),
         ("no time passed", (0, 0), (10, 10), 0, None),
-        ("the fastest card", (0, 0), (100_000_000_000, 0), 1, Rates(800.0, 0.0)),
+        ("the fastest card", (0, 0), (100_000_000_000, 0), 1, LinkRates(800.0, 0.0)),
         ("more than any card carries", (0, 0), (0, 100_000_000_001), 1, None),
     ],
 )
@@ -87,8 +87,8 @@ def test_what_disks_read_follows_the_same_rule(name, before, after, seconds, exp
 
 
 def test_utilization_is_the_busier_direction_of_a_full_duplex_link() -> None:
-    assert utilization_ratio(Rates(1.0, 4.0), 10) == 0.4
-    assert utilization_ratio(Rates(1.0, 4.0), None) is None
+    assert utilization_ratio(LinkRates(1.0, 4.0), 10) == 0.4
+    assert utilization_ratio(LinkRates(1.0, 4.0), None) is None
     assert utilization_ratio(None, 10) is None
 
 
@@ -145,7 +145,7 @@ def test_a_sample_brings_its_rates_and_a_re_anchored_one_has_none() -> None:
     measured = one(5, received=5)
     measured.tx_gbps, measured.rx_gbps = 0.5, 0.25
     host, kind = fold(fold(empty(), one(0))[0], measured)
-    assert (kind, host.rates) == (Arrival.FRESH, Rates(0.5, 0.25))
+    assert (kind, host.rates) == (Arrival.FRESH, LinkRates(0.5, 0.25))
     late = [one(5 * n - 3600, received=5 * n + 5) for n in range(1, 4)]
     late[-1].tx_gbps, late[-1].rx_gbps = 0.5, 0.25  # since a late one: that is no rate of now
     for sample in late:

@@ -12,7 +12,7 @@ from tests.builders import SetClock, decoded, make_sample
 def twin_of(*hostnames: str) -> Twin:
     twin = Twin(hub="hub", hub_ip="10.0.0.1", ego="ego", stale_after_seconds=15, offline_after_seconds=60)
     for number, hostname in enumerate(hostnames, 1):
-        twin.admit(number, hostname, ORIGIN)
+        twin.add(number, hostname, ORIGIN)
     return twin
 
 
