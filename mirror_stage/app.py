@@ -136,7 +136,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         offline_after_seconds=config.offline_after_seconds,
     )
     frames = Frames(twin)
-    audience = Audience(frames, twin, realtime, with_diagnostics=config.twin_diagnostics)
+    audience = Audience(frames, realtime, with_diagnostics=config.twin_diagnostics)
     port, known = Port(), KnownHosts()
     commands = CommandService(
         storage,
@@ -206,7 +206,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         Restorer(storage.own, owner, known, frames, readiness, clock),
         writer,
         Ingest(writer, clock, config.longest_retention, is_known=known.ids_by_hostname.__contains__),
-        TwinService(twin, frames, clock, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
+        TwinService(frames, refresh=owner.refresh, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
         AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
         commands,
         HistoryService(storage, clock, config.kept_by_resolution),

@@ -1,4 +1,4 @@
-"""EGO's clock. Three other modules read the wall clock: see `tests/shape/test_imports.py`."""
+"""EGO's clock. Two other modules read the wall clock: see `tests/shape/test_imports.py`."""
 
 from __future__ import annotations
 

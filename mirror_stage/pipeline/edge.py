@@ -50,12 +50,13 @@ class Edge:
 
     def commit(self, batches: Batches) -> list[Answer]:
         """Commit all waiting batches in one transaction and tell the owner. Returns one answer for each batch."""
-        late = self._measure(batches)
+        measured = Measured(self._known)
+        late = _measure(batches, measured)
         newcomers: Newcomers = {}
         self._committing_since = self._clock.now()
         try:
             with _after(0 if self.trouble else PATIENCE_SECONDS, self._tell, batches):
-                answers = self._commit(batches, late, newcomers)
+                answers = self._commit(batches, late, newcomers, measured)
         finally:
             self._committing_since = None
         stored = [samples for samples, answer in zip(batches, answers, strict=True) if not _is_refused(answer)]
@@ -66,14 +67,6 @@ class Edge:
         """Note that the database takes writes again, although no sample has been committed since the failure."""
         self.trouble = None
 
-    def _measure(self, batches: Batches) -> Batches:
-        """Set the rates of every sample that is its host's newest: the live view needs them, even if the commit fails.
-
-        Returns the other samples of each batch. They are late: `_measure_late` sets their rates from the history.
-        """
-        measured = Measured(self._known)
-        return [[sample for sample in samples if not measured.measure(sample)] for samples in batches]
-
     def _tell(self, batches: Iterable[Sequence[Sample]], newcomers: Newcomers | None = None) -> None:
         samples = [sample for samples in batches for sample in samples]
         if samples:
@@ -82,14 +75,14 @@ class Edge:
 
     # ------------------------------------------------------------------ committing
 
-    def _commit(self, batches: Batches, late: Batches, newcomers: Newcomers) -> list[Answer]:
+    def _commit(self, batches: Batches, late: Batches, newcomers: Newcomers, measured: Measured) -> list[Answer]:
         answers: list[Answer]
         try:
             try:
                 answers = list(self._storage.write(lambda tx: self._append_together(tx, batches, late, newcomers)))
             except (BadRow, Refused):
                 newcomers.clear()
-                answers = self._storage.write(lambda tx: self._append_alone(tx, batches, newcomers))
+                answers = self._storage.write(lambda tx: self._append_alone(tx, batches, newcomers, measured))
         except (Problem, BadRow) as why:
             newcomers.clear()
             problem = why if isinstance(why, Problem) else Invalid(f"the database refuses these samples: {why}")
@@ -110,10 +103,10 @@ class Edge:
         self._mark_late(tx, (sample for samples in batches for sample in samples), ids)
         return receipts
 
-    def _append_alone(self, tx: Tx, batches: Batches, newcomers: Newcomers) -> list[Answer]:
+    def _append_alone(self, tx: Tx, batches: Batches, newcomers: Newcomers, measured: Measured) -> list[Answer]:
         """Append each batch under its own savepoint: a bad one fails alone, and each receipt counts its duplicates."""
         answers: list[Answer] = []
-        measured = Measured(self._known)
+        measured.forget_samples()  # the owner and the known hosts may have heard of these samples already
         for samples in batches:
             its_newcomers, trial = dict(newcomers), Measured(measured)
             try:
@@ -158,6 +151,14 @@ class Edge:
         registered = twin_store.register(tx, unknown, self._hub)
         newcomers.update(registered)
         return ids | {hostname: host_id for hostname, (host_id, _) in registered.items()}
+
+
+def _measure(batches: Batches, measured: Measured) -> Batches:
+    """Set the rates of every sample that is its host's newest: the live view needs them, even if the commit fails.
+
+    Returns the other samples of each batch. They are late: `_measure_late` sets their rates from the history.
+    """
+    return [[sample for sample in samples if not measured.measure(sample)] for samples in batches]
 
 
 def _measure_late(tx: Tx, samples: Sequence[Sample], ids: dict[str, int]) -> None:

@@ -34,10 +34,10 @@ class KnownHosts:
             self._newest.pop(hostname, None)
             self._polls.pop(hostname, None)  # `deliverable` is false until its agent polls again
 
-    def restore(self, hostname: str, host_id: int, sample: Sample | None, last_poll_at: Instant | None) -> None:
+    def restore(self, hostname: str, host_id: int, newest: Newest, last_poll_at: Instant | None) -> None:
         """Add a host as it was saved."""
         self.ids_by_hostname[hostname] = host_id
-        self._newest[hostname] = Newest(sample)
+        self._newest[hostname] = newest
         if last_poll_at is not None:
             self._polls[hostname] = last_poll_at
 
@@ -67,10 +67,18 @@ class Measured:
 
     def __init__(self, known: KnownHosts | Measured):
         self._before = known
+        self._found: dict[str, Newest] = {}  # what was known before the first of these samples
         self._newest: dict[str, Newest] = {}
 
     def newest_of(self, hostname: str) -> Newest:
-        return self._newest.get(hostname) or self._before.newest_of(hostname)
+        newest = self._newest.get(hostname)
+        if newest is None:
+            newest = self._newest[hostname] = self._found[hostname] = self._before.newest_of(hostname)
+        return newest
+
+    def forget_samples(self) -> None:
+        """Go back to what was known before the first sample, although the port may have told of these samples since."""
+        self._newest = dict(self._found)
 
     def measure(self, sample: Sample) -> bool:
         """Set the rates of a sample that is its host's newest. False if it is late: its rates need the history."""

@@ -143,6 +143,10 @@ class Owner:
         self._frames.take(now)
         self._audience.show(now)
 
+    def refresh(self) -> None:
+        """Make a new frame for a REST request, unless the newest one is new enough."""
+        self._frames.refresh(self._clock.now())
+
     def record_and_show(self) -> None:
         """Record and show what happened, at once. Called where no scheduler runs."""
         self._saver.record()

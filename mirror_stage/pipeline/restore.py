@@ -24,7 +24,7 @@ from mirror_stage.storage import notes
 from mirror_stage.storage.db import Lane, Tx
 from mirror_stage.storage.pieces import Pace
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import CLOCK_SLACK, Host, Identity, Role, not_after
+from mirror_stage.twin.domain import CLOCK_SLACK, Host, Identity, Newest, Role, not_after
 from mirror_stage.twin.frames import Frames
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class Restorer:
         if saved_at is not None:
             self._replay(saved_at, now)
         for host in twin.hosts_by_name.values():
-            self._known.restore(host.hostname, host.id, host.sample, host.last_poll_at)
+            newest = Newest(host.sample, host.late, host.rival)
+            self._known.restore(host.hostname, host.id, newest, host.last_poll_at)
         twin.sweep(self._clock.now())
         self._readiness.is_restored = True
         self._owner.tick()

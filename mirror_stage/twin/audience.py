@@ -11,7 +11,6 @@ from engineio.packet import Packet
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin import encode
 from mirror_stage.twin.frames import Frames
-from mirror_stage.twin.state import Twin
 from mirror_stage.web.realtime import Realtime, encode_event
 
 NAMESPACE = "/digital-twin"
@@ -43,9 +42,9 @@ class Client:
 class Audience:
     """Sends each client the frames of its stream, no faster than the client takes them."""
 
-    def __init__(self, frames: Frames, twin: Twin, realtime: Realtime, *, with_diagnostics: bool = False):
+    def __init__(self, frames: Frames, realtime: Realtime, *, with_diagnostics: bool = False):
         """`with_diagnostics` is the default for clients of the full stream that do not ask for it or against it."""
-        self._frames, self._twin, self._realtime = frames, twin, realtime
+        self._frames, self._realtime = frames, realtime
         self._with_diagnostics = with_diagnostics
         self._clients: dict[str, Client] = {}
         # the packets of the newest frame, by (event, revision that it follows, with diagnostics)
@@ -104,7 +103,7 @@ class Audience:
 
     def watch(self, sid: str, hostname: str) -> str | None:
         """Let the client watch a host, and send it the host at once. Returns the reason if it may not, else None."""
-        client, host = self._clients.get(sid), self._twin.hosts_by_name.get(hostname)
+        client, host = self._clients.get(sid), self._frames.host(hostname)
         if client is None or host is None:
             return f"there is no host {hostname}"
         if hostname in client.watched:
@@ -180,7 +179,7 @@ class Audience:
         packets: dict[str, Packet] = {}
         for client in clients:
             for hostname in client.watched:
-                host = self._twin.hosts_by_name.get(hostname)
+                host = self._frames.host(hostname)
                 if host is None:
                     continue
                 if hostname not in packets:

@@ -49,6 +49,10 @@ class Frames:
         """The hosts of this frame, the hub first."""
         return sorted(self._hosts.values(), key=lambda host: (host.role != Role.HUB, host.id))
 
+    def host(self, hostname: str) -> Host | None:
+        """A host of this frame; None if it is not in it."""
+        return next((host for host in self._hosts.values() if host.hostname == hostname), None)
+
     def body(self, *, with_slots: bool = False, with_diagnostics: bool = False) -> bytes:
         """The snapshot of this frame, encoded at most once."""
         key = (with_slots, with_diagnostics)

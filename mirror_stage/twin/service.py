@@ -6,38 +6,35 @@ from collections.abc import Callable
 from typing import Any
 
 from mirror_stage.access.domain import Actor
-from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import Instant
 from mirror_stage.core.problems import NotFound
 from mirror_stage.twin.domain import Host
 from mirror_stage.twin.encode import host_detail, host_entry
 from mirror_stage.twin.frames import Frames
-from mirror_stage.twin.state import Twin
 
 
 class TwinService:
     """The twin as REST shows it.
 
-    Three functions come from other rooms: `forget` asks the owner to remove a host for an actor. `body_at` is the
-    snapshot at a moment of the past. `is_settled` says whether that snapshot can no longer change.
+    Four functions come from other rooms. `refresh` asks the owner for a new frame, `forget` to remove a host for an actor.
+    `body_at` is the snapshot at a moment of the past. `is_settled` says whether that snapshot can no longer change.
     """
 
     def __init__(
         self,
-        twin: Twin,
         frames: Frames,
-        clock: Clock,
         *,
+        refresh: Callable[[], None],
         forget: Callable[[str, Actor], None],
         body_at: Callable[[Instant], bytes],
         is_settled: Callable[[Instant], bool],
     ):
-        self._twin, self._frames, self._clock = twin, frames, clock
+        self._frames, self._refresh = frames, refresh
         self.forget, self.body_at, self.is_settled = forget, body_at, is_settled
 
     def shown(self) -> Frames:
         """The newest frame. It is at most 1 ms old for each 50 hosts; what was acknowledged before that is in it."""
-        self._frames.refresh(self._clock.now())
+        self._refresh()
         return self._frames
 
     def find_hosts(self, query: dict[str, str]) -> list[dict[str, Any]]:
@@ -46,8 +43,7 @@ class TwinService:
 
     def host_named(self, hostname: str) -> dict[str, Any]:
         """A host with its details, as it is now. Raises NotFound for an unknown host."""
-        self.shown()  # brings uplinks and display names up to date
-        host = self._twin.hosts_by_name.get(hostname)
+        host = self.shown().host(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
         return host_detail(host)

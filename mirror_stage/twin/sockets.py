@@ -11,6 +11,7 @@ from flask_socketio import SocketIO
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.twin.audience import NAMESPACE, Audience
+from mirror_stage.twin.service import TwinService
 from mirror_stage.web.realtime import Realtime
 from mirror_stage.web.services import Services, service, services
 
@@ -80,6 +81,7 @@ def _resync(_message: Any = None, *_rest: Any) -> Ack:
 
 
 def _watch_host(message: Any = None, *_rest: Any) -> Ack:
+    service(TwinService).shown()  # so that a host whose first sample was acknowledged just now can be watched
     try:
         why_not = service(Audience).watch(_sid(), _hostname(message))
     except BadField as error:

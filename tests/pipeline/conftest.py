@@ -77,7 +77,7 @@ class Bench:
             open_alerts=self.open_alerts,
             rules=self.rules,
             frames=self.frames,
-            audience=Audience(self.frames, self.twin, heard),
+            audience=Audience(self.frames, heard),
             outbox=self.outbox,
             saver=self.saver,
             port=port,

@@ -107,6 +107,28 @@ def test_the_live_view_does_not_wait_for_a_commit_that_hangs(bench: Bench, monke
     assert mbps(bench) == 10.0
 
 
+def test_a_sample_that_was_told_before_its_commit_has_the_same_rate_in_twin_and_history(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent has just changed the interface that it counts, so its sample has no rate; a repeat is in the same group."""
+    first = sent(bench, 0, 0, primary_interface="eth0")
+    bench.post(first)
+    write = bench.storage.write
+
+    def tell_early(work: Any) -> Any:
+        bench.edge._tell([changed])
+        return write(work)
+
+    bench.clock.advance(5)
+    changed = decoded(sent(bench, 0, 50, primary_interface="bond0"), received_at=bench.clock.now())
+    repeated = decoded(first, received_at=bench.clock.now())
+    monkeypatch.setattr(bench.storage, "write", tell_early)
+    assert bench.edge.commit([changed, repeated]) == [Receipt(1, 0), Receipt(1, 1)]
+    newest = "SELECT tx_gbps FROM host_metric_samples ORDER BY at_second DESC LIMIT 1"
+    assert bench.storage.read(lambda tx: tx.execute(text(newest)).scalar_one()) is None
+    assert mbps(bench) is None
+
+
 def test_a_bad_batch_fails_alone_and_leaves_no_trace_in_the_rates(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

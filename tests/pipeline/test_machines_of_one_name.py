@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mirror_stage.access.domain import EGO
-from mirror_stage.twin.domain import Host
+from mirror_stage.twin.domain import Host, Newest
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench
 
@@ -137,3 +137,21 @@ def test_a_conflict_of_names_outlives_a_restart(bench: Bench) -> None:
         after.post(*(make_sample(name, at=after.clock.advance(10)) for name in ("titan-01", "Titan-01")))
     assert len(before) == 2
     assert {alert.id for alert in after.open_alerts.all()} == before
+
+
+def test_after_a_restart_edge_and_twin_agree_which_of_two_machines_is_shown(bench: Bench) -> None:
+    def post(n: int) -> None:
+        bench.clock.advance(2.5)
+        is_first = n % 2 == 0
+        bench.post(sent(bench, (86_400 if is_first else 777_600) + n * 5 // 2, (1 if is_first else 14_000) + n / 1000))
+
+    post(0)
+    bench.saver.save()
+    for n in range(1, 7):
+        post(n)
+    bench = bench.again()  # killed: the samples since the save are folded again
+    for n in range(7, 12):
+        post(n)
+        host = host_of(bench)
+        assert bench.known.newest_of("localhost") == Newest(host.sample, host.late, host.rival)
+    assert host_of(bench).rates is not None
