@@ -1,4 +1,7 @@
-"""Strict JSON: UTF-8, no NaN, limited nesting. A number beyond the range of a float loads as infinity."""
+"""Strict JSON: UTF-8, no NaN, limited nesting. A number beyond the range of a float loads as infinity.
+
+A byte order mark before it is left out, as RFC 8259 allows: programs of Windows write one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def load(body: bytes) -> Any:
     if is_too_deep(body):
         raise ValueError(f"nests deeper than {DEPTH_MAX}")
     try:
-        return json.loads(body.decode(), parse_constant=_no_constant, parse_int=_whole)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, parse_int=_whole)
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start})") from error
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from mirror_stage.core.instants import SECOND, Instant, from_text, to_text
+from mirror_stage.core.instants import DAY, SECOND, Instant, from_text, to_text
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.version import VERSION
 from mirror_stage.metrics.importance import is_cpu_chip
@@ -175,11 +175,14 @@ class OwnName:
 
 
 def instant_of(wall_seconds: float, since_boot: float) -> Instant:
-    """The time of a sample. If the clock is out of the allowed range: the nearest limit plus the time since boot."""
+    """The time of a sample. If the clock is out of the allowed range: the nearest limit plus the time since boot.
+
+    After a year without a restart the time begins again at the limit: EGO takes no year after 2100.
+    """
     wall = int(wall_seconds * SECOND)
     if EARLIEST <= wall < LATEST:
         return wall
-    return (EARLIEST if wall < EARLIEST else LATEST) + int(since_boot * SECOND)
+    return (EARLIEST if wall < EARLIEST else LATEST) + int(since_boot * SECOND) % (365 * DAY)
 
 
 class Loads:

@@ -9,7 +9,10 @@ from typing import Any, Protocol, TypeVar
 from mirror_stage.metrics.domain import believed_celsius
 from mirror_stage.metrics.importance import CPU_TIERS, is_cpu_chip, plain_chip
 
-CPU_BY_LABEL = re.compile(r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt))(.*\bcpu\b.*|tctl|tdie|peci.*|tc0[pdeh])")
+CPU_BY_LABEL = re.compile(
+    r"(?!.*(vrm|fan|vcore|power|socket|vdd|volt|dimm|mem))"
+    r"(.*(?<![a-z])cpu\d*(?![a-z\d]).*|tctl|tdie|peci.*|tc0[pdeh]|tsi\d+_temp|amd tsi.*|chip \d+ core.*|(temp\d )?soc( temperature)?)"
+)
 LAPTOPS = (
     "dell_smm",
     "thinkpad",

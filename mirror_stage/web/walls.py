@@ -146,8 +146,8 @@ class Rules:
 
     def _host_refusal(self, environ: Environ) -> Refusal | None:
         host = environ.get("HTTP_HOST")
-        if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and environ["PATH_INFO"] in HEALTH_PATHS:
-            return None  # a load balancer; every browser names its Host
+        if host is None and _is_of_load_balancer(environ):
+            return None
         authority = parse_authority(host or "")
         if authority is None:
             return Refusal(HTTPStatus.BAD_REQUEST, "send one Host header: a name or an address, with or without a port")
@@ -173,6 +173,12 @@ class Rules:
     def is_proxy(self, address: str) -> bool:
         """Whether an address in normal form is a trusted proxy's."""
         return any(ip_address(address) in network for network in self._proxies)
+
+
+def _is_of_load_balancer(environ: Environ) -> bool:
+    """Whether a request without a Host is a load balancer's question after EGO's health. Every browser names its Host."""
+    is_old = environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and "HTTP_ORIGIN" not in environ
+    return is_old and environ["PATH_INFO"] in HEALTH_PATHS
 
 
 def peer_of(environ: Environ) -> str:

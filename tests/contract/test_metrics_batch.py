@@ -333,6 +333,13 @@ def test_the_content_type_is_json_with_or_without_a_charset(ego: EgoServer, cont
     assert answer.status_code == 202
 
 
+def test_a_byte_order_mark_before_the_body_is_left_out(ego: EgoServer) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"samples": [make_sample(unique_hostname())]}).encode()
+    for headers, data in ({}, body), ({"Content-Encoding": "gzip"}, gzip.compress(body)):
+        answer = ego.post("/api/metrics/batch", data=data, headers={"Content-Type": "application/json", **headers})
+        assert answer.status_code == 202, answer.text
+
+
 def test_gzip_is_unpacked(ego: EgoServer) -> None:
     body = gzip.compress(json.dumps({"samples": [make_sample(unique_hostname()) for _ in range(50)]}).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}

@@ -482,6 +482,10 @@ def test_a_time_outside_the_range_of_the_contract_becomes_its_limit_plus_the_upt
     assert to_text(instant_of(wall, since_boot=100.0)) == instant
 
 
+def test_a_machine_that_ran_for_years_with_a_clock_beyond_2100_is_still_within_the_contract():
+    assert to_text(instant_of(6e9, since_boot=365 * 86_400.0 + 5)) == "2100-01-01T00:00:05.000Z"
+
+
 def test_the_name_of_the_machine_is_asked_again_and_a_bad_one_does_not_replace_a_good_one():
     class Renamed(Machine):
         names = iter(["localhost", "titan-01.", "(none)/", "", "타이탄.lan"])

@@ -117,5 +117,7 @@ def test_a_load_balancer_of_http_1_0_gets_its_health_without_a_host(guarded_ego:
     assert ask(guarded_ego, "/api/health", version="1.0").body == b"ok"
     assert ask(guarded_ego, "/api/health/", version="1.0").body == b"ok"
     assert ask(guarded_ego, "/api/health/").body == b"ok"
+    assert ask(guarded_ego, "/api/health/ready", version="1.0").status == 200
     assert ask(guarded_ego, "/api/twin/state", version="1.0").status == 400
+    assert ask(guarded_ego, "/api/health", version="1.0", Origin="http://other.example").status == 400
     assert ask(guarded_ego, "/api/health", Host="").status == 400
