@@ -48,7 +48,7 @@ def judge(command: str, policy: str, patterns: Sequence[str] = (), *, shell: boo
         quotes = "single quotes" if words.operator in SUBSTITUTIONS else "quotes"
         return Denied(
             f"nothing was run: the command holds {words.operator} outside of {quotes}, which only a shell can do, "
-            "and it would run without one; quote it, or send sh -c '...'"
+            "and it would run without one; send sh -c '...', or quote what is meant as text"
         )
     return Allowed(words.argv, _note(words))
 

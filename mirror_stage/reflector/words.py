@@ -11,11 +11,21 @@ from dataclasses import dataclass
 _BLANKS = " \t"
 _NAME = re.compile(r"\$(?:\w+|\{[^}]*\}|[@*#?$!-])")
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
+_BRACKETS = re.compile(r"\[.*\]")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?")
 
 # Shell operators, longer ones first, so that the longest match wins.
 OPERATORS = (
     "&&", "||", "|&", "&>", ">>", "<<", ">&", "<&", "|", "&", ";", "<", ">", "(", ")",
 )  # fmt: skip
+
+# A shell does these itself: no system has a program of that name that would do the same.
+SHELL_WORDS = frozenset((
+    "!", ".", ":", "[[", "{", "alias", "bg", "bind", "builtin", "case", "cd", "command", "coproc", "declare", "do", "eval",
+    "exec", "exit", "export", "fg", "for", "function", "getopts", "hash", "if", "jobs", "let", "local", "popd", "pushd",
+    "read", "readonly", "return", "select", "set", "shift", "shopt", "source", "times", "trap", "type", "typeset", "ulimit",
+    "umask", "unalias", "unset", "until", "wait", "while",
+))  # fmt: skip
 
 SUBSTITUTIONS = ("$( )", "a command in backticks")  # a shell runs them within double quotes, too
 
@@ -37,7 +47,7 @@ def words_of(command: str) -> Words:
     """The words of a command. Raises Unreadable."""
     if "\0" in command:
         raise Unreadable("it holds a NUL character")
-    reader = _Reader(command.strip(" \t\r\n"))
+    reader = _Reader(command)
     reader.read()
     if not reader.words or not reader.words[0]:
         raise Unreadable("it names no program")
@@ -75,8 +85,9 @@ class _Reader:
     def _read_unquoted(self, char: str) -> None:
         rest = self.text[self.at :]
         if char in "\r\n":
-            self._found("a line break")
             self._end_word()
+            if self.words and rest.strip(" \t\r\n"):
+                self._found("a line break")
             self.at += 1
             return
         if char == "#" and self._word is None:
@@ -85,8 +96,12 @@ class _Reader:
         if operator is not None:
             self._found(operator)
         self._look_at_expansion(rest)
-        if char == "~" and self._word is None:
+        if char == "~" and (self._word is None or self._unquoted.endswith("=")):
             self.as_written.append("~")
+        if char == "$" and rest[1:2] in ("'", '"'):
+            self.as_written.append(rest[:2])
+        if char == "=" and not self.words and self._word == self._unquoted and _VARIABLE.fullmatch(self._unquoted):
+            self._found(f"the assignment {self._unquoted}=")
         self._unquoted += char
         self._add(char)
         self.at += 1
@@ -141,8 +156,11 @@ class _Reader:
 
     def _end_word(self) -> None:
         if self._word is not None:
+            if not self.words and self._word == self._unquoted and self._word in SHELL_WORDS:
+                self._found(f"the word {self._word}")
             self.words.append(self._word)
             if "://" not in self._word:  # a ? in a URL is meant literally
-                self.as_written += [char for char in "*?[" if char in self._unquoted]
+                self.as_written += [char for char in "*?" if char in self._unquoted]
+                self.as_written += ["["] * bool(_BRACKETS.search(self._unquoted))
             self.as_written += _BRACES.findall(self._unquoted)
         self._word, self._unquoted = None, ""

@@ -53,10 +53,10 @@ def _forget(chosen: argparse.Namespace) -> int:
     except BadAddress as error:
         raise BadSetting(str(error)) from error
     try:
-        answer = client.get("/api/hosts")
+        answer = client.get("/api/twin/state")
         if answer.status != 200:
             return say(f"{chosen.ego} does not show its hosts: {answer.reason}", 1)
-        found = [each for each in answer.json["items"] if each["role"] == "host" and not each["isSynthetic"]]
+        found = host_search.hosts_of(answer.json)
     except Unanswered as why:
         return say(f"{chosen.ego} does not answer ({why}); is EGO running there?", 1)
     names = [entry["hostname"] for entry in found if matches(entry)]

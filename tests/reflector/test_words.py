@@ -72,6 +72,9 @@ def test_the_agent_reads_the_cases_that_it_shares_with_the_console(case: dict[st
         ("echo 'a'; b", ";"),
         ("echo \\\\; b", ";"),
         ("f() { :; }", "("),
+        ("cd /tmp", "the word cd"),
+        ("if true", "the word if"),
+        ("LANG=C ls", "the assignment LANG="),
     ],
 )
 def test_shell_syntax_is_found(command: str, operator: str) -> None:
@@ -84,6 +87,9 @@ def test_shell_syntax_is_found(command: str, operator: str) -> None:
         ("uptime", ["uptime"]),
         ("  uptime \t", ["uptime"]),
         ("uptime\n", ["uptime"]),
+        ("uptime \\\n", ["uptime"]),
+        ("echo a\\ ", ["echo", "a "]),
+        ("[ 1 = 1 ]", ["[", "1", "=", "1", "]"]),
         ("uptime\r\n", ["uptime"]),
         ("\n\nuptime\n\n", ["uptime"]),
         (r"a\;b", ["a;b"]),
@@ -125,6 +131,8 @@ def test_text_without_shell_operators_is_split_into_words(command: str, words: l
         ("echo $1 $! $$", ("$1", "$!", "$$")),
         ("echo {a,b} {1..3}", ("{a,b}", "{1..3}")),
         ("ls * *", ("*",)),
+        (r"echo $'a\nb'", ("$'",)),
+        ("dd of=~/x", ("~",)),
         ("ls '*' \\* \"*\" '~' '$HOME' \\$HOME", ()),
     ],
 )
@@ -159,6 +167,6 @@ def test_quotes_and_backslashes_mean_what_they_mean_to_a_shell(text: str) -> Non
         words = words_of(f"x {text}")
     except Unreadable:
         return
-    script = 'x() { for word do printf "%s\\0" "$word"; done; }\nx ' + text.strip(" \t")
+    script = 'x() { for word do printf "%s\\0" "$word"; done; }\nx ' + text
     shown = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
     assert tuple(shown.stdout.split("\0")[:-1]) == words.argv[1:]

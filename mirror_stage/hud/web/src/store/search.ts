@@ -3,14 +3,14 @@
  *
  *   web rack:A2 cpu>80 is:offline -test
  *
- * A bare word is looked for in name, address, rack, room, tier and platform; `name:`, `ip:`, `rack:`, `room:`, `tier:`,
- * `platform:`, `role:` look in one of them; `is:` takes a state; `age` and the `search` words of metrics.ts
- * compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a term turns it round, quotes keep spaces.
+ * A bare word is looked for in name, address, rack, room, tier and platform; the words of TEXTS look in one text; `is:`
+ * takes a state; `age` and the `search` words of metrics.ts compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a
+ * term turns it round, quotes keep spaces. docs/hud.md lists all words; `mirror-stage hosts forget` knows the same ones.
  */
 
 import { METRICS, SEARCHED, unitOf, valueAt } from '../metrics';
 import type { HostEntry } from '../net/wire';
-import { STATES } from './status';
+import { OK, STALE, STATES } from './status';
 import type { Columns, Twin } from './twin';
 
 export type Predicate = (seat: number) => boolean;
@@ -31,6 +31,8 @@ const TEXTS: Record<string, (entry: HostEntry) => string | null> = {
   room: (entry) => entry.room,
   tier: (entry) => entry.tier,
   platform: (entry) => entry.platform,
+  agent: (entry) => entry.agentVersion,
+  uplink: (entry) => entry.uplink,
   role: (entry) => entry.role,
 };
 
@@ -51,12 +53,14 @@ const COMPARE: Record<string, (left: number, right: number) => boolean> = {
   '=': (left, right) => left === right,
 };
 
-const ALIASES: Record<string, string> = { online: 'ok', memory: 'mem', host: 'name', address: 'ip', temperature: 'temp' };
+const ALIASES: Record<string, string> = { memory: 'mem', host: 'name', address: 'ip', temperature: 'temp' };
 const IS: Record<string, Term> = {
   ...Object.fromEntries(
     STATES.map((state, code): [string, Term] => [state, (_entry, columns, seat) => columns.state[seat] === code]),
   ),
-  problem: (_entry, columns, seat) => columns.state[seat] !== 0,
+  online: (_entry, columns, seat) => (columns.state[seat] as number) < STALE,
+  problem: (_entry, columns, seat) => columns.state[seat] !== OK,
+  simulated: (entry) => entry.agentVersion.endsWith('+simulated'),
   virtual: (entry) => entry.isSynthetic,
 };
 
@@ -90,7 +94,7 @@ function termOf(token: string): Term | null {
   const key = ALIASES[word.toLowerCase()] ?? word.toLowerCase();
   const value = unquoted(rest).toLowerCase();
   if (sign === ':') {
-    if (key === 'is') return IS[ALIASES[value] ?? value] ?? null;
+    if (key === 'is') return IS[value] ?? null;
     const text = TEXTS[key];
     return text ? (entry) => (text(entry) ?? '').toLowerCase().includes(value) : null;
   }

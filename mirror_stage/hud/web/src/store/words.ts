@@ -13,11 +13,20 @@ export interface Words {
 const OPERATORS = ['&&', '||', '|&', '&>', '>>', '<<', '>&', '<&', '|', '&', ';', '<', '>', '(', ')'];
 const NAME = /^\$(?:[\p{L}\p{N}_]+|\{[^}]*\}|[@*#?$!-])/u;
 const BRACES = /\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}/g;
+const BRACKETS = /\[.*\]/;
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*\+?$/;
+const BLANKS = /^[ \t\r\n]*$/;
+const SHELL_WORDS = new Set(
+  (
+    '! . : [[ alias bg bind builtin case cd command coproc declare do eval exec exit export fg for function getopts hash if jobs ' +
+    'let local popd pushd read readonly return select set shift shopt source times trap type typeset ulimit umask unalias ' +
+    'unset until wait while {'
+  ).split(' '),
+);
 
 /** The words of a command; null if they cannot be read: an open quote, a backslash at the end, no program. */
 export function wordsOf(command: string): Words | null {
-  const text = command.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
-  if (text.includes('\0')) return null;
+  if (command.includes('\0')) return null;
   const asWritten: string[] = [];
   let operator: string | null = null;
   let program: string | null = null;
@@ -32,8 +41,12 @@ export function wordsOf(command: string): Words | null {
   };
   const endWord = (): void => {
     if (word !== null) {
+      if (program === null && word === unquoted && SHELL_WORDS.has(word)) found(`the word ${word}`);
       program ??= word;
-      if (!word.includes('://')) asWritten.push(...[...'*?['].filter((char) => unquoted.includes(char)));
+      if (!word.includes('://')) {
+        asWritten.push(...[...'*?'].filter((char) => unquoted.includes(char)));
+        if (BRACKETS.test(unquoted)) asWritten.push('[');
+      }
       asWritten.push(...(unquoted.match(BRACES) ?? []));
     }
     word = null;
@@ -48,45 +61,47 @@ export function wordsOf(command: string): Words | null {
     }
   };
 
-  for (let at = 0; at < text.length; ) {
-    const char = text[at] as string;
+  for (let at = 0; at < command.length; ) {
+    const char = command[at] as string;
     if (char === ' ' || char === '\t') {
       endWord();
       at++;
     } else if (char === "'") {
-      const end = text.indexOf("'", at + 1);
+      const end = command.indexOf("'", at + 1);
       if (end < 0) return null;
-      add(text.slice(at + 1, end));
+      add(command.slice(at + 1, end));
       at = end + 1;
     } else if (char === '"') {
       add('');
-      for (at++; text[at] !== '"'; ) {
-        if (at >= text.length) return null;
-        const next = text[at + 1];
-        if (text[at] === '\\' && next !== undefined && '$`"\\\n'.includes(next)) {
+      for (at++; command[at] !== '"'; ) {
+        if (at >= command.length) return null;
+        const next = command[at + 1];
+        if (command[at] === '\\' && next !== undefined && '$`"\\\n'.includes(next)) {
           add(next === '\n' ? '' : next);
           at += 2;
         } else {
-          lookAtExpansion(text.slice(at));
-          add(text[at++] as string);
+          lookAtExpansion(command.slice(at));
+          add(command[at++] as string);
         }
       }
       at++;
     } else if (char === '\\') {
-      if (at + 1 >= text.length) return null;
-      if (text[at + 1] !== '\n') add(text[at + 1] as string);
+      if (at + 1 >= command.length) return null;
+      if (command[at + 1] !== '\n') add(command[at + 1] as string);
       at += 2;
     } else if (char === '\r' || char === '\n') {
-      found('a line break');
       endWord();
+      if (program !== null && !BLANKS.test(command.slice(at))) found('a line break');
       at++;
     } else {
-      const rest = text.slice(at);
+      const rest = command.slice(at);
       if (char === '#' && word === null) found('a comment: #');
       const known = OPERATORS.find((one) => rest.startsWith(one));
       if (known !== undefined) found(known);
       lookAtExpansion(rest);
-      if (char === '~' && word === null) asWritten.push('~');
+      if (char === '~' && (word === null || unquoted.endsWith('='))) asWritten.push('~');
+      if (char === '$' && /^.['"]/.test(rest)) asWritten.push(rest.slice(0, 2));
+      if (char === '=' && program === null && word === unquoted && VARIABLE.test(unquoted)) found(`the assignment ${unquoted}=`);
       unquoted += char;
       add(char);
       at++;

@@ -8,8 +8,8 @@ twin.take(
   snapshot(
     [
       host('web-01', 1, { rack: 'R09', tier: 'edge', displayName: '웹 서버 1' }),
-      host('web-02', 2, { rack: 'R10', severity: 'warning' }),
-      host('db-01', 3, { rack: 'R09', room: 'Hall B', severity: 'critical' }),
+      host('web-02', 2, { rack: 'R10', severity: 'warning', agentVersion: '1+simulated' }),
+      host('db-01', 3, { rack: 'R09', room: 'Hall B', severity: 'critical', uplink: 'web-01' }),
       host('old', 4, { rack: null, ip: null }),
       host('core-switch', 0, { role: 'hub', isSynthetic: true, rack: null }),
     ],
@@ -47,7 +47,10 @@ test.each([
   ['is:warning', ['web-02']],
   ['IS:Critical', ['db-01']],
   ['is:problem', ['web-02', 'db-01', 'old']],
-  ['is:online', ['web-01', 'core-switch']],
+  ['is:online', ['web-01', 'web-02', 'db-01', 'core-switch']],
+  ['is:simulated', ['web-02']],
+  ['agent:+simulated', ['web-02']],
+  ['uplink:web', ['db-01']],
   ['-is:ok', ['web-02', 'db-01', 'old']],
   ['is:virtual', ['core-switch']],
   ['age>60', ['web-01', 'web-02', 'db-01', 'old', 'core-switch']],
