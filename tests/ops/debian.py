@@ -102,6 +102,11 @@ class Machine:
         return f"walk-{os.getpid()}-{self.name}"
 
     @property
+    def _log(self) -> Path:
+        """What the machine and its network have said."""
+        return self.root.with_suffix(".boot")
+
+    @property
     def home(self) -> Path:
         """The user's home folder, as this machine sees it."""
         return self.root / "home" / USER
@@ -165,9 +170,12 @@ class Machine:
 
     @contextlib.contextmanager
     def running(self, script: str, log: Path, folder: str = "~") -> Iterator[subprocess.Popen[bytes]]:
-        """A script that runs until Ctrl-C, which it gets at the end. Fails if that does not end it within 30 s."""
+        """A script that runs until Ctrl-C, which it gets at the end. Fails if that does not end it within 30 s.
+
+        nsenter ignores Ctrl-C, because it would end without waiting for the script.
+        """
         with log.open("ab") as output:
-            command = self._as_user(script, folder)
+            command = ["env", "--ignore-signal=INT", *self._as_user(script, folder)]
             process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
             yield process
@@ -192,9 +200,10 @@ class Machine:
 
     def _as_user(self, script: str, folder: str) -> list[str]:
         variables = [f"{name}={value}" for name, value in settings().items()]
-        user = ["runuser", "--user", USER, "--", "env", "--ignore-environment", f"HOME=/home/{USER}", "LANG=C.UTF-8"]
+        user = ["runuser", "--user", USER, "--"]
+        clean = ["env", "--default-signal=INT", "--ignore-environment", f"HOME=/home/{USER}", "LANG=C.UTF-8"]
         path = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-        return [*self._inside(), *user, path, *variables, "bash", "-c", f"cd {folder} && {script}"]
+        return [*self._inside(), *user, *clean, path, *variables, "bash", "-c", f"cd {folder} && {script}"]
 
     def _inside(self) -> list[str]:
         """The words that run a command in this machine."""
@@ -202,7 +211,7 @@ class Machine:
         return ["nsenter", f"--target={booted}", "--all"]
 
     def _is_up(self) -> bool:
-        assert self._children[-1].poll() is None, f"systemd-nspawn ended with {self._children[-1].returncode}"
+        assert self._children[-1].poll() is None, f"systemd-nspawn has ended:\n{self._log.read_text()[-3000:]}"
         with contextlib.suppress(ValueError):  # it has not started systemd yet
             asked = subprocess.run(
                 [*self._inside(), "systemctl", "is-system-running"], capture_output=True, text=True, check=False
@@ -224,9 +233,9 @@ class Machine:
         return missing | {path for path in named if path.is_file()}
 
     def _spawn(self, command: list[str]) -> None:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         command = ["setpriv", "--pdeathsig=TERM", *command]  # it ends with this process
-        self._children.append(subprocess.Popen(command, **quiet))  # type: ignore[call-overload]
+        with self._log.open("ab") as log:
+            self._children.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
     def _chroot(self, *command: str) -> None:
         subprocess.run(["chroot", str(self.root), *command], check=True)
