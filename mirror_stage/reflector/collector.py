@@ -168,10 +168,11 @@ class OwnName:
         self._last = ""
 
     def now(self) -> str:
-        """The machine's name as a valid hostname; while its name is not valid, the last valid one."""
+        """The machine's name as a valid hostname; while its name is not valid, the last valid one, if there was one."""
+        name = self._machine.hostname().strip().rstrip(".")
         with suppress(BadField):
-            self._last = normalise_hostname(self._machine.hostname().strip().rstrip("."))
-        return self._last
+            self._last = normalise_hostname(name)
+        return self._last or name
 
 
 def instant_of(wall_seconds: float, since_boot: float) -> Instant:
@@ -206,10 +207,11 @@ class Loads:
             expected = elapsed * cpus_each if elapsed >= STILL_SECONDS else None
             former = self._percents or [0.0] * len(now)
             percents = [readings.busy_percent(*pair, expected) for pair in zip(self._before, now, strict=True)]
-            self._percents = [
-                last if percent is None else percent for last, percent in zip(former, percents, strict=True)
-            ]
             makes_sense = expected is None or any(percent is not None for percent in percents)
+            if makes_sense or self._percents:
+                self._percents = [
+                    last if percent is None else percent for last, percent in zip(former, percents, strict=True)
+                ]
             self._repeats = 0 if makes_sense else self._repeats + 1
             self._before, self._at = now, at
         return self._percents if self._repeats <= REPEATS_MAX else []

@@ -22,7 +22,7 @@ class Kind(Enum):
     WIRED = auto()  # a network card, a radio, or the card of a virtual machine
     BOND = auto()
     STACKED = auto()  # a bridge, VLAN, team or macvlan: as fast as the fastest interface below it
-    HIDDEN_PARENT = auto()  # a VLAN or macvlan whose parent is not visible; it reports its parent's speed
+    HIDDEN_PARENT = auto()  # a VLAN, macvlan or ipvlan whose parent is not visible; it reports its parent's speed
     VIRTUAL = auto()  # a tunnel, veth or dummy: no card and no interface below it; the speed it reports is meaningless
     UNKNOWN = auto()  # the system does not tell; decided by the interface's name
 

@@ -27,7 +27,7 @@ _CLASS = "/sys/class/net"
 _COUNTED = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
 _DEAD_ENDS = (links.LOOPBACK, "dummy")  # with OSPF or BGP the host's address may stand on these
 _TUNNEL_TYPES = {"vxlan", "geneve", "wireguard", "gre", "gretap", "ip6gre", "ip6gretap", "ipip", "sit", "ppp", "amt"}
-_PARENTS_TYPES = {"vlan", "macvlan", "macvtap"}  # their drivers report the speed of the parent
+_PARENTS_TYPES = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}  # their drivers report the speed of the parent
 
 Fields = dict[str, Any]
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+from mirror_stage.metrics.domain import believed_celsius
 from mirror_stage.reflector.machine import Machine
 
 PROGRAM = "nvidia-smi"
@@ -67,13 +68,13 @@ class NvidiaCards:
 
 
 def temperatures(answer: str) -> dict[str, float]:
-    """°C by card of `nvidia-smi`'s lines `name, celsius`; a card that does not tell ([N/A]) is left out."""
+    """°C by card of `nvidia-smi`'s lines `name, celsius`; a card that does not tell ([N/A], 255) is left out."""
     found: dict[str, float] = {}
     for line in answer.splitlines():
         name, _, celsius = line.rpartition(",")
         key, count = f"nvidia:{name.strip()}", 2
         while key in found:
             key, count = f"nvidia:{name.strip()} #{count}", count + 1
-        if celsius.strip().isdigit():
+        if celsius.strip().isdigit() and believed_celsius(float(celsius)) is not None:
             found[key] = float(celsius)
     return found

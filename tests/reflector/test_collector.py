@@ -116,6 +116,17 @@ def test_a_load_that_cannot_be_told_is_the_last_one_twice_and_then_unknown():
     assert seen == [[], [20.0], [20.0], [20.0], [], [], [20.0]]
 
 
+def test_a_load_that_was_never_told_is_unknown():
+    class Times(NamedTuple):
+        user: float
+        idle: float
+
+    loads = Loads()
+    idle = [20, 16, 20]  # it runs backwards first
+    seen = [loads.update([Times(seconds, seconds_idle)], 5.0 * seconds) for seconds, seconds_idle in enumerate(idle)]
+    assert seen == [[], [], [20.0]]
+
+
 def test_a_second_sample_at_once_still_has_a_load():
     collector = Collector()
     samples = [collector.sample() for _ in range(3)]
@@ -496,6 +507,23 @@ def test_the_name_of_the_machine_is_asked_again_and_a_bad_one_does_not_replace_a
     name = OwnName(Renamed())
     assert [name.now() for _ in range(5)] == ["localhost", "titan-01", "titan-01", "titan-01", "타이탄.lan"]
     assert Collector(hostname="set", machine=Renamed(), parts=quick()).sample()["hostname"] == "set"
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("x" * 300, "x" * 120),
+        ("titan/01", "titan01"),
+        ("titan\udcc3-01", "titan\ufffd-01"),
+        ("\u202e", "nameless-host"),
+    ],
+)
+def test_a_machine_that_never_had_a_valid_name_keeps_what_is_valid_of_it(name: str, sent: str):
+    class Named(Machine):
+        def hostname(self) -> str:
+            return name
+
+    assert Collector(machine=Named(), parts=quick()).sample()["hostname"] == sent
 
 
 def test_every_sample_says_how_often_and_from_which_agent():

@@ -50,6 +50,7 @@ class Answers(Machine):
         ("NVIDIA T4, 41\n", {"nvidia:NVIDIA T4": 41.0}),
         ("A, 41\nA, 42\nA, 43\n", {"nvidia:A": 41.0, "nvidia:A #2": 42.0, "nvidia:A #3": 43.0}),
         ("A, [N/A]\nB, [Unknown Error]\n", {}),
+        ("A, 255\nB, 51\n", {"nvidia:B": 51.0}),
         ("No devices were found\n", {}),
         ("", {}),
     ],
