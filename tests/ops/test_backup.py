@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -24,7 +26,7 @@ from mirror_stage.storage.backup import program_of
 from tests.builders import make_sample
 from tests.command_line import forked
 from tests.faults.load import Batches, Load, stored_samples
-from tests.servers import EgoServer, PostgresqlServer, installed, running_ego, wait_until
+from tests.servers import ROOT, EgoServer, PostgresqlServer, installed, running_ego, wait_until
 
 TIMESCALE_URL = os.environ.get("MIRROR_STAGE_TEST_TIMESCALE_URL", "")
 
@@ -245,6 +247,39 @@ def test_a_missing_program_of_postgresql_is_named() -> None:
         program_of("pg_dump", 99)
     installed("pg_dump", "postgresql-client-15")
     assert os.access(program_of("pg_dump", 15), os.X_OK)
+
+
+def test_a_dump_of_the_databases_container_comes_back_by_the_lines_of_the_page(
+    start_ego: Callable[..., EgoServer], postgresql: PostgresqlServer, tmp_path: Path
+) -> None:
+    """The lines themselves, on a PostgreSQL that is no container. Those that TimescaleDB alone understands are left out."""
+    page = (ROOT / "docs/operating.md").read_text()
+    (dump,), lines = (
+        [line for line in block.splitlines() if "-T timescaledb" in line and "timescaledb_" not in line]
+        for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+        if "pg_dump" in block or "pg_restore" in block
+    )
+    lines = [line for line in lines if "CREATE EXTENSION" not in line]
+    url = urlsplit(postgresql.new_database())
+    environment = os.environ | {"PGHOST": "127.0.0.1", "PGPORT": str(url.port), "PGDATABASE": url.path[1:]}
+
+    def follow(line: str) -> None:
+        ours = line.replace("docker compose exec -T timescaledb ", "").replace("FILE", str(tmp_path / "file"))
+        ours = ours.replace("-U mirror_stage", "-U postgres").replace("mirror_stage", url.path[1:])
+        subprocess.run(["sh", "-c", ours], env=environment, check=True)
+
+    ego = start_ego({"MIRROR_STAGE_DB_URL": url.geturl()})
+    assert ego.post_samples(make_sample("titan-01")).status_code == 202
+    follow(dump)
+    assert ego.post_samples(make_sample("too-late")).status_code == 202
+    ego.stop()
+    assert [line.split()[5] for line in lines] == ["pg_restore", "dropdb", "createdb", "pg_restore"]
+    for line in lines:
+        follow(line)
+    ego.start()
+    assert {host["hostname"] for host in ego.get("/api/hosts").json()["items"]} >= {"titan-01"}
+    assert ego.rows("SELECT hostname FROM host_metrics WHERE hostname = 'too-late'") == []
+    assert ego.rows("SELECT count(*) FROM host_metric_samples") == [(1,)]
 
 
 @pytest.mark.skipif(not TIMESCALE_URL, reason="MIRROR_STAGE_TEST_TIMESCALE_URL names no server with TimescaleDB")
