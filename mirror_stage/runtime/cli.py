@@ -130,7 +130,7 @@ def _serve(chosen: argparse.Namespace) -> int:
             return 1  # a server may come back; a file that cannot be written stays so
         say("EGO starts all the same, and goes on asking for its database", 0)
     print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'http://{address}'} (Ctrl-C ends it)")
-    gunicorn = ["-m", "gunicorn", "--config", str(path_of("gunicorn.conf.py"))]
+    gunicorn = ["-m", "mirror_stage.runtime.serving_process", "--config", str(path_of("gunicorn.conf.py"))]
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *gunicorn, *(["--reload"] if chosen.reload else [])])

@@ -11,7 +11,7 @@ _ZSH = "autoload -Uz +X compinit bashcompinit && compinit && bashcompinit\n"
 _SCRIPT = """\
 _mirror_stage() {{
     local command="" word options
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}"; do
         case "$command $word" in
             {commands}) command="$command $word" ;;
         esac
@@ -20,6 +20,9 @@ _mirror_stage() {{
 {cases}
     esac
     [[ "${{COMP_WORDS[COMP_CWORD]}}" == -* ]] && word="$options"
+    case "$command ${{COMP_WORDS[COMP_CWORD-1]}}" in
+{values}
+    esac
     COMPREPLY=($(compgen -W "$word" -- "${{COMP_WORDS[COMP_CWORD]}}"))
 }}
 complete -o default -F _mirror_stage mirror-stage
@@ -32,8 +35,15 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     cases = "\n".join(
         f'        "{_key(name)}") word="{_words(each)}" options="{_options(each)}" ;;' for name, each in found
     )
+    values = "\n".join(
+        f'        "{_key(name)} {option}") word="{_choices(action)}" ;;'
+        for name, each in found
+        for action in each._actions
+        if action.choices
+        for option in action.option_strings
+    )
     commands = " | ".join(f'"{_key(name)}"' for name, _ in found if name)
-    return (_ZSH if shell == "zsh" else "") + _SCRIPT.format(commands=commands, cases=cases)
+    return (_ZSH if shell == "zsh" else "") + _SCRIPT.format(commands=commands, cases=cases, values=values)
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -52,7 +62,12 @@ def _key(name: str) -> str:
 def _words(parser: argparse.ArgumentParser) -> str:
     """The subcommands and choices that may follow."""
     positional = (action for action in parser._actions if action.choices and not action.option_strings)
-    return " ".join(str(choice) for action in positional for choice in action.choices or ())
+    return " ".join(map(_choices, positional))
+
+
+def _choices(action: argparse.Action) -> str:
+    """The values that an argument or an option may have."""
+    return " ".join(map(str, action.choices or ()))
 
 
 def _options(parser: argparse.ArgumentParser) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mirror_stage.core.interrupts import let_ctrl_c_end_this
 from mirror_stage.simulator.scenarios import SCENARIOS
 
 
@@ -36,6 +37,7 @@ def add_to(commands: Any) -> None:
 
 def _simulate(chosen: argparse.Namespace) -> int:
     """Run the simulator, with gevent patched in."""
+    let_ctrl_c_end_this()  # there is nothing to tidy up until it sends samples
     from gevent import monkey
 
     monkey.patch_all()

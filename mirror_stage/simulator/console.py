@@ -27,14 +27,16 @@ def simulate(options: Options, *, as_json: bool) -> int:
         return _say(str(error), 2)
     _raise_open_file_limit()
     engine = Engine(options)
+    cpu_began = time.process_time()
+    try:
+        engine.prepare()  # until it returns, a signal ends this process at once
+    except NotReached as why:
+        return _say(f"{options.ego} does not answer ({why}); is EGO running there? mirror-stage serve starts one", 1)
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, engine.stop)
     progress = gevent.spawn(_show, engine)
-    cpu_began = time.process_time()
     try:
         engine.run()
-    except NotReached as why:
-        return _say(f"{options.ego} does not answer ({why}); is EGO running there? mirror-stage serve starts one", 1)
     finally:
         progress.kill()
     tally, seconds = engine.tally, engine.seconds

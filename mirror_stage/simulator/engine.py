@@ -93,29 +93,34 @@ class Engine:
         self._began_at: Instant = 0
         self._began = 0.0
         self._groups: list[Group] = []
+        self._behaviours: list[Behaviour] = []
 
     @property
     def seconds(self) -> float:
         """How long the fleet has been running."""
         return elapsed_seconds() - self._began if self._began else 0.0
 
-    def run(self) -> None:
-        """Run until `stop`, or until the chosen seconds are over. Raises NotReached, BadAddress."""
+    def prepare(self) -> None:
+        """Wait until EGO answers, and make the fleet, which can take seconds of CPU. Raises NotReached, BadAddress."""
         self._reach()
-        if self._stopping.is_set():
-            return
         options = self.options
         began_at = self._clock.now()
         fleet = make_fleet(options.hosts, options.seed)
         changes = SCENARIOS[options.scenario].changes(fleet)
-        behaviours = [Behaviour(m, changes.get(m.hostname, AS_USUAL), began_at) for m in fleet.machines]
+        self._behaviours = [Behaviour(m, changes.get(m.hostname, AS_USUAL), began_at) for m in fleet.machines]
         policy = "all" if options.answers_commands else "off"
-        encoders = [Encoder(behaviour, policy) for behaviour in behaviours]
+        encoders = [Encoder(behaviour, policy) for behaviour in self._behaviours]
         size = options.batch_size
         self._groups = [Group(encoders[start : start + size]) for start in range(0, len(encoders), size)]
+
+    def run(self) -> None:
+        """Run the prepared fleet until `stop`, or until the chosen seconds are over."""
+        options = self.options
         self._began_at, self._began = self._clock.now(), elapsed_seconds()
         senders = [gevent.spawn(self._send) for _ in range(options.connections)]
-        responder = Responder(options.ego, behaviours, self._clock, self.tally) if options.answers_commands else None
+        responder = (
+            Responder(options.ego, self._behaviours, self._clock, self.tally) if options.answers_commands else None
+        )
         if responder is not None:
             responder.start()
         self._stopping.wait(options.seconds)
@@ -132,7 +137,7 @@ class Engine:
         """Wait until EGO answers. Raises NotReached."""
         client = Client(self.options.ego)
         until = elapsed_seconds() + min(REACH_SECONDS, self.options.seconds or REACH_SECONDS)
-        while not self._stopping.is_set():
+        while True:
             try:
                 answer = client.get("/api/health", seconds=PAUSE_SECONDS * 4)
                 if answer.status == 200:
@@ -142,7 +147,7 @@ class Engine:
                 reason = str(why)
             if elapsed_seconds() > until:
                 raise NotReached(reason)
-            self._stopping.wait(PAUSE_SECONDS)
+            gevent.sleep(PAUSE_SECONDS)
         client.close()
 
     def _send(self) -> None:

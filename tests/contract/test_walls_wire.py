@@ -16,7 +16,13 @@ from tests.servers import EgoServer
 
 OPEN = "/socket.io/?EIO=4&transport=polling"
 PATHS = ["/", "/api/health", "/api/twin/state", "/api/commands", "/api/commands/pending/titan-01", OPEN, "/nothing"]
-FOREIGN_HOSTS = ["attacker.example", "attacker.example:3000", "localhost.attacker.example", "127.0.0.1.nip.io", "ego"]
+FOREIGN_HOSTS = [
+    "attacker.example",
+    "attacker.example:3000",
+    "localhost.attacker.example",
+    "127.0.0.1.nip.io",
+    f"not-{socket.gethostname()}",
+]
 OWN_HOSTS = [
     "127.0.0.1",
     "localhost",

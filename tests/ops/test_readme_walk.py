@@ -124,7 +124,7 @@ class Walk:
         ended = machine.run(script, seconds, folder)
         self.said.append((script, ended.stdout))
         print(f"\n$ {script.strip()}\n{ended.stdout[-3000:]}{ended.stderr[-2000:]}[{time.monotonic() - started:.0f} s]")
-        assert ended.returncode == 0, f"{script}\n{ended.stdout[-3000:]}{ended.stderr[-3000:]}"
+        assert ended.returncode == 0, f"{script}\n{ended.stdout}{ended.stderr}"
 
     def _set(self, code: str) -> None:
         """Put settings in the file that the first line names, in the place of their comments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,16 @@ def test_a_fleet_shows_in_the_twin_and_answers_commands(ego: EgoServer) -> None:
     assert running.result["accepted"] == stored(ego) - before
     assert (running.result["refused"], running.result["unanswered"]) == (0, 0)
     assert running.result["commands"] == {"succeeded": 1, "failed": 3, "timeout": 1}
+
+
+def test_ctrl_c_ends_a_running_fleet_with_its_result(ego: EgoServer) -> None:
+    before = stored(ego)
+    with simulated_fleet(ego, hosts=5, interval=0.1) as running:
+        wait_until(lambda: stored(ego) > before, what="it sends samples")
+        running.process.send_signal(signal.SIGINT)
+        running.wait(20)
+    assert (running.process.returncode, running.stderr) == (0, "")
+    assert running.result["accepted"] == stored(ego) - before
 
 
 def test_it_sends_as_fast_as_answers_come(ego: EgoServer) -> None:
