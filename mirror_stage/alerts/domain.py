@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID, uuid5
 
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host
@@ -17,7 +17,7 @@ SILENCE = "silenceSeconds"
 DISK_USED = "diskUsedPercent"
 MACHINES = "machinesOfName"
 NO_DATA = "no-data"
-_ALERT_IDS = uuid.UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
+_ALERT_IDS = UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
 
 Key = tuple[str, str | None]  # (name of the rule, subject): identifies an alert among those of its host
 OFFLINE: Key = (HOST_OFFLINE, None)
@@ -236,7 +236,7 @@ def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Inst
     """
     parts = (hostname, rule.name, str(cause)) if subject is None else (hostname, rule.name, subject, str(cause))
     alert = Alert(
-        id=str(uuid.uuid5(_ALERT_IDS, "\n".join(parts))),
+        id=str(uuid5(_ALERT_IDS, "\n".join(parts))),
         hostname=hostname,
         metric=rule.name,
         measure=rule.measure,

@@ -1,7 +1,7 @@
 """The spool: samples that wait on disk while EGO is away. Its size and age are limited; the oldest samples are dropped first.
 
 A segment is one file. A batch is one segment, or several small ones. The agent removes the segments once EGO has taken the
-whole batch, so it needs no record of a position. After a crash it sends them again, and EGO recognises the repeat (P2).
+whole batch, so it needs no record of a position. After a crash it sends them again, and EGO recognises the repeat.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from urllib import request
 
 from mirror_stage.core import config
@@ -48,7 +48,7 @@ def run(hosts: int, scenario: str) -> int:
             )
             fleet = _Part("simulate", "--ego", ego, "--hosts", str(hosts), "--scenario", scenario)
             running["the fleet"] = parts.enter_context(fleet)
-            if importlib.util.find_spec("mirror_stage.reflector.command_line") is not None:
+            if find_spec("mirror_stage.reflector.command_line") is not None:
                 words = ("run", "--ego", ego, "--state-dir", os.path.join(folder, "reflector"))
                 reflector = _Part("reflector", *words, environment={"REFLECTOR_LOG_LEVEL": "warning"})
                 running["the reflector"] = parts.enter_context(reflector)

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -232,7 +233,7 @@ def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, de
         refusals.note(_peer_of(client.getpeername()), status, detail or reason)
     body = problem_json(status, detail or reason)
     headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close")]
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers)]
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
     util.write_nonblock(client, "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body)
     _linger(client)
 

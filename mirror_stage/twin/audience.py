@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import orjson
-from engineio.packet import Packet
 
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin import encode
 from mirror_stage.twin.frames import Frames
-from mirror_stage.web.realtime import Realtime, encode_event
+from mirror_stage.web.realtime import EncodedEvent, Realtime, encode_event
 
 NAMESPACE = "/digital-twin"
 TWIN_STATE, TWIN_SNAPSHOT, TWIN_DELTA, HOST_DETAIL = "twin-state", "twin-snapshot", "twin-delta", "host-detail"
@@ -48,7 +47,7 @@ class Audience:
         self._with_diagnostics = with_diagnostics
         self._clients: dict[str, Client] = {}
         # the packets of the newest frame, by (event, revision that it follows, with diagnostics)
-        self._packets: dict[tuple[str, int, bool], Packet] = {}
+        self._packets: dict[tuple[str, int, bool], EncodedEvent] = {}
         self._packed_revision = -1
         self._details_sent_at: Instant = 0
 
@@ -176,7 +175,7 @@ class Audience:
         self._realtime.send(NAMESPACE, client.sid, packet)
 
     def _send_details(self, clients: Iterable[Client]) -> None:
-        packets: dict[str, Packet] = {}
+        packets: dict[str, EncodedEvent] = {}
         for client in clients:
             for hostname in client.watched:
                 host = self._frames.host(hostname)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from io import BytesIO
 from socket import SHUT_RDWR
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import gevent
@@ -40,8 +40,10 @@ _PIECE = 64 * 1024
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _CONTROL_MAX = 16  # `2probe` is the longest packet that is no message
 
+EncodedEvent: TypeAlias = Packet
 
-def encode_event(namespace: str, event: str, payload: bytes) -> Packet:
+
+def encode_event(namespace: str, event: str, payload: bytes) -> EncodedEvent:
     """One event, encoded once for every client that gets it."""
     return Packet(MESSAGE, f"2{namespace},[{orjson.dumps(event).decode()},{payload.decode()}]")
 
@@ -76,7 +78,7 @@ class Realtime:
             return []
         return [sid for sid, _ in server.manager.get_participants(namespace, None)]
 
-    def send(self, namespace: str, sid: str, packet: Packet) -> None:
+    def send(self, namespace: str, sid: str, packet: EncodedEvent) -> None:
         """Queue one encoded packet for a client. A client that is gone is skipped."""
         server = self.socketio.server
         eio_sid = server.manager.eio_sid_from_sid(sid, namespace)

@@ -1,4 +1,4 @@
-"""CONTRACT 1, Alerts: the table of rules with its hysteresis, and the lists."""
+"""docs/contract.md, section 1, Alerts: the table of rules with its hysteresis, and the lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 3, `/alerts`: `alert-update`."""
+"""docs/contract.md, section 3, `/alerts`: `alert-update`."""
 
 from __future__ import annotations
 

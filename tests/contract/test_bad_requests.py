@@ -159,10 +159,12 @@ def answer_to(ego: EgoServer, framing: str, body: bytes) -> bytes:
         return b"".join(iter(lambda: wire.recv(65536), b""))
 
 
-@pytest.mark.parametrize("length", ["x", "-1", str(10**20), f"{len(BODY)}, {len(BODY)}"])
-def test_an_impossible_content_length_harms_no_other_request(sqlite_ego: EgoServer, length: str) -> None:
+@pytest.mark.parametrize(
+    ("length", "status"), [("x", 400), ("-1", 400), (str(10**20), 413), (f"{len(BODY)}, {len(BODY)}", 400)]
+)
+def test_an_impossible_content_length_harms_no_other_request(sqlite_ego: EgoServer, length: str, status: int) -> None:
     answer = answer_to(sqlite_ego, f"Content-Length: {length}", BODY)
-    assert answer.split()[1] in {b"400", b"413"}, answer[:200]
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
     assert sqlite_ego.get("/api/health").text == "ok"
 
 
@@ -367,7 +369,7 @@ def test_head_and_options_are_answered_everywhere_and_change_nothing(ego: EgoSer
         else:
             assert head.status_code == 405, path
         options = requests.options(ego.url + path, timeout=10)
-        assert options.status_code in {200, 204}, path
+        assert options.status_code == 200, path
         assert "Content-Type" not in options.headers, path
         assert methods <= {method.strip() for method in options.headers["Allow"].split(",")}, path
     assert command(ego, waiting_before["id"]) == waiting_before
@@ -377,8 +379,6 @@ def test_a_method_that_a_path_does_not_have_is_refused_and_the_others_are_named(
     for path, methods in every_path(sqlite_ego).items():
         for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"} - methods:
             answer = requests.request(method, sqlite_ego.url + path, json={}, timeout=10)
-            if method == "GET" and answer.status_code == 404:
-                continue  # /commands/result/<id> reads as the command `result`
             assert_problem(answer, 405)
             assert methods <= {name.strip() for name in answer.headers["Allow"].split(",")}
 
@@ -419,14 +419,24 @@ def test_a_search_may_be_any_text_and_finds_it_literally(ego: EgoServer, route: 
     assert answer.json()["items"] == []
 
 
+ODD_TEXTS = ["%00", "%ED%A0%80", "%FF", "a%2Fb", "", "%E2%80%AE", "&" * 50, "=" * 50]
+NO_HOSTNAMES = set(ODD_TEXTS) - {"=" * 50}
+REFUSED_TEXTS = {  # the filters of each route, and which of these texts each refuses
+    "/api/commands": {"hostname": NO_HOSTNAMES, "status": set(ODD_TEXTS), "search": {"%00"}},
+    "/api/alerts": {"hostname": NO_HOSTNAMES, "status": set(ODD_TEXTS), "metric": {"%00"}},
+    "/api/hosts": {"status": set(ODD_TEXTS), "search": {"%00"}, "rack": {"%00"}, "tag": {"%00"}},
+}
+
+
 @pytest.mark.parametrize("parameter", ["hostname", "status", "search", "metric", "rack", "tag"])
-@pytest.mark.parametrize("text", ["%00", "%ED%A0%80", "%FF", "a%2Fb", "", "%E2%80%AE", "&" * 50, "=" * 50])
-def test_a_filter_of_any_bytes_never_breaks_an_answer(ego: EgoServer, parameter: str, text: str) -> None:
-    for route in ("/api/commands", "/api/alerts", "/api/hosts"):
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_a_filter_of_any_bytes_is_taken_or_named_in_the_refusal(ego: EgoServer, parameter: str, text: str) -> None:
+    for route, refused in REFUSED_TEXTS.items():
         answer = ego.get(f"{route}?{parameter}={text}")
-        assert answer.status_code in {200, 400}, f"{route} {answer.text[:200]}"
-        if answer.status_code == 400:
+        if text in refused.get(parameter, set()):
             assert_problem(answer, 400, naming=parameter)
+        else:
+            assert answer.status_code == 200, f"{route} {answer.text[:200]}"
 
 
 HEADERS: dict[str, dict[str, Any]] = {
@@ -442,8 +452,19 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
-def test_odd_headers_never_break_an_answer(sqlite_ego: EgoServer, headers: dict[str, Any]) -> None:
-    for path in ("/api/twin/state", "/api/hosts", "/api/commands/pending/nobody", "/api/health", "/"):
-        raw = {name: value.encode("latin-1") for name, value in headers.items()}
-        assert sqlite_ego.get(path, headers=raw).status_code < 500, path
+POLL = "/api/commands/pending/nobody"
+UNUSUAL_STATUSES = {  # what is not answered 200
+    ("an accept of nothing we have", POLL): 403,  # as a browser would ask for a picture
+    ("a language", POLL): 403,
+    ("a cookie", POLL): 403,
+    ("an instance that is none", POLL): 400,
+    ("a range", "/"): 206,
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_odd_headers_never_break_an_answer(sqlite_ego: EgoServer, kind: str) -> None:
+    raw = {name: value.encode("latin-1") for name, value in HEADERS[kind].items()}
+    for path in ("/api/twin/state", "/api/hosts", POLL, "/api/health", "/"):
+        usual = 400 if kind == "an upgrade" else 200
+        assert sqlite_ego.get(path, headers=raw).status_code == UNUSUAL_STATUSES.get((kind, path), usual), path

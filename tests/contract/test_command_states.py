@@ -1,4 +1,4 @@
-"""CONTRACT 4: the state table, cell by cell, as far as REST can show it."""
+"""docs/contract.md, section 4: the state table, cell by cell, as far as REST can show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 3, `/commands`: `command-update` and the live output."""
+"""docs/contract.md, section 3, `/commands`: `command-update` and the live output."""
 
 from __future__ import annotations
 

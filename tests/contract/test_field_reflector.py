@@ -1,4 +1,4 @@
-"""CONTRACT 1: a REFLECTOR that was in the field before EGO, replayed from a recording, needs only a new endpoint."""
+"""docs/contract.md, section 1: a REFLECTOR that was in the field before EGO, replayed from a recording, needs only a new endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 1, Health: liveness, readiness, and what this EGO says of itself."""
+"""docs/contract.md, section 1, Health: liveness, readiness, and what this EGO says of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 1, History: any range of any host's past, of several hosts and across groups, as JSON and CSV."""
+"""docs/contract.md, section 1, History: any range of any host's past, of several hosts and across groups, as JSON and CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 1, Commands: `Idempotency-Key`."""
+"""docs/contract.md, section 1, Commands: `Idempotency-Key`."""
 
 from __future__ import annotations
 

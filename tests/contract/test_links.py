@@ -1,4 +1,4 @@
-"""CONTRACT 2: uplinks, rates and capacity; an unknown value is never guessed."""
+"""docs/contract.md, section 2: uplinks, rates and capacity; an unknown value is never guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 1, Commands: a poll that waits."""
+"""docs/contract.md, section 1, Commands: a poll that waits."""
 
 from __future__ import annotations
 

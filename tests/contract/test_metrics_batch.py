@@ -1,4 +1,4 @@
-"""CONTRACT 1, Metrics: what a batch may look like, and what its receipt says."""
+"""docs/contract.md, section 1, Metrics: what a batch may look like, and what its receipt says."""
 
 from __future__ import annotations
 

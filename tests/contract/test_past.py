@@ -1,4 +1,4 @@
-"""CONTRACT 1 and 2: the twin as it was, what changed between two moments, and what happened in a stretch of time."""
+"""docs/contract.md, sections 1 and 2: the twin as it was, what changed between two moments, and what happened in a stretch of time."""
 
 from __future__ import annotations
 

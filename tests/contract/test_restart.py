@@ -1,4 +1,4 @@
-"""T12 in short, P1 and P10: what was acknowledged survives, and the first look after a restart shows everything."""
+"""T12 in short, and docs/contract.md, promises P1 and P10: what was acknowledged survives, and the first look shows everything."""
 
 from __future__ import annotations
 

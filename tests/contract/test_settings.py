@@ -1,4 +1,4 @@
-"""CONTRACT 2 and 5: an EGO with other settings: hub, its own host and monitor, rules, limits of silence."""
+"""docs/contract.md, sections 2 and 5: an EGO with other settings: hub, its own host and monitor, rules, limits of silence."""
 
 from __future__ import annotations
 

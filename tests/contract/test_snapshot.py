@@ -1,4 +1,4 @@
-"""CONTRACT 2: what the snapshot looks like, its hub, its places, its one tick."""
+"""docs/contract.md, section 2: what the snapshot looks like, its hub, its places, its one tick."""
 
 from __future__ import annotations
 

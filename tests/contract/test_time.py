@@ -1,4 +1,4 @@
-"""CONTRACT 2: status by silence, the order of samples, and wrong clocks."""
+"""docs/contract.md, section 2: status by silence, the order of samples, and wrong clocks."""
 
 from __future__ import annotations
 

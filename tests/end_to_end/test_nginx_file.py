@@ -106,22 +106,22 @@ def test_exactly_the_routes_of_agents_need_no_password(behind: Behind) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "status"),
     [
-        "/api/commands/x%2Fresult",
-        "/api/commands/pending/../../hosts",
-        "/api/commands/pending/%2e%2e/%2e%2e/hosts",
-        "/api//metrics/batch",
-        "/api/twin/state?/api/metrics/batch",
-        "/api/twin/state%3F/api/metrics/batch",
-        "/api/hosts/x;/api/metrics/batch",
-        "/API/metrics/batch",
+        ("/api/commands/x%2Fresult", 400),  # nginx reads it as an agent's path; EGO refuses it
+        ("/api/commands/pending/../../hosts", 401),
+        ("/api/commands/pending/%2e%2e/%2e%2e/hosts", 401),
+        ("/api//metrics/batch", 400),
+        ("/api/twin/state?/api/metrics/batch", 401),
+        ("/api/twin/state%3F/api/metrics/batch", 401),
+        ("/api/hosts/x;/api/metrics/batch", 401),
+        ("/API/metrics/batch", 401),
     ],
 )
-def test_no_way_of_writing_a_path_gets_past_the_password(behind: Behind, path: str) -> None:
+def test_no_way_of_writing_a_path_gets_past_the_password(behind: Behind, path: str, status: int) -> None:
     """EGO takes a path in one form only, so that nginx and EGO never read it differently."""
     context = ssl.create_default_context(cafile=behind.chain)
     connection = http.client.HTTPSConnection("localhost", urlsplit(behind.url).port, context=context, timeout=10)
     connection.request("GET", path)  # as it stands: requests would write it anew
-    assert connection.getresponse().status in {400, 401}
+    assert connection.getresponse().status == status
     connection.close()

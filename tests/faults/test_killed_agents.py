@@ -22,7 +22,7 @@ from tests.reflector.processes import AgentProcess, running_agent
 from tests.reflector.scripted_ego import Asked, Reply, ScriptedEgo, scripted_ego
 from tests.servers import EgoServer, running_ego, wait_until
 
-FOUND_OUT_WITHIN = 5 * SECOND  # P7
+FOUND_OUT_WITHIN = 5 * SECOND  # docs/contract.md, promise P7
 
 
 @dataclass(frozen=True)

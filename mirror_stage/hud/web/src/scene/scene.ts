@@ -1,5 +1,5 @@
 /**
- * The mirror world: puts the parts together, keeps the loop, and answers what the stage asks.
+ * The scene of the mirror world: puts the parts together, keeps the loop, and answers what the stage asks.
  *
  * Nothing is built after a frame of data: a delta writes the changed seats into buffers that are there. Drawing stops
  * when nobody looks, and with reduced motion whenever nothing has changed.
@@ -46,7 +46,7 @@ export interface Choices {
   readonly unracked: string;
 }
 
-export interface WorldEvents {
+export interface SceneEvents {
   hover(card: HoverCard | null): void;
   legend(legend: Legend): void;
   quality(isReduced: boolean): void;
@@ -61,7 +61,7 @@ export interface HoverCard {
   readonly y: number;
 }
 
-export interface WorldStats {
+export interface SceneStats {
   draws: number;
   drawCalls: number;
   triangles: number;
@@ -72,7 +72,7 @@ export interface WorldStats {
   isReduced: boolean;
 }
 
-export interface WorldOptions {
+export interface SceneOptions {
   /** Never change the quality by itself: for pictures and tests on machines without a GPU */
   readonly isQualityPinned?: boolean;
 }
@@ -87,7 +87,7 @@ const DEFAULTS: Choices = {
   groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
-export class World {
+export class MirrorScene {
   private readonly renderer: WebGLRenderer;
   private readonly scene = new Scene();
   private readonly shared = sharedUniforms();
@@ -122,15 +122,15 @@ export class World {
   /** Draw at least until then (performance.now()) */
   private busyUntil = 0;
   private stopListening = (): void => undefined;
-  readonly stats: WorldStats = { draws: 0, drawCalls: 0, triangles: 0, applyMs: 0, pickMs: 0, frameMs: 0, labels: 0, isReduced: false };
+  readonly stats: SceneStats = { draws: 0, drawCalls: 0, triangles: 0, applyMs: 0, pickMs: 0, frameMs: 0, labels: 0, isReduced: false };
 
   /** Throws where there is no WebGL 2. `overlay` lies on the canvas and holds the labels. */
   constructor(
     private readonly canvas: HTMLCanvasElement,
     overlay: HTMLElement,
     private fleet: FleetView,
-    private readonly events: WorldEvents,
-    { isQualityPinned = false }: WorldOptions = {},
+    private readonly events: SceneEvents,
+    { isQualityPinned = false }: SceneOptions = {},
   ) {
     this.renderer = new WebGLRenderer({ canvas, antialias: true, powerPreference: 'high-performance', stencil: false });
     this.quality = new Quality(devicePixelRatio, isQualityPinned);
