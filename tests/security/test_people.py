@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import threading
+import select
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import pytest
 import requests
 import socketio
 
+import mirror_stage.app  # noqa: F401  # each command is a fork, and need not import it again
 from tests.builders import make_sample
 from tests.command_line import forked
 from tests.contract.clients import Listener, listening
-from tests.servers import EgoServer, running_ego, wait_until
+from tests.servers import EgoServer, running_ego
 
 CUT_SECONDS = 5.0  # the promise
 COOKIE = "mirror-stage-session"
@@ -33,9 +35,9 @@ def ego(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield server
 
 
-def run(ego: EgoServer, words: str, status: int = 0) -> str:
+def run(ego: EgoServer, words: str, status: int = 0, typed: str = "") -> str:
     """What a command prints, at EGO's own machine."""
-    ended = forked(words.split(), cwd=ego.folder, env=ego.environment)
+    ended = forked(words.split(), cwd=ego.folder, env=ego.environment, typed=typed)
     assert ended.returncode == status, ended.stderr
     return ended.stdout + ended.stderr if status else ended.stdout
 
@@ -160,10 +162,10 @@ def test_only_hashes_are_stored(ego: EgoServer, admin: Browser) -> None:
 
 
 def test_a_password_signs_in_and_a_wrong_one_does_not(ego: EgoServer, admin: Browser) -> None:
-    ended = forked(["users", "password", "nobody-here"], cwd=ego.folder, env=ego.environment)
-    assert ended.returncode == 2  # nothing on stdin
+    assert "12 to 1024 characters" in run(ego, "users add olaf --role operator --password", 2, typed="short\n")
+    assert "no user olaf" in run(ego, "users password olaf", 1, typed=f"{PASSWORD}\n")
     run(ego, "users add olaf --role operator")
-    ego.rows("UPDATE principals SET password_hash = ? WHERE name = 'olaf'", hash_of(PASSWORD))
+    run(ego, "users password olaf", typed=f"{PASSWORD}\n")
     olaf = signed_in(ego, {"name": "Olaf", "password": PASSWORD})
     assert (olaf.me["name"], olaf.me["role"]) == ("olaf", "operator")
     for shown in ({"name": "olaf", "password": "wrong horse battery"}, {"name": "nobody-here", "password": PASSWORD}):
@@ -176,12 +178,6 @@ def test_a_password_signs_in_and_a_wrong_one_does_not(ego: EgoServer, admin: Bro
     assert [row["actor"] for row in audited(admin, "command-created")][:1] == ["olaf"]
     assert olaf.ask("GET", "/api/tokens").status_code == 403
     assert "role operator" in olaf.ask("GET", "/api/audit").json()["detail"]
-
-
-def hash_of(password: str) -> str:
-    from mirror_stage.access.passwords import hashed
-
-    return hashed(password)
 
 
 def test_too_many_tries_are_refused_with_the_time_to_wait(ego: EgoServer) -> None:
@@ -263,27 +259,17 @@ def test_a_revoked_token_cuts_its_sockets_and_its_waiting_poll(ego: EgoServer) -
     """It is revoked by another process, through the database."""
     operator_id, operator = token_of(ego, "--role operator")
     agent_id, agent = token_of(ego, "--agent waits-01")
-    poll: list[tuple[int, float]] = []
-
-    def wait() -> None:
-        answer = ego.get("/api/commands/pending/waits-01?wait=30", headers=bearer(agent))
-        poll.append((answer.status_code, time.monotonic()))
-
-    waiting = threading.Thread(target=wait)
+    poll = http.client.HTTPConnection("127.0.0.1", ego.port, timeout=40)
+    poll.request("GET", "/api/commands/pending/waits-01?wait=30", headers=bearer(agent))
     with listening(ego, "/commands", auth={"token": operator}) as heard:
-        waiting.start()
-        wait_until(lambda: ego.get("/api/commands?hostname=waits-01", headers=bearer(operator)).ok)
-        time.sleep(0.3)  # the poll waits
         run(ego, f"tokens revoke {operator_id}")
-        revoked_at = time.monotonic()
         assert heard.disconnected.wait(CUT_SECONDS)
         assert ego.get("/api/commands", headers=bearer(operator)).status_code == 401
-        run(ego, f"tokens revoke {agent_id}")
-        revoked_at = time.monotonic()
-        waiting.join(30)
-    (status, at), *_ = poll
-    assert status == 401
-    assert at - revoked_at < CUT_SECONDS
+    assert select.select([poll.sock], [], [], 0)[0] == [], "the poll did not wait"
+    run(ego, f"tokens revoke {agent_id}")
+    revoked_at = time.monotonic()
+    assert poll.getresponse().status == 401
+    assert time.monotonic() - revoked_at < CUT_SECONDS
 
 
 def test_a_disabled_account_loses_its_session_and_its_tokens(ego: EgoServer) -> None:
