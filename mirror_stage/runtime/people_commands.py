@@ -21,8 +21,6 @@ from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.runtime.db_commands import on_database
 
 if TYPE_CHECKING:
-    from flask import Flask
-
     from mirror_stage.access.service import People
 
 Step = Callable[["People", Actor], object]
@@ -344,7 +342,7 @@ def _with_people(step: Step) -> int:
 
     actor = Actor(LOCAL, f"command-line:{_account()}", role=ADMIN)
 
-    def opened(app: Flask) -> None:
+    def opened(app: Any) -> None:
         ego = app.extensions["mirror_stage"]
         if not revision.is_newest(read_settings()):
             raise Conflict("there is no database of this version yet: start EGO once, or run mirror-stage db upgrade")
