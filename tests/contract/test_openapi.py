@@ -53,6 +53,16 @@ ROUTES = {
     ("POST", "/api/commands/{id}/cancel"),
     ("GET", "/api/field/commands/pending/{hostname}"),
     ("POST", "/api/field/commands/result/{id}"),
+    ("GET", "/api/me"),
+    ("POST", "/api/session"),
+    ("DELETE", "/api/session"),
+    ("GET", "/api/sessions"),
+    ("DELETE", "/api/sessions"),
+    ("DELETE", "/api/sessions/{id}"),
+    ("GET", "/api/tokens"),
+    ("POST", "/api/tokens"),
+    ("DELETE", "/api/tokens/{id}"),
+    ("GET", "/api/audit"),
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
