@@ -55,6 +55,8 @@ from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.storage.trusted_time import TrustedTime
+from mirror_stage.tls.routes import blp as tls_blp
+from mirror_stage.tls.service import ServerCertificate
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
@@ -73,7 +75,7 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
 )  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """All services of EGO, each with the others that it depends on."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
-    refusals = Refusals()
+    refusals, certificate = Refusals(), ServerCertificate(config)
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -199,6 +201,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         readiness,
         realtime,
         refusals,
+        certificate,
         Ownership(config),
         audience,
         owner,
@@ -225,6 +228,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
             clock=clock_watch.check,
+            tls=certificate.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )
@@ -243,9 +247,9 @@ def _history_check(keeper: Keeper, trusted_time: TrustedTime) -> dict[str, Any]:
 
 
 def _refuse_until_ready() -> None:
-    """Answer everything but health with 503 until the twin is restored: an answer before that would lack hosts."""
+    """Answer everything but health and the root certificate with 503 until the twin is restored: an answer would lack hosts."""
     readiness = services()[Readiness]
-    if not readiness.is_restored and not (request.endpoint or "").startswith("health."):
+    if not readiness.is_restored and not (request.endpoint or "").startswith(("health.", "tls.")):
         raise Unavailable(readiness.why_not)
 
 

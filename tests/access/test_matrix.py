@@ -49,6 +49,7 @@ MATRIX = {
     "GET /api/info": USERS,
     "GET /api/openapi.json": EVERYBODY,
     "GET /api/timeline": USERS,
+    "GET /api/tls/root.pem": EVERYBODY,
     "GET /api/twin/diff": USERS,
     "GET /api/twin/state": USERS,
     "GET /assets/<name>": EVERYBODY,
