@@ -47,8 +47,8 @@ PURE_FILES = {"domain", "measures", "importance", "throughput", "geometry", "sta
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
-        "core.shipped", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.importance",
+        "core.bad_setting", "core.budget", "core.clock", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
+        "core.shipped", "core.trust", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.importance",
         "metrics.measures",
     )
 }  # fmt: skip
