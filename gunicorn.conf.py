@@ -27,6 +27,7 @@ graceful_timeout = 20  # seconds for answers under way; serving.py closes socket
 forwarded_allow_ips = ""
 forwarder_headers, secure_scheme_headers = "", {}
 limit_request_fields = 64  # of 8 kB each at most; browsers send about twenty
+sendfile = not _settings.has_tls  # a file goes through TLS like everything else
 loglevel = _settings.log_level
 logger_class = serving.JsonLogger
 accesslog = None

@@ -57,6 +57,8 @@ from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.storage.trusted_time import TrustedTime
+from mirror_stage.tls.routes import blp as tls_blp
+from mirror_stage.tls.service import ServerCertificate
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
@@ -75,8 +77,8 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
-    access_blp,
+    health_blp, access_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp,
+    field_blp,
 )  # fmt: skip
 
 
@@ -129,7 +131,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """All services of EGO, each with the others that it depends on."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
-    refusals, people = Refusals(), People(storage, clock)
+    refusals, people, certificate = Refusals(), People(storage, clock), ServerCertificate(config)
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -203,6 +205,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         readiness,
         realtime,
         refusals,
+        certificate,
         Ownership(config),
         audience,
         owner,
@@ -229,6 +232,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
             clock=clock_watch.check,
+            tls=certificate.check,
             describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
         ),
     )
@@ -247,9 +251,9 @@ def _history_check(keeper: Keeper, trusted_time: TrustedTime) -> dict[str, Any]:
 
 
 def _refuse_until_ready() -> None:
-    """Answer everything but health with 503 until the twin is restored: an answer before that would lack hosts."""
+    """Answer everything but health and the root certificate with 503 until the twin is restored: an answer would lack hosts."""
     readiness = services()[Readiness]
-    if not readiness.is_restored and not (request.endpoint or "").startswith("health."):
+    if not readiness.is_restored and not (request.endpoint or "").startswith(("health.", "tls.")):
         raise Unavailable(readiness.why_not)
 
 

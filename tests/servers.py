@@ -61,7 +61,17 @@ class EgoServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether EGO speaks https, by its settings."""
+        return self.settings.get("MIRROR_STAGE_TLS") == "on"
+
+    @property
+    def trusted(self) -> str:
+        """The file of what a client has to trust over https."""
+        return self.settings.get("MIRROR_STAGE_TLS_CERT") or str(self.folder / "ego.tls/root.pem")
 
     @property
     def log(self) -> str:
@@ -103,7 +113,7 @@ class EgoServer:
         if not listens(self.port):  # much cheaper to ask than a request that is refused
             return False
         try:
-            return requests.get(f"{self.url}/api/health/ready", timeout=2).status_code == 200
+            return self.get("/api/health/ready", timeout=2).status_code == 200
         except requests.RequestException:
             return False
 
@@ -167,10 +177,13 @@ class EgoServer:
     # ------------------------------------------------------------------ requests
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=kwargs.pop("timeout", 30), **kwargs)
+        return requests.get(self.url + path, **self._how(kwargs))
 
     def post(self, path: str, **kwargs: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=kwargs.pop("timeout", 30), **kwargs)
+        return requests.post(self.url + path, **self._how(kwargs))
+
+    def _how(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"timeout": 30} | ({"verify": self.trusted} if self.has_tls else {}) | given
 
     def post_samples(self, *samples: dict[str, Any], **kwargs: Any) -> requests.Response:
         return self.post("/api/metrics/batch", json={"samples": list(samples)}, **kwargs)

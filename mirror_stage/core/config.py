@@ -67,6 +67,10 @@ class Config:
     alert_rules: Path | None = None
     twin_diagnostics: bool = False
     security: str = "auto"
+    tls: str = "auto"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_dir: Path | None = None
     local_users: tuple[str, ...] = ()
     local_agents: tuple[str, ...] = ("mirror-stage-reflector",)
     allowed_hosts: tuple[str, ...] = ()
@@ -111,6 +115,16 @@ class Config:
         """Whether only this machine can reach EGO's port."""
         return is_loopback(self.bind)
 
+    @cached_property
+    def has_tls(self) -> bool:
+        """Whether EGO speaks https."""
+        return self.tls == "on" or (self.tls == "auto" and self.security != "open" and not self.is_loopback)
+
+    @property
+    def authority_folder(self) -> Path:
+        """The folder of EGO's own certificate authority."""
+        return (self.tls_dir or self.sqlite_path.with_suffix(".tls")).absolute()
+
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a listen address. True for a Unix socket."""
@@ -149,6 +163,15 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
                 f"{coarser.variable}: {getattr(config, coarser.field):g} is too short: it must last at least as long as "
                 f"{finer.variable} ({getattr(config, finer.field):g})"
             )
+    if (config.tls_cert is None) != (config.tls_key is None):
+        lacking = "MIRROR_STAGE_TLS_KEY" if config.tls_key is None else "MIRROR_STAGE_TLS_CERT"
+        raise BadSetting(
+            f"{lacking}: is not set; a certificate of your own needs both MIRROR_STAGE_TLS_CERT and MIRROR_STAGE_TLS_KEY"
+        )
+    if config.tls == "on" and config.bind.startswith("unix:"):
+        raise BadSetting(
+            "MIRROR_STAGE_TLS: on needs an address and a port; no network reaches a Unix socket, so leave it at auto"
+        )
     return config
 
 
@@ -286,6 +309,10 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),
     ("twin_diagnostics", "MIRROR_STAGE_TWIN_DIAGNOSTICS", _switch),
     ("security", "MIRROR_STAGE_SECURITY", _one_of("auto", "strict", "open")),
+    ("tls", "MIRROR_STAGE_TLS", _one_of("auto", "on", "off")),
+    ("tls_cert", "MIRROR_STAGE_TLS_CERT", _path),
+    ("tls_key", "MIRROR_STAGE_TLS_KEY", _path),
+    ("tls_dir", "MIRROR_STAGE_TLS_DIR", _path),
     ("local_users", "MIRROR_STAGE_LOCAL_USERS", _accounts),
     ("local_agents", "MIRROR_STAGE_LOCAL_AGENTS", _accounts),
     ("allowed_hosts", "MIRROR_STAGE_ALLOWED_HOSTS", _names),

@@ -25,6 +25,11 @@ def to_optional_text(instant: Instant | None) -> str | None:
     return None if instant is None else to_text(instant)
 
 
+def day(seconds: float) -> str:
+    """`2025-11-01`: the date of a moment in seconds since 1970, UTC."""
+    return to_text(int(seconds) * SECOND)[:10]
+
+
 def from_text(text: str) -> Instant:
     """The instant of an ISO 8601 date and time. A text without a zone is UTC; digits beyond milliseconds are cut.
 

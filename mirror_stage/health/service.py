@@ -23,7 +23,7 @@ Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 class HealthService:
     """Says whether each part of EGO works.
 
-    `writer`, `history`, `scheduler`, `clock` and `refused` each return the check of one part. `describe` returns the id
+    `writer`, `history`, `scheduler`, `clock`, `tls` and `refused` each return the check of one part. `describe` returns the id
     of the twin, the name of EGO's host and the alert rules, for `info`.
     """
 
@@ -38,12 +38,13 @@ class HealthService:
         history: Callable[[], Check],
         scheduler: Callable[[], Check],
         clock: Callable[[], Check],
+        tls: Callable[[], Check],
         refused: Callable[[], Check],
         describe: Callable[[], Mapping[str, Any]],
     ):
         self._config, self._storage, self._readiness = config, storage, readiness
         self._history_engine, self._writer, self._history, self._scheduler = history_engine, writer, history, scheduler
-        self._clock, self._refused, self._describe = clock, refused, describe
+        self._clock, self._tls, self._refused, self._describe = clock, tls, refused, describe
         self._asking_redis = BoundedSemaphore(1)
         self._redis_asked_at: float | None = None
         self._redis_trouble: str | None = None
@@ -59,6 +60,7 @@ class HealthService:
             "scheduler": self._scheduler(),
             "history": self._history(),
             "clock": self._clock(),
+            "tls": self._tls(),
             "refused": self._refused(),
         }
 

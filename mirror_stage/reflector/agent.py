@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.trust import Trust, is_private, read_token
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import adopted
 from mirror_stage.reflector.collector import Collector
@@ -44,6 +45,17 @@ def collector(settings: Settings, agent_instance: str | None = None) -> Collecto
     )
 
 
+def uplink_of(settings: Settings, ego: str) -> Uplink:
+    """The way to EGO, with the token if it may be sent. Raises BadSetting."""
+    token = None if settings.token_file is None else read_token(settings.token_file)
+    return Uplink(ego, Trust(settings.ego_ca, settings.ego_pin), token if may_send_token(settings, ego) else None)
+
+
+def may_send_token(settings: Settings, ego: str) -> bool:
+    """Whether nobody between could read the token, or the settings allow it all the same."""
+    return is_private(ego) or settings.allow_plain
+
+
 def run(settings: Settings, ego: str) -> int:
     """Send samples and run commands until SIGTERM or SIGINT. Returns exit status 0. Raises BadSetting."""
     _reset_signals()
@@ -64,7 +76,9 @@ def run(settings: Settings, ego: str) -> int:
         journal = Journal(state.journal)
     except OSError as error:
         raise BadSetting(f"state_dir: cannot use {state.path}: {error.strerror or error}") from error
-    uplink = Uplink(ego, settings.ca_file)
+    uplink = uplink_of(settings, ego)
+    if settings.token_file is not None and not may_send_token(settings, ego):
+        logger.warning("the token is not sent, because %s is plain http: use https, or set allow_plain", ego)
     decide = partial(
         judge, policy=settings.command_policy, patterns=settings.command_allow, shell=settings.command_shell
     )

@@ -8,11 +8,14 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mirror_stage.core.findings import Finding
+from mirror_stage.core.trust import is_private
+from mirror_stage.reflector.agent import may_send_token, uplink_of
 from mirror_stage.reflector.risks import risk_of
 from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
 from mirror_stage.reflector.state import SYSTEM_FOLDER, is_in_use
-from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
+from mirror_stage.reflector.uplink import Answer, Meaning, in_path, shown
 
+REFUSED = frozenset({401, 403})
 CLOCK_WARNING_SECONDS = 2.0  # the Date header has whole seconds
 CLOCK_PROBLEM_SECONDS = (
     300.0  # EGO does not use the time of a clock that is further ahead, and its alert `clock_skew` fires
@@ -21,7 +24,7 @@ CLOCK_PROBLEM_SECONDS = (
 
 def examine(settings: Settings, ego: str) -> list[Finding]:
     """The findings of all checks."""
-    uplink = Uplink(ego, settings.ca_file)
+    uplink = uplink_of(settings, ego)
     asked_at = time.time()
     answer = uplink.get("/api/info")
     middle = (asked_at + time.time()) / 2
@@ -31,7 +34,7 @@ def examine(settings: Settings, ego: str) -> list[Finding]:
         found.append(clock(answer.date, middle))
         found.append(known(settings.hostname, uplink.get(f"/api/hosts/{in_path(settings.hostname)}")))
     uplink.close()
-    return [*found, commands(settings), *risky(settings), state(settings)]
+    return [*found, *token(settings, ego), commands(settings), *risky(settings), state(settings)]
 
 
 def reachable(ego: str, answer: Answer) -> Finding:
@@ -41,8 +44,24 @@ def reachable(ego: str, answer: Answer) -> Finding:
     if answer.status is None:
         advice = "is EGO running, is the address right, does a firewall stand between?"
         return Finding("ego", "problem", f"{ego} does not answer: {answer.detail}", advice)
+    if answer.status in REFUSED:
+        advice = "the agent needs a token (token_file), and EGO's log says whom it refuses"
+        return Finding("ego", "problem", f"{ego} answers, and refuses this agent: {answer.detail}", advice)
     seen = answer.detail or f"{answer.status}: something that is no EGO"
     return Finding("ego", "problem", f"{ego} answers {seen}", "is the address EGO's, with its port and path?")
+
+
+def token(settings: Settings, ego: str) -> list[Finding]:
+    """Whether the agent shows its token to EGO, if it has one."""
+    if settings.token_file is None:
+        return []
+    if not may_send_token(settings, ego):
+        advice = "use https in ego; allow_plain = true sends it where everybody on the way can read it"
+        return [Finding("token", "problem", f"it is not sent: {ego} is plain http", advice)]
+    if not is_private(ego):
+        advice = "use https in ego, then take allow_plain out"
+        return [Finding("token", "warning", f"it is sent in the clear: {ego} is plain http", advice)]
+    return [Finding("token", "ok", f"{settings.token_file} is sent to EGO")]
 
 
 def clock(date: str | None, here: float) -> Finding:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mirror_stage.core import findings, logs
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.trust import read_token
 from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_from
 
 
@@ -59,7 +60,7 @@ def _with_settings(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="a file like config/reflector.toml")
     for row in SETTINGS:
         if not row.only_in_file:
-            parser.add_argument(row.flag, help=row.help, metavar=row.name.rpartition("_")[2].upper())
+            parser.add_argument(*row.flags, dest=row.name, help=row.help, metavar=row.name.rpartition("_")[2].upper())
     parser.add_argument(
         "--allow-commands",
         dest="command_policy",
@@ -104,10 +105,16 @@ def _install(chosen: argparse.Namespace) -> int:
 
     settings = settings_from(vars(chosen), environment={}, file=chosen.config)  # the service reads its file only
     given = {row.name: getattr(settings, row.name) for row in SETTINGS if getattr(chosen, row.name, None) is not None}
+    if settings.token_file is not None:
+        read_token(settings.token_file)
     try:
         service_unit.check_machine()
         service_unit.install(
-            given, program=service_unit.this_program(), systemctl=service_unit.run_systemctl, say=print
+            given,
+            program=service_unit.this_program(),
+            systemctl=service_unit.run_systemctl,
+            token_file=settings.token_file,
+            say=print,
         )
     except (service_unit.NotPossible, OSError) as error:
         return _say(error)

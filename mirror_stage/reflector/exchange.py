@@ -10,15 +10,13 @@ import http.client
 import io
 import selectors
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.trust import Trust
 
 CONNECT_SECONDS = 5.0
 CONNECTIONS_MAX = 16  # idle connections that are kept open
@@ -100,14 +98,14 @@ class _Connection:
 class Exchange:
     """Sends requests to the server of one URL, over connections that stay open. Thread-safe.
 
-    Ignores HTTP_PROXY and the like, because EGO is in a private network. Raises BadSetting for a bad `ca_file`.
+    Ignores HTTP_PROXY and the like, because EGO is in a private network.
     """
 
-    def __init__(self, url: str, ca_file: Path | None = None) -> None:
+    def __init__(self, url: str, trust: Trust | None = None) -> None:
         parts = urlsplit(url)
         self._host, self._prefix = parts.hostname or "", quote(parts.path.rstrip("/"), safe="/%")
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(ca_file) if parts.scheme == "https" else None
+        self._trust = (trust or Trust()) if parts.scheme == "https" else None
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
 
@@ -151,13 +149,16 @@ class Exchange:
 
     def _connect(self) -> _Connection:
         try:
-            sock = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
+            if self._trust is None:
+                return _Connection(self._connect_plainly())
+            return _Connection(self._trust.secured(self._connect_plainly, self._host, self._prefix))
         except (OSError, UnicodeError) as error:  # UnicodeError: a label of the hostname is empty or too long
             raise NotReached(_in_words(error)) from error
-        return _Connection(sock)
+
+    def _connect_plainly(self) -> socket.socket:
+        sock = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
 
     def _ask(
         self,
@@ -210,13 +211,6 @@ def _seconds_until(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except OSError as error:
-        raise BadSetting(f"ca_file: {ca_file} holds no certificates that can be read: {error}") from error
 
 
 def _in_words(error: Exception) -> str:

@@ -34,9 +34,17 @@ class NotPossible(Exception):
 
 
 def install(
-    given: Mapping[str, Any], *, program: Path, systemctl: Systemctl, root: Path = Path("/"), say: Callable[[str], None]
+    given: Mapping[str, Any],
+    *,
+    program: Path,
+    systemctl: Systemctl,
+    token_file: Path | None = None,
+    root: Path = Path("/"),
+    say: Callable[[str], None],
 ) -> None:
     """Write settings and unit, start the service, and `say` each step. `given` holds the settings given as flags.
+
+    systemd reads the token as root and hands it to the service, whose account cannot read the file.
 
     Raises NotPossible, where it can before the first step; else in the step that systemd refuses.
     """
@@ -51,7 +59,7 @@ def install(
     else:
         _write(settings, with_values(path_of("config/reflector.toml").read_text(), given))
         say(f"wrote    {settings}")
-    _write(unit, unit_text(path_of(f"config/systemd/{UNIT}").read_text(), program))
+    _write(unit, unit_text(path_of(f"config/systemd/{UNIT}").read_text(), program, token_file))
     say(f"wrote    {unit}")
     systemctl(["daemon-reload"])
     systemctl(["enable", UNIT])
@@ -85,8 +93,12 @@ def uninstall(*, purge: bool, systemctl: Systemctl, root: Path = Path("/"), say:
             say(f"removed              {path}")
 
 
-def unit_text(template: str, program: Path) -> str:
-    """The text of the unit that starts this program."""
+def unit_text(template: str, program: Path, token_file: Path | None = None) -> str:
+    """The text of the unit that starts this program, with the token as a credential of systemd."""
+    if token_file is not None:
+        loaded = str(token_file.absolute()).replace("%", "%%")
+        lines = f"LoadCredential=token:{loaded}\nEnvironment=REFLECTOR_TOKEN_FILE=%d/token\nRestart="
+        template = template.replace("Restart=", lines, 1)
     quoted = str(program).replace("%", "%%")
     return re.sub(r"^ExecStart=\S+", lambda _: f"ExecStart={quoted}", template, count=1, flags=re.MULTILINE)
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.trust import checked_pin
 from mirror_stage.core.urls import url_trouble
 from mirror_stage.core.variables import nearest, unknown_variable
 from mirror_stage.reflector.state import default_state_dir
@@ -36,7 +37,10 @@ class Settings:
     """The settings of one agent. `config/reflector.toml` explains each."""
 
     ego: str | None = None
-    ca_file: Path | None = None
+    ego_ca: Path | None = None
+    ego_pin: str | None = None
+    token_file: Path | None = None
+    allow_plain: bool = False
     hostname: str = field(default_factory=socket.gethostname)
     is_named: bool = False  # whether `hostname` was set; if not, it is the machine's name, which may change
     ip: str | None = None
@@ -148,9 +152,18 @@ def _one_of(*choices: str) -> Reader:
 
 
 def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
+    """A truth value of TOML, or the text of a flag or a variable."""
+    texts = {"true": True, "1": True, "false": False, "0": False}
+    if not isinstance(value, bool) and value not in texts:
         raise _Bad(f"must be true or false, not {value!r}")
-    return value
+    return texts[value] if isinstance(value, str) else value
+
+
+def _pin(value: Any) -> str:
+    try:
+        return checked_pin(_text(value))
+    except ValueError as error:
+        raise _Bad(str(error)) from error
 
 
 def _short(most: int) -> Reader:
@@ -214,21 +227,42 @@ class Setting:
     read: Reader
     help: str
     only_in_file: bool = False
+    formerly: str = ""  # an older name, which still works
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its names in the file, the right one first."""
+        return (self.name, self.formerly) if self.formerly else (self.name,)
 
     @property
     def variable(self) -> str:
         """Its name in the environment."""
-        return f"REFLECTOR_{self.name.upper()}"
+        return self.variables[0]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Its names in the environment, the right one first."""
+        return tuple(f"REFLECTOR_{name.upper()}" for name in self.names)
 
     @property
     def flag(self) -> str:
         """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        return self.flags[0]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Its names on the command line, the right one first."""
+        return tuple("--" + name.replace("_", "-") for name in self.names)
 
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("ego", _url, "EGO's address, like http://10.0.0.100:3000"),
-    Setting("ca_file", _existing, "certificates (PEM) to trust for https instead of the public ones"),
+    Setting(
+        "ego_ca", _existing, "certificates (PEM) to trust for https instead of the public ones", formerly="ca_file"
+    ),
+    Setting("ego_pin", _pin, "sha256//... of EGO's root or server key, instead of certificates to trust"),
+    Setting("token_file", _existing, "file with this agent's token, readable by its owner only"),
+    Setting("allow_plain", _switch, "true: send the token over http to another machine, too"),
     Setting("hostname", _hostname, "this host's name in the twin (the machine's own)"),
     Setting("ip", _ipv4, "this host's IPv4 address (that of the primary interface)"),
     Setting("rack", _short(64), "the rack it stands in"),
@@ -245,7 +279,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("command_shell", _switch, "run commands through /bin/sh", only_in_file=True),
     Setting("command_concurrency", _whole(1, 64), "commands that run at a time (4)"),
 )
-VARIABLES: tuple[str, ...] = (FILE_VARIABLE, *(row.variable for row in SETTINGS if not row.only_in_file))
+VARIABLES: tuple[str, ...] = (
+    FILE_VARIABLE,
+    *(name for row in SETTINGS if not row.only_in_file for name in row.variables),
+)
 
 
 def settings_from(
@@ -255,7 +292,9 @@ def settings_from(
 
     Reads `file` if given, else the file that REFLECTOR_CONFIG names, else /etc/mirror-stage/reflector.toml if it exists.
     """
-    unknown = unknown_variable(environment, [FILE_VARIABLE, *(row.variable for row in SETTINGS)], prefix="REFLECTOR_")
+    unknown = unknown_variable(
+        environment, [FILE_VARIABLE, *(name for row in SETTINGS for name in row.variables)], prefix="REFLECTOR_"
+    )
     if unknown:
         raise BadSetting(f"{unknown} (config/reflector.toml has all of them)")
     path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
@@ -282,9 +321,10 @@ def _first_given(
         return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
     if flags.get(row.name) is not None:
         return flags[row.name], row.flag
-    if environment.get(row.variable):
-        return environment[row.variable], row.variable
-    return (in_file[row.name], f"{row.name} in {path}") if row.name in in_file else None
+    for variable in row.variables:
+        if environment.get(variable):
+            return environment[variable], variable
+    return next(((in_file[name], f"{name} in {path}") for name in row.names if name in in_file), None)
 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -296,7 +336,7 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    names = [row.name for row in SETTINGS]
+    names = [name for row in SETTINGS for name in row.names]
     unknown = sorted(set(content) - set(names))
     if unknown:
         near = nearest(unknown[0], names)
@@ -312,6 +352,8 @@ def _checked(values: dict[str, Any]) -> Settings:
             shlex.split(pattern)
         except ValueError as error:
             raise BadSetting(f"command_allow: {pattern!r} cannot be split into words: {error}") from error
+    if "ego_ca" in values and "ego_pin" in values:
+        raise BadSetting("ego_pin: ego_ca is set, too, and both say whom to trust; give one of them")
     values["is_named"] = "hostname" in values
     if "hostname" not in values:
         try:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from mirror_stage.core.trust import Trust
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector.exchange import Broken, Exchange
 
@@ -22,6 +22,7 @@ PACK_FROM_BYTES = 8 * 1024
 UNPACKED_RATIO_MAX = 18  # EGO refuses more than 20:1; such a body is sent uncompressed
 PROBLEM: Final = "application/problem+json"
 OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{VERSION}", "Accept": "application/json"}
+UPGRADE_REQUIRED: Final = 426  # EGO's answer to plain HTTP on a port that speaks https
 SHOWN_MAX = 300  # characters of EGO's text that are shown in a message
 NUMBER_DIGITS_MAX = 40
 
@@ -74,10 +75,11 @@ class Answer:
 
 
 class Uplink:
-    """Sends requests to the EGO at a URL, which may have a path. Thread-safe. Raises BadSetting for a bad `ca_file`."""
+    """Sends requests to the EGO at a URL, which may have a path, with a token if there is one. Thread-safe."""
 
-    def __init__(self, ego: str, ca_file: Path | None = None) -> None:
-        self._exchange = Exchange(ego, ca_file)
+    def __init__(self, ego: str, trust: Trust | None = None, token: str | None = None) -> None:
+        self._exchange = Exchange(ego, trust)
+        self._headers = {**OURS, **({} if token is None else {"Authorization": f"Bearer {token}"})}
 
     def post_samples(self, samples: Sequence[bytes]) -> Answer:
         """EGO's answer to a batch of encoded samples. An answer that does not count them all is not from EGO."""
@@ -112,7 +114,9 @@ class Uplink:
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], wait_seconds: float = 0.0
     ) -> Answer:
         try:
-            reply = self._exchange.ask(method, target, body, {**OURS, **headers}, ANSWER_SECONDS + wait_seconds)
+            reply = self._exchange.ask(
+                method, target, body, {**self._headers, **headers}, ANSWER_SECONDS + wait_seconds
+            )
         except Broken as error:
             return Answer(MEANINGS[None], None, detail=shown(error))
         return understood(reply.status, reply.headers, reply.content)
@@ -131,6 +135,8 @@ def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
 def understood(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
     """The Answer for a status, headers and content."""
     meaning = MEANINGS.get(status, Meaning.MISDIRECTED)
+    if status == UPGRADE_REQUIRED:
+        return Answer(meaning, status, detail=f"{status}: EGO speaks https there: write https:// in its address")
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     body = None
     if kind in {"application/json", PROBLEM}:

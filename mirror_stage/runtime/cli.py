@@ -1,4 +1,4 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | admin | users | tokens |
+"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | admin | users | tokens |
 sessions | audit | doctor | completion`.
 
 It imports neither Flask nor a database.
@@ -17,7 +17,7 @@ from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
-from mirror_stage.runtime import completion, db_commands, hosts_commands, people_commands
+from mirror_stage.runtime import completion, db_commands, hosts_commands, people_commands, tls_commands
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -89,11 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     hosts_commands.add_to(commands)
     db_commands.add_to(commands)
     people_commands.add_to(commands)
+    tls_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",
         help="say what keeps EGO from running here",
-        description="Check settings, port, folder, disk, database, Redis, clock and limits, and say what to do about each problem.",
+        description="Check settings, port, TLS, folder, disk, database, Redis, clock and limits, and say what to do about each problem.",
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor, of_service=True)
@@ -120,9 +121,6 @@ def _serve(chosen: argparse.Namespace) -> int:
 
     settings = serving.read_settings()
     address = serving.listen_address(settings)
-    refusal = serving.exposure_refusal([address], settings)
-    if refusal:
-        return say(refusal, 2)
     reason = doctor.taken(settings)
     if reason:
         return say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
@@ -131,7 +129,8 @@ def _serve(chosen: argparse.Namespace) -> int:
         if not settings.is_postgresql:
             return 1  # a server may come back; a file that cannot be written stays so
         say("EGO starts all the same, and goes on asking for its database", 0)
-    print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'http://{address}'} (Ctrl-C ends it)")
+    scheme = "https" if settings.has_tls else "http"
+    print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'{scheme}://{address}'} (Ctrl-C ends it)")
     gunicorn = ["-m", "mirror_stage.runtime.serving_process", "--config", str(path_of("gunicorn.conf.py"))]
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
     sys.stdout.flush()

@@ -33,6 +33,7 @@ def run(hosts: int, scenario: str) -> int:
         own = {
             "PORT": str(settings.port),
             "MIRROR_STAGE_BIND": settings.bind,
+            "MIRROR_STAGE_TLS": "off",
             "MIRROR_STAGE_SQLITE_PATH": os.path.join(folder, "ego.db"),
             "MIRROR_STAGE_DB_URL": "",
             "MIRROR_STAGE_REDIS_URL": "",

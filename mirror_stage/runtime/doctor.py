@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -13,16 +14,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.clock import is_plausible
 from mirror_stage.core.config import Config
 from mirror_stage.core.findings import Finding
+from mirror_stage.core.instants import day
 from mirror_stage.runtime import serving
 from mirror_stage.storage import files
+from mirror_stage.tls.service import ServerCertificate
 
 NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"})
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
@@ -41,10 +46,7 @@ def examine() -> list[Finding]:
 
 
 def listener(settings: Config) -> Finding:
-    """Whether the settings are valid and allow EGO to listen at its address."""
-    refusal = serving.exposure_refusal([serving.listen_address(settings)], settings)
-    if refusal:
-        return Finding("settings", "problem", refusal, "see MIRROR_STAGE_SECURITY in config/ego.env.example")
+    """Whether one of the settings, which are all valid, deserves a second look."""
     if settings.security == "open":
         advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host that allows them"
         return Finding("settings", "warning", "MIRROR_STAGE_SECURITY=open: all access checks are off", advice)
@@ -63,6 +65,29 @@ def port(settings: Config) -> Finding:
     if _ego_answers(settings):
         return Finding("port", "ok", f"an EGO answers on {address}")
     return Finding("port", "problem", f"{address}: {reason}", "stop the other program, or choose another PORT")
+
+
+def tls(settings: Config) -> Finding:
+    """Whether EGO speaks https, with whose certificate, until when, and what clients have to trust."""
+    if not settings.has_tls:
+        for note in serving.exposure_notes([serving.listen_address(settings)], replace(settings, security="auto")):
+            if note.startswith("MIRROR_STAGE_TLS"):
+                return Finding("tls", "warning", note, "see MIRROR_STAGE_TLS in config/ego.env.example")
+        return Finding("tls", "ok", "off: EGO speaks plain HTTP")
+    certificate = ServerCertificate(settings)
+    try:
+        shown = certificate.existing()
+        trouble = shown and certificate.trouble_of(shown)
+    except BadSetting as error:
+        return Finding("tls", "problem", str(error), "the message names the file and says what to do")
+    if shown is None:
+        return Finding("tls", "ok", f"on: the first start makes EGO's own authority in {settings.authority_folder}")
+    whose = "your own certificate" if shown.root is None else "certificate of EGO's own authority"
+    seen = f"on: {whose}, until {day(shown.certificate.ends)}, fingerprint {shown.certificate.fingerprint}"
+    if trouble:
+        level = "warning" if shown.certificate.is_valid(time.time()) else "problem"
+        return Finding("tls", level, seen, trouble)
+    return Finding("tls", "ok", seen, f"a client has to trust {shown.trusted_by}")
 
 
 def folder(settings: Config) -> Finding:
@@ -143,10 +168,10 @@ def redis(settings: Config) -> Finding:
 
 
 def clock(_settings: Config) -> Finding:
-    """Whether the machine's clock is plausible: not before this version was installed, and before the year 2100."""
+    """Whether the machine's clock is plausible."""
     now = time.time()
     seen = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
-    if now < Path(__file__).stat().st_mtime - 86_400 or time.gmtime(now).tm_year >= 2100:
+    if not is_plausible(now):
         return Finding("clock", "problem", f"it is set to {seen}", "set it, and switch time synchronisation on")
     return Finding("clock", "ok", seen)
 
@@ -163,6 +188,7 @@ def open_files(_settings: Config) -> Finding:
 CHECKS: tuple[Callable[[Config], Finding], ...] = (
     listener,
     port,
+    tls,
     folder,
     disk,
     database,
@@ -219,9 +245,11 @@ def _who_listens(port: int) -> str | None:
 
 def _ego_answers(settings: Config) -> bool:
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind.strip("[]"), settings.bind.strip("[]"))
-    url = f"http://{f'[{name}]' if ':' in name else name}:{settings.port}/api/health"
+    scheme = "https" if settings.has_tls else "http"
+    url = f"{scheme}://{f'[{name}]' if ':' in name else name}:{settings.port}/api/health"
+    unchecked = ssl._create_unverified_context()  # it is asked only whether it is there
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({})
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked)
     )  # EGO is on this machine: ignore the proxy settings
     try:
         with opener.open(url, timeout=ANSWER_SECONDS) as answer:

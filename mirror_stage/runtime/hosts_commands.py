@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.runtime import host_search
 from mirror_stage.runtime.db_commands import say, tell
+from mirror_stage.simulator import command_line
 
 if TYPE_CHECKING:
     from mirror_stage.simulator.client import Client
@@ -38,6 +39,7 @@ def add_to(commands: Any) -> None:
     )
     forget.add_argument("--where", required=True, metavar="SEARCH", help="which hosts: see below")
     forget.add_argument("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
+    command_line.add_access(forget)
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.add_argument("--json", action="store_true", help="print what was done as JSON")
     forget.set_defaults(run=_forget)
@@ -48,8 +50,9 @@ def _forget(chosen: argparse.Namespace) -> int:
     matches = host_search.parse(chosen.where)
     from mirror_stage.simulator.client import BadAddress, Client, Unanswered
 
+    trust, token = command_line.access_of(chosen)
     try:
-        client = Client(chosen.ego)
+        client = Client(chosen.ego, trust, token)
     except BadAddress as error:
         raise BadSetting(str(error)) from error
     try:

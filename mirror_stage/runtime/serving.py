@@ -14,10 +14,10 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 from gevent import monkey
@@ -31,17 +31,19 @@ from mirror_stage.core import config, logs
 from mirror_stage.core.addresses import normalise_address
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config, is_loopback
+from mirror_stage.runtime.handshakes import Handshakes, linger
 from mirror_stage.storage import files
+from mirror_stage.tls.service import ServerCertificate
 from mirror_stage.web import walls
 
 if TYPE_CHECKING:
     from mirror_stage.web.refusals import Refusals
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
-_PIECE = 64 * 1024
-LINGER_SECONDS = 0.5  # how long the rest of a refused request is read
 CONNECTIONS_OF_PEER_MAX = 5_000  # half of worker_connections; no limit for programs of this machine and trusted proxies
 STOP_SECONDS = 2.0  # for the services to flush; every acknowledged write is durable already
+
+T = TypeVar("T")
 
 
 def read_settings() -> Config:
@@ -49,13 +51,19 @@ def read_settings() -> Config:
     settings = config.from_environment()
     walls.Rules(settings)
     alert_rules.load(settings)
+    if settings.has_tls and settings.tls_cert is not None:
+        ServerCertificate(settings).prepare()
     return settings
 
 
 def settings_or_exit() -> Config:
     """The settings. A bad one ends this process with exit status 2 and a one-line message."""
+    return _or_exit(read_settings)
+
+
+def _or_exit(work: Callable[[], T]) -> T:
     try:
-        return read_settings()
+        return work()
     except BadSetting as error:
         print(f"mirror-stage: {error}", file=sys.stderr)
         sys.exit(2)
@@ -76,21 +84,38 @@ def page_address(settings: Config) -> str:
     name = settings.bind.strip("[]")
     if name in {"0.0.0.0", "::"}:
         name = settings.ego_primary_ip or settings.ego_hostname
-    return f"http://{f'[{name}]' if ':' in name else name}:{settings.port}"
+    scheme = "https" if settings.has_tls else "http"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{settings.port}"
 
 
 def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
-    """The reason why EGO must not start on these listen addresses, or None if it may."""
-    if settings.security == "open":
-        return None
+    """The reason why EGO must not start on these listen addresses, or None if it may.
+
+    gunicorn and systemd can pass other addresses than MIRROR_STAGE_BIND, which decides about TLS.
+    """
     exposed = [address for address in addresses if not is_loopback(_host_of(address))]
-    if not exposed:
+    if not exposed or settings.has_tls or settings.tls == "off" or settings.security == "open":
         return None
     return (
-        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network. EGO can run commands on every host whose agent allows them, and "
-        "has no credentials yet. Keep 127.0.0.1 and use a tunnel (ssh -L) from other machines, or set "
-        "MIRROR_STAGE_SECURITY=open if everybody who can reach this address may run commands on these hosts"
+        f"MIRROR_STAGE_BIND: {exposed[0]} can be reached from the network, but MIRROR_STAGE_BIND is {settings.bind}, so EGO "
+        "would speak plain HTTP there; set MIRROR_STAGE_BIND to the address, or set MIRROR_STAGE_TLS=on"
     )
+
+
+def exposure_notes(addresses: Iterable[str], settings: Config) -> Iterator[str]:
+    """What an operator has to know of these listen addresses at every start."""
+    reached = " or ".join(address for address in addresses if not is_loopback(_host_of(address)))
+    if settings.security == "open":
+        yield f"MIRROR_STAGE_SECURITY=open: everybody who can reach {reached or settings.bind} can run commands on every host"
+    elif reached:
+        yield f"{reached} can be reached from the network: everybody needs a credential: mirror-stage admin link"
+    if reached and settings.tls == "off":
+        yield (
+            f"MIRROR_STAGE_TLS=off: whoever can read the network before {reached} can read and change what is sent, commands and "
+            "credentials too"
+        )
+    if settings.tls_cert is not None and not settings.has_tls:
+        yield "MIRROR_STAGE_TLS_CERT: is not used, because EGO speaks plain HTTP here; set MIRROR_STAGE_TLS=on"
 
 
 def workers_note(wanted: int) -> str | None:
@@ -125,11 +150,11 @@ def on_starting(server: Any) -> None:
     files.keep_private()
     addresses = [_text_of(address) for address in server.cfg.address]
     _refuse_exposure(addresses, settings)
-    if settings.security == "open":
-        reached = " or ".join(addresses)
-        server.log.warning(
-            "MIRROR_STAGE_SECURITY=open: everybody who can reach %s can run commands on every host", reached
-        )
+    if settings.has_tls:
+        shown = _or_exit(ServerCertificate(settings).prepare)
+        server.cfg.set("certfile", str(shown.chain))  # gunicorn then logs https; the worker takes it back
+    for warning in exposure_notes(addresses, settings):
+        server.log.warning("%s", warning)
     note = workers_note(max(settings.workers, server.num_workers))
     if note:
         server.log.warning("%s", note)
@@ -170,7 +195,12 @@ def post_worker_init(worker: Any) -> None:
     services = app.extensions["mirror_stage"]
     refusals: Refusals = services[Refusals]
     util.write_error = partial(_write_problem, refusals)
-    worker.stopper = _Stopper(worker, walls.Rules(services[Config]), refusals)
+    handshakes = None
+    if services[Config].has_tls:
+        handshakes = Handshakes(services[ServerCertificate], refusals)
+        gevent.spawn(handshakes.keep_up)
+        worker.cfg.set("certfile", None)
+    worker.stopper = _Stopper(worker, walls.Rules(services[Config]), refusals, handshakes)
     gevent.spawn(worker.stopper.watch)
     starting = gevent.spawn(start, app)
     while worker.alive and not starting.ready():
@@ -243,15 +273,7 @@ def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, de
     headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close")]
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
     util.write_nonblock(client, "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body)
-    _linger(client)
-
-
-def _linger(client: Any) -> None:
-    """Read on for LINGER_SECONDS. Closing with unread bytes would reset the connection, and the client would lose the answer."""
-    with contextlib.suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
-        client.shutdown(socket.SHUT_WR)
-        while client.recv(_PIECE):
-            pass
+    linger(client)
 
 
 def _peer_of(address: Any) -> str:
@@ -266,10 +288,10 @@ class _Stopper:
     this class limits the connections of one peer, and lets other connections have a turn between two requests of one.
     """
 
-    def __init__(self, worker: Any, rules: walls.Rules, refusals: Refusals):
+    def __init__(self, worker: Any, rules: walls.Rules, refusals: Refusals, handshakes: Handshakes | None):
         self._worker, self._serve, self._answer = worker, worker.handle, worker.handle_request
-        self._rules, self._refusals = rules, refusals
-        self._clients: set[Any] = set()
+        self._rules, self._refusals, self._handshakes = rules, refusals, handshakes
+        self._descriptors: set[int] = set()  # of the connections; a TLS connection keeps that of its client
         self._counts: Counter[str] = Counter()  # of connections, by peer
         self._once, self._stopped = BoundedSemaphore(), False
         worker.handle, worker.handle_request = self._handle, self._handle_request
@@ -280,12 +302,15 @@ class _Stopper:
         if self._stopped or self._has_too_many(peer):
             client.close()
             return
-        self._clients.add(client)
+        descriptor = client.fileno()
+        self._descriptors.add(descriptor)
         self._counts[peer] += 1
         try:
-            self._serve(listener, client, address)
+            connection = client if self._handshakes is None else self._handshakes.accept(client, peer)
+            if connection is not None:
+                self._serve(listener, connection, address)
         finally:
-            self._clients.discard(client)
+            self._descriptors.discard(descriptor)
             self._counts[peer] -= 1
             if not self._counts[peer]:
                 del self._counts[peer]
@@ -299,10 +324,12 @@ class _Stopper:
         self._refusals.note(peer, 429, f"more than {CONNECTIONS_OF_PEER_MAX} connections at once")
         return True
 
-    def _handle_request(self, *request: Any) -> Any:
+    def _handle_request(self, listener: Any, request: Any, client: Any, address: Any) -> Any:
         """Answer one request as gunicorn does. Then let other connections have a turn, even if the next one has arrived."""
+        if self._handshakes is not None:
+            request.scheme = "https"  # gunicorn knows only of TLS of its own
         try:
-            return self._answer(*request)
+            return self._answer(listener, request, client, address)
         finally:
             gevent.sleep(0)
 
@@ -325,9 +352,9 @@ class _Stopper:
             except Exception:
                 self._worker.log.exception("the stop failed; everything that was acknowledged is stored")
             self._stopped = True
-            for client in list(self._clients):
+            for descriptor in list(self._descriptors):
                 with contextlib.suppress(OSError):  # the client is gone already
-                    _end_reading(client.fileno())
+                    _end_reading(descriptor)
 
 
 def _end_reading(descriptor: int) -> None:

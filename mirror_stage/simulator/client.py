@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import ssl
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from mirror_stage.core.trust import Trust
 from mirror_stage.core.urls import url_trouble
 
 ANSWER_SECONDS = 30.0
@@ -56,6 +57,21 @@ class Answer:
         return min(float(text), LONGEST_WAIT_SECONDS) if text.isdigit() else 0.0
 
 
+class _Secured(http.client.HTTPConnection):
+    """A connection over https to a server that `trust` accepts."""
+
+    def __init__(self, host: str, port: int, trust: Trust, prefix: str):
+        super().__init__(host, port, timeout=ANSWER_SECONDS)
+        self._trust, self._path = trust, prefix
+
+    def connect(self) -> None:
+        self.sock = self._trust.secured(self._connect_plainly, self.host, self._path)
+
+    def _connect_plainly(self) -> socket.socket:
+        super().connect()
+        return self.sock
+
+
 class Client:
     """Sends one request after the other, and connects when needed. `ego` is an address such as http://10.0.0.100:3000.
 
@@ -63,12 +79,16 @@ class Client:
     `http.client` would send head and body in two, which costs both sides more.
     """
 
-    def __init__(self, ego: str):
+    def __init__(self, ego: str, trust: Trust | None = None, token: str | None = None):
         parts = parse_address(ego)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
         self._prefix = parts.path.rstrip("/")
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        self._http = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
+        if parts.scheme == "https":
+            self._http = _Secured(host, port, trust or Trust(), self._prefix)
         self._headers = f"HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+        if token is not None:
+            self._headers += f"Authorization: Bearer {token}\r\n"
 
     def get(self, path: str, seconds: float = ANSWER_SECONDS) -> Answer:
         """The answer within so many seconds. Raises Unanswered."""
@@ -134,6 +154,4 @@ def parse_address(ego: str) -> SplitResult:
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

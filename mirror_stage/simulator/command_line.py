@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.interrupts import let_ctrl_c_end_this
+from mirror_stage.core.trust import Trust, checked_pin, is_private, read_token
 from mirror_stage.simulator.scenarios import SCENARIOS
 
 
@@ -22,6 +25,7 @@ def add_to(commands: Any) -> None:
     )
     option = simulate.add_argument
     option("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
+    add_access(simulate)
     option("--hosts", type=host_count, default=200, metavar="N", help="switches included; default %(default)s")
     option("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples; default %(default)g")
     option("--seed", type=int, default=7, metavar="N", help="the same seed, the same fleet; default %(default)s")
@@ -44,6 +48,7 @@ def _simulate(chosen: argparse.Namespace) -> int:
     from mirror_stage.simulator.console import simulate
     from mirror_stage.simulator.engine import Options
 
+    trust, token = access_of(chosen)
     options = Options(
         ego=chosen.ego,
         hosts=chosen.hosts,
@@ -55,8 +60,33 @@ def _simulate(chosen: argparse.Namespace) -> int:
         rate=chosen.rate,
         seconds=chosen.seconds,
         answers_commands=not chosen.no_commands,
+        trust=trust,
+        token=token,
     )
     return simulate(options, as_json=chosen.json)
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that asks an EGO: whom it trusts over https, and its token."""
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="certificates (PEM) to trust for https, such as EGO's root"
+    )
+    parser.add_argument("--pin", metavar="PIN", help="sha256//... of EGO's root or server key, instead of --ca")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with a token, readable by its owner only")
+
+
+def access_of(chosen: argparse.Namespace) -> tuple[Trust, str | None]:
+    """Whom to trust, and the token, by the options of `add_access`. Raises BadSetting."""
+    try:
+        pin = None if chosen.pin is None else checked_pin(chosen.pin)
+    except ValueError as error:
+        raise BadSetting(f"--pin: {error}") from error
+    trust = Trust(chosen.ca, pin)
+    if chosen.token_file is None:
+        return trust, None
+    if not is_private(chosen.ego if "://" in chosen.ego else f"http://{chosen.ego}"):
+        raise BadSetting("--token-file: over plain http everybody on the way could read the token; use https in --ego")
+    return trust, read_token(chosen.token_file)
 
 
 def host_count(text: str) -> int:

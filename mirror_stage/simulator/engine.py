@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.core.trust import Trust
 from mirror_stage.simulator.behaviour import Behaviour
 from mirror_stage.simulator.client import Client, Unanswered
 from mirror_stage.simulator.fleet import make_fleet
@@ -47,6 +48,12 @@ class Options:
     rate: float | None = None
     seconds: float | None = None
     answers_commands: bool = True
+    trust: Trust | None = None
+    token: str | None = None
+
+    def client(self) -> Client:
+        """A connection to EGO."""
+        return Client(self.ego, self.trust, self.token)
 
     @property
     def batch_size(self) -> int:
@@ -119,7 +126,7 @@ class Engine:
         self._began_at, self._began = self._clock.now(), elapsed_seconds()
         senders = [gevent.spawn(self._send) for _ in range(options.connections)]
         responder = (
-            Responder(options.ego, self._behaviours, self._clock, self.tally) if options.answers_commands else None
+            Responder(options.client, self._behaviours, self._clock, self.tally) if options.answers_commands else None
         )
         if responder is not None:
             responder.start()
@@ -135,7 +142,7 @@ class Engine:
 
     def _reach(self) -> None:
         """Wait until EGO answers. Raises NotReached."""
-        client = Client(self.options.ego)
+        client = self.options.client()
         until = elapsed_seconds() + min(REACH_SECONDS, self.options.seconds or REACH_SECONDS)
         while True:
             try:
@@ -152,7 +159,7 @@ class Engine:
 
     def _send(self) -> None:
         """The loop of one connection: take the next turn, wait until it is due, send that group's samples."""
-        client, beat, tally = Client(self.options.ego), self.options.beat_seconds, self.tally
+        client, beat, tally = self.options.client(), self.options.beat_seconds, self.tally
         for turn in self._turns:
             group = self._groups[turn % len(self._groups)]
             due = self._began + turn * beat / len(self._groups) if beat else elapsed_seconds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -38,8 +38,8 @@ GONE: Final[dict[str, Any]] = {}
 class Responder:
     """Long-polls for every machine and simulates the commands that come."""
 
-    def __init__(self, ego: str, behaviours: Sequence[Behaviour], clock: Clock, tally: Tally):
-        self._hosts = [Host(ego, behaviour, clock, tally) for behaviour in behaviours]
+    def __init__(self, connect: Callable[[], Client], behaviours: Sequence[Behaviour], clock: Clock, tally: Tally):
+        self._hosts = [Host(connect, behaviour, clock, tally) for behaviour in behaviours]
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self) -> None:
@@ -56,15 +56,15 @@ class Responder:
 class Host:
     """One machine's side of the command queue."""
 
-    def __init__(self, ego: str, behaviour: Behaviour, clock: Clock, tally: Tally):
-        self._ego, self._behaviour, self._clock, self._tally = ego, behaviour, clock, tally
+    def __init__(self, connect: Callable[[], Client], behaviour: Behaviour, clock: Clock, tally: Tally):
+        self._connect, self._behaviour, self._clock, self._tally = connect, behaviour, clock, tally
         self._path = f"/api/commands/pending/{quote(behaviour.machine.hostname)}?wait={POLL_SECONDS:g}&limit="
         self._running = Pool(SLOTS)
         self._stopping = Event()
 
     def poll(self) -> None:
         """Fetch commands and start them, for ever."""
-        client = Client(self._ego)
+        client = self._connect()
         while True:
             self._running.wait_available()
             self._wait_while_silent()
@@ -88,7 +88,7 @@ class Host:
     def _execute(self, id: str, command: str, timeout_seconds: float) -> None:
         """Run one command to its end and report its result."""
         script = answer(self._behaviour.machine, self._behaviour.vitals(Moment(self._clock.now())), command)
-        client = Client(self._ego)
+        client = self._connect()
         try:
             result = self._perform(client, f"/api/commands/{id}", Play(script, timeout_seconds))
             if result is not None:

@@ -13,6 +13,7 @@ from mirror_stage.core.problems import Unavailable
 
 log = logging.getLogger(__name__)
 
+_READ_MAX = 2**20
 BESIDE = ("", "-wal", "-shm", "-journal", ".owner.lock", ".migration.lock")  # SQLite's file, and the files beside it
 
 
@@ -49,6 +50,43 @@ def make_new(path: Path) -> int:
             os.unlink(path.name, dir_fd=folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(path.name, flags, 0o600, dir_fd=folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only EGO's user may enter, or make an existing one so. Raises Unavailable for a link and for another user's."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(0o700)
+    with _opened(path, os.O_DIRECTORY) as folder:
+        found = os.fstat(folder)
+        if found.st_uid != os.geteuid():
+            raise Unavailable(f"{path} must be a folder of EGO's own user")
+        if found.st_mode & 0o077:
+            os.fchmod(folder, 0o700)
+
+
+def read_own(path: Path) -> bytes | None:
+    """The content of a file of EGO's own, None if there is none. Raises Unavailable for a link and for another user's file."""
+    try:
+        with _opened(path, os.O_NONBLOCK) as descriptor:
+            found = os.fstat(descriptor)
+            if not _is_own(found):
+                raise Unavailable(f"{path} must be a regular file of EGO's own user without a second hard link")
+            if found.st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)
+            return os.read(descriptor, _READ_MAX)
+    except FileNotFoundError:
+        return None
+
+
+def write_own(path: Path, content: bytes) -> None:
+    """Write a file of EGO's own, mode 0600. It is replaced when the new one is complete and on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    descriptor = make_new(partial)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+    put_in_place(partial, path)
 
 
 def put_in_place(partial: Path, file: Path) -> None:
@@ -111,6 +149,22 @@ def _become(uid: int, gid: int, groups: list[int]) -> None:
 
 def _is_own(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor for reading, through no link."""
+    with _folder(path) as folder:
+        try:
+            descriptor = os.open(path.name, flags | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be opened: {error.strerror}; it must not be a link") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

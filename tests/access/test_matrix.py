@@ -79,6 +79,7 @@ MATRIX = {
     "GET /api/openapi.json": EVERYBODY,
     "GET /api/sessions": VIEWERS,
     "GET /api/timeline": VIEWERS,
+    "GET /api/tls/root.pem": EVERYBODY,
     "GET /api/tokens": ADMINS,
     "GET /api/twin/diff": VIEWERS,
     "GET /api/twin/state": VIEWERS,

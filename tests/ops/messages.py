@@ -19,6 +19,8 @@ COMMANDS = ("mirror_stage/runtime/", "mirror_stage/storage/")
 SPEAKING = frozenset(
     {
         "exposure_refusal",
+        "exposure_notes",
+        "trouble_of",
         "workers_note",
         "notes",
         "decide",

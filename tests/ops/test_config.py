@@ -15,7 +15,8 @@ import pytest
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import VARIABLES, Config, from_environment, is_loopback
 from mirror_stage.core.variables import OTHERS
-from mirror_stage.runtime.serving import exposure_refusal, listen_address, read_settings, workers_note
+from mirror_stage.runtime.serving import exposure_notes, exposure_refusal, listen_address, read_settings, workers_note
+from tests.proxies import certificate
 from tests.servers import ROOT
 
 
@@ -51,6 +52,10 @@ SETTINGS = {
     "MIRROR_STAGE_TWIN_DIAGNOSTICS": Setting("twin_diagnostics", False, "true", True, "perhaps"),
     "MIRROR_STAGE_ALERT_RULES": Setting("alert_rules", None, "rules.toml", Path("rules.toml"), "/nowhere/rules.toml"),
     "MIRROR_STAGE_SECURITY": Setting("security", "auto", "open", "open", "off"),
+    "MIRROR_STAGE_TLS": Setting("tls", "auto", "off", "off", "perhaps"),
+    "MIRROR_STAGE_TLS_CERT": Setting("tls_cert", None, "ego.pem", Path("ego.pem"), "/nowhere/ego.pem"),
+    "MIRROR_STAGE_TLS_KEY": Setting("tls_key", None, "ego.key", Path("ego.key"), "/nowhere/ego.key"),
+    "MIRROR_STAGE_TLS_DIR": Setting("tls_dir", None, "/tmp/ego.tls", Path("/tmp/ego.tls"), None),
     "MIRROR_STAGE_LOCAL_USERS": Setting("local_users", (), "alice, 1000", ("alice", "1000"), "a b"),
     "MIRROR_STAGE_LOCAL_AGENTS": Setting("local_agents", ("mirror-stage-reflector",), "agent", ("agent",), "a/b"),
     "MIRROR_STAGE_ALLOWED_HOSTS": Setting("allowed_hosts", (), "ego.lan, ego", ("ego.lan", "ego"), "a b"),
@@ -72,6 +77,13 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A certificate and its key."""
+    chain, key = certificate(tmp_path_factory.mktemp("certificate"))
+    return {"MIRROR_STAGE_TLS_CERT": str(chain), "MIRROR_STAGE_TLS_KEY": str(key)}
+
+
 def test_the_table_above_has_every_variable() -> None:
     assert set(SETTINGS) == set(VARIABLES)
 
@@ -82,16 +94,29 @@ def test_a_setting_that_is_not_set_has_its_default(variable: str) -> None:
     assert getattr(from_environment(), setting.field) == getattr(Config(), setting.field) == setting.default
 
 
+PAIRS = {
+    "MIRROR_STAGE_TLS_CERT": "MIRROR_STAGE_TLS_KEY",
+    "MIRROR_STAGE_TLS_KEY": "MIRROR_STAGE_TLS_CERT",
+}  # both or neither
+
+
 @pytest.mark.parametrize("variable", SETTINGS)
 def test_a_good_value_is_taken(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = SETTINGS[variable]
+    if variable in PAIRS:
+        monkeypatch.setenv(PAIRS[variable], "other.pem")
     monkeypatch.setenv(variable, setting.text)
     assert getattr(from_environment(), setting.field) == setting.value
 
 
 @pytest.mark.parametrize("variable", [variable for variable, setting in SETTINGS.items() if setting.bad is not None])
-def test_a_bad_value_is_one_line_that_names_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_value_is_one_line_that_names_it(
+    variable: str, monkeypatch: pytest.MonkeyPatch, certified: dict[str, str]
+) -> None:
     monkeypatch.setenv(variable, SETTINGS[variable].bad or "")
+    if variable in PAIRS:
+        monkeypatch.setenv("MIRROR_STAGE_TLS", "on")
+        monkeypatch.setenv(PAIRS[variable], certified[PAIRS[variable]])
     with pytest.raises(BadSetting) as raised:
         read_settings()
     assert str(raised.value).startswith(f"{variable}: ")
@@ -257,26 +282,84 @@ def test_only_loopback_addresses_and_unix_sockets_are_local(address: str, is_loc
 
 
 @pytest.mark.parametrize(
-    ("addresses", "security", "starts"),
+    ("settings", "has_tls"),
     [
-        (["127.0.0.1:3000"], "auto", True),
-        (["[::1]:3000"], "auto", True),
-        (["::1:3000"], "auto", True),
-        (["unix:/run/ego.sock"], "auto", True),
-        (["0.0.0.0:3000"], "auto", False),
-        ([":3000"], "auto", False),
-        (["127.0.0.1:3000", "10.0.0.100:3000"], "auto", False),
-        (["0.0.0.0:3000"], "open", True),
-        (["127.0.0.1:3000"], "strict", True),
-        (["0.0.0.0:3000"], "strict", False),
+        ({}, False),
+        ({"bind": "::1"}, False),
+        ({"bind": "unix:/run/ego.sock"}, False),
+        ({"security": "strict"}, False),
+        ({"bind": "0.0.0.0"}, True),
+        ({"bind": "10.0.0.100", "security": "strict"}, True),
+        ({"bind": "0.0.0.0", "security": "open"}, False),
+        ({"bind": "0.0.0.0", "tls": "off"}, False),
+        ({"bind": "0.0.0.0", "security": "open", "tls": "on"}, True),
+        ({"tls": "on"}, True),
     ],
 )
-def test_ego_refuses_addresses_of_the_network_unless_security_is_open(
-    addresses: list[str], security: str, starts: bool
+def test_exposure_turns_tls_on_unless_ego_runs_open(settings: dict[str, Any], has_tls: bool) -> None:
+    assert Config(**settings).has_tls is has_tls
+
+
+@pytest.mark.parametrize(
+    ("addresses", "settings", "starts"),
+    [
+        (["127.0.0.1:3000"], {}, True),
+        (["[::1]:3000"], {}, True),
+        (["unix:/run/ego.sock"], {}, True),
+        (["0.0.0.0:3000"], {"bind": "0.0.0.0"}, True),
+        (["0.0.0.0:3000"], {"bind": "0.0.0.0", "security": "strict"}, True),
+        (["0.0.0.0:3000"], {"bind": "0.0.0.0", "tls": "off"}, True),
+        (["0.0.0.0:3000"], {"bind": "0.0.0.0", "security": "open"}, True),
+        (["0.0.0.0:3000"], {}, False),  # from gunicorn's own option or from systemd
+        ([":3000"], {"security": "strict"}, False),
+        (["127.0.0.1:3000", "10.0.0.100:3000"], {}, False),
+        (["127.0.0.1:3000", "10.0.0.100:3000"], {"tls": "on"}, True),
+    ],
+)
+def test_ego_refuses_an_address_of_the_network_that_no_setting_knows(
+    addresses: list[str], settings: dict[str, Any], starts: bool
 ) -> None:
-    reason = exposure_refusal(addresses, Config(security=security))
+    reason = exposure_refusal(addresses, Config(**settings))
     assert (reason is None) == starts
     assert reason is None or ("MIRROR_STAGE_" in reason and "\n" not in reason)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, []),
+        ({"bind": "0.0.0.0"}, ["mirror-stage admin link"]),
+        ({"bind": "0.0.0.0", "tls": "off"}, ["mirror-stage admin link", "MIRROR_STAGE_TLS=off"]),
+        ({"bind": "0.0.0.0", "security": "open"}, ["MIRROR_STAGE_SECURITY=open"]),
+        ({"security": "open"}, ["MIRROR_STAGE_SECURITY=open"]),
+        ({"tls_cert": Path("a"), "tls_key": Path("b")}, ["MIRROR_STAGE_TLS_CERT"]),
+    ],
+)
+def test_every_start_says_who_reaches_ego_and_what_is_in_the_clear(settings: dict[str, Any], said: list[str]) -> None:
+    config = Config(**settings)
+    notes = list(exposure_notes([listen_address(config)], config))
+    assert len(notes) == len(said)
+    assert all(words in note for words, note in zip(said, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"MIRROR_STAGE_TLS_CERT": "a"}, "MIRROR_STAGE_TLS_KEY: is not set"),
+        ({"MIRROR_STAGE_TLS_KEY": "a"}, "MIRROR_STAGE_TLS_CERT: is not set"),
+        (
+            {"MIRROR_STAGE_TLS": "on", "MIRROR_STAGE_BIND": "unix:/run/ego.sock"},
+            "MIRROR_STAGE_TLS: on needs an address",
+        ),
+    ],
+)
+def test_settings_of_tls_that_cannot_be_together(
+    given: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, text in given.items():
+        monkeypatch.setenv(variable, text)
+    with pytest.raises(BadSetting, match=named):
+        read_settings()
 
 
 def test_a_note_says_why_ego_runs_only_one_worker() -> None:

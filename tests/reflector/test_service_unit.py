@@ -123,10 +123,17 @@ def test_every_setting_can_be_switched_on_in_the_shipped_file() -> None:
     assert tomllib.loads(with_values(template, given)) == given
 
 
+def test_systemd_hands_the_token_to_the_service() -> None:
+    text = service_unit.unit_text(UNIT, Path("/usr/bin/env"), Path("/etc/mirror-stage/token"))
+    service = text.partition("[Service]")[2].partition("[Install]")[0]
+    assert "\nLoadCredential=token:/etc/mirror-stage/token\nEnvironment=REFLECTOR_TOKEN_FILE=%d/token\n" in service
+    assert "LoadCredential" not in service_unit.unit_text(UNIT, Path("/usr/bin/env"))
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> None:
     file = tmp_path / service_unit.UNIT
-    file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env")))
+    file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env"), Path("/etc/mirror-stage/token")))
     understood = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert (understood.returncode, understood.stderr) == (0, "")
     walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # exposure at most 2.5 of 10

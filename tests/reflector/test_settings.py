@@ -47,7 +47,11 @@ def test_every_example_of_the_shipped_file_is_a_good_value(tmp_path: Path) -> No
     certificates, file = tmp_path / "ca.pem", tmp_path / "reflector.toml"
     certificates.touch()
     lines = [line.removeprefix("# ") for line in SHIPPED.splitlines() if line.partition(" = ")[0][2:] in uncommented()]
-    file.write_text("\n".join(lines).replace("/etc/mirror-stage/ca.pem", str(certificates)))
+    lines.remove('ego_pin = "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="')  # instead of ego_ca
+    text = "\n".join(lines)
+    for example in ("/etc/mirror-stage/ego-root.pem", "/etc/mirror-stage/token"):
+        text = text.replace(example, str(certificates))
+    file.write_text(text)
     found = settings_from({}, {}, file)
     assert (found.ego, found.rack, found.tags["room"]) == ("http://10.0.0.100:3000", "R1", "cellar")
     assert found.all_tags["uplink"] == "switch-r1"
@@ -78,6 +82,27 @@ def test_a_setting_as_text_means_the_same_as_a_table(tmp_path: Path) -> None:
     assert settings_from({}, texts) == settings_from({}, {}, file)
 
 
+def test_an_older_name_of_a_setting_still_works(tmp_path: Path) -> None:
+    file = tmp_path / "reflector.toml"
+    file.write_text(f'ca_file = "{file}"')
+    assert settings_from({}, {}, file).ego_ca == file
+    assert settings_from({}, {"REFLECTOR_CA_FILE": str(file)}).ego_ca == file
+    with pytest.raises(BadSetting, match=r"^REFLECTOR_CA_FILE: there is no file"):
+        settings_from({}, {"REFLECTOR_CA_FILE": "/nowhere"})
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_a_switch_is_also_a_text(text: str, allowed: bool) -> None:
+    assert settings_from({}, {"REFLECTOR_ALLOW_PLAIN": text}).allow_plain is allowed
+
+
+def test_there_is_one_way_to_trust_ego(tmp_path: Path) -> None:
+    given = {"ego_ca": str(tmp_path / "ca.pem"), "ego_pin": "sha256//" + "A" * 43 + "="}
+    (tmp_path / "ca.pem").touch()
+    with pytest.raises(BadSetting, match=r"^ego_pin: ego_ca is set, too"):
+        settings_from(given, {})
+
+
 def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
     assert not settings_from({"command_shell": True}, {}).command_shell
     with pytest.raises(BadSetting, match="REFLECTOR_COMMAND_SHELL: only the file may set this"):
@@ -105,7 +130,11 @@ def test_the_shell_can_be_allowed_by_the_file_only(tmp_path: Path) -> None:
         ("interval_seconds", "nan", "from 1 to 3600"),
         ("interval_seconds", "soon", "from 1 to 3600"),
         ("spool_max_mib", "1.5", "whole number"),
-        ("ca_file", "/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
+        ("ego_ca", "/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
+        ("ego_pin", "sha256//AAAA", "must be sha256// and 44 characters of base64"),
+        ("ego_pin", "A" * 43 + "=", "must be sha256//"),
+        ("token_file", "/nowhere/token", "there is no file /nowhere/token"),
+        ("allow_plain", "yes", "must be true or false"),
         ("log_level", "loud", "must be one of debug, info, warning, error"),
         ("command_policy", "some", "must be one of off, allow_list, all"),
         ("command_concurrency", "0", "from 1 to 64"),

@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "web": {"core"},
     "access": {"core", "web", "storage"},
     "storage": {"core"},
+    "tls": {"core", "web", "storage"},
     "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
@@ -34,11 +35,11 @@ ROOMS: dict[str, set[str]] = {
     "pipeline": {"core", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "app": {
         "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline",
+        "hud", "health", "pipeline", "tls",
     },
     "runtime": {
         "alerts", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
-        "pipeline", "app",
+        "pipeline", "app", "tls",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip
@@ -62,8 +63,8 @@ PURE_LIBRARIES = {
 SHARED = {
     f"mirror_stage.{name}"
     for name in (
-        "core.bad_setting", "core.budget", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
-        "core.shipped", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.importance",
+        "core.bad_setting", "core.budget", "core.clock", "core.findings", "core.instants", "core.logs", "core.names", "core.outputs",
+        "core.shipped", "core.trust", "core.urls", "core.variables", "core.version", "metrics.domain", "metrics.importance",
         "metrics.measures",
     )
 }  # fmt: skip
@@ -258,6 +259,10 @@ def test_what_the_agent_shares_needs_the_standard_library_only(module: str) -> N
     inner = module.removeprefix("mirror_stage.")
     assert foreign(inner) <= {*sys.stdlib_module_names}
     assert all(any(name.startswith(one) for one in SHARED) for name in own(inner)), own(inner)
+
+
+def test_one_module_imports_cryptography() -> None:
+    assert [module for module in modules() if "cryptography" in foreign(module)] == ["tls.certificates"]
 
 
 def test_only_the_clock_asks_for_the_time() -> None:

@@ -1,0 +1,1 @@
+"""The certificate that EGO shows, and the authority that issues it."""
