@@ -96,11 +96,13 @@ def _noted(tx: Connection, now: Instant) -> Instant:
 
 def witnesses(tx: Connection, now: Instant, ego: str) -> Witnesses:
     """(hosts whose clocks agree with EGO's, all hosts) of the last minute, without EGO's own machine."""
-    agreeing, heard = tx.execute(_WITNESSES, {"since": now - MINUTE, "apart": CLOCKS_AGREE, "ego": ego}).one()
+    agreeing, heard = tx.execute(
+        _WITNESSES, {"since": now - MINUTE, "now": now, "apart": CLOCKS_AGREE, "ego": ego}
+    ).one()
     return int(agreeing or 0), int(heard)
 
 
 _WITNESSES = text(
     "SELECT sum(CASE WHEN abs(reported_at - received_at) <= :apart THEN 1 ELSE 0 END), count(*) FROM host_metrics"
-    " WHERE received_at >= :since AND hostname <> :ego"
+    " WHERE received_at BETWEEN :since AND :now AND hostname <> :ego"  # later: EGO's clock was ahead then
 )

@@ -11,6 +11,7 @@ BITS_PER_BYTE = 8
 GIGA = 1e9
 BELIEVED = 2  # a rate above so many times the link's capacity comes from two different counters
 FASTEST_GBPS = 800.0  # of a network card; where a link's capacity is unknown, a rate above this is not believed
+FASTEST_DISKS = 1e12  # bytes a second; faster than all disks of a machine together, so it is not believed
 UPTIME_SLACK_SECONDS = 60
 UPTIME_SLACK_SHARE = 0.05
 
@@ -37,7 +38,7 @@ def set_rates(sample: Sample, before: Sample | None) -> None:
 
     A rate is unknown if its counter is missing or fell (a reset), if the uptime fell (a restart), if no time passed, or if
     another agent or machine counted. The rates of the link are also unknown if another interface counted, or if the link
-    cannot carry them.
+    cannot carry them; that of the disks if no disks are so fast.
     """
     sample.tx_gbps = sample.rx_gbps = None
     seconds = _counted_seconds(before, sample) if before is not None else None
@@ -47,7 +48,7 @@ def set_rates(sample: Sample, before: Sample | None) -> None:
         return
     for name, counter in _OF_HOST:
         grown = _growth(getattr(before, counter), getattr(sample, counter))
-        setattr(sample, name, None if grown is None else grown / seconds)
+        setattr(sample, name, None if grown is None or grown > FASTEST_DISKS * seconds else grown / seconds)
     sent = _growth(before.net_bytes_tx, sample.net_bytes_tx)
     received = _growth(before.net_bytes_rx, sample.net_bytes_rx)
     if sent is None or received is None or before.primary_interface != sample.primary_interface:

@@ -100,6 +100,18 @@ def test_after_a_long_absence_the_clock_is_believed_once_hosts_have_confirmed_it
     assert life.trusted_time.until() == life.clock.now()
 
 
+def test_hosts_that_left_while_the_clock_was_ahead_are_not_asked(life: Life) -> None:
+    life.run(600)
+    now = life.clock.advance(40 * 86_400)
+    life.start()
+    for hostname in ("left", "left-too"):
+        life.heard(hostname, now, now - 40 * DAY)
+    life.clock.advance(-40 * 86_400 + 2 * 3600)  # the clock is right again, and EGO was down for two hours
+    life.start()
+    life.run(3720)
+    assert (life.trusted_time.until(), life.trusted_time.doubt) == (life.clock.now(), None)
+
+
 def test_without_hosts_it_takes_a_day(life: Life) -> None:
     life.run(600, hosts_are_off_by=None)
     before = life.trusted_time.until()

@@ -68,6 +68,8 @@ def test_a_fallen_uptime_is_a_reset_even_if_the_counters_grew() -> None:
         ("the difference over the time", {"disk_read_bytes": 100}, {"disk_read_bytes": 1100}, 4, 250),
         ("nothing was read", {"disk_read_bytes": 7}, {"disk_read_bytes": 7}, 4, 0),
         ("the counter fell", {"disk_read_bytes": 7}, {"disk_read_bytes": 6}, 4, None),
+        ("as fast as disks can be", {"disk_read_bytes": 0}, {"disk_read_bytes": 4 * 10**12}, 4, 10**12),
+        ("no disks are so fast: it is another counter", {"disk_read_bytes": 0}, {"disk_read_bytes": 4 * 10**12 + 1}, 4, None),
         ("it was unknown", {}, {"disk_read_bytes": 7}, 4, None),
         ("it is unknown", {"disk_read_bytes": 7}, {}, 4, None),
         ("no time passed", {"disk_read_bytes": 0}, {"disk_read_bytes": 7}, 0, None),
