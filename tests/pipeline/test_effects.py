@@ -1,4 +1,4 @@
-"""The effects of a sample, of silence, of a removal and of a failing database."""
+"""The effects of a sample, of a restart and of a failing database."""
 
 from __future__ import annotations
 
@@ -9,63 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from mirror_stage.access.domain import EGO
-from mirror_stage.alerts.domain import OFFLINE, RULES
-from mirror_stage.core.problems import Conflict, NotFound, Refused, Unavailable
+from mirror_stage.core.problems import Refused, Unavailable
 from mirror_stage.metrics.domain import Receipt
-from mirror_stage.twin.domain import Status
 from tests.builders import decoded, make_sample
 from tests.pipeline.conftest import Bench
-
-
-def statuses(bench: Bench) -> dict[str, str]:
-    return {name: host.status for name, host in bench.twin.hosts_by_name.items()}
-
-
-def test_a_busy_host_gets_an_alert_and_a_severity(bench: Bench) -> None:
-    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=91))
-    assert bench.alerts_heard() == [("fired", "cpu_load_high")]
-    assert bench.twin.hosts_by_name["a"].severity == "warning"
-    bench.clock.advance(1)
-    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=10))
-    assert bench.alerts_heard()[1:] == [("resolved", "cpu_load_high")]
-    assert bench.twin.hosts_by_name["a"].severity is None
-
-
-def test_silence_turns_a_host_stale_then_offline_and_a_sample_brings_it_back(bench: Bench) -> None:
-    bench.clock.advance(100)
-    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=91))
-    seen = []
-    for _ in range(62):
-        bench.clock.advance(1)
-        bench.owner.sweep()
-        seen.append(statuses(bench)["a"])
-    assert seen.index(Status.STALE) == 14
-    assert seen.index(Status.OFFLINE) == 59
-    assert bench.alerts_heard() == [
-        ("fired", "cpu_load_high"),
-        ("fired", "host_offline"),
-        ("resolved", "cpu_load_high"),
-    ]
-    assert bench.twin.hosts_by_name["a"].severity == "critical"
-    bench.post(make_sample("a", at=bench.clock.now()))
-    assert bench.alerts_heard()[3:] == [("resolved", "host_offline")]
-    assert statuses(bench)["a"] == Status.ONLINE
-
-
-def test_silence_counts_only_while_ego_was_up(bench: Bench) -> None:
-    bench.post(make_sample("a", at=bench.clock.now()))
-    bench.saver.save()
-    bench.clock.advance(3600)
-    again = bench.again()
-    assert statuses(again)["a"] == Status.OFFLINE  # its status follows from its true age at once
-    again.clock.advance(59)
-    again.owner.sweep()
-    assert again.alerts_heard() == []
-    again.clock.advance(1)
-    again.owner.sweep()
-    assert again.alerts_heard() == [("fired", "host_offline")]
-    assert again.open_alerts.of("a")[OFFLINE].current_value == 3660
 
 
 def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) -> None:
@@ -91,36 +38,6 @@ def test_a_restart_brings_everything_back_even_what_was_not_saved(bench: Bench) 
     assert [alert.id for alert in again.open_alerts.all()] == [alert.id for alert in bench.open_alerts.all()]
     assert again.frames.twin_id == bench.frames.twin_id
     assert again.frames.epoch != bench.frames.epoch
-
-
-def test_a_removed_host_that_reports_again_gets_its_old_place(bench: Bench) -> None:
-    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
-    place = bench.twin.hosts_by_name["a"].place
-    bench.owner.forget("a", EGO)
-    assert "a" not in bench.twin.hosts_by_name
-    assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
-    assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
-    assert "a" not in bench.again().twin.hosts_by_name
-    bench.clock.advance(5)
-    bench.post(make_sample("a", at=bench.clock.now()))
-    assert bench.twin.hosts_by_name["a"].place == place
-    assert "a" in bench.again().twin.hosts_by_name
-
-
-def test_the_hub_ego_and_unknown_hosts_cannot_be_removed(bench: Bench) -> None:
-    bench.post(make_sample("ego-01", at=bench.clock.now(), agent_version="ego-1.0"))
-    for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
-        with pytest.raises(refusal):
-            bench.owner.forget(name, EGO)
-
-
-def test_a_report_of_an_agent_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
-    bench.post(make_sample("ego-01", at=bench.clock.now()), make_sample("core-switch", at=bench.clock.now()))
-    for name in ("core-switch", "ego-01"):
-        bench.owner.forget(name, EGO)
-    for twin in (bench.twin, bench.again().twin):
-        assert twin.hosts_by_name.keys() == {"core-switch"}
-        assert twin.hosts_by_name["core-switch"].is_synthetic
 
 
 def test_a_new_host_never_moves_another(bench: Bench) -> None:
@@ -218,14 +135,6 @@ def test_an_odd_link_speed_is_unknown_and_harms_nobody(bench: Bench, speed: floa
     assert bench.again().twin.hosts_by_name.keys() == bench.twin.hosts_by_name.keys()
 
 
-def test_an_error_in_the_live_view_never_changes_a_receipt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_sample: Any) -> Any:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(bench.twin, "fold", broken)
-    assert isinstance(bench.post(make_sample("a", at=bench.clock.now())), Receipt)
-
-
 def test_a_backlog_that_was_not_saved_does_not_move_the_twin_back_after_a_kill(bench: Bench) -> None:
     now = bench.clock.now()
     bench.post(make_sample("a", at=now, cpu_percent=50))
@@ -260,18 +169,6 @@ def test_a_row_that_the_database_refuses_does_not_stop_the_others(bench: Bench) 
     assert ("good", 77) in rows
 
 
-def test_an_offline_host_carries_nothing_any_more(bench: Bench) -> None:
-    for n in range(2):
-        now = bench.clock.advance(5)
-        bench.post(make_sample("a", at=now, net_bytes_tx=n * 10**9, net_bytes_rx=0))
-    assert bench.twin.hosts_by_name["a"].rates is not None
-    bench.clock.advance(61)
-    bench.owner.sweep()
-    bench.owner.tick()
-    assert bench.twin.hosts_by_name["a"].rates is None
-    assert bench.twin.hosts_by_name["core-switch"].gauges[5:7] == (None, None)
-
-
 def test_a_sample_that_a_save_overtook_is_folded_after_a_kill(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now()))
     bench.clock.advance(5)
@@ -302,14 +199,6 @@ def test_a_repeated_sample_of_a_host_with_a_fast_clock_is_not_its_newest(bench: 
     assert (host.sample.cpu_load, host.last_seen_at) == (2, bench.clock.now())  # but it shows that the host is alive
 
 
-def test_a_removed_host_returns_when_it_repeats_a_stored_sample(bench: Bench) -> None:
-    sample = make_sample("a", at=bench.clock.now())
-    bench.post(sample)
-    bench.owner.forget("a", EGO)
-    assert bench.post(sample).duplicates == 1
-    assert bench.twin.hosts_by_name["a"].sample is not None
-
-
 def test_repeated_samples_never_move_the_twin_back(bench: Bench) -> None:
     sent = [make_sample("a", at=bench.clock.advance(5), cpu_percent=n) for n in range(6)]
     for sample in sent:
@@ -318,48 +207,3 @@ def test_repeated_samples_never_move_the_twin_back(bench: Bench) -> None:
     sample = bench.twin.hosts_by_name["a"].sample
     assert sample is not None
     assert sample.cpu_load == 5
-
-
-def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.post(make_sample("a", at=bench.clock.now()))
-    write = bench.storage.write
-
-    def overtaken(work: Any) -> Any:
-        monkeypatch.undo()
-        bench.post(make_sample("a", at=bench.clock.advance(1), cpu_percent=95))
-        return write(work)
-
-    monkeypatch.setattr(bench.storage, "write", overtaken)
-    bench.owner.forget("a", EGO)
-    assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
-    assert bench.open_alerts.all() == []
-    assert bench.again().open_alerts.all() == []
-
-
-def test_an_alert_of_a_rule_that_is_no_longer_in_force_ends_at_the_start(bench: Bench) -> None:
-    bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95))
-    bench.saver.save()
-    again = bench.again(rules=tuple(rule for rule in RULES if rule.name != "cpu_load_high"))
-    assert again.open_alerts.all() == []
-    assert again.twin.hosts_by_name["a"].severity is None
-    again.saver.save()
-    rows = bench.storage.read(lambda tx: tx.execute(text("SELECT status, resolved_reason FROM alerts")).all())
-    assert [tuple(row) for row in rows] == [("resolved", "rule-removed")]
-
-
-def test_a_clock_that_was_set_back_while_ego_was_down_hides_no_silence(bench: Bench) -> None:
-    bench.post(make_sample("a", at=bench.clock.now()), make_sample("b", at=bench.clock.now()))
-    bench.saver.save()
-    bench.clock.advance(-3600)
-    again = bench.again()
-    again.clock.advance(30)
-    again.post(make_sample("b", at=again.clock.now()))
-    again.clock.advance(31)
-    again.owner.sweep()
-    assert (statuses(again)["a"], statuses(again)["b"]) == (Status.OFFLINE, Status.STALE)
-    assert again.alerts_heard() == [("fired", "host_offline")]
-    last_seen = again.twin.hosts_by_name["b"].last_seen_at
-    assert last_seen is not None
-    assert last_seen <= again.clock.now()
