@@ -24,6 +24,7 @@ KNOWN_MAX = 10_000
 USE_NOTED_SECONDS = 60.0
 PRUNE_AT_ONCE = 200
 ROWS_AT_ONCE = 1_000
+NOTED_AT_ONCE = 200
 
 
 class People:
@@ -305,8 +306,11 @@ class People:
         for peer, report in self._failures.due(now):
             self._record_failure(peer, report)
         if self._used and now - self._use_noted_at >= USE_NOTED_SECONDS:
-            self._use_noted_at, (used, self._used) = now, (self._used, {})
-            self._storage.own.write(lambda tx: store.note_use(tx, used))
+            self._use_noted_at = now
+            used, self._used = list(self._used.items()), {}
+            for start in range(0, len(used), NOTED_AT_ONCE):
+                some = dict(used[start : start + NOTED_AT_ONCE])
+                self._storage.own.write(lambda tx, some=some: store.note_use(tx, some))  # type: ignore[misc]
 
     def prune(self, now: Instant) -> None:
         """Remove what is past its time, in small steps."""

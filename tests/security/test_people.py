@@ -7,6 +7,7 @@ import json
 import select
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,7 @@ def test_without_a_credential_nobody_gets_data_and_everybody_is_told_how_to_sign
         assert "mirror-stage admin link" in answer.json()["detail"]
     assert ego.post_samples(make_sample("nobody-01")).status_code == 401
     assert ego.get("/api/health").text == "ok"
+    assert ego.get("/api/health/ready").json() == {"ready": True, "checks": {}}
     nobody = ego.get("/api/me").json()
     assert nobody == {
         "name": None,
@@ -282,6 +284,17 @@ def test_a_disabled_account_loses_its_session_and_its_tokens(ego: EgoServer) -> 
     assert dora.ask("GET", "/api/twin/state").status_code == 401
     assert "disabled" in ego.get("/api/twin/state", headers=bearer(token)).json()["detail"]
     assert "choose another name" in run(ego, "admin link --name dora", 1)
+
+
+def test_the_audit_stays_whole_when_many_act_at_once(ego: EgoServer, admin: Browser) -> None:
+    def queue(number: int) -> int:
+        return admin.ask("POST", "/api/commands", json={"hostname": f"many-{number}", "command": "w"}).status_code
+
+    before = len(ego.rows("SELECT seq FROM audit WHERE what = 'command-created'"))
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(queue, range(40))) == {201}
+    assert len(ego.rows("SELECT seq FROM audit WHERE what = 'command-created'")) == before + 40
+    assert "are whole" in run(ego, "audit verify")
 
 
 def test_signing_out_ends_the_session(ego: EgoServer, admin: Browser) -> None:

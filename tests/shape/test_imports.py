@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "reflector": {"core", "metrics"},
     "ego_monitor": {"core", "metrics", "twin", "reflector"},
     "hud": {"core", "web", "twin"},
-    "health": {"core", "web", "storage", "hud"},
+    "health": {"core", "web", "access", "storage", "hud"},
     "simulator": {"core"},
     "pipeline": {"core", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "app": {
