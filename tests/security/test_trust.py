@@ -28,7 +28,7 @@ from mirror_stage.reflector.uplink import Answer, Meaning, Uplink
 from mirror_stage.tls import certificates
 from tests.builders import make_sample, unique_hostname
 from tests.command_line import forked
-from tests.servers import ROOT, EgoServer, free_port, running_ego
+from tests.servers import ROOT, EgoServer, running_ego
 
 DAY = 86_400
 TOKEN = "ms_agent_1_0123456789abcdef"
