@@ -103,6 +103,8 @@ class Handshakes:
                 raise
             if connection is not client:
                 self._refusals.note(peer, 400, f"it began TLS, and did not finish within {HANDSHAKE_SECONDS:g} s")
+        except ssl.SSLEOFError:
+            pass  # the client is gone
         except ssl.SSLError as error:
             why = error.reason or type(error).__name__
             self._refusals.note(

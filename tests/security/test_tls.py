@@ -131,19 +131,13 @@ def test_garbage_costs_at_most_one_line_and_no_traceback(ego: EgoServer) -> None
     with raw.connect(ego, "127.0.0.7") as plain:
         client = inside.wrap_socket(plain, server_hostname="127.0.0.1")
         os.write(client.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record that nobody encrypted
-        wait_until(lambda: is_ended(client), what="EGO ends a connection with a broken record")
+        client.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            while socket.socket.recv(client, 4096):  # what is on the wire: EGO's alert, then the end
+                pass
     assert ego.get("/api/health").text == "ok"
     assert len(re.findall(r"127\.0\.0\.7", ego.log)) <= 1
     assert "Traceback" not in ego.log
-
-
-def is_ended(client: ssl.SSLSocket) -> bool:
-    try:
-        return socket.socket.recv(client, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def test_clients_that_send_nothing_or_drip_cost_nobody_anything_and_end_after_10_s(ego: EgoServer) -> None:

@@ -183,6 +183,7 @@ export const en = {
       scheduler: 'Jobs',
       history: 'History falls behind',
       clock: 'Clock',
+      tls: 'Certificate',
       refused: 'Somebody is being refused',
     } as Record<string, string>,
     about: 'About',

@@ -182,6 +182,7 @@ export const ko: Dictionary = {
       scheduler: '작업',
       history: '기록 집계 지연',
       clock: '시계',
+      tls: '인증서',
       refused: '거부된 요청 있음',
     },
     about: '정보',
