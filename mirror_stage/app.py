@@ -77,8 +77,8 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, access_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp,
-    field_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp,
+    field_blp, access_blp,
 )  # fmt: skip
 
 
