@@ -212,6 +212,8 @@ def _address(env: Env, variable: str) -> str | None:
     name = (text or "localhost").removeprefix("unix:").strip("[]")
     if not name.isprintable() or set(name) & set(" ,;@#?"):
         raise EnvError(f"must be an address, a name or unix:/path to listen on, not {text!r}")
+    if (text or "").startswith("[") != (text or "").endswith("]"):
+        raise EnvError(f"has one bracket only: {text!r}; write an IPv6 address like ::1 or [::1]")
     if name.count(":") == 1 and not (text or "").startswith("unix:"):
         raise EnvError(f"is the address alone, not {text!r}; the port goes into PORT")
     return text

@@ -64,6 +64,8 @@ def _line(connection: socket.socket, deadline: float) -> bytes:
     line = b""
     while b"\r\n" not in line:
         if len(line) >= _LINE_MAX:
+            if line.startswith(b"-"):  # an error, such as that of the protected mode: its beginning says what is wrong
+                return line
             raise ValueError(f"its answer has no end within {_LINE_MAX} bytes")
         connection.settimeout(_left(deadline))
         part = connection.recv(_LINE_MAX - len(line))

@@ -127,6 +127,8 @@ def test_a_bad_value_is_one_line_that_names_it(
     ("variable", "text", "said"),
     [
         ("MIRROR_STAGE_BIND", "127.0.0.1:3119", "the port goes into PORT"),
+        ("MIRROR_STAGE_BIND", "[::1", "one bracket only"),
+        ("MIRROR_STAGE_BIND", "::1]", "one bracket only"),
         ("PORT", "0", "PORT: Must be greater than or equal to 1"),
     ],
 )

@@ -63,13 +63,22 @@ def refuses(client: socket.socket) -> None:
     client.sendall(b"-NOAUTH Authentication required.\r\n")
 
 
-HOSTILE = [silent, drips, never_ends, nests, bulk, refuses]
+def explains(client: socket.socket) -> None:
+    client.sendall(b"-DENIED Redis is running in protected mode. " + b"Do this, or that. " * 60 + b"\r\n")
+
+
+HOSTILE = [silent, drips, never_ends, nests, bulk, refuses, explains]
 
 
 def test_a_redis_that_answers_is_fine() -> None:
     with scripted(lambda client: client.sendall(b"+PONG\r\n")) as (url, asked):
         assert redis_trouble(url) is None
         assert len(asked) == 1
+
+
+def test_a_long_refusal_is_told_by_its_beginning() -> None:
+    with scripted(explains) as (url, _):
+        assert "answers PING with b'-DENIED Redis is running in protected mode." in (redis_trouble(url) or "")
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda one: one.__name__)
