@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Text, bindparam, text
 
 from mirror_stage.history import store, tiers
 from mirror_stage.history.domain import EVER, RAW, ROLLUPS, Metric, Resolution, Window, segments
@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 def ids_of(tx: Connection, hostnames: Sequence[str]) -> dict[str, int]:
     """The ids of these hosts by name. Hosts that left the twin are included: their history stays for its retention."""
     statement = text("SELECT hostname, id FROM host_metrics WHERE hostname IN :hostnames").bindparams(
-        bindparam("hostnames", expanding=True)
+        bindparam("hostnames", type_=Text(), expanding=True)
     )
     return {row[0]: row[1] for row in tx.execute(statement, {"hostnames": list(hostnames)})}
 

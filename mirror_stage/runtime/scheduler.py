@@ -13,6 +13,7 @@ from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.runtime.jobs import JOBS, Job
+from mirror_stage.storage.db import Storage
 from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ def _guarded(job: Job, ego: Services) -> None:
         if _complaints.pop(job.name, None):
             log.info("%s: works again", job.name)
     except Problem as why:
+        if ego[Storage].engine is None:
+            return  # EGO is stopping, and closed the database while the job ran
         if _complaints.get(job.name) != why.detail:
             log.warning("%s: %s; it runs again", job.name, why.detail)
         _complaints[job.name] = why.detail

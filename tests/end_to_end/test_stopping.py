@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import websocket
 
+from tests.builders import make_sample
 from tests.servers import ROOT, EgoServer, wait_until
 
 PROGRAMS = {
@@ -49,10 +50,11 @@ def test_it_stops_with_everything_open(ego: EgoServer, told: signal.Signals) -> 
     half_sent = socket.create_connection(("127.0.0.1", ego.port))
     half_sent.sendall(b"POST /api/metrics/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     half_sent.sendall(b"Content-Length: 1000\r\n\r\n{")
+    ego.post_samples(make_sample("titan-01")).raise_for_status()
     polled: list[bytes] = []
     poll = threading.Thread(target=lambda: polled.append(ego.get("/api/commands/pending/titan-01?wait=30").content))
     poll.start()
-    time.sleep(0.5)
+    wait_until(lambda: ego.get("/api/hosts/titan-01").json()["lastPollAt"], what="the poll is open")
 
     started = time.monotonic()
     assert ego.process is not None

@@ -15,7 +15,7 @@ from mirror_stage.alerts.domain import RULES, Alert, Key, evaluate
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Host
 from tests.builders import make_sample
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 HOSTS = [f"flapping-{n}" for n in range(8)]
 
@@ -77,8 +77,7 @@ def cut(ego: EgoServer, times: int) -> None:
         assert ego.process.returncode == -9  # the fault fired
         behind += recorded(ego) != expected(ego)  # some kills came after a sample was stored and before its alert was
         ego.start()
-        time.sleep(0.6)  # transitions are recorded each 250 ms
-        assert recorded(ego) == expected(ego)
+        wait_until(lambda: recorded(ego) == expected(ego), 3, what="each transition is recorded")
         assert set(recorded(ego).values()) == {1}
     active = ego.rows(
         "SELECT hostname, metric, count(*) FROM alerts WHERE status = 'active' GROUP BY 1, 2 HAVING count(*) > 1"

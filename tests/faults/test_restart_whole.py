@@ -47,13 +47,19 @@ class GrowingCounters:
         at = to_text(self._started + self._round * 1_000)
         samples = [
             make_sample(
-                name, at=at, net_bytes_tx=counter, net_bytes_rx=counter, primary_interface_speed_mbps=1000, rack=f"R{number % 9}",
+                name, at=at, load_average=self._round, net_bytes_tx=counter, net_bytes_rx=counter, primary_interface_speed_mbps=1000, rack=f"R{number % 9}",
                 **ALARMING.get(name, {}),
             )
             for number, name in enumerate(self.hostnames)
         ]  # fmt: skip
         for start in range(0, len(samples), 500):
             assert ego.post_samples(*samples[start : start + 500]).status_code == 202
+
+    def is_shown(self, ego: EgoServer) -> bool:
+        """Whether the snapshot has the newest sample of every host, and a link to each."""
+        state = ego.get("/api/twin/state").json()
+        rounds = [host["metrics"]["loadAverage"] for host in state["hosts"] if host["hostname"] in self.hostnames]
+        return rounds == [self._round] * len(self.hostnames) and len(state["links"]) == len(self.hostnames)
 
 
 class FirstLook:
@@ -175,8 +181,7 @@ def test_a_restart_shows_everything_at_once(
         fleet.report(ego)
         saved = lambda: ego.rows("SELECT count(*) FROM alerts")[0][0] >= len(ALARMING)  # noqa: E731
         wait_until(saved, what="the alerts are saved")
-        wait_until(lambda: len(ego.get("/api/twin/state").json()["links"]) == hosts, what="the tick")
-        time.sleep(0.3)  # the next tick shows the newest round
+        wait_until(lambda: fleet.is_shown(ego), what="the tick that shows the newest round")
         before = everything(ego)
         if number % 2:
             ego.kill()
@@ -193,7 +198,7 @@ def test_a_restart_shows_everything_at_once(
         assert after["commands"] == before["commands"]
         assert after["state"]["epoch"] != before["state"]["epoch"]
     fleet.report(ego)
-    time.sleep(0.5)
+    wait_until(lambda: fleet.is_shown(ego), what="the tick that shows the newest round")
     wrong += differences(look.body, ego.get("/api/twin/state").json() | {"hosts": look.body["hosts"]})
     print_figures(
         "T12",

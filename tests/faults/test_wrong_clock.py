@@ -57,7 +57,10 @@ def test_a_start_forty_days_ahead_deletes_nothing_and_ego_recovers_by_itself(
     marks = "SELECT closed_until FROM history_tiers WHERE resolution = '1m'"
     ahead = (true_now() + 39 * DAY) // 1000
     wait_until(lambda: ego.rows(marks)[0][0] > ahead, 30, what="the keeper has run by the wrong clock: the fault fired")
-    time.sleep(6)  # and again, to let it prune what it would prune
+    old = true_now() - 30 * HOUR  # past the retention of samples by any clock
+    ego.post_samples(make_sample("titan", at=old)).raise_for_status()
+    kept = f"SELECT count(*) FROM host_metric_samples WHERE at_second = {old // 1000}"
+    wait_until(lambda: not ego.rows(kept)[0][0], 30, what="EGO prunes, and what it prunes is old by the true time")
     assert "960" in history_check(ego)["detail"]
     assert "nothing old is removed" in history_check(ego)["detail"]
     ego.stop()

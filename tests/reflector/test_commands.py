@@ -277,8 +277,8 @@ def test_a_machine_that_gets_another_name_polls_for_the_new_name(scripted: Scrip
 
 def test_an_ego_that_answers_polls_at_once_is_not_polled_without_pause(scripted: ScriptedEgo, start: Start) -> None:
     start()
-    time.sleep(1.5)
-    assert 1 <= len(scripted.of("/pending/")) <= 2
+    first, second = scripted.wait_for("/pending/", 2)[:2]
+    assert second.at - first.at >= module.PAUSE_SECONDS
 
 
 def test_a_command_that_cannot_be_written_to_the_journal_does_not_run(

@@ -205,7 +205,7 @@ def test_stopping_does_not_wait_for_ego_and_keeps_unacknowledged_samples(
     scripted.decide = lambda asked: Reply(202, {"accepted": len(asked.content["samples"])}, delay_seconds=3)
     telemetry = start(interval_seconds=0.1)
     scripted.wait_for("/batch")
-    time.sleep(0.3)  # more samples wait behind the batch that is under way
+    wait_until(lambda: len(telemetry._live) >= 2, what="samples that wait behind the batch that is under way")
     began = time.monotonic()
     telemetry.stop()
     assert time.monotonic() - began < 0.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -57,6 +57,15 @@ def owners(database: str) -> list[int]:
         return [pid for (pid,) in connection.execute(query)]
 
 
+def looked_at(database: str) -> datetime:
+    """When the owner last looked at its lock, which it does each second."""
+    (owner,) = owners(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        ((at,),) = connection.execute("SELECT query_start FROM pg_stat_activity WHERE pid = %s", (owner,))
+    assert isinstance(at, datetime)
+    return at
+
+
 def post(ego: EgoServer, count: int) -> None:
     for number in range(count):
         assert ego.post_samples(make_sample(f"host-{number % 5}")).status_code == 202
@@ -74,7 +83,9 @@ def test_samples_and_history_go_through_a_pooler(pooled: Pooled) -> None:
     post(ego, 30)
     for _ in range(20):  # often enough that a driver would prepare the statement
         assert ego.get("/api/hosts/host-1/history?metrics=cpuLoad").status_code == 200
-    time.sleep(2.5)  # the owner looks at its lock every second
+    for _ in range(2):
+        last = looked_at(database)
+        wait_until(lambda last=last: looked_at(database) > last, what="the owner looks at its lock again")
     post(ego, 5)
     assert ego.worker_pid() == worker
     assert len(owners(database)) == 1
