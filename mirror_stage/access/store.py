@@ -287,7 +287,8 @@ def prune(tx: Connection, now: Instant, most: int) -> int:
 
 def _prune_audit(tx: Connection, now: Instant, most: int) -> int:
     """Remove the oldest rows of the audit, and note the last of them, so that the chain can still be verified."""
-    oldest = select(_AUDIT.c.seq, _AUDIT.c.hash, _AUDIT.c.at).order_by(_AUDIT.c.seq).limit(most)
+    columns = (_AUDIT.c.seq, _AUDIT.c.hash, _AUDIT.c.at)
+    oldest = select(*columns).where(_AUDIT.c.seq > audit_begin(tx).seq).order_by(_AUDIT.c.seq).limit(most)
     last = None
     for row in tx.execute(oldest):
         if row.at > now - AUDIT_KEPT:

@@ -104,7 +104,7 @@ def test_generated_requests_get_documented_answers(
         case.validate_response(answer, checks=checks)
 
     check()
-    if kind == "sqlite" and method != "POST" and path != "/api/history":  # no generator can find what it needs
+    if kind == "sqlite" and method != "POST" and path not in NOT_FOUND_BY_CHANCE:
         assert any(code < 400 for code in codes), codes  # some requests were accepted
 
 

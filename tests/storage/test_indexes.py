@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event
 
+from mirror_stage.access import store as access
 from mirror_stage.alerts import store as alerts
 from mirror_stage.app import create_app
 from mirror_stage.commands import store as commands
@@ -23,7 +24,7 @@ from mirror_stage.twin import store as twin
 
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
-    "command_events", "command_outputs", "rollup_dirty",
+    "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -34,6 +35,8 @@ HALF_HOURS = Window(SECOND - 7200, SECOND, 1800, ROLLUPS[1])
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "alerts of a moment": lambda tx: alerts.active_at(tx, AT),
     "alerts of a stretch": lambda tx: alerts.counts_between(tx, AT - DAY, AT, 100),
+    "old people's things": lambda tx: access.prune(tx, AT - DAY, 200),
+    "credentials of requests": lambda tx: access.known(tx, ["token:a", "session:b"]),
     "old alerts": lambda tx: alerts.prune(tx, AT - DAY, 1_000_000, 500),
     "commands of a stretch": lambda tx: commands.counts_between(tx, AT - DAY, AT, 100),
     "hosts of a moment": lambda tx: twin.identities_at(tx, AT),
