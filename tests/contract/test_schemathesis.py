@@ -103,7 +103,8 @@ def test_generated_requests_get_documented_answers(
         case.validate_response(answer, checks=checks)
 
     check()
-    if kind == "sqlite" and method != "POST" and path != "/api/history":  # no generator can find what it needs
+    refused = {"/api/history", "/api/tls/root.pem"}  # no generator can find what the first needs; this EGO has no TLS
+    if kind == "sqlite" and method != "POST" and path not in refused:
         assert any(code < 400 for code in codes), codes  # some requests were accepted
 
 
