@@ -30,6 +30,7 @@ from tests.servers import EgoServer
 ROUTES = {
     ("GET", "/api/health"),
     ("GET", "/api/health/ready"),
+    ("GET", "/api/tls/root.pem"),
     ("GET", "/api/info"),
     ("POST", "/api/metrics/batch"),
     ("GET", "/api/twin/state"),
@@ -192,6 +193,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
 
     get("/api/health")
     get("/api/health/ready")
+    get("/api/tls/root.pem")
     get("/api/info")
     for samples, headers in (([sample], {}), ([sample], {}), ([sample, bad], lenient), ([sample, bad], {})):
         send("/api/metrics/batch", json={"samples": samples}, headers=headers)

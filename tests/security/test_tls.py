@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from websocket import create_connection
 
+from mirror_stage.core.config import Config
+from mirror_stage.runtime import doctor
 from tests.accounts import OTHER, as_account, needs_root
 from tests.builders import make_sample, unique_hostname
 from tests.security import raw
@@ -205,6 +207,12 @@ def test_the_account_that_asks_decides_over_tls_too(ego: EgoServer) -> None:
     assert status == 403
     assert f"uid {OTHER}" in detail
     assert ego.get("/api/twin/state").status_code == 200
+
+
+def test_doctor_recognises_an_ego_that_speaks_https(ego: EgoServer) -> None:
+    settings = Config(port=ego.port, tls="on", sqlite_path=ego.folder / "ego.db")
+    assert doctor.port(settings).seen == f"an EGO answers on 127.0.0.1:{ego.port}"
+    assert doctor.tls(settings).level == "ok"
 
 
 def test_ego_stops_quickly_while_a_handshake_is_under_way(tmp_path: Path) -> None:
