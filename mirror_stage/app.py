@@ -12,6 +12,8 @@ from gevent import monkey
 
 from mirror_stage.access import gate
 from mirror_stage.access.gate import AccountLookup, Gate, Sockets
+from mirror_stage.access.routes import blp as access_blp
+from mirror_stage.access.service import People
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts.domain import Transition
@@ -74,6 +76,7 @@ log = logging.getLogger(__name__)
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp, field_blp,
+    access_blp,
 )  # fmt: skip
 
 
@@ -126,7 +129,7 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
 def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """All services of EGO, each with the others that it depends on."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
-    refusals = Refusals()
+    refusals, people = Refusals(), People(storage, clock)
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -193,7 +196,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     return Services(
         config,
-        Gate(config, socketio),
+        Gate(config, socketio, people),
+        people,
         clock,
         storage,
         readiness,

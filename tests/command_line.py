@@ -14,11 +14,19 @@ from typing import IO, Any
 from mirror_stage.runtime import cli
 
 
-def forked(words: list[str], *, cwd: Path, env: Mapping[str, str], umask: int = -1) -> subprocess.CompletedProcess[str]:
-    """How `mirror-stage` ends with these words in this folder and environment, within 90 seconds."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+def forked(
+    words: list[str], *, cwd: Path, env: Mapping[str, str], umask: int = -1, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """How `mirror-stage` ends with these words in this folder and environment, within 90 seconds. `typed` is its stdin."""
+    with (
+        tempfile.TemporaryFile("w+") as stdin,
+        tempfile.TemporaryFile("w+") as stdout,
+        tempfile.TemporaryFile("w+") as stderr,
+    ):
+        stdin.write(typed)
+        stdin.seek(0)
         fork: Any = multiprocessing.get_context("fork")
-        process = fork.Process(target=_run, args=(words, cwd, dict(env), umask, stdout, stderr))
+        process = fork.Process(target=_run, args=(words, cwd, dict(env), umask, (stdin, stdout, stderr)))
         process.start()
         try:
             process.join(90)
@@ -31,10 +39,10 @@ def forked(words: list[str], *, cwd: Path, env: Mapping[str, str], umask: int = 
         return subprocess.CompletedProcess(words, process.exitcode, stdout.read(), stderr.read())
 
 
-def _run(words: list[str], cwd: Path, env: dict[str, str], umask: int, stdout: IO[str], stderr: IO[str]) -> None:
-    os.dup2(stdout.fileno(), 1)
-    os.dup2(stderr.fileno(), 2)
-    sys.stdout, sys.stderr = stdout, stderr
+def _run(words: list[str], cwd: Path, env: dict[str, str], umask: int, streams: tuple[IO[str], ...]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+    sys.stdin, sys.stdout, sys.stderr = streams
     os.chdir(cwd)
     if umask >= 0:
         os.umask(umask)

@@ -1,7 +1,8 @@
 """Who asks, and what they may do: actors, their roles, and the function that decides. Pure.
 
-EGO has no credentials yet. It trusts its own account and root, because these two accounts can read its database anyway.
-Everybody else is anonymous, except the accounts that the settings name.
+A credential says who somebody is: a token, or the session of a person who has signed in. On loopback EGO also trusts its
+own account and root without one, because these two accounts can read its database anyway, and the accounts that the
+settings name. Everybody else is anonymous.
 """
 
 from __future__ import annotations
@@ -14,29 +15,43 @@ from typing import Final
 OPEN: Final = "open"  # everybody
 REPORT: Final = "report"  # an agent sends samples
 AGENT: Final = "agent"  # an agent fetches commands and reports results
-VIEW: Final = "view"  # read
+VIEW: Final = "view"  # read the twin, alerts and history
+READ_COMMANDS: Final = "read-commands"  # read commands, and what they print
 OPERATE: Final = "operate"  # queue and cancel commands, delete hosts
-PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, OPERATE)
+OWN_SESSIONS: Final = "own-sessions"  # see and end one's own sessions
+MANAGE: Final = "manage"  # tokens, the sessions of all, the audit
+PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, READ_COMMANDS, OPERATE, OWN_SESSIONS, MANAGE)
 
+USER: Final = "user"  # a person, or a script with a token
+REFLECTOR: Final = "agent"  # an agent with a token
 LOCAL: Final = "local"  # a program on this machine, run by an account that EGO trusts
 ANONYMOUS: Final = "anonymous"  # anybody else
 JOB: Final = "job"  # EGO itself
 
+# What somebody without a credential can do. The command runs on the machine of EGO.
+SIGN_IN: Final = "sign in (`mirror-stage admin link` makes a link), or send a token (`mirror-stage tokens create`)"
+
 NOBODY: Final = "nobody"
 REPORTER: Final = "agent"
+VIEWER: Final = "viewer"
+OPERATOR: Final = "operator"
 ADMIN: Final = "admin"
 ROLES: Mapping[str, frozenset[str]] = {
     NOBODY: frozenset(),
     REPORTER: frozenset({REPORT, AGENT}),
-    ADMIN: frozenset({REPORT, AGENT, VIEW, OPERATE}),
+    VIEWER: frozenset({VIEW, OWN_SESSIONS}),
+    OPERATOR: frozenset({VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE}),
+    ADMIN: frozenset(PERMISSIONS) - {OPEN},
 }
+ROLES_OF_PEOPLE = (VIEWER, OPERATOR, ADMIN)  # smallest first
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks. `name` is set if EGO has proof of it. `hostname` is set if the actor may touch only that host.
 
-    `because` is the reason of a refusal: it says why the role allows no more, and what to do.
+    `because` is the reason of a refusal: it says why the role allows no more, and what to do. `credential` is the id of the
+    token or session that proves who it is; `principal` is the id of the person.
     """
 
     kind: str
@@ -45,6 +60,13 @@ class Actor:
     role: str = NOBODY
     hostname: str | None = None
     because: str = "EGO does not know who asks"
+    credential: str | None = None
+    principal: int | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether EGO does not know who asks, so that a credential would help."""
+        return self.role == NOBODY
 
     @property
     def recorded_as(self) -> str:
@@ -82,6 +104,18 @@ def decide(actor: Actor, permission: str | None, host: str | None = None) -> str
     if actor.hostname is not None and host is not None and host != actor.hostname:
         return f"this credential is for {actor.hostname} only, not for {host[:120]}"
     return None
+
+
+def actor_of_person(name: str, role: str, peer: str | None, *, credential: str, principal: int | None) -> Actor:
+    """The actor for somebody who has signed in, or for a script with a token of such a role."""
+    because = f"{name} has the role {role}, which does not allow this; ask an admin for a larger one"
+    return Actor(USER, name, peer, role, because=because, credential=credential, principal=principal)
+
+
+def actor_of_agent(hostname: str, peer: str | None, *, credential: str) -> Actor:
+    """The actor for an agent with a token of its host."""
+    because = f"this token is for the agent of {hostname}: it may report samples and fetch commands, and nothing else"
+    return Actor(REFLECTOR, f"agent:{hostname}", peer, REPORTER, hostname, because, credential)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +161,11 @@ def actor_of(connection: Connection, trust: Trust) -> Actor:
 def _not_from_here(connection: Connection, trust: Trust) -> str | None:
     """The reason to refuse the connection whatever its account is; None if the account decides."""
     if trust.security == "strict":
-        return "MIRROR_STAGE_SECURITY is strict: everybody needs a credential, and this version has none yet"
+        return f"MIRROR_STAGE_SECURITY is strict: {SIGN_IN}"
     if not trust.is_loopback:
-        return "EGO can be reached from the network and has no credentials yet; bind it to 127.0.0.1"
+        return f"EGO can be reached from the network: {SIGN_IN}"
     if connection.is_proxied:
-        return (
-            "the request came through a proxy, and EGO has no credentials yet; if the proxy asks for a password, "
-            "set MIRROR_STAGE_SECURITY=open"
-        )
+        return f"the request came through a proxy: {SIGN_IN}; or set MIRROR_STAGE_SECURITY=open if the proxy asks for a password"
     return None
 
 
@@ -142,14 +173,14 @@ def _not_trusted(uid: int | None, role: str, trust: Trust) -> str:
     if uid is None:
         return (
             "EGO cannot find the account that opened this connection: the client closed it already, or it comes from "
-            "another machine or container; keep the connection open until you have the answer"
+            f"another machine or container; keep the connection open until you have the answer, or {SIGN_IN}"
         )
     if role == REPORTER:
         return f"the account with uid {uid} may report samples and fetch commands, and nothing else (MIRROR_STAGE_LOCAL_AGENTS)"
     own = max(trust.own, default=0)
     return (
-        f"the request came from another account of this machine (uid {uid}). EGO trusts its own (uid {own}) and root: "
-        f"use one of them, or add {uid} to MIRROR_STAGE_LOCAL_USERS, or to MIRROR_STAGE_LOCAL_AGENTS if it only reports "
-        "and fetches commands. Do not add a proxy's account, because everybody who reaches the proxy would be trusted; "
-        "if the proxy itself asks for a password, set MIRROR_STAGE_SECURITY=open"
+        f"the request came from another account of this machine (uid {uid}): {SIGN_IN}. EGO trusts its own (uid {own}) and "
+        f"root: use one of them, or add {uid} to MIRROR_STAGE_LOCAL_USERS, or to MIRROR_STAGE_LOCAL_AGENTS if it only "
+        "reports and fetches commands. Do not add a proxy's account, because everybody who reaches the proxy would be "
+        "trusted; if the proxy itself asks for a password, set MIRROR_STAGE_SECURITY=open"
     )

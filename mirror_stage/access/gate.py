@@ -1,7 +1,12 @@
 """Binds an actor to every REST request and every Socket.IO client, and refuses what the actor may not do.
 
 The gate sets `g.actor` before every view and every event handler. A Socket.IO client has one actor for each namespace:
-the gate binds it when the client connects, and asks `decide` again at each event.
+the gate binds it when the client connects, and asks `decide` again at each event, also whether its token or session is
+still valid.
+
+A token comes in the header `Authorization`, or in `auth` of Socket.IO. A session is a cookie and a second half, which the
+page keeps to itself: in the header `X-Mirror-Stage-Page`, or in `auth`. A browser sends the cookie by itself, also to other
+services of this machine, so the cookie alone counts for nothing.
 """
 
 from __future__ import annotations
@@ -13,13 +18,16 @@ from typing import Any, cast
 
 from flask import Flask, g, request
 from flask_socketio import ConnectionRefusedError, SocketIO
+from werkzeug.http import parse_cookie
 
 from mirror_stage.access.accounts import Accounts
 from mirror_stage.access.domain import ANONYMOUS, Actor, Connection, Trust, actor_of, decide
 from mirror_stage.access.peers import Peers, own_uids, uid_lookup
 from mirror_stage.access.permissions import PERMISSION_BY_EVENT, PERMISSION_BY_ROUTE, permission_of_event
+from mirror_stage.access.service import People
+from mirror_stage.access.tokens import PREFIX
 from mirror_stage.core.config import Config
-from mirror_stage.core.problems import Forbidden
+from mirror_stage.core.problems import Forbidden, Problem, Unauthorized
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.web.services import service
 
@@ -30,26 +38,45 @@ _PROXIED = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP"}
 )
 _SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket")  # where a server puts the socket of a request
+SESSION_COOKIE = "mirror-stage-session"
+_BEARER = "Bearer " + PREFIX  # other tokens are for somebody else, such as a proxy
+_HEALTH = frozenset({"health.live", "health.ready"})  # they answer without a database, too
 _BOUND = "mirror_stage.actors"  # in the environ of a Socket.IO client: its actors by namespace
 
 
 class Gate:
     """Finds the actor of a request or a Socket.IO client, by the settings of this EGO."""
 
-    def __init__(self, config: Config, socketio: SocketIO):
-        self._config, self._socketio = config, socketio
+    def __init__(self, config: Config, socketio: SocketIO, people: People):
+        self._config, self._socketio, self._people = config, socketio, people
         self._trust, self._peers = Trust(config.security, config.is_loopback, own_uids()), Peers()
         uid_lookup()  # asked now, because the result is kept for ever, and later this process may have no free file descriptor
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
-    def actor_of(self, environ: Environ) -> Actor:
-        """The actor of the request with this WSGI environment."""
+    def actor_of(self, environ: Environ, auth: Any = None) -> Actor:
+        """The actor of the request with this WSGI environment; `auth` is what a Socket.IO client has sent with it."""
+        if auth is not None or "HTTP_AUTHORIZATION" in environ or "HTTP_X_MIRROR_STAGE_PAGE" in environ:
+            actor = self._by_credential(environ, auth if isinstance(auth, dict) else {})
+            if actor is not None:
+                return actor
         can_tell, uid = self.opened(environ)
         trust = self._trust
         if can_tell and uid not in trust.own:
             trust = replace(trust, users=self._users.uids(), agents=self._agents.uids())
         is_proxied = not _PROXIED.isdisjoint(environ)
         return actor_of(Connection(environ.get("REMOTE_ADDR"), is_proxied, can_tell, uid), trust)
+
+    def _by_credential(self, environ: Environ, auth: dict[str, Any]) -> Actor | None:
+        """The actor that a token or a session proves; None without either. One that is not valid gives an anonymous actor."""
+        peer, token, page = environ.get("REMOTE_ADDR"), auth.get("token"), auth.get("page")
+        said = environ.get("HTTP_AUTHORIZATION", "")
+        if token is None and said.startswith(_BEARER):
+            token = said.removeprefix("Bearer ")
+        if token is not None:
+            return self._people.actor_of_token(str(token), peer)
+        page = page if page is not None else environ.get("HTTP_X_MIRROR_STAGE_PAGE")
+        cookie = parse_cookie(environ).get(session_cookie(environ)) if page is not None else None
+        return None if cookie is None else self._people.actor_of_session(cookie, str(page), peer)
 
     def opened(self, environ: Environ) -> tuple[bool, int | None]:
         """Whether this machine can say which account opened a connection, and the uid for this request, if known."""
@@ -64,7 +91,23 @@ class Gate:
 
     def event_refusal(self, namespace: str, sid: str, event: str) -> str | None:
         """The reason why a client may not send this event, or may not any more; None if it may."""
-        return decide(self.client(namespace, sid), permission_of_event(namespace, event))
+        actor = self.client(namespace, sid)
+        reason = decide(actor, permission_of_event(namespace, event))
+        if reason is not None or event == "disconnect":
+            return reason
+        try:
+            return self._people.trouble(actor)
+        except Problem as why:
+            return why.detail  # nobody can say whether its credential is still valid
+
+    def clients(self) -> Iterator[tuple[str, str, str]]:
+        """(namespace, id, credential) of each Socket.IO client that has a credential."""
+        server = self._socketio.server
+        for namespace in list(server.manager.rooms):
+            for sid, _ in list(server.manager.get_participants(namespace, None)):
+                credential = self.client(namespace, sid).credential
+                if credential is not None:
+                    yield namespace, sid, credential
 
     def notes(self) -> Iterator[str]:
         """Warnings for the start log about accounts that EGO trusts or does not find."""
@@ -125,17 +168,32 @@ def actor() -> Actor:
     return cast("Actor", g.actor)
 
 
+def session_cookie(environ: Environ) -> str:
+    """The name of the cookie. A browser takes `__Host-` only over https, and from this very host."""
+    return f"__Host-{SESSION_COOKIE}" if environ["wsgi.url_scheme"] == "https" else SESSION_COOKIE
+
+
+def refuse_unless(actor: Actor, permission: str | None, host: str | None = None) -> None:
+    """Raise Unauthorized if the actor may not do this and EGO does not know who it is, Forbidden if EGO does."""
+    reason = decide(actor, permission, host)
+    if reason is not None:
+        raise Unauthorized(reason) if actor.is_unknown and permission is not None else Forbidden(reason)
+
+
 def admit() -> None:
-    """Set `g.actor`. Raises Forbidden unless the actor has the permission that this request's route needs.
+    """Set `g.actor`. Raises Unauthorized or Forbidden unless the actor has the permission that this route needs.
 
     It runs before every view. A view that waits calls it again before it acts: the permission may have been withdrawn.
     """
     if request.endpoint is None:
         return  # no such route or method: Flask answers 404 or 405
-    g.actor = service(Gate).actor_of(request.environ)
-    reason = decide(g.actor, PERMISSION_BY_ROUTE.get(request.endpoint), (request.view_args or {}).get("hostname"))
-    if reason is not None:
-        raise Forbidden(reason)
+    try:
+        g.actor = service(Gate).actor_of(request.environ)
+    except Problem as why:  # the database is away: nobody can say whose credential it is
+        if request.endpoint not in _HEALTH:
+            raise
+        g.actor = Actor(ANONYMOUS, peer=request.remote_addr, because=why.detail)
+    refuse_unless(g.actor, PERMISSION_BY_ROUTE.get(request.endpoint), (request.view_args or {}).get("hostname"))
 
 
 def _guarded(handler: Handler, namespace: str, event: str) -> Handler:
@@ -143,7 +201,7 @@ def _guarded(handler: Handler, namespace: str, event: str) -> Handler:
 
     @wraps(handler)
     def connect(*arguments: Any) -> Any:
-        _admit_client(namespace)
+        _admit_client(namespace, arguments[0] if arguments else None)
         return handler(*arguments)
 
     @wraps(handler)
@@ -158,9 +216,9 @@ def _guarded(handler: Handler, namespace: str, event: str) -> Handler:
     return connect if event == "connect" else ask
 
 
-def _admit_client(namespace: str) -> None:
+def _admit_client(namespace: str, auth: Any) -> None:
     """Bind an actor to a client that connects. Raises ConnectionRefusedError unless it may connect and EGO is ready."""
-    g.actor = service(Gate).actor_of(request.environ)
+    g.actor = service(Gate).actor_of(request.environ, auth)
     reason = decide(g.actor, permission_of_event(namespace, "connect"))
     readiness = service(Readiness)
     if reason is None and not readiness.is_restored:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mirror_stage.access.domain import AGENT, OPEN, OPERATE, REPORT, VIEW
+from mirror_stage.access.domain import AGENT, MANAGE, OPEN, OPERATE, OWN_SESSIONS, READ_COMMANDS, REPORT, VIEW
 
 PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "health.live": OPEN,
@@ -29,9 +29,9 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alerts.active": VIEW,
     "alerts.list_alerts": VIEW,
     "commands.create": OPERATE,
-    "commands.list_commands": VIEW,
-    "commands.get_command": VIEW,
-    "commands.events": VIEW,
+    "commands.list_commands": READ_COMMANDS,
+    "commands.get_command": READ_COMMANDS,
+    "commands.events": READ_COMMANDS,
     "commands.cancel": OPERATE,
     "commands.pending": AGENT,
     "commands.result": AGENT,
@@ -39,6 +39,16 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "commands.output": AGENT,
     "field.pending": AGENT,
     "field.result": AGENT,
+    "access.me": OPEN,
+    "access.sign_in": OPEN,
+    "access.sign_out": OPEN,
+    "access.list_sessions": OWN_SESSIONS,
+    "access.end_sessions": OWN_SESSIONS,
+    "access.end_session": OWN_SESSIONS,
+    "access.list_tokens": MANAGE,
+    "access.create_token": MANAGE,
+    "access.revoke_token": MANAGE,
+    "access.list_audit": MANAGE,
 }
 
 # By namespace, then event. A client that may not `connect` receives no event of the namespace.
@@ -52,7 +62,7 @@ PERMISSION_BY_EVENT: Mapping[str, Mapping[str, str]] = {
         "watch-host": VIEW,
         "unwatch-host": VIEW,
     },
-    "/commands": {"connect": VIEW, "disconnect": OPEN, "watch-command": VIEW},
+    "/commands": {"connect": READ_COMMANDS, "disconnect": OPEN, "watch-command": READ_COMMANDS},
     "/alerts": {"connect": VIEW},
 }
 

@@ -82,7 +82,7 @@ class CommandService:
         """
         self._polled(hostname, self._clock.now())
         return self._waiters.serve(
-            hostname, wait, lambda: self._claim(hostname, instance, limit, actor, note), is_there
+            hostname, wait, lambda: self._claim(hostname, instance, limit, actor, note), is_there, actor.credential
         )
 
     def _claim(self, hostname: str, instance: str | None, limit: int, actor: Actor, note: str | None) -> list[Command]:
@@ -162,6 +162,14 @@ class CommandService:
         """Wake each waiting agent that has a pending command: another process may have queued it."""
         if len(self._waiters):
             self._waiters.look_again(self._storage.own.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
+
+    def credentials_waiting(self) -> set[str]:
+        """The credentials of the agents that wait."""
+        return self._waiters.credentials()
+
+    def look_again_for(self, credentials: set[str]) -> None:
+        """Wake the agents that wait with these credentials: each finds out whether it may still wait."""
+        self._waiters.look_again_for(credentials)
 
     def watch(
         self, client: str, id: str, after_seq: int, actor: Actor, may_hear: Callable[[], bool] = lambda: True

@@ -37,6 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
+from mirror_stage.access import store as access
+from mirror_stage.access.chain import Event as Recorded
 from mirror_stage.access.domain import Actor
 from mirror_stage.commands.domain import (
     CREATED,
@@ -253,6 +255,7 @@ def create(
         raise Invalid(f"retryOf: {detail}", errors=[{"field": "retryOf", "message": detail}])
     command = Command(*tx.execute(_INSERT, _new_row(new, id, key, actor, now)).one())
     _record(tx, [command], CREATED.name, actor)
+    access.record(tx, actor, Recorded("command-created", id, new.hostname), now)
     return command, True
 
 
@@ -436,6 +439,7 @@ def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command
     wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     for standing, statement in _CANCEL.items():
         for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, actor):
+            access.record(tx, actor, Recorded("command-cancelled", id, command.hostname), now)
             return command, True
     command = get(tx, id, actor)
     if not command.cancel_requested or command.standing is not Standing.RUNNING:
@@ -446,7 +450,10 @@ def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command
 def cancel_pending_of(tx: Connection, hostname: str, note: str, actor: Actor, now: Instant) -> list[Command]:
     """Cancel the pending commands of a host and return them. `note` is recorded with each."""
     transition = Standing.PENDING, Act.CANCEL
-    return _moved(tx, transition, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
+    cancelled = _moved(tx, transition, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
+    for command in cancelled:
+        access.record(tx, actor, Recorded("command-cancelled", command.id, f"{hostname}: {note}"), now)
+    return cancelled
 
 
 def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> tuple[list[Command], dict[str, str | None]]:

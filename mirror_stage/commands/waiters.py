@@ -32,10 +32,10 @@ def is_connected(environ: dict[str, Any]) -> bool:
 
 
 class Waiter:
-    """One request that waits."""
+    """One request that waits; `credential` proves who sent it."""
 
-    def __init__(self) -> None:
-        self.woken = Event()
+    def __init__(self, credential: str | None) -> None:
+        self.woken, self.credential = Event(), credential
         self.is_dismissed = False
 
     def dismiss(self) -> None:
@@ -56,13 +56,18 @@ class Waiters:
         return len(self._waiters_by_hostname)
 
     def serve(
-        self, hostname: str, seconds: float, claim: Callable[[], list[Found]], is_there: Callable[[], bool]
+        self,
+        hostname: str,
+        seconds: float,
+        claim: Callable[[], list[Found]],
+        is_there: Callable[[], bool],
+        credential: str | None = None,
     ) -> list[Found]:
         """What `claim` returns, as soon as that is not empty; [] after `seconds`.
 
         If too many requests wait, this claims once and does not wait. It claims nothing for a client that is gone.
         """
-        waiter = self._enter(hostname, seconds)
+        waiter = self._enter(hostname, seconds, credential)
         until = elapsed_seconds() + seconds
         try:
             while is_there() and not waiter.is_dismissed:
@@ -77,9 +82,9 @@ class Waiters:
             if self._waiters_by_hostname.get(hostname) is waiter:
                 del self._waiters_by_hostname[hostname]
 
-    def _enter(self, hostname: str, seconds: float) -> Waiter:
+    def _enter(self, hostname: str, seconds: float, credential: str | None) -> Waiter:
         """A new waiter. It is made before the first claim, so that no command is missed between claim and wait."""
-        waiter = Waiter()
+        waiter = Waiter(credential)
         older = self._waiters_by_hostname.pop(hostname, None)
         if older is not None:
             older.dismiss()
@@ -92,6 +97,16 @@ class Waiters:
         for hostname in hostnames:
             waiter = self._waiters_by_hostname.get(hostname)
             if waiter is not None:
+                waiter.woken.set()
+
+    def credentials(self) -> set[str]:
+        """The credentials of the requests that wait."""
+        return {waiter.credential for waiter in self._waiters_by_hostname.values() if waiter.credential is not None}
+
+    def look_again_for(self, credentials: set[str]) -> None:
+        """Wake the requests with these credentials."""
+        for waiter in self._waiters_by_hostname.values():
+            if waiter.credential in credentials:
                 waiter.woken.set()
 
     def close(self) -> None:

@@ -23,6 +23,12 @@ class Invalid(Problem):
     status = HTTPStatus.BAD_REQUEST
 
 
+class Unauthorized(Problem):
+    """EGO does not know who asks: a credential is missing, or it is not valid (any more)."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
 class Forbidden(Problem):
     """The caller may not do this, or the request comes from a page of another origin."""
 

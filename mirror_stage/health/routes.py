@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Response
 
+from mirror_stage.access.domain import VIEW, decide
+from mirror_stage.access.gate import actor
 from mirror_stage.core.version import VERSION
 from mirror_stage.health.schemas import InfoSchema, ReadySchema
 from mirror_stage.health.service import NEEDED, HealthService
@@ -29,10 +31,11 @@ def live() -> Response:
 @blp.response(200, ReadySchema)
 @blp.alt_response(503, schema=ReadySchema, description="Something that is needed does not work")
 def ready() -> Response:
-    """Readiness: every part that an answer needs."""
+    """Readiness: every part that an answer needs. `checks` is empty for those who may not read data of hosts."""
     found = service(HealthService).checks()
     is_ready = all(found[name]["ok"] for name in NEEDED)
-    return json_response({"ready": is_ready, "checks": found}, 200 if is_ready else 503)
+    shown = found if decide(actor(), VIEW) is None else {}
+    return json_response({"ready": is_ready, "checks": shown}, 200 if is_ready else 503)
 
 
 @blp.get("/info")

@@ -11,10 +11,9 @@ from typing import Any
 
 import orjson
 
-from mirror_stage.access.domain import decide
-from mirror_stage.access.gate import Gate
+from mirror_stage.access.gate import Gate, refuse_unless
 from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
-from mirror_stage.core.problems import Forbidden, Problem
+from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.metrics.service import Ingest, receipt_on_wire
 from mirror_stage.web.answers import failure_response, problem_response
@@ -49,9 +48,7 @@ class DirectIngest:
 
     def _take(self, environ: Environ) -> dict[str, Any]:
         actor = self._gate.actor_of(environ)
-        reason = decide(actor, _NEEDS)
-        if reason is not None:
-            raise Forbidden(reason)
+        refuse_unless(actor, _NEEDS)
         body = received(environ, int(environ["CONTENT_LENGTH"]), SMALL_BODY)
         return receipt_on_wire(self._ingest.take(body, actor, lenient=False))
 

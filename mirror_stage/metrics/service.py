@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from gevent.lock import BoundedSemaphore
 
-from mirror_stage.access.domain import Actor
+from mirror_stage.access.domain import REPORT, Actor, decide
 from mirror_stage.core.budget import Budget
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.config import is_loopback
 from mirror_stage.core.instants import Instant, to_text
-from mirror_stage.core.problems import Invalid, Problem, Refused
+from mirror_stage.core.problems import Forbidden, Invalid, Problem, Refused
 from mirror_stage.metrics.decoder import Batch, decode_batch
 from mirror_stage.metrics.domain import Receipt, Sample, stamp
 from mirror_stage.web.problem_json import ERRORS_MAX
@@ -64,7 +64,8 @@ class Ingest:
         """Store the samples of a request body. Returns the receipt.
 
         A sample without an address gets the actor's. One bad sample refuses the whole batch, unless `lenient`. Raises
-        Invalid with every bad index, and the problems of the writer.
+        Invalid with every bad index, Forbidden if a sample is of a host that the actor may not report, and the problems of
+        the writer.
         """
         with self._writer.room(len(body)):
             with _one_large_body if len(body) > _LARGE else nullcontext():
@@ -77,6 +78,8 @@ class Ingest:
             raise Invalid(
                 f"{bad} of {bad + len(batch.samples)} samples are bad, so none was stored", errors=batch.errors
             )
+        if actor.hostname is not None:
+            _refuse_other_hosts(batch.samples, actor)
         received_at = self._clock.now()
         for sample in batch.samples:
             sample.ip = sample.ip or actor.peer
@@ -109,6 +112,14 @@ class Ingest:
         except Problem:
             budget.left += count  # the sender may try again
             raise
+
+
+def _refuse_other_hosts(samples: list[Sample], actor: Actor) -> None:
+    """Raise Forbidden for the whole batch if one of its samples is of another host than the actor's."""
+    for sample in samples:
+        reason = decide(actor, REPORT, sample.hostname)
+        if reason is not None:
+            raise Forbidden(f"{reason}; nothing of this batch was stored")
 
 
 def receipt_on_wire(receipt: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | doctor | completion`.
+"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | admin | users | tokens |
+sessions | audit | doctor | completion`.
 
 It imports neither Flask nor a database.
 """
@@ -16,7 +17,7 @@ from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
-from mirror_stage.runtime import completion, db_commands, hosts_commands
+from mirror_stage.runtime import completion, db_commands, hosts_commands, people_commands
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
     hosts_commands.add_to(commands)
     db_commands.add_to(commands)
+    people_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",

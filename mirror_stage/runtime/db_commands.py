@@ -105,7 +105,7 @@ def bring_up_to_date(settings: Config) -> int:
 
         migrate.upgrade(app)
 
-    return _on_database(step, as_owner=False)
+    return on_database(step, as_owner=False)
 
 
 def _upgrade(_chosen: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def _upgrade(_chosen: argparse.Namespace) -> int:
         migrate.upgrade(app)
         print(f"schema {migrate.current(app)}")
 
-    return _on_database(step)
+    return on_database(step)
 
 
 def _downgrade(chosen: argparse.Namespace) -> int:
@@ -131,7 +131,7 @@ def _downgrade(chosen: argparse.Namespace) -> int:
             migrate.downgrade(app, chosen.revision)
         print(f"schema {migrate.current(app) or 'empty'}")
 
-    return _on_database(step)
+    return on_database(step)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _owned(app: Flask, name: str = "this database") -> Iterator[None]:
 def _current(_chosen: argparse.Namespace) -> int:
     from mirror_stage.storage import migrate
 
-    return _on_database(lambda app: print(migrate.current(app) or "empty"))
+    return on_database(lambda app: print(migrate.current(app) or "empty"))
 
 
 def _backup(chosen: argparse.Namespace) -> int:
@@ -165,7 +165,7 @@ def _backup(chosen: argparse.Namespace) -> int:
         tell("")
         print(f"{chosen.file}: {backup.size(size)}")
 
-    return _on_database(step)
+    return on_database(step)
 
 
 def _restore(chosen: argparse.Namespace) -> int:
@@ -184,7 +184,7 @@ def _restore(chosen: argparse.Namespace) -> int:
         tell("")
         print(f"{chosen.file} is restored; schema {migrate.head()}")
 
-    return _on_database(step)
+    return on_database(step)
 
 
 def _copy(chosen: argparse.Namespace) -> int:
@@ -220,7 +220,7 @@ def _copy(chosen: argparse.Namespace) -> int:
         rows = sum(each.rows for each in copied)
         print(f"{where} is copied to {to}: {rows:,} rows in {len(copied)} tables, and the same on both sides")
 
-    return _on_database(step)
+    return on_database(step)
 
 
 @contextmanager
@@ -280,7 +280,7 @@ def _stats(chosen: argparse.Namespace) -> int:
         tell("")
         print(stats.to_json(found) if chosen.json else stats.to_text(found))
 
-    return _on_database(step)
+    return on_database(step)
 
 
 def tell(progress: str) -> None:
@@ -289,7 +289,7 @@ def tell(progress: str) -> None:
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
-def _on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> int:
+def on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> int:
     """Run `step` with an application whose storage is closed. Returns the exit status.
 
     Root runs it as the owner of SQLite's folder, so that EGO can use the files that it makes.

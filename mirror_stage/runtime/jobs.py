@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import gevent
 
 from mirror_stage.access.domain import job
+from mirror_stage.access.gate import Gate
+from mirror_stage.access.service import People
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
@@ -25,6 +27,7 @@ from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.storage.trusted_time import TrustedTime
+from mirror_stage.web.realtime import Realtime
 from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
@@ -92,6 +95,23 @@ def look_for_pending_commands(ego: Services) -> None:
     ego[CommandService].look_for_pending()
 
 
+def enforce_revocations(ego: Services) -> None:
+    """Cut the clients, and wake the waiting agents, whose token or session is not valid any more."""
+    clients = list(ego[Gate].clients())
+    commands = ego[CommandService]
+    ended = ego[People].ended({credential for _, _, credential in clients} | commands.credentials_waiting())
+    for namespace, sid, credential in clients:
+        if credential in ended:
+            ego[Realtime].cut(namespace, sid)
+    commands.look_again_for(ended)
+    ego[People].keep_up()
+
+
+def prune_people(ego: Services) -> None:
+    """Remove sessions, credentials and rows of the audit that are past their time."""
+    ego[People].prune(ego[TrustedTime].until())
+
+
 def prune_commands(ego: Services) -> None:
     """Remove commands that ended more than 30 days ago."""
     ego[CommandService].prune(ego[TrustedTime].until())
@@ -136,7 +156,9 @@ JOBS: tuple[Job, ...] = (
     Job(save, every(SAVE_SECONDS)),
     Job(watch_over_commands, every(1)),
     Job(look_for_pending_commands, every(2)),
+    Job(enforce_revocations, every(1)),
     Job(prune_commands, every(3600)),
+    Job(prune_people, every(3600)),
     Job(keep_history, every(5)),
     Job(prune_alerts, every(600)),
     Job(prune_past, every(3600)),

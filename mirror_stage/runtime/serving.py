@@ -68,12 +68,20 @@ def listen_address(settings: Config) -> str:
     return f"[{name}]:{settings.port}" if ":" in name else f"{name}:{settings.port}"
 
 
+def page_address(settings: Config) -> str:
+    """Where a browser finds the HUD: `http://127.0.0.1:3000`."""
+    if settings.bind.startswith("unix:"):
+        return f"http://{settings.ego_hostname}"
+    name = settings.bind.strip("[]")
+    if name in {"0.0.0.0", "::"}:
+        name = settings.ego_primary_ip or settings.ego_hostname
+    return f"http://{f'[{name}]' if ':' in name else name}:{settings.port}"
+
+
 def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
     """The reason why EGO must not start on these listen addresses, or None if it may."""
     if settings.security == "open":
         return None
-    if settings.security == "strict":
-        return "MIRROR_STAGE_SECURITY: strict requires credentials, and this version has none yet"
     exposed = [address for address in addresses if not is_loopback(_host_of(address))]
     if not exposed:
         return None

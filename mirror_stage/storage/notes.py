@@ -14,6 +14,7 @@ SAVED_WHOLE = "saved_whole"  # EGO stopped after it had saved everything: no rep
 LIVED_UNTIL = "lived_until"  # the last time at which EGO's clock was believed: an Instant
 CLOCK_APART = "clock_apart"  # when the machine's clock differed from EGO's: JSON
 STAMPED_AT = "stamped_at"  # when the command queue was last running: an Instant
+AUDIT_PRUNED = "audit_pruned"  # number and hash of the newest row of the audit that was pruned: JSON
 
 
 class EgoState(Base):

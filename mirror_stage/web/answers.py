@@ -24,6 +24,8 @@ def problem_response(problem: Problem, environ: dict[str, Any]) -> Response:
         problem.status,
         mimetype="application/problem+json",
     )
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="MIRROR STAGE EGO"'  # no browser asks for a password then
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response

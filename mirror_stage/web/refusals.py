@@ -12,7 +12,9 @@ from mirror_stage.core.clock import elapsed_seconds
 
 log = logging.getLogger(__name__)
 
-NOTED = frozenset({400, 403, 413, 421, 429})  # somebody has to act; other statuses pass by themselves or are no fault
+NOTED = frozenset(
+    {400, 401, 403, 413, 421, 429}
+)  # somebody has to act; other statuses pass by themselves or are no fault
 WINDOW_SECONDS = 600.0
 PEERS_MAX = 100
 _DETAIL_MAX = 300

@@ -10,18 +10,26 @@ from mirror_stage.access.domain import (
     ANONYMOUS,
     EGO,
     LOCAL,
+    MANAGE,
     NOBODY,
     OPEN,
     OPERATE,
+    OPERATOR,
+    OWN_SESSIONS,
     PERMISSIONS,
+    READ_COMMANDS,
     REPORT,
     REPORTER,
     ROLES,
+    ROLES_OF_PEOPLE,
     VIEW,
+    VIEWER,
     Actor,
     Connection,
     Trust,
     actor_of,
+    actor_of_agent,
+    actor_of_person,
     decide,
     job,
     shown_name,
@@ -56,7 +64,7 @@ def asks(
         (asks(uid=REFLECTOR, proxied=True), ANONYMOUS, NOBODY, "through a proxy"),
         (asks(uid=None, can_tell=False), LOCAL, ADMIN, None),  # a system that cannot tell trusts all its accounts
         (asks(uid=None, can_tell=False, proxied=True), ANONYMOUS, NOBODY, "through a proxy"),
-        (asks(loopback=False), ANONYMOUS, NOBODY, "bind it to 127.0.0.1"),
+        (asks(loopback=False), ANONYMOUS, NOBODY, "reached from the network: sign in"),
         (asks(security="strict"), ANONYMOUS, NOBODY, "strict"),
         (asks(security="open", uid=PROXY, proxied=True, loopback=False), ANONYMOUS, ADMIN, None),
     ],
@@ -78,7 +86,9 @@ def test_the_refusal_of_another_account_says_what_to_do_and_what_not() -> None:
     [
         (NOBODY, {OPEN}),
         (REPORTER, {OPEN, REPORT, AGENT}),
-        (ADMIN, {OPEN, REPORT, AGENT, VIEW, OPERATE}),
+        (VIEWER, {OPEN, VIEW, OWN_SESSIONS}),
+        (OPERATOR, {OPEN, VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE}),
+        (ADMIN, {OPEN, VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE, MANAGE, REPORT, AGENT}),
     ],
 )
 def test_what_a_role_allows(role: str, allowed: set[str]) -> None:
@@ -88,8 +98,28 @@ def test_what_a_role_allows(role: str, allowed: set[str]) -> None:
 
 
 def test_every_role_is_in_the_table_above_and_made_of_known_permissions() -> None:
-    assert set(ROLES) == {NOBODY, REPORTER, ADMIN}
+    assert set(ROLES) == {NOBODY, REPORTER, *ROLES_OF_PEOPLE}
     assert frozenset().union(*ROLES.values()) == set(PERMISSIONS) - {OPEN}
+
+
+def test_each_role_of_people_may_what_the_smaller_one_may() -> None:
+    viewer, operator, admin = (ROLES[role] for role in ROLES_OF_PEOPLE)
+    assert viewer < operator < admin
+
+
+def test_a_refusal_says_which_role_somebody_has_and_what_to_do() -> None:
+    vera = actor_of_person("vera", VIEWER, None, credential="session:1", principal=1)
+    assert decide(vera, OPERATE) == "vera has the role viewer, which does not allow this; ask an admin for a larger one"
+    agent = actor_of_agent("titan-01", None, credential="token:1")
+    assert "agent of titan-01" in (decide(agent, VIEW) or "")
+
+
+@pytest.mark.parametrize(
+    "who", [asks(uid=PROXY), asks(uid=None), asks(proxied=True), asks(loopback=False), asks(security="strict")]
+)
+def test_whoever_is_not_trusted_is_told_how_to_sign_in(who: Actor) -> None:
+    assert "mirror-stage admin link" in who.because
+    assert "mirror-stage tokens create" in who.because
 
 
 @pytest.mark.parametrize("who", [EGO, job("sweep"), asks(), asks(security="open"), Actor(ANONYMOUS)])

@@ -10,7 +10,19 @@ import pytest
 from flask import Flask, g
 from flask_socketio import SocketIO
 
-from mirror_stage.access.domain import ADMIN, ANONYMOUS, LOCAL, PERMISSIONS, REPORTER, Actor, decide
+from mirror_stage.access.domain import (
+    ADMIN,
+    ANONYMOUS,
+    LOCAL,
+    OPERATOR,
+    PERMISSIONS,
+    REPORTER,
+    VIEWER,
+    Actor,
+    actor_of_agent,
+    actor_of_person,
+    decide,
+)
 from mirror_stage.access.gate import Gate, Sockets, check_declared
 from mirror_stage.access.permissions import PERMISSION_BY_EVENT, permission_of_event
 from mirror_stage.access.permissions import PERMISSION_BY_ROUTE as ROUTES
@@ -19,62 +31,83 @@ from mirror_stage.commands.domain import NewCommand
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
 
-EVERYBODY, AGENTS, USERS = "everybody", "agents too", "users only"
+EVERYBODY, AGENTS = "everybody", "agents and admins"
+VIEWERS, OPERATORS, ADMINS = "viewers and more", "operators and more", "admins only"
 WHO = {
     "local": Actor(LOCAL, role=ADMIN),
     "agent": Actor(LOCAL, role=REPORTER, because="an agent may not"),
     "anonymous": Actor(ANONYMOUS, because="a stranger may not"),
     "open": Actor(ANONYMOUS, role=ADMIN),
+    "viewer": actor_of_person("vera", VIEWER, None, credential=None, principal=1),
+    "operator": actor_of_person("olaf", OPERATOR, None, credential=None, principal=2),
+    "admin": actor_of_person("ada", ADMIN, None, credential=None, principal=3),
+    "agent of titan-01": actor_of_agent("titan-01", None, credential=None),
 }
-MAY = {EVERYBODY: set(WHO), AGENTS: {"local", "agent", "open"}, USERS: {"local", "open"}}
+MAY = {
+    EVERYBODY: set(WHO),
+    AGENTS: {"local", "open", "admin", "agent", "agent of titan-01"},
+    VIEWERS: {"local", "open", "admin", "operator", "viewer"},
+    OPERATORS: {"local", "open", "admin", "operator"},
+    ADMINS: {"local", "open", "admin"},
+}
 
 # The declared table: what is new has to be written here too, by somebody who thinks about it.
 MATRIX = {
-    "DELETE /api/hosts/<hostname>": USERS,
+    "DELETE /api/hosts/<hostname>": OPERATORS,
+    "DELETE /api/session": EVERYBODY,
+    "DELETE /api/sessions": VIEWERS,
+    "DELETE /api/sessions/<id>": VIEWERS,
+    "DELETE /api/tokens/<id>": ADMINS,
     "GET /": EVERYBODY,
     "GET /THIRD_PARTY_LICENSES.txt": EVERYBODY,
-    "GET /api/alerts": USERS,
-    "GET /api/alerts/active": USERS,
-    "GET /api/commands": USERS,
-    "GET /api/commands/<id>": USERS,
-    "GET /api/commands/<id>/events": USERS,
+    "GET /api/alerts": VIEWERS,
+    "GET /api/alerts/active": VIEWERS,
+    "GET /api/audit": ADMINS,
+    "GET /api/commands": OPERATORS,
+    "GET /api/commands/<id>": OPERATORS,
+    "GET /api/commands/<id>/events": OPERATORS,
     "GET /api/commands/pending/<hostname>": AGENTS,
     "GET /api/field/commands/pending/<hostname>": AGENTS,
     "GET /api/health": EVERYBODY,
     "GET /api/health/ready": EVERYBODY,
-    "GET /api/history": USERS,
-    "GET /api/hosts": USERS,
-    "GET /api/hosts/<hostname>": USERS,
-    "GET /api/hosts/<hostname>/history": USERS,
-    "GET /api/info": USERS,
+    "GET /api/history": VIEWERS,
+    "GET /api/hosts": VIEWERS,
+    "GET /api/hosts/<hostname>": VIEWERS,
+    "GET /api/hosts/<hostname>/history": VIEWERS,
+    "GET /api/info": VIEWERS,
+    "GET /api/me": EVERYBODY,
     "GET /api/openapi.json": EVERYBODY,
-    "GET /api/timeline": USERS,
-    "GET /api/twin/diff": USERS,
-    "GET /api/twin/state": USERS,
+    "GET /api/sessions": VIEWERS,
+    "GET /api/timeline": VIEWERS,
+    "GET /api/tokens": ADMINS,
+    "GET /api/twin/diff": VIEWERS,
+    "GET /api/twin/state": VIEWERS,
     "GET /assets/<name>": EVERYBODY,
     "GET /icon.svg": EVERYBODY,
-    "GET /plain": USERS,
+    "GET /plain": VIEWERS,
     "GET /plain/<name>": EVERYBODY,
-    "POST /api/commands": USERS,
-    "POST /api/commands/<id>/cancel": USERS,
+    "POST /api/commands": OPERATORS,
+    "POST /api/commands/<id>/cancel": OPERATORS,
     "POST /api/commands/<id>/heartbeat": AGENTS,
     "POST /api/commands/<id>/output": AGENTS,
     "POST /api/commands/<id>/result": AGENTS,
     "POST /api/field/commands/result/<id>": AGENTS,
     "POST /api/metrics/batch": AGENTS,
-    "/alerts connect": USERS,
-    "/commands connect": USERS,
+    "POST /api/session": EVERYBODY,
+    "POST /api/tokens": ADMINS,
+    "/alerts connect": VIEWERS,
+    "/commands connect": OPERATORS,
     "/commands disconnect": EVERYBODY,
-    "/commands watch-command": USERS,
-    "/digital-twin connect": USERS,
+    "/commands watch-command": OPERATORS,
+    "/digital-twin connect": VIEWERS,
     "/digital-twin disconnect": EVERYBODY,
-    "/digital-twin resync": USERS,
-    "/digital-twin seen": USERS,
-    "/digital-twin subscribe": USERS,
-    "/digital-twin unwatch-host": USERS,
-    "/digital-twin watch-host": USERS,
+    "/digital-twin resync": VIEWERS,
+    "/digital-twin seen": VIEWERS,
+    "/digital-twin subscribe": VIEWERS,
+    "/digital-twin unwatch-host": VIEWERS,
+    "/digital-twin watch-host": VIEWERS,
 }
-REFUSED = 403
+REFUSED = {401, 403}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +119,7 @@ def app() -> Flask:
 def asking(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Actor]]:
     """Whoever is put into this list sends the requests and connects the clients of the test."""
     who: list[Actor] = []
-    monkeypatch.setattr(app.extensions["mirror_stage"][Gate], "actor_of", lambda _environ: who[-1])
+    monkeypatch.setattr(app.extensions["mirror_stage"][Gate], "actor_of", lambda _environ, _auth=None: who[-1])
     yield who
 
 
@@ -129,9 +162,11 @@ def test_every_route_lets_in_whom_the_matrix_says(app: Flask, asking: list[Actor
     method, _, path = route.partition(" ")
     path = path.replace("<hostname>", "titan-01").replace("<id>", "0" * 8).replace("<name>", "x")
     answer = app.test_client().open(path, method=method)
-    assert (answer.status_code != REFUSED) == (who in MAY[MATRIX[route]])
-    if answer.status_code == REFUSED:
+    assert (answer.status_code not in REFUSED) == (who in MAY[MATRIX[route]])
+    if answer.status_code in REFUSED:
         assert answer.json["detail"] == WHO[who].because
+        assert answer.status_code == (401 if who == "anonymous" else 403)
+        assert ("WWW-Authenticate" in answer.headers) == (answer.status_code == 401)
 
 
 @pytest.mark.parametrize("who", WHO)
@@ -198,7 +233,9 @@ def test_a_poll_whose_right_is_gone_when_it_wakes_claims_nothing(app: Flask, mon
     ego, asked = app.extensions["mirror_stage"], []
     gate, commands = ego[Gate], ego[CommandService]
     monkeypatch.setattr(
-        gate, "actor_of", lambda _environ: asked.append(1) or WHO["agent" if len(asked) <= 2 else "anonymous"]
+        gate,
+        "actor_of",
+        lambda _environ, _auth=None: asked.append(1) or WHO["agent" if len(asked) <= 2 else "anonymous"],
     )
     poll = gevent.spawn(app.test_client().get, "/api/commands/pending/waits-01?wait=10")
     with gevent.Timeout(5):
@@ -206,5 +243,5 @@ def test_a_poll_whose_right_is_gone_when_it_wakes_claims_nothing(app: Flask, mon
             gevent.sleep(0.01)
     command, _ = commands.create(NewCommand("waits-01", "w"), WHO["local"])
     answer = poll.get(timeout=5)
-    assert (answer.status_code, answer.json["detail"]) == (403, WHO["anonymous"].because)
+    assert (answer.status_code, answer.json["detail"]) == (401, WHO["anonymous"].because)
     assert commands.get(command.id, WHO["local"]).status == "pending"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask_socketio import SocketIO
@@ -17,6 +18,7 @@ from mirror_stage.access.peers import Peers, UidOf, uid_by_netlink, uid_by_proc
 from mirror_stage.core.config import Config
 from tests.accounts import OTHER, as_account, needs_root
 
+NO_PEOPLE: Any = None  # nobody shows a credential here
 WAYS = pytest.mark.parametrize("uid_of", [uid_by_netlink, uid_by_proc])
 
 
@@ -142,7 +144,7 @@ def test_where_nobody_can_tell_the_start_says_so(monkeypatch: pytest.MonkeyPatch
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
-            asks = Gate(Config(testing=True, local_users=("no-such-account",)), SocketIO())
+            asks = Gate(Config(testing=True, local_users=("no-such-account",)), SocketIO(), NO_PEOPLE)
             assert asks.actor_of({"gunicorn.socket": connection}).kind == LOCAL
             assert asks.actor_of({"gunicorn.socket": connection, "HTTP_X_FORWARDED_FOR": "10.0.0.7"}).kind == ANONYMOUS
     cannot_say, unknown = asks.notes()

@@ -30,7 +30,14 @@ class HeardEvent:
 class Listener:
     """A client of one namespace. It keeps its events in the order of arrival."""
 
-    def __init__(self, ego: EgoServer, namespace: str, auth: Any = None, transports: tuple[str, ...] = ("websocket",)):
+    def __init__(
+        self,
+        ego: EgoServer,
+        namespace: str,
+        auth: Any = None,
+        transports: tuple[str, ...] = ("websocket",),
+        headers: dict[str, str] | None = None,
+    ):
         self.namespace = namespace
         self.heard: list[HeardEvent] = []
         self.disconnected = threading.Event()
@@ -41,7 +48,13 @@ class Listener:
         self._client.on("disconnect", lambda *_reason: self.disconnected.set(), namespace=namespace)
         self.connected_at = time.monotonic()
         self._client.connect(
-            ego.url, namespaces=[namespace], auth=auth, transports=list(transports), wait_timeout=10, retry=False
+            ego.url,
+            headers=headers or {},
+            namespaces=[namespace],
+            auth=auth,
+            transports=list(transports),
+            wait_timeout=10,
+            retry=False,
         )
 
     def _hear(self, event: str, *payload: Any) -> None:

@@ -53,6 +53,16 @@ ROUTES = {
     ("POST", "/api/commands/{id}/cancel"),
     ("GET", "/api/field/commands/pending/{hostname}"),
     ("POST", "/api/field/commands/result/{id}"),
+    ("GET", "/api/me"),
+    ("POST", "/api/session"),
+    ("DELETE", "/api/session"),
+    ("GET", "/api/sessions"),
+    ("DELETE", "/api/sessions"),
+    ("DELETE", "/api/sessions/{id}"),
+    ("GET", "/api/tokens"),
+    ("POST", "/api/tokens"),
+    ("DELETE", "/api/tokens/{id}"),
+    ("GET", "/api/audit"),
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -176,6 +186,10 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
         checked.add(("POST", path))
         check(document, "POST", path, ego.post(filled or path, **kwargs))
 
+    def delete(path: str, filled: str | None = None) -> None:
+        checked.add(("DELETE", path))
+        check(document, "DELETE", path, requests.delete(ego.url + (filled or path), timeout=10))
+
     get("/api/health")
     get("/api/health/ready")
     get("/api/info")
@@ -228,9 +242,21 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for status in ("success", "success", "error", "nonsense"):
         send("/api/field/commands/result/{id}", f"/api/field/commands/result/{ended}", json={"status": status})
     for name in (silent, silent, "core-switch"):
-        answer = requests.delete(f"{ego.url}/api/hosts/{name}", timeout=10)
-        check(document, "DELETE", "/api/hosts/{hostname}", answer)
-    checked.add(("DELETE", "/api/hosts/{hostname}"))
+        delete("/api/hosts/{hostname}", f"/api/hosts/{name}")
+    get("/api/me")
+    for shown in ({"link": "x"}, {"name": "nobody-here", "password": "x"}, {"name": "ada"}):
+        send("/api/session", json=shown)
+    get("/api/sessions")
+    for token in ({"role": "viewer", "note": "x"}, {"hostname": hostname, "expiresInSeconds": 60}, {}):
+        send("/api/tokens", json=token)
+    made = ego.get("/api/tokens").json()["items"][0]
+    get("/api/tokens")
+    delete("/api/tokens/{id}", f"/api/tokens/{made['id']}")
+    delete("/api/tokens/{id}", "/api/tokens/none")
+    delete("/api/sessions/{id}", "/api/sessions/none")
+    delete("/api/sessions")
+    delete("/api/session")
+    get("/api/audit")
     assert checked == ROUTES
 
 

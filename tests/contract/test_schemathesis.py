@@ -18,6 +18,7 @@ from tests.servers import EgoServer
 
 INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
 EXAMPLES = {"sqlite": 8, "postgresql": 4}  # what differs between them has its own tests
+NOT_FOUND_BY_CHANCE = {"/api/history", "/api/sessions/{id}", "/api/tokens/{id}"}  # no generator can find what they need
 MANY = {"sqlite": 100, "postgresql": 20}
 
 

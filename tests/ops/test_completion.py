@@ -27,6 +27,8 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
     [
         (["d"], ["demo", "db", "doctor"]),
         (["db", "b"], ["backup"]),
+        (["tokens", "c"], ["create"]),
+        (["admin", "link", "--r"], ["--role"]),
         (["--", "db", "backup", "FILE", "--f"], ["--force"]),
         (["reflector", "install", "--command-p"], ["--command-policy"]),
         (["completion", ""], ["bash", "zsh"]),

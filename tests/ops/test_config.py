@@ -267,10 +267,11 @@ def test_only_loopback_addresses_and_unix_sockets_are_local(address: str, is_loc
         ([":3000"], "auto", False),
         (["127.0.0.1:3000", "10.0.0.100:3000"], "auto", False),
         (["0.0.0.0:3000"], "open", True),
-        (["127.0.0.1:3000"], "strict", False),  # there are no credentials yet that strict could ask for
+        (["127.0.0.1:3000"], "strict", True),
+        (["0.0.0.0:3000"], "strict", False),
     ],
 )
-def test_ego_refuses_addresses_of_the_network_unless_security_is_open_and_always_strict(
+def test_ego_refuses_addresses_of_the_network_unless_security_is_open(
     addresses: list[str], security: str, starts: bool
 ) -> None:
     reason = exposure_refusal(addresses, Config(security=security))

@@ -74,7 +74,7 @@ def test_another_account_of_this_machine_is_refused_and_told_what_to_do(ego: Ego
         ("DELETE", "/api/hosts/titan-01", None),
     ):
         reply = ask(OTHER, ego.port, method, path, body)
-        assert reply.status == 403
+        assert reply.status == 401
         assert f"uid {OTHER}" in reply.detail
         assert "MIRROR_STAGE_LOCAL_USERS" in reply.detail
     assert ask(OTHER, ego.port, "GET", "/api/health").status == 200
@@ -88,7 +88,7 @@ def test_an_account_that_is_named_as_user_may_everything(naming_ego: EgoServer) 
     assert json.loads(reply.text)["requestedBy"] is None
     assert ask(OTHER, naming_ego.port, "GET", "/api/twin/state").status == 200
     through_a_proxy = {"X-Forwarded-For": "10.0.0.7"}
-    assert ask(OTHER, naming_ego.port, "POST", "/api/commands", COMMAND, through_a_proxy).status == 403
+    assert ask(OTHER, naming_ego.port, "POST", "/api/commands", COMMAND, through_a_proxy).status == 401
 
 
 def test_an_account_that_is_named_as_agent_may_only_report_and_fetch(naming_ego: EgoServer) -> None:
@@ -123,9 +123,9 @@ def test_clients_of_a_plain_proxy_of_another_account_are_not_trusted(ego: EgoSer
         assert requests.get(f"{url}/api/health", headers=host, timeout=10).text == "ok"
         for _ in range(3):
             answer = requests.post(f"{url}/api/commands", json=COMMAND, headers=host, timeout=10)
-            assert answer.status_code == 403
+            assert answer.status_code == 401
             assert "proxy" in answer.json()["detail"]
-        assert requests.get(f"{url}/api/twin/state", headers=host, timeout=10).status_code == 403
+        assert requests.get(f"{url}/api/twin/state", headers=host, timeout=10).status_code == 401
         assert "MIRROR_STAGE_LOCAL_USERS" in connect_error(url)
     assert queued(ego) == 0
 
@@ -134,7 +134,7 @@ def test_a_proxy_of_our_own_account_is_known_by_its_headers(ego: EgoServer) -> N
     with nginx(ego.port, "root root", "proxy_set_header X-Forwarded-For $remote_addr;") as port:
         url = f"http://127.0.0.1:{port}"
         answer = requests.post(f"{url}/api/commands", json=COMMAND, timeout=10)
-        assert answer.status_code == 403
+        assert answer.status_code == 401
         assert "came through a proxy" in answer.json()["detail"]
         assert "came through a proxy" in connect_error(url)
     assert queued(ego) == 0
@@ -206,7 +206,7 @@ def test_clients_of_a_unix_socket_are_known_by_their_account_too(tmp_path: Path)
         wait_until(lambda: Path(path).exists() and status("/api/health/ready") == 200, 40, what="EGO is ready")
         os.chmod(path, 0o777)
         assert status() == 200
-        assert as_account(OTHER, status) == 403
+        assert as_account(OTHER, status) == 401
     finally:
         server.stop()
         shutil.rmtree(folder)

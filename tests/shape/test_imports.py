@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2] / "mirror_stage"
 ROOMS: dict[str, set[str]] = {
     "core": set(),
     "web": {"core"},
-    "access": {"core", "web"},
+    "access": {"core", "web", "storage"},
     "storage": {"core"},
     "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "reflector": {"core", "metrics"},
     "ego_monitor": {"core", "metrics", "twin", "reflector"},
     "hud": {"core", "web", "twin"},
-    "health": {"core", "web", "storage", "hud"},
+    "health": {"core", "web", "access", "storage", "hud"},
     "simulator": {"core"},
     "pipeline": {"core", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "app": {
@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Modules without Flask, SQL, a clock or randomness: values and rules.
-PURE_FILES = {"domain", "measures", "importance", "throughput", "geometry", "state"}
+PURE_FILES = {"domain", "people", "tokens", "chain", "measures", "importance", "throughput", "geometry", "state"}
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {
     f"mirror_stage.{name}"

@@ -1,0 +1,72 @@
+"""The audit as a chain: each row has a hash over its fields and the hash of the row before it. Pure.
+
+Whoever changes, removes or inserts a row must change every later hash. The chain does not show that its newest rows are
+missing: for that somebody must have kept a later hash elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mirror_stage.core.instants import Instant
+
+BEGINNING = "0" * 64  # the previous hash of the first row
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that is recorded: who did what to whom."""
+
+    what: str
+    subject: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the audit. `seq` rises by one from row to row."""
+
+    seq: int
+    at: Instant
+    actor: str
+    peer: str | None
+    what: str
+    subject: str | None
+    detail: str | None
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a chain stands: its newest row, or the newest one that was pruned."""
+
+    seq: int = 0
+    hash: str = BEGINNING
+
+
+def linked(head: Head, at: Instant, actor: str, peer: str | None, event: Event) -> Row:
+    """The next row after `head`."""
+    fields = (head.seq + 1, at, actor, peer, event.what, event.subject, event.detail, head.hash)
+    return Row(*fields, _hash(fields))
+
+
+def fault(head: Head, rows: Iterable[Row]) -> str | None:
+    """What is wrong with the rows that should follow `head`, oldest first; None if the chain is whole."""
+    for row in rows:
+        if row.seq != head.seq + 1:
+            return f"row {head.seq + 1} is missing: row {row.seq} follows row {head.seq}"
+        if row.previous != head.hash:
+            return f"row {row.seq} does not follow row {head.seq}: one of them was replaced"
+        fields = (row.seq, row.at, row.actor, row.peer, row.what, row.subject, row.detail, row.previous)
+        if row.hash != _hash(fields):
+            return f"row {row.seq} was changed"
+        head = Head(row.seq, row.hash)
+    return None
+
+
+def _hash(fields: tuple[object, ...]) -> str:
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode()).hexdigest()
