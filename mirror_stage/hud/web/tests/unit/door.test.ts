@@ -113,7 +113,7 @@ test('a link leaves the address at once, also one that is opened later in the sa
 async function requests() {
   const rest = await import('../../src/net/rest');
   let enter = (): void => undefined;
-  const door = { opening: null as Promise<void> | null, refused: vi.fn(async () => undefined) };
+  const door = { opening: null as Promise<void> | null, refused: vi.fn(async (): Promise<void> => undefined) };
   const close = (): void => void (door.opening = new Promise((resolve) => (enter = resolve)));
   rest.standAt(door);
   type Ask = (path: string, body?: unknown) => Promise<unknown>;
