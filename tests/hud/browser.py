@@ -36,6 +36,7 @@ FLAGS = [
 # The driver's hint that reading a canvas makes the GPU wait. The tests read canvases.
 _OF_THE_DRIVER = re.compile(r"GL Driver Message .*GPU stall due to ReadPixels")
 _OF_NO_WEBGL = re.compile(r"WebGL")  # the messages of three.js and of the HUD that there is no WebGL
+_OF_A_REFUSAL = re.compile(r"responded with a status of 4\d\d")
 _OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
@@ -72,12 +73,19 @@ def _closed(browser: Browser) -> Iterator[Browser]:
 
 @contextmanager
 def opened(
-    browser: Browser, url: str, *, origin: str = "", lost: bool = False, flat: bool = False, **context: Any
+    browser: Browser,
+    url: str,
+    *,
+    origin: str = "",
+    lost: bool = False,
+    flat: bool = False,
+    locked: bool = False,
+    **context: Any,
 ) -> Iterator[Page]:
-    """A page that has shown its first data.
+    """A page that has shown its first data, or with `locked` one that may ask for a sign-in first.
 
     Afterwards it checks that no request went to another origin, and that the console has no errors or warnings. `lost`
-    allows messages about a lost network, `flat` about missing WebGL.
+    allows messages about a lost network, `flat` about missing WebGL, `locked` about refused requests.
     """
     inside = browser.new_context(**({"viewport": DESK, "locale": "en-US"} | context))
     page = inside.new_page()
@@ -89,11 +97,12 @@ def opened(
     page.on("websocket", lambda socket: asked.append(socket.url))
     try:
         page.goto(url)
-        page.locator("[data-is-ready=true]").wait_for(timeout=30_000)  # it has its data; it may not be drawn yet
+        if not locked:
+            page.locator("[data-is-ready=true]").wait_for(timeout=30_000)  # it has its data; it may not be drawn yet
         yield page
         home = urlsplit(origin or url).netloc
         assert {urlsplit(one).netloc for one in asked if not one.startswith(("data:", "blob:"))} == {home}
-        foreseen = [_OF_THE_DRIVER, *[_OF_THE_NETWORK] * lost, *[_OF_NO_WEBGL] * flat]
+        foreseen = [_OF_THE_DRIVER, *[_OF_THE_NETWORK] * lost, *[_OF_NO_WEBGL] * flat, *[_OF_A_REFUSAL] * locked]
         assert [text for text in said if not any(pattern.search(text) for pattern in foreseen)] == []
     finally:
         inside.close()

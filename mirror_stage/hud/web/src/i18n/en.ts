@@ -17,6 +17,8 @@ export const en = {
     wall: 'Wall',
     menu: 'Menu',
     help: 'Keyboard',
+    access: 'Access',
+    signIn: 'Sign in',
   },
   metrics: {
     cpuLoad: 'CPU',
@@ -90,6 +92,7 @@ export const en = {
     retrying: 'trying now',
     silent: (ago: string) => `Connected, but no data for ${ago}`,
     past: (time: string) => `You are looking at ${time}. Commands are off.`,
+    open: 'Everybody who reaches this EGO may run commands on every host, because MIRROR_STAGE_SECURITY is open. Remove this setting, start EGO again, and sign in with the link that mirror-stage admin link prints.',
     newVersion: 'EGO was updated. Reload the page to use the new version.',
     reload: 'Reload',
   },
@@ -192,6 +195,17 @@ export const en = {
     licences: 'Licences of included software',
     plain: 'Simple page',
     openapi: 'REST API description (OpenAPI)',
+  },
+
+  access: {
+    who: 'Who is signed in',
+    roles: { nobody: 'nobody', viewer: 'viewer', operator: 'operator', admin: 'admin', agent: 'agent' },
+    local: 'You use the machine of EGO itself, so you need not sign in.',
+    open: 'Nobody has to sign in: this EGO is open.',
+    signOut: 'Sign out',
+    signOutEverywhere: 'Sign out everywhere',
+    notAllowed: (screen: string, role: string) => `${screen} is not for the role ${role}`,
+    askAdmin: 'Ask an admin for a role that may do more.',
   },
 
   keys: {

@@ -17,6 +17,8 @@ export const ko: Dictionary = {
     wall: '상황판 모드',
     menu: '메뉴',
     help: '단축키',
+    access: '접근 권한',
+    signIn: '로그인',
   },
   metrics: {
     cpuLoad: 'CPU',
@@ -90,6 +92,7 @@ export const ko: Dictionary = {
     retrying: '다시 연결하는 중',
     silent: (ago) => `연결되어 있지만 ${ago} 동안 데이터를 받지 못했습니다`,
     past: (time) => `${time} 시점의 화면입니다. 명령은 실행할 수 없습니다.`,
+    open: 'MIRROR_STAGE_SECURITY가 open이므로 이 EGO에 접속할 수 있는 누구나 모든 호스트에서 명령을 실행할 수 있습니다. 이 설정을 지우고 EGO를 다시 시작한 뒤, mirror-stage admin link가 출력하는 링크로 로그인하세요.',
     newVersion: 'EGO가 업데이트되었습니다. 새로 고치면 새 버전을 사용합니다.',
     reload: '새로 고침',
   },
@@ -191,6 +194,17 @@ export const ko: Dictionary = {
     licences: '오픈 소스 라이선스',
     plain: '간단한 페이지',
     openapi: 'REST API 설명(OpenAPI)',
+  },
+
+  access: {
+    who: '로그인한 사용자',
+    roles: { nobody: '권한 없음', viewer: '조회자', operator: '운영자', admin: '관리자', agent: '에이전트' },
+    local: 'EGO 서버의 사용자이므로 로그인할 필요가 없습니다.',
+    open: '이 EGO는 개방되어 있어 누구도 로그인하지 않습니다.',
+    signOut: '로그아웃',
+    signOutEverywhere: '모든 곳에서 로그아웃',
+    notAllowed: (screen, role) => `${role} 역할로는 ${screen} 화면을 쓸 수 없습니다`,
+    askAdmin: '더 넓은 권한이 필요하면 관리자에게 요청하세요.',
   },
 
   keys: {

@@ -16,5 +16,7 @@ export function address(path: string, query: Query = {}): string {
 
 /** Scheme, name, port and prefix, without a slash at the end: what an agent is told. */
 export const egoAddress = base.href.replace(/\/$/, '');
+/** The path under which this EGO is: '/', or that of a reverse proxy */
+export const prefix = base.pathname;
 export const socketOrigin = base.origin;
-export const socketPath = `${base.pathname}socket.io`;
+export const socketPath = `${prefix}socket.io`;

@@ -3,6 +3,7 @@
 import { Manager, type Socket } from 'socket.io-client';
 import { socketOrigin, socketPath } from './base';
 import type { Problem } from './openapi';
+import { pageHalf } from './pagehalf';
 import { pauseBefore } from './pause';
 
 export interface LinkEvents {
@@ -20,9 +21,9 @@ export class Link {
     reconnection: false, // the next try is shown to the person, so its time must be known
     timeout: 8_000,
   });
-  private readonly channels: Socket[] = [];
+  private readonly channels: { socket: Socket; isWanted: () => boolean }[] = [];
   private attempt = 0;
-  private isStarted = false;
+  private isRunning = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly events: LinkEvents) {
@@ -31,27 +32,37 @@ export class Link {
     this.manager.on('error', (error) => this.retryLater(reasonIn(error)));
   }
 
-  /** The socket of a namespace: opened by `start`, at once if that was before. */
-  channel(namespace: string, auth: Record<string, unknown> = {}): Socket {
-    const socket = this.manager.socket(namespace, { auth });
+  /** The socket of a namespace: opened by `start`, at once if that was before, but only while `isWanted`. */
+  channel(namespace: string, auth: Record<string, unknown> = {}, isWanted = () => true): Socket {
+    const socket = this.manager.socket(namespace, { auth: (give) => give({ ...auth, ...(pageHalf.value !== null && { page: pageHalf.value }) }) });
     socket.on('connect', () => (this.attempt = 0));
     socket.on('connect_error', (error) => this.retryLater(error.message));
-    this.channels.push(socket);
+    socket.on('disconnect', (reason) => reason === 'io server disconnect' && this.retryLater(null));
+    this.channels.push({ socket, isWanted });
     // Not by another `start`: that would ask again for namespaces whose answer is on its way, and EGO would hang up.
-    if (this.isStarted && this.timer === undefined) socket.connect();
+    if (this.isRunning && this.timer === undefined && isWanted()) socket.connect();
     return socket;
   }
 
   /** Try now, whatever the pause. */
   start(): void {
-    this.isStarted = true;
+    this.isRunning = true;
     clearTimeout(this.timer);
     this.timer = undefined;
-    for (const socket of this.channels) if (!socket.connected) socket.connect();
+    for (const { socket, isWanted } of this.channels) if (!socket.connected && isWanted()) socket.connect();
+  }
+
+  /** Hang up, and do not try again until `start`. */
+  stop(): void {
+    this.isRunning = false;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.attempt = 0;
+    for (const { socket } of this.channels) socket.disconnect();
   }
 
   private retryLater(reason: string | null): void {
-    if (this.timer !== undefined) return;
+    if (this.timer !== undefined || !this.isRunning) return;
     const pause = pauseBefore(this.attempt++, Math.random());
     this.timer = setTimeout(() => this.start(), pause);
     this.events.lost(Date.now() + pause, reason);

@@ -2,6 +2,7 @@
 
 import { address, type Query } from './base';
 import type { paths, Problem } from './openapi';
+import { pageHalf } from './pagehalf';
 
 const PATIENCE_MS = 15_000;
 
@@ -20,6 +21,20 @@ export class Refusal extends Error {
   }
 }
 
+/** Who signs people in, as the requests see it. */
+export interface Door {
+  /** Requests that only read wait for it: somebody has to sign in first. null: they go at once. */
+  readonly opening: Promise<void> | null;
+  /** EGO answered 401 or 403. Resolved when EGO has said who this is; `opening` says then whether to wait. */
+  refused(): Promise<void>;
+}
+let door: Door | null = null;
+
+/** Ask `it` about requests from now on. Call it once. */
+export function standAt(it: Door): void {
+  door = it;
+}
+
 type Method = 'get' | 'post' | 'delete';
 /** The routes that have a method, as the document writes them: `/api/hosts/{hostname}` */
 type Route<Has extends Method> = { [Path in keyof paths]: paths[Path] extends Record<Has, object> ? Path : never }[keyof paths];
@@ -35,6 +50,8 @@ interface Options<Of = unknown> {
   query?: QueryOf<Of> | undefined;
   signal?: AbortSignal | undefined;
   headers?: Record<string, string> | undefined;
+  /** It asks who this is, or signs in: it does not wait at the door */
+  atDoor?: boolean;
 }
 
 /** The answer of `GET path`. Throws Refusal; an AbortError if `signal` ended it. */
@@ -50,9 +67,30 @@ export function post<Path extends Route<'post'>>(
   return ask('POST', path, body, options);
 }
 
+/** `DELETE path`, which has no answer but a refusal. */
+export async function remove<Path extends Route<'delete'>>(path: Path, options: Options<Operation<Path, 'delete'>> = {}): Promise<void> {
+  await ask('DELETE', path, undefined, options);
+}
+
 async function ask<Value>(method: string, path: string, body: unknown, options: Options): Promise<Value> {
+  const waits = door !== null && !options.atDoor;
+  if (waits && method === 'GET') await door?.opening;
+  try {
+    return await once(method, path, body, options);
+  } catch (error) {
+    if (!waits || !(error instanceof Refusal) || (error.status !== 401 && error.status !== 403)) throw error;
+    const known = door?.refused();
+    // What changes something is never sent by itself a second time: by then it may be another person who signed in.
+    if (error.status === 403 || method !== 'GET') throw error;
+    await known;
+    await door?.opening;
+    return once(method, path, body, options);
+  }
+}
+
+async function once<Value>(method: string, path: string, body: unknown, options: Options): Promise<Value> {
   const deadline = AbortSignal.timeout(PATIENCE_MS);
-  const headers: Record<string, string> = { Accept: 'application/json', ...options.headers };
+  const headers: Record<string, string> = { Accept: 'application/json', ...pageHalf.headers, ...options.headers };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const place = path.replace(/^\//, '').replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(options.path?.[name] ?? ''));
   let answer: Response;

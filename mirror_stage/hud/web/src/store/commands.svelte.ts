@@ -10,6 +10,7 @@ import type { Command } from '../net/openapi';
 import { get, post, Refusal } from '../net/rest';
 import type { CommandOutput } from '../net/wire';
 import { following, isOpen, runsOf } from './runs';
+import { session } from './session.svelte';
 import { world } from './world.svelte';
 
 const PAGE_SIZE = 100;
@@ -63,7 +64,7 @@ class Commands {
   /** Follow EGO from now on; again is harmless. */
   open(): void {
     if (this.channel) return;
-    this.channel = world.link.channel('/commands');
+    this.channel = world.link.channel('/commands', {}, () => session.may('read-commands'));
     this.channel.on('connect', () => {
       void this.load();
       for (const id of this.outputs.keys()) this.ask(id);

@@ -1,6 +1,7 @@
 /** What EGO says about its own parts: asked each 30 s while the page is visible, so that the menu shows what needs attention. */
 
 import { address } from '../net/base';
+import { pageHalf } from '../net/pagehalf';
 import type { Check, Ready } from '../net/openapi';
 
 const EVERY_MS = 30_000;
@@ -21,7 +22,7 @@ class Health {
   /** Ask now. If EGO cannot be reached, the last answer stays: the banner says that the connection is lost. */
   async ask(): Promise<void> {
     try {
-      const answer = await fetch(address('api/health/ready'), { signal: AbortSignal.timeout(EVERY_MS) });
+      const answer = await fetch(address('api/health/ready'), { headers: pageHalf.headers, signal: AbortSignal.timeout(EVERY_MS) });
       this.checks = ((await answer.json()) as Ready).checks ?? this.checks; // 503 has the same body
     } catch {
       // nobody answered, or a proxy answered in a form of its own

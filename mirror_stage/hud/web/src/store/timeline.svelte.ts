@@ -6,6 +6,7 @@ import { get, Refusal } from '../net/rest';
 import { past } from './past.svelte';
 import { BUCKETS, stepMsOf } from './playback';
 import { isoOf, SPANS, type Span } from './range';
+import { session } from './session.svelte';
 import { view } from './view.svelte';
 import { world } from './world.svelte';
 
@@ -33,7 +34,7 @@ export class TimelineLoader {
       const abort = new AbortController();
       const load = (): void => void untrack(() => this.load(abort.signal));
       load();
-      const timer = setInterval(() => document.hidden || load(), Math.max(RENEW_MS, (this.seconds * 1000) / BUCKETS));
+      const timer = setInterval(() => document.hidden || session.isNeeded || load(), Math.max(RENEW_MS, (this.seconds * 1000) / BUCKETS));
       return () => {
         abort.abort();
         clearInterval(timer);

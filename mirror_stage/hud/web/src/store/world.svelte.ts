@@ -11,6 +11,7 @@ import { get } from '../net/rest';
 import type { Delta, Snapshot } from '../net/wire';
 import { Rings } from './rings';
 import { Rules } from './rules';
+import { session } from './session.svelte';
 import { Twin } from './twin';
 
 const TICK_MS = 250;
@@ -55,6 +56,7 @@ class World {
       this.connection = 'lost';
       this.retryAt = retryAt;
       this.lostReason = reason;
+      void session.ask(); // perhaps nobody is signed in any more
     },
   });
   readonly twinChannel = this.link.channel('/digital-twin', { stream: 'delta' });
@@ -66,7 +68,17 @@ class World {
     channel.on('twin-snapshot', (snapshot: Snapshot) => this.taken(snapshot, true));
     channel.on('twin-state', (snapshot: Snapshot) => this.taken(snapshot, false)); // an EGO without the delta stream
     channel.on('twin-delta', (delta: Delta) => this.changed(delta));
-    this.link.start();
+    const isOpen = session.start({
+      opened: () => {
+        this.link.stop();
+        this.link.start();
+      },
+      closed: () => {
+        this.link.stop();
+        this.connection = 'connecting'; // the sign-in says what to do, no banner
+      },
+    });
+    if (isOpen) this.link.start();
     setInterval(() => this.beat(), 1_000);
     document.addEventListener('visibilitychange', () => this.ticked());
   }
@@ -83,6 +95,7 @@ class World {
   }
 
   private welcome(): void {
+    if (this.connection === 'lost') void session.ask(); // it may be another EGO now
     this.heard();
     void get('/api/info').then(
       (info) => (this.info = info),

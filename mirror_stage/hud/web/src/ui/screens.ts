@@ -8,7 +8,10 @@ import HistoryIcon from '@lucide/svelte/icons/history';
 import Rows3 from '@lucide/svelte/icons/rows-3';
 import SquareTerminal from '@lucide/svelte/icons/square-terminal';
 import Server from '@lucide/svelte/icons/server';
+import KeyRound from '@lucide/svelte/icons/key-round';
 import type { Dictionary } from '../i18n/en';
+import { session, type Permission } from '../store/session.svelte';
+import { world } from '../store/world.svelte';
 import type { Action } from './keys';
 import Table from './screens/Table.svelte';
 
@@ -26,7 +29,11 @@ export interface Screen {
   readonly action?: Action;
   /** Only when EGO has this feature (of `/api/info`) */
   readonly feature?: string;
+  /** Only for people whom EGO allows this */
+  readonly needs?: Permission;
   readonly inNavigation: boolean;
+  /** Only in the menu, not in the bar */
+  readonly inMenuOnly?: boolean;
   readonly inBottomDock: boolean;
   /** It has the whole address as a page: `#/<id>` */
   readonly isPage: boolean;
@@ -39,13 +46,19 @@ const usual = { inNavigation: true, inBottomDock: false, isPage: true } as const
 export const SCREENS: readonly Screen[] = [
   { ...usual, id: 'table', name: 'table', icon: Rows3, action: 'table', load: async () => ({ default: Table }) },
   { ...usual, id: 'alerts', name: 'alerts', icon: Bell, action: 'alerts', load: () => import('./screens/Alerts.svelte') },
-  { ...usual, id: 'console', name: 'console', icon: SquareTerminal, action: 'console', feature: 'commands', inBottomDock: true, load: () => import('./screens/Console.svelte') },
+  { ...usual, id: 'console', name: 'console', icon: SquareTerminal, action: 'console', feature: 'commands', needs: 'operate', inBottomDock: true, load: () => import('./screens/Console.svelte') },
   { ...usual, id: 'history', name: 'history', icon: ChartLine, action: 'history', inBottomDock: true, load: () => import('./screens/History.svelte') },
   { ...usual, id: 'replay', name: 'replay', icon: HistoryIcon, action: 'replay', feature: 'replay', inNavigation: false, inBottomDock: true, isPage: false, load: () => import('./screens/Replay.svelte') },
   { ...usual, id: 'host', name: 'host', icon: Server, inNavigation: false, load: () => import('./screens/HostPage.svelte') },
+  { ...usual, id: 'access', name: 'access', icon: KeyRound, needs: 'own-sessions', inMenuOnly: true, load: () => import('./screens/Access.svelte') },
 ];
 
 export const SCENE_ICON = Box;
+
+/** Whether EGO has what a screen needs, and allows it to this person. */
+export function isOffered({ feature, needs }: Screen): boolean {
+  return (!feature || world.has(feature)) && (!needs || session.may(needs));
+}
 
 export function screenOf(id: string): Screen | undefined {
   return SCREENS.find((screen) => screen.id === id && screen.isPage);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { en as lateEnglish, ko as lateKorean } from '../../src/i18n/access';
 import { en } from '../../src/i18n/en';
 import { ko } from '../../src/i18n/ko';
 
@@ -10,8 +11,8 @@ function messages(tree: Tree, path = ''): [string, string | ((...values: string[
   );
 }
 
-const english = new Map(messages(en as unknown as Tree));
-const korean = new Map(messages(ko as unknown as Tree));
+const english = new Map(messages({ ...en, late: lateEnglish } as unknown as Tree));
+const korean = new Map(messages({ ...ko, late: lateKorean } as unknown as Tree));
 
 test('both languages have the same messages', () => {
   expect([...korean.keys()].sort()).toEqual([...english.keys()].sort());
