@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_odd_machines_are_seen_and_leave_nothing_behind(
     new_bench: Callable[..., Bench], data: st.DataObject, name: str
 ) -> None:
-    check(new_bench(), data, name)
+    bench = new_bench()
+    with closing(bench.storage):
+        check(bench, data, name)
 
 
 @pytest.mark.long
@@ -244,4 +247,6 @@ def test_odd_machines_are_seen_and_leave_nothing_behind(
 def test_odd_machines_are_seen_and_leave_nothing_behind_in_a_long_search(
     new_bench: Callable[..., Bench], data: st.DataObject, name: str
 ) -> None:
-    check(new_bench(), data, name)
+    bench = new_bench()
+    with closing(bench.storage):
+        check(bench, data, name)
