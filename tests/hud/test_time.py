@@ -295,13 +295,18 @@ def test_a_wall_reloads_when_ego_has_a_new_hud(hud: Open) -> None:
 
         page.route("**/api/info", updated)
         page.evaluate("() => window.isOld = true")
-        with page.expect_event("load", timeout=30_000):
-            page.context.set_offline(True)
-            page.clock.fast_forward(20_000)  # not run_for, which would draw each frame of the scene
-            page.context.set_offline(False)
-            for _ in range(10):
-                page.clock.fast_forward(15_000)
-                page.wait_for_timeout(200)
+        loaded: list[Page] = []
+        page.on("load", lambda one: loaded.append(one))  # noqa: PLW0108  # Playwright takes no builtin
+        page.context.set_offline(True)
+        page.clock.fast_forward(20_000)  # not run_for, which would draw each frame of the scene
+        page.context.set_offline(False)
+
+        def is_loaded() -> bool:
+            page.clock.fast_forward(15_000)
+            page.wait_for_timeout(200)
+            return bool(loaded)
+
+        wait_until(is_loaded, 30, what="the wall reloads")
         assert page.evaluate("() => window.isOld") is None
         expect(page.locator("[data-counter=critical]")).to_contain_text("1")
         page.unroute_all(behavior="ignoreErrors")
