@@ -48,7 +48,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Readiness: every part that an answer needs. */
+        /** Readiness: every part that an answer needs. `checks` is empty for those who may not read data of hosts. */
         get: {
             parameters: {
                 query?: never;
