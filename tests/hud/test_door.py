@@ -144,7 +144,7 @@ def test_who_signs_in_comes_to_the_place_that_the_address_names(hud: Open) -> No
         page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
         expect(row(page, "hot-01")).to_be_visible()
-        expect(page).to_have_url(re.compile(r"#/table\?q=hot$"))
+        expect(page).to_have_url(re.compile(r"#/table\?q=hot&probe=1$"))
         expect(row(page, "web-01")).to_have_count(0)
 
 
