@@ -42,7 +42,7 @@ def last(name: str) -> str:
 
 
 def checked_path(command: str) -> str:
-    found = re.search(rf"http://127\.0\.0\.1:{PORT}(/[a-z/]+)", command)
+    found = re.search(rf"://127\.0\.0\.1:{PORT}(/[a-z/]+)", command)
     assert found is not None, command
     return found[1]
 
