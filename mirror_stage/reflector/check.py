@@ -28,10 +28,12 @@ def examine(settings: Settings, ego: str) -> list[Finding]:
     asked_at = time.time()
     answer = uplink.get("/api/info")
     middle = (asked_at + time.time()) / 2
-    reached = reachable(ego, answer)
+    is_refused = answer.status in REFUSED
+    reached = admitted(settings.hostname, ego, uplink.get("/api/me"), answer) if is_refused else reachable(ego, answer)
     found = [reached]
     if reached.level == "ok":
         found.append(clock(answer.date, middle))
+    if reached.level == "ok" and not is_refused:  # an agent with a token may report, and read nothing
         found.append(known(settings.hostname, uplink.get(f"/api/hosts/{in_path(settings.hostname)}")))
     uplink.close()
     return [*found, *token(settings, ego), commands(settings), *risky(settings), state(settings)]
@@ -44,11 +46,21 @@ def reachable(ego: str, answer: Answer) -> Finding:
     if answer.status is None:
         advice = "is EGO running, is the address right, does a firewall stand between?"
         return Finding("ego", "problem", f"{ego} does not answer: {answer.detail}", advice)
-    if answer.status in REFUSED:
-        advice = "the agent needs a token (token_file), and EGO's log says whom it refuses"
-        return Finding("ego", "problem", f"{ego} answers, and refuses this agent: {answer.detail}", advice)
     seen = answer.detail or f"{answer.status}: something that is no EGO"
     return Finding("ego", "problem", f"{ego} answers {seen}", "is the address EGO's, with its port and path?")
+
+
+def admitted(hostname: str, ego: str, me: Answer, refused: Answer) -> Finding:
+    """Whether EGO takes this agent, which may not read what everybody else may: `me` says who EGO thinks it is."""
+    who = me.body if me.is_taken and isinstance(me.body, dict) else {}
+    if who.get("role") != "agent":
+        advice = "the agent needs a token (token_file), and EGO's log says whom it refuses"
+        return Finding("ego", "problem", f"{ego} answers, and refuses this agent: {refused.detail}", advice)
+    name = who.get("name")
+    if name is not None and name != f"agent:{hostname}":
+        advice = f"correct hostname, or make a token for this host: mirror-stage tokens create --agent {hostname}"
+        return Finding("ego", "problem", f"{ego} takes the token for {shown(name)}, not for {hostname}", advice)
+    return Finding("ego", "ok", f"{ego} answers, and takes what this agent reports")
 
 
 def token(settings: Settings, ego: str) -> list[Finding]:

@@ -47,6 +47,32 @@ def test_with_an_ego_that_answers_all_findings_are_ok(scripted: ScriptedEgo, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+REFUSED = problem(403)
+
+
+@pytest.mark.parametrize(
+    ("me", "level", "seen"),
+    [
+        ({"role": "agent", "name": "agent:titan-01"}, "ok", "takes what this agent reports"),
+        ({"role": "agent", "name": None}, "ok", "takes what this agent reports"),  # by its account, on EGO's machine
+        (
+            {"role": "agent", "name": "agent:titan-02"},
+            "problem",
+            "takes the token for agent:titan-02, not for titan-01",
+        ),
+        ({"role": "nobody", "name": None}, "problem", "refuses this agent"),
+    ],
+)
+def test_an_agent_that_may_only_report_is_told_whether_ego_takes_it(
+    me: dict[str, str | None], level: str, seen: str, scripted: ScriptedEgo, tmp_path: Path
+) -> None:
+    scripted.decide = lambda asked: Reply(200, me) if asked.path == "/api/me" else REFUSED
+    settings = Settings(hostname="titan-01", state_dir=tmp_path)
+    (found,) = [each for each in check.examine(settings, scripted.url) if each.check == "ego"]
+    assert found.level == level
+    assert seen in found.seen
+
+
 def test_an_ego_that_does_not_answer_is_a_problem_with_advice(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     ran = run_check("--ego", url, "--state-dir", str(tmp_path), "--allow-commands")
