@@ -165,8 +165,8 @@ def test_clients_of_a_proxy_on_this_machine_are_not_trusted_as_local(ego: EgoSer
     ]
     for headers in forwarded:
         body = {"hostname": hostname, "command": "w"}
-        assert_problem(ego.post("/api/commands", json=body, headers=headers), 403)
-        assert_problem(ego.get("/api/twin/state", headers=headers), 403)
+        assert_problem(ego.post("/api/commands", json=body, headers=headers), 401)
+        assert_problem(ego.get("/api/twin/state", headers=headers), 401)
         assert ego.get("/api/health", headers=headers).status_code == 200
     assert claim(ego, hostname) == []
 

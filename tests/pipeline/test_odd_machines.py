@@ -120,7 +120,7 @@ class Network:
         except Invalid as why:
             return [{"message": why.detail}]  # Infinity and NaN are no JSON
         if not batch.errors:
-            [receipt] = self.bench.edge.admit([stamp(batch.samples, self.bench.clock.now())])
+            [receipt] = self.bench.edge.commit([stamp(batch.samples, self.bench.clock.now())])
             assert receipt == Receipt(1, 0) or receipt == Receipt(1, 1)
             self.show()
         return batch.errors
