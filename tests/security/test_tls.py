@@ -124,7 +124,7 @@ def test_garbage_costs_at_most_one_line_and_no_traceback(ego: EgoServer) -> None
         b"",
     )
     for content in garbage * 3:
-        with raw.connect(ego, "127.0.0.7") as client, contextlib.suppress(ConnectionResetError):
+        with raw.connect(ego, "127.0.0.7") as client, contextlib.suppress(OSError):  # EGO may close it at any time
             client.sendall(content)
             client.shutdown(socket.SHUT_WR)
             while client.recv(4096):
@@ -134,7 +134,7 @@ def test_garbage_costs_at_most_one_line_and_no_traceback(ego: EgoServer) -> None
         client = inside.wrap_socket(plain, server_hostname="127.0.0.1")
         os.write(client.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record that nobody encrypted
         client.settimeout(20)
-        with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(OSError):
             while socket.socket.recv(client, 4096):  # what is on the wire: EGO's alert, then the end
                 pass
     assert ego.get("/api/health").text == "ok"
@@ -204,7 +204,7 @@ def test_the_account_that_asks_decides_over_tls_too(ego: EgoServer) -> None:
         return [answer.status, json.loads(answer.read())["detail"]]
 
     status, detail = as_account(OTHER, as_other)
-    assert status == 403
+    assert status == 401
     assert f"uid {OTHER}" in detail
     assert ego.get("/api/twin/state").status_code == 200
 
