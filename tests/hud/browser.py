@@ -37,7 +37,7 @@ FLAGS = [
 _OF_THE_DRIVER = re.compile(r"GL Driver Message .*GPU stall due to ReadPixels")
 _OF_NO_WEBGL = re.compile(r"WebGL")  # the messages of three.js and of the HUD that there is no WebGL
 _OF_A_REFUSAL = re.compile(r"responded with a status of 4\d\d")
-_OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
+_OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed: apt install chromium"
