@@ -57,7 +57,7 @@ PURE_FILES = {"domain", "people", "tokens", "chain", "measures", "importance", "
 PURE_CORE = {"core.instants", "core.names", "core.outputs"}
 PURE_LIBRARIES = {
     "__future__", "collections", "dataclasses", "datetime.UTC", "datetime.datetime", "datetime.timedelta", "enum", "functools",
-    "hashlib", "itertools", "json", "math", "operator", "re", "string", "types", "typing", "unicodedata", "uuid.UUID", "uuid.uuid5",
+    "hashlib", "itertools", "json", "math", "operator", "re", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID", "uuid.uuid5",
 }  # fmt: skip
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {
