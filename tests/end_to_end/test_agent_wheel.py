@@ -85,7 +85,9 @@ def test_the_unit_and_the_settings_are_in_it(program: Path) -> None:
     assert "ExecStart=/opt/mirror-stage/bin/mirror-stage reflector run" in printed
 
 
-@pytest.mark.parametrize("command", ["serve", "doctor", "demo", "users list", "tls show", "db stats", "db copy --to x", "db backup file"])
+@pytest.mark.parametrize(
+    "command", ["serve", "doctor", "demo", "users list", "tls show", "db stats", "db copy --to x", "db backup file"]
+)
 def test_a_command_of_ego_says_what_to_install(program: Path, command: str) -> None:
     ended = run(program, *command.split())
     (line,) = ended.stderr.splitlines()
