@@ -175,12 +175,13 @@ class Audience:
         self._realtime.send(NAMESPACE, client.sid, packet)
 
     def _send_details(self, clients: Iterable[Client]) -> None:
-        packets: dict[str, EncodedEvent] = {}
-        for client in clients:
+        watching = [client for client in clients if client.watched]
+        watched = {hostname for client in watching for hostname in client.watched}
+        packets = {
+            host.hostname: encode_event(NAMESPACE, HOST_DETAIL, orjson.dumps(encode.host_detail(host)))
+            for host in self._frames.hosts_named(watched)
+        }
+        for client in watching:
             for hostname in client.watched:
-                host = self._frames.host(hostname)
-                if host is None:
-                    continue
-                if hostname not in packets:
-                    packets[hostname] = encode_event(NAMESPACE, HOST_DETAIL, orjson.dumps(encode.host_detail(host)))
-                self._realtime.send(NAMESPACE, client.sid, packets[hostname])
+                if hostname in packets:
+                    self._realtime.send(NAMESPACE, client.sid, packets[hostname])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from mirror_stage.core.instants import SECOND, Instant
@@ -51,7 +52,11 @@ class Frames:
 
     def host(self, hostname: str) -> Host | None:
         """A host of this frame; None if it is not in it."""
-        return next((host for host in self._hosts.values() if host.hostname == hostname), None)
+        return next(iter(self.hosts_named({hostname})), None)
+
+    def hosts_named(self, names: AbstractSet[str]) -> list[Host]:
+        """Those of these hosts that are in this frame. It walks over all hosts once, unless there are no names."""
+        return [host for host in self._hosts.values() if host.hostname in names] if names else []
 
     def body(self, *, with_slots: bool = False, with_diagnostics: bool = False) -> bytes:
         """The snapshot of this frame, encoded at most once."""
