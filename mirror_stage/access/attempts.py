@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in, and what the audit is told of tries that failed. Time is an argument, in seconds."""
+"""How often somebody may try something, and what the audit is told of tries that failed. Time is an argument, in seconds."""
 
 from __future__ import annotations
 
@@ -19,26 +19,32 @@ NAMES_MAX = 5  # in one report
 
 
 class Attempts:
-    """The limits of sign-in: for each account, for each address, and in total."""
+    """The limits of sign-in, or of another `what`: for each account, for each address, and in total."""
 
-    def __init__(self) -> None:
-        self._all = Budget(*OF_ALL)
+    def __init__(
+        self,
+        what: str = "to sign in",
+        of_address: tuple[float, float] = OF_ADDRESS,
+        of_all: tuple[float, float] = OF_ALL,
+    ) -> None:
+        self._what, self._of_address, self._all = what, of_address, Budget(*of_all)
         self._by_account: dict[str, Budget] = {}
         self._by_address: dict[str, Budget] = {}
 
     def take(self, now: float, address: str | None, account: str | None) -> None:
         """Count one try. Raises Refused, with the time to wait, if there were too many."""
-        limits = [("in total", self._all), ("from this address", _of(self._by_address, _network(address), OF_ADDRESS))]
+        limits = [("from this address", _of(self._by_address, network_of(address), self._of_address))]
         if account is not None:
             limits.append(("for this account", _of(self._by_account, account, OF_ACCOUNT)))
+        limits.append(("in total", self._all))  # last: who is refused otherwise must not use up the tries of all
         for whose, budget in limits:
             if not budget.take(now):
                 wait = int((1 - budget.left) / budget.per_second) + 1
-                raise Refused(f"too many tries to sign in {whose}; try again in {wait} s", retry_after=wait)
+                raise Refused(f"too many tries {self._what} {whose}; try again in {wait} s", retry_after=wait)
 
     def succeeded(self, address: str | None, account: str | None) -> None:
         """Give the try back: it was no guess."""
-        for known, name in ((self._by_address, _network(address)), (self._by_account, account)):
+        for known, name in ((self._by_address, network_of(address)), (self._by_account, account)):
             if name in known:
                 known[name].left += 1
 
@@ -51,7 +57,7 @@ def _of(known: dict[str, Budget], name: str, limit: tuple[float, float]) -> Budg
     return budget
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """The address, of IPv6 its /64: a client has all addresses of that."""
     try:
         found = ipaddress.ip_address(address or "")

@@ -1,7 +1,7 @@
 """The audit as a chain: each row has a hash over its fields and the hash of the row before it. Pure.
 
 Whoever changes, removes or inserts a row must change every later hash. The chain does not show that its newest rows are
-missing: for that somebody must have kept a later hash elsewhere.
+missing, or that all of it was written anew: for that EGO signs where it stands each hour, and keeps that elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import Instant, to_text
 
 BEGINNING = "0" * 64  # the previous hash of the first row
 
@@ -48,6 +48,15 @@ class Head:
     hash: str = BEGINNING
 
 
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """Where a chain stood at some time, as EGO has signed it."""
+
+    seq: int
+    hash: str
+    at: Instant
+
+
 def linked(head: Head, at: Instant, actor: str, peer: str | None, event: Event) -> Row:
     """The next row after `head`."""
     fields = (head.seq + 1, at, actor, peer, event.what, event.subject, event.detail, head.hash)
@@ -57,6 +66,8 @@ def linked(head: Head, at: Instant, actor: str, peer: str | None, event: Event) 
 def fault(head: Head, rows: Iterable[Row]) -> str | None:
     """What is wrong with the rows that should follow `head`, oldest first; None if the chain is whole."""
     for row in rows:
+        if row.seq <= head.seq:
+            return f"row {row.seq} comes before row {head.seq + 1}, which is the first"
         if row.seq != head.seq + 1:
             return f"row {head.seq + 1} is missing: row {row.seq} follows row {head.seq}"
         if row.previous != head.hash:
@@ -66,6 +77,17 @@ def fault(head: Head, rows: Iterable[Row]) -> str | None:
             return f"row {row.seq} was changed"
         head = Head(row.seq, row.hash)
     return None
+
+
+def fault_of_head(signed: SignedHead, stands: Head) -> str | None:
+    """What is wrong if EGO has signed this head, and the chain has `stands` at that place; None if nothing is."""
+    if signed.seq > stands.seq:
+        why = f"the rows after {stands.seq} are missing, and EGO signed row {signed.seq}"
+    elif signed.seq == stands.seq and signed.hash != stands.hash:
+        why = f"row {signed.seq} is another one than EGO signed"
+    else:
+        return None
+    return f"{why} at {to_text(signed.at)}: the chain was written anew, or an older backup was restored"
 
 
 def _hash(fields: tuple[object, ...]) -> str:

@@ -7,6 +7,7 @@ settings name. Everybody else is anonymous.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +20,12 @@ VIEW: Final = "view"  # read the twin, alerts and history
 READ_COMMANDS: Final = "read-commands"  # read commands, and what they print
 OPERATE: Final = "operate"  # queue and cancel commands, delete hosts
 OWN_SESSIONS: Final = "own-sessions"  # see and end one's own sessions
-MANAGE: Final = "manage"  # tokens, the sessions of all, the audit
+MANAGE: Final = "manage"  # tokens, agents, the sessions of all, the audit
 PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, READ_COMMANDS, OPERATE, OWN_SESSIONS, MANAGE)
 
 USER: Final = "user"  # a person, or a script with a token
 REFLECTOR: Final = "agent"  # an agent with a token
+FIELD: Final = "field"  # an agent of another make, on the listener for such agents; known by its address only
 LOCAL: Final = "local"  # a program on this machine, run by an account that EGO trusts
 ANONYMOUS: Final = "anonymous"  # anybody else
 JOB: Final = "job"  # EGO itself
@@ -46,7 +48,7 @@ ROLES: Mapping[str, frozenset[str]] = {
 ROLES_OF_PEOPLE = (VIEWER, OPERATOR, ADMIN)  # smallest first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Actor:
     """Who asks. `name` is set if EGO has proof of it. `hostname` is set if the actor may touch only that host.
 
@@ -62,11 +64,17 @@ class Actor:
     because: str = "EGO does not know who asks"
     credential: str | None = None
     principal: int | None = None
+    takes_commands: bool = True
 
     @property
     def is_unknown(self) -> bool:
-        """Whether EGO does not know who asks, so that a credential would help."""
-        return self.role == NOBODY
+        """Whether EGO does not know who asks, so that a credential, or an admission, would help."""
+        return self.role == NOBODY or self.kind == FIELD
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether EGO knows this agent only by its address."""
+        return self.kind == FIELD
 
     @property
     def recorded_as(self) -> str:
@@ -99,6 +107,8 @@ def decide(actor: Actor, permission: str | None, host: str | None = None) -> str
         return "no permission is declared for this route or event, so EGO refuses everybody; this is an error in EGO"
     if permission == OPEN:
         return None
+    if actor.kind == FIELD and (actor.hostname is None or host not in {None, actor.hostname}):
+        return not_admitted(host, actor.peer)
     if permission not in ROLES[actor.role]:
         return actor.because
     if actor.hostname is not None and host is not None and host != actor.hostname:
@@ -118,7 +128,21 @@ def actor_of_agent(hostname: str, peer: str | None, *, credential: str) -> Actor
     return Actor(REFLECTOR, f"agent:{hostname}", peer, REPORTER, hostname, because, credential)
 
 
-@dataclass(frozen=True, slots=True)
+def actor_of_field(hostname: str | None, peer: str | None, *, takes_commands: bool = False) -> Actor:
+    """The actor for an agent of another make that is admitted as `hostname` at this address; None: nobody is admitted there."""
+    if hostname is None:
+        return Actor(FIELD, peer=peer, because=not_admitted(None, peer), takes_commands=False)
+    because = f"the agent of {hostname} may report samples and fetch commands, and nothing else"
+    return Actor(FIELD, f"agent:{hostname}", peer, REPORTER, hostname, because, takes_commands=takes_commands)
+
+
+def not_admitted(hostname: str | None, peer: str | None) -> str:
+    """Why an agent of another make is refused, and the command that admits it, safe to paste."""
+    who, name = (hostname[:120], shlex.quote(hostname)) if hostname else ("this agent", "NAME")
+    return f"{who} ({peer}) is not admitted: mirror-stage enroll field {name} --address {peer}"
+
+
+@dataclass(frozen=True)
 class Trust:
     """Whom EGO trusts without a credential. Accounts of this machine are given as uids."""
 
@@ -129,7 +153,7 @@ class Trust:
     agents: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Connection:
     """A connection: the client's address, whether a proxy passed it on, and the account that opened it.
 

@@ -1,8 +1,8 @@
 """Binds an actor to every REST request and every Socket.IO client, and refuses what the actor may not do.
 
 The gate sets `g.actor` before every view and every event handler. A Socket.IO client has one actor for each namespace:
-the gate binds it when the client connects, and asks `decide` again at each event, also whether its token or session is
-still valid.
+the gate binds it when the client connects. At each event it asks `decide` again, and whether its token or session is still
+valid.
 
 A token comes in the header `Authorization`, or in `auth` of Socket.IO. A session is a cookie and a second half, which the
 page keeps to itself: in the header `X-Mirror-Stage-Page`, or in `auth`. A browser sends the cookie by itself, also to other
@@ -11,6 +11,7 @@ services of this machine, so the cookie alone counts for nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
@@ -30,6 +31,7 @@ from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Forbidden, Problem, Unauthorized
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.web.services import service
+from mirror_stage.web.walls import is_of_field
 
 Environ = dict[str, Any]
 Handler = Callable[..., Any]
@@ -39,22 +41,32 @@ _PROXIED = frozenset(
 )
 _SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket")  # where a server puts the socket of a request
 SESSION_COOKIE = "mirror-stage-session"
-_BEARER = "Bearer " + PREFIX  # other tokens are for somebody else, such as a proxy
+_BEARER = re.compile(rf"(?i:bearer) +({PREFIX}.*)")  # other tokens are for somebody else, such as a proxy
+_COOKIES_MAX = 5  # of one name that are tried
 _HEALTH = frozenset({"health.live", "health.ready"})  # they answer without a database, too
+_USED = "mirror_stage.token_used"  # in the environ of a request whose token was looked at before
 _BOUND = "mirror_stage.actors"  # in the environ of a Socket.IO client: its actors by namespace
 
 
 class Gate:
-    """Finds the actor of a request or a Socket.IO client, by the settings of this EGO."""
+    """Finds the actor of a request or a Socket.IO client, by the settings of this EGO.
 
-    def __init__(self, config: Config, socketio: SocketIO, people: People):
+    `field_actor_at` gives the actor for an address on the listener for agents of another make.
+    """
+
+    def __init__(
+        self, config: Config, socketio: SocketIO, people: People, field_actor_at: Callable[[str | None], Actor]
+    ):
         self._config, self._socketio, self._people = config, socketio, people
+        self._field_actor_at = field_actor_at
         self._trust, self._peers = Trust(config.security, config.is_loopback, own_uids()), Peers()
         uid_lookup()  # asked now, because the result is kept for ever, and later this process may have no free file descriptor
         self._users, self._agents = Accounts(config.local_users), Accounts(config.local_agents)
 
     def actor_of(self, environ: Environ, auth: Any = None) -> Actor:
         """The actor of the request with this WSGI environment; `auth` is what a Socket.IO client has sent with it."""
+        if is_of_field(environ) and self._config.security != "open":
+            return self._field_actor_at(environ.get("REMOTE_ADDR"))
         if auth is not None or "HTTP_AUTHORIZATION" in environ or "HTTP_X_MIRROR_STAGE_PAGE" in environ:
             actor = self._by_credential(environ, auth if isinstance(auth, dict) else {})
             if actor is not None:
@@ -69,14 +81,20 @@ class Gate:
     def _by_credential(self, environ: Environ, auth: dict[str, Any]) -> Actor | None:
         """The actor that a token or a session proves; None without either. One that is not valid gives an anonymous actor."""
         peer, token, page = environ.get("REMOTE_ADDR"), auth.get("token"), auth.get("page")
-        said = environ.get("HTTP_AUTHORIZATION", "")
-        if token is None and said.startswith(_BEARER):
-            token = said.removeprefix("Bearer ")
+        bearer = _BEARER.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
+        if token is None and bearer is not None:
+            token = bearer[1]
         if token is not None:
-            return self._people.actor_of_token(str(token), peer)
+            is_new_use, environ[_USED] = _USED not in environ, True
+            instance = environ.get("HTTP_X_REFLECTOR_INSTANCE")
+            return self._people.actor_of_token(str(token), peer, instance, is_new_use=is_new_use)
         page = page if page is not None else environ.get("HTTP_X_MIRROR_STAGE_PAGE")
-        cookie = parse_cookie(environ).get(session_cookie(environ)) if page is not None else None
-        return None if cookie is None else self._people.actor_of_session(cookie, str(page), peer)
+        if page is None:
+            return None
+        # Another service of this machine can set a cookie of this name, too, and a browser may send that one first.
+        cookies = parse_cookie(environ).getlist(session_cookie(environ))[:_COOKIES_MAX]
+        actors = (self._people.actor_of_session(cookie, str(page), peer) for cookie in cookies)
+        return next((actor for actor in actors if actor is not None), None)
 
     def opened(self, environ: Environ) -> tuple[bool, int | None]:
         """Whether this machine can say which account opened a connection, and the uid for this request, if known."""

@@ -26,7 +26,10 @@ class Principal(Base):
 
 
 class Credential(Base):
-    """A token or a link. An agent's token has a hostname, a link has the person who signs in with it."""
+    """A token or a link. An agent's token has a hostname, a link has the person who signs in with it.
+
+    The token of an enrolled agent has the `agent` and a `generation`; `replaced_by` is the generation that ended it.
+    """
 
     __tablename__ = "credentials"
 
@@ -42,9 +45,14 @@ class Credential(Base):
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)  # of a link: when it was used, too
     last_used_at: Mapped[int | None] = mapped_column(BigInteger)
     note: Mapped[str | None] = mapped_column(Text)
+    agent: Mapped[str | None] = mapped_column(Text)
+    generation: Mapped[int | None] = mapped_column(BigInteger)
+    replaced_by: Mapped[int | None] = mapped_column(BigInteger)
+    suspended_at: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         Index("credentials_by_age", "created_at"),
+        Index("credentials_of_host", "hostname"),
         Index("credentials_revoked", "revoked_at"),
         Index("credentials_expired", "expires_at"),
     )

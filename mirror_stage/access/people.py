@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Final
 
 from mirror_stage.access.domain import ANONYMOUS, Actor, actor_of_agent, actor_of_person
-from mirror_stage.core.instants import DAY, HOUR, MINUTE, Instant
+from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
 
 LINK_LASTS: Final[Instant] = 15 * MINUTE
 SESSION_LASTS: Final[Instant] = 7 * DAY
 TOKEN_LASTS: Final[Instant] = 90 * DAY  # a token of a person, unless it says otherwise; an agent's has no end
 TOKEN_SECONDS_MAX = 10 * 365 * 86_400.0
+REPLACED_LASTS: Final[Instant] = 10 * SECOND  # requests with the former token may still be on their way
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters
 USER_AGENT_MAX = 200
 NOTE_MAX = 200
@@ -24,7 +26,7 @@ _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 _CONTROL = re.compile(r"[^\x20-\x7e]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Person:
     """Somebody who may sign in, unless they are disabled."""
 
@@ -36,7 +38,7 @@ class Person:
     disabled_at: Instant | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CredentialRow:
     """A token or a link, without its secret. `name` is of the person that it belongs to, if there is one."""
 
@@ -51,10 +53,12 @@ class CredentialRow:
     revoked_at: Instant | None
     last_used_at: Instant | None
     note: str | None
+    agent: str | None = None
+    generation: int | None = None
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SessionRow:
     """A session, without its secrets."""
 
@@ -69,9 +73,9 @@ class SessionRow:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
-    """What EGO knows of a token or session; `page_sha256` is of sessions only."""
+    """What EGO knows of a token or session; `page_sha256` is of sessions only, `agent` and what follows of enrolled agents."""
 
     kind: str
     sha256: str
@@ -83,12 +87,19 @@ class Known:
     expires_at: Instant | None
     revoked_at: Instant | None
     disabled_at: Instant | None
+    agent: str | None = None
+    generation: int | None = None
+    replaced_by: int | None = None
+    suspended_at: Instant | None = None
+    last_used_at: Instant | None = None
 
     def trouble(self, now: Instant) -> str | None:
         """Why it is not valid at `now`; None if it is."""
         what = "session" if self.kind == "session" else "token"
         if self.disabled_at is not None:
             return f"the account {self.name} is disabled; ask an admin"
+        if self.agent is not None:
+            return self._trouble_of_agent(now)
         if self.revoked_at is not None:
             return f"this {what} was revoked; ask an admin for another one"
         if self.expires_at is not None and self.expires_at <= now:
@@ -99,12 +110,35 @@ class Known:
             )
         return None
 
+    def _trouble_of_agent(self, now: Instant) -> str | None:
+        """The same for the token of an enrolled agent, which never expires."""
+        anew = "a code, which mirror-stage enroll code makes on EGO's machine"
+        if self.suspended_at is not None:
+            return suspended(self.hostname)
+        if self.revoked_at is None or (self.replaced_by is not None and now < self.revoked_at + REPLACED_LASTS):
+            return None
+        if self.replaced_by is not None:
+            return (
+                f"this token of {self.hostname} was replaced by a newer one, which its agent has used; if the agent has lost "
+                f"that one, run mirror-stage agents revoke {shlex.quote(self.hostname or '')} on EGO's machine, and enrol the host anew "
+                f"with {anew}"
+            )
+        return f"this token of {self.hostname} was revoked; to enrol the host anew, an admin has to give you {anew}"
+
     def actor(self, key: str, peer: str | None) -> Actor:
         """Who asks with it."""
         if self.hostname is not None:
             return actor_of_agent(self.hostname, peer, credential=key)
         name = self.name or key
         return actor_of_person(name, self.role, peer, credential=key, principal=self.principal)
+
+
+def suspended(hostname: str | None) -> str:
+    """What a host is told whose agent is suspended."""
+    return (
+        f"the agent of {hostname} is suspended, because two machines have used its token: find out which one is {hostname}, "
+        f"stop the other one, and run mirror-stage agents unlock {shlex.quote(hostname or '')} on EGO's machine"
+    )
 
 
 def key_of_token(id: str) -> str:

@@ -18,6 +18,8 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "hud.licences": OPEN,
     "hud.plain": VIEW,
     "hud.plain_part": OPEN,
+    "installer.enroll_script": OPEN,  # code without data, too: a host has no credential yet
+    "installer.enroll_file": OPEN,
     "metrics.post_batch": REPORT,
     "twin.state": VIEW,
     "past.diff": VIEW,
@@ -38,6 +40,11 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "commands.result": AGENT,
     "commands.heartbeat": AGENT,
     "commands.output": AGENT,
+    "figures.ego": VIEW,
+    "figures.of_fleet": VIEW,
+    "prometheus.list_targets": VIEW,
+    "dispatch.get_dispatch": VIEW,
+    "dispatch.put_dispatch": OPERATE,  # to resume: MANAGE, see the route
     "field.pending": AGENT,
     "field.result": AGENT,
     "access.me": OPEN,
@@ -50,6 +57,17 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "access.create_token": MANAGE,
     "access.revoke_token": MANAGE,
     "access.list_audit": MANAGE,
+    "enrolment.enrol": OPEN,  # who has neither a code nor a token waits for an admin
+    "enrolment.rotate": AGENT,
+    "enrolment.list_agents": MANAGE,
+    "enrolment.admit_field": MANAGE,
+    "enrolment.approve": MANAGE,
+    "enrolment.label": MANAGE,
+    "enrolment.unlock": MANAGE,
+    "enrolment.revoke": MANAGE,
+    "enrolment.list_codes": MANAGE,
+    "enrolment.create_code": MANAGE,
+    "enrolment.end_code": MANAGE,
 }
 
 # By namespace, then event. A client that may not `connect` receives no event of the namespace.

@@ -12,7 +12,8 @@ from mirror_stage.access.chain import Row
 from mirror_stage.access.domain import LOCAL, PERMISSIONS, ROLES, ROLES_OF_PEOPLE, Actor
 from mirror_stage.access.people import CredentialRow, SessionRow
 from mirror_stage.core.instants import to_optional_text, to_text
-from mirror_stage.web.schemas import Hostname, InstantText, Number, Page, Text, WireSchema
+from mirror_stage.core.names import printable
+from mirror_stage.web.schemas import Hostname, Number, Page, Text, WireSchema, instant, nullable
 
 SIGN_IN_WAYS = ("link", "password")
 
@@ -44,18 +45,10 @@ class NewTokenSchema(WireSchema):
             raise ValidationError("send role or hostname, one of them")
 
 
-def _maybe(field: type[fields.Field[Any]], **options: Any) -> fields.Field[Any]:
-    return field(required=True, allow_none=True, **options)
-
-
-def _instant(**options: Any) -> InstantText:
-    return InstantText(required=True, metadata={"type": "string", "format": "date-time"}, **options)
-
-
 class MeSchema(WireSchema):
     """Who asks, and what they may do."""
 
-    name = _maybe(fields.String)
+    name = nullable(fields.String)
     role = fields.String(required=True, validate=OneOf(tuple(ROLES)))
     permissions = fields.List(fields.String(validate=OneOf(PERMISSIONS)), required=True)
     signIn = fields.List(fields.String(validate=OneOf(SIGN_IN_WAYS)), required=True)
@@ -75,11 +68,11 @@ class SessionSchema(WireSchema):
     id = fields.String(required=True)
     name = fields.String(required=True)
     role = fields.String(required=True)
-    createdAt = _instant()
-    lastSeenAt = _instant()
-    expiresAt = _instant()
-    address = _maybe(fields.String)
-    userAgent = _maybe(fields.String)
+    createdAt = instant()
+    lastSeenAt = instant()
+    expiresAt = instant()
+    address = nullable(fields.String)
+    userAgent = nullable(fields.String)
     isThis = fields.Boolean(required=True)
 
 
@@ -94,14 +87,14 @@ class TokenSchema(WireSchema):
     id = fields.String(required=True)
     kind = fields.String(required=True, validate=OneOf(("user", "agent")))
     role = fields.String(required=True)
-    hostname = _maybe(fields.String)
-    name = _maybe(fields.String)
-    note = _maybe(fields.String)
-    createdAt = _instant()
+    hostname = nullable(fields.String)
+    name = nullable(fields.String)
+    note = nullable(fields.String)
+    createdAt = instant()
     createdBy = fields.String(required=True)
-    expiresAt = _instant(allow_none=True)
-    revokedAt = _instant(allow_none=True)
-    lastUsedAt = _instant(allow_none=True)
+    expiresAt = instant(allow_none=True)
+    revokedAt = instant(allow_none=True)
+    lastUsedAt = instant(allow_none=True)
 
 
 class CreatedTokenSchema(TokenSchema):
@@ -119,12 +112,12 @@ class AuditSchema(WireSchema):
     """One row of the audit; `hash` is over its other fields, `previous` is the hash of the row before."""
 
     seq = fields.Integer(required=True)
-    at = _instant()
+    at = instant()
     actor = fields.String(required=True)
-    peer = _maybe(fields.String)
+    peer = nullable(fields.String)
     what = fields.String(required=True)
-    subject = _maybe(fields.String)
-    detail = _maybe(fields.String)
+    subject = nullable(fields.String)
+    detail = nullable(fields.String)
     previous = fields.String(required=True)
     hash = fields.String(required=True)
 
@@ -169,7 +162,7 @@ def token_on_wire(token: CredentialRow) -> dict[str, Any]:
         "role": token.role,
         "hostname": token.hostname,
         "name": token.name,
-        "note": token.note,
+        "note": token.note and printable(token.note),
         "createdAt": to_text(token.created_at),
         "createdBy": token.created_by,
         "expiresAt": to_optional_text(token.expires_at),

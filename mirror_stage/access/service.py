@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import gevent
 
 from mirror_stage.access import people, store, tokens
 from mirror_stage.access.attempts import Attempts, Failures
-from mirror_stage.access.chain import Event, Head, Row, fault
+from mirror_stage.access.chain import Event, Head, Row, SignedHead, fault, fault_of_head
 from mirror_stage.access.domain import ANONYMOUS, MANAGE, REPORTER, ROLES, Actor, actor_of_person
 from mirror_stage.access.passwords import Passwords, hashed
 from mirror_stage.access.people import CredentialRow, Known, Person, SessionRow
@@ -26,6 +26,16 @@ PRUNE_AT_ONCE = 200
 ROWS_AT_ONCE = 1_000
 NOTED_AT_ONCE = 200
 
+# Told of each request with the token of an enrolled agent: the key, what is known, the address, the instance. Returns why
+# the agent may not go on, None if it may.
+Watch = Callable[[str, Known, str | None, str | None], str | None]
+
+
+_NO_TOKENS = {
+    tokens.LINK: "this is the secret of a link, which is for signing in once, and no token",
+    tokens.ENROL: "this is a code with which a host enrols, and no token",
+}
+
 
 class People:
     """Everybody who may ask, and what proves who they are."""
@@ -36,21 +46,36 @@ class People:
         self._known: dict[str, tuple[float, Known | None]] = {}
         self._used: dict[str, Instant] = {}
         self._use_noted_at = elapsed_seconds()
+        self._head: Head | None = None  # the one that was signed last
+        self._watch: Watch = lambda *_: None
+
+    def watch_agents(self, watch: Watch) -> None:
+        """Let `watch` look at each use of the token of an enrolled agent."""
+        self._watch = watch
 
     # ------------------------------------------------------------------ who asks
 
-    def actor_of_token(self, text: str, peer: str | None) -> Actor:
-        """The actor of a request with this token. If the token is not valid, an anonymous one that says why."""
+    def actor_of_token(
+        self, text: str, peer: str | None, instance: str | None = None, *, is_new_use: bool = True
+    ) -> Actor:
+        """The actor of a request with this token. If the token is not valid, an anonymous one that says why.
+
+        `instance` is what an agent calls itself. A request that is looked at again, because it waits, is no new use.
+        """
         try:
             token = tokens.parse(text)
         except tokens.Mistyped as why:
             return people.refused(str(why), peer)
-        if token.kind == tokens.LINK:
-            return people.refused("this is the secret of a link, which is for signing in once, and no token", peer)
+        if token.kind in _NO_TOKENS:
+            return people.refused(_NO_TOKENS[token.kind], peer)
         key = people.key_of_token(token.id)
         known = self._look_up(key)
         if known is None or known.kind != token.kind or not _is(known.sha256, token.text):
             return people.refused("EGO does not know this token; ask an admin for another one", peer)
+        if known.agent is not None and is_new_use:
+            trouble = self._watch(key, known, peer, instance)
+            if trouble is not None:
+                return people.refused(trouble, peer)
         return self._actor(key, known, peer)
 
     def actor_of_session(self, cookie: str, page: str, peer: str | None) -> Actor | None:
@@ -58,8 +83,9 @@ class People:
 
         If the session has ended, an anonymous one that says so.
         """
-        key = people.key_of_session(cookie.partition(".")[0])
-        known = self._look_up(key) if len(key) <= len("session:") + tokens.ID_LENGTH else None
+        id = cookie.partition(".")[0]
+        key = people.key_of_session(id)
+        known = self._look_up(key) if tokens.is_id(id) else None
         if known is None or not (_is(known.sha256, cookie) and _is(known.page_sha256 or "", page)):
             return None
         return self._actor(key, known, peer)
@@ -105,8 +131,8 @@ class People:
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
 
-    def _forget(self) -> None:
-        """Read every credential anew."""
+    def forget(self) -> None:
+        """Read every credential anew: something was changed."""
         self._known.clear()
 
     # ------------------------------------------------------------------ signing in and out
@@ -186,7 +212,7 @@ class People:
         if session is not None:
             now = self._clock.now()
             self._storage.write(lambda tx: store.end_sessions(tx, actor, now, only=session, what="sign-out"))
-            self._forget()
+            self.forget()
 
     # ------------------------------------------------------------------ sessions, tokens, audit
 
@@ -200,13 +226,13 @@ class People:
         now = self._clock.now()
         if not self._storage.write(lambda tx: store.end_sessions(tx, actor, now, principal=_whose(actor), only=id)):
             raise NotFound(f"there is no session {id[:40]!a}")
-        self._forget()
+        self.forget()
 
     def end_other_sessions(self, actor: Actor) -> int:
         """End all sessions that the actor may see but the one in which it asks. Returns how many."""
         now, this = self._clock.now(), people.session_of(actor)
         ended = self._storage.write(lambda tx: store.end_sessions(tx, actor, now, principal=_whose(actor), but=this))
-        self._forget()
+        self.forget()
         return len(ended)
 
     def tokens(self) -> list[CredentialRow]:
@@ -221,7 +247,7 @@ class People:
         token = tokens.make(tokens.USER if hostname is None else tokens.AGENT, secrets.choice)
         new = CredentialRow(
             token.id, token.kind, None if hostname else actor.principal, hostname, role or REPORTER, now, actor.recorded_as,
-            None if lasts is None else now + lasts, None, None, note, None if hostname else actor.name,
+            None if lasts is None else now + lasts, None, None, note, name=None if hostname else actor.name,
         )  # fmt: skip
         self._storage.write(lambda tx: store.add_credential(tx, new, tokens.sha256(token.text), actor, now))
         return token.text, new
@@ -235,7 +261,7 @@ class People:
             person = store.person_for_link(tx, name, role, actor, now)
             new = CredentialRow(
                 token.id, token.kind, person.id, None, person.role, now, actor.recorded_as,
-                now + people.LINK_LASTS, None, None, None, person.name,
+                now + people.LINK_LASTS, None, None, None, name=person.name,
             )  # fmt: skip
             store.add_credential(tx, new, tokens.sha256(token.text), actor, now)
 
@@ -246,7 +272,7 @@ class People:
         """Revoke a token. Raises NotFound."""
         now = self._clock.now()
         self._storage.write(lambda tx: store.revoke(tx, id, actor, now))
-        self._forget()
+        self.forget()
 
     def audit(self, page: int, page_size: int) -> tuple[list[Row], int]:
         """One page of the audit, newest first, and how many rows there are."""
@@ -254,22 +280,37 @@ class People:
 
     def whole_audit(self) -> Iterator[Row]:
         """All rows of the audit, oldest first."""
-        after = 0
+        after: int | None = None
         while rows := self._storage.own.read(lambda tx, after=after: store.audit_rows(tx, after, ROWS_AT_ONCE)):  # type: ignore[misc]
             yield from rows
             after = rows[-1].seq
 
-    def verify_audit(self, actor: Actor) -> tuple[str | None, Head, int]:
-        """What is wrong with the audit (None: nothing), the newest row that fits, and how many rows fit. Recorded."""
+    def verify_audit(self, actor: Actor, signed: Sequence[SignedHead] = ()) -> tuple[str | None, Head, int]:
+        """What is wrong with the audit (None: nothing), the newest row that fits, and how many rows fit. Recorded.
+
+        `signed` are the heads that EGO has signed and kept elsewhere.
+        """
+        by_seq: dict[int, list[SignedHead]] = {}
+        for one in signed:
+            by_seq.setdefault(one.seq, []).append(one)
         head, count = self._storage.own.read(store.audit_begin), 0
-        broken: str | None = None
-        for row in self.whole_audit():
-            broken = fault(head, [row])
+        broken = _fault_of_heads(by_seq.get(head.seq, ()), head)
+        for row in self.whole_audit() if broken is None else ():
+            here = Head(row.seq, row.hash)
+            broken = fault(head, [row]) or _fault_of_heads(by_seq.get(row.seq, ()), here)
             if broken is not None:
                 break
-            head, count = Head(row.seq, row.hash), count + 1
+            head, count = here, count + 1
+        broken = broken or _fault_of_heads(signed, head)
         self.note_reading("audit verify", actor)
         return broken, head, count
+
+    def sign_head(self, keep: Callable[[int, str], None]) -> None:
+        """Let `keep` sign the number and hash of the newest row, unless it has signed that one before."""
+        head = self._storage.own.read(store.head)
+        if head != self._head and head.seq:
+            keep(head.seq, head.hash)
+            self._head = head
 
     def note_reading(self, what: str, actor: Actor) -> None:
         """Record that somebody has read something at the command line."""
@@ -316,6 +357,10 @@ class People:
         """Remove what is past its time, in small steps."""
         while self._storage.own.write(lambda tx: store.prune(tx, now, PRUNE_AT_ONCE)):
             gevent.sleep(0)
+
+
+def _fault_of_heads(signed: Iterable[SignedHead], stands: Head) -> str | None:
+    return next((found for one in signed if (found := fault_of_head(one, stands)) is not None), None)
 
 
 def _whose(actor: Actor) -> int | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 
-from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, delete, func, insert, or_, select, text, update
 
 from mirror_stage.access.chain import Event, Head, Row, linked
 from mirror_stage.access.domain import ADMIN, Actor
@@ -40,11 +40,13 @@ def known(tx: Connection, keys: Sequence[str]) -> dict[str, Known]:
     tokens = [key.partition(":")[2] for key in keys if key.startswith("token:")]
     if tokens:
         of_token = (_C.id, _C.kind, _C.sha256, _C.principal, _C.hostname, _C.role, _C.expires_at, _C.revoked_at)
-        query = select(*of_token, _P.name, _P.disabled_at).outerjoin(_PEOPLE, _P.id == _C.principal)
+        of_agent = (_C.agent, _C.generation, _C.replaced_by, _C.suspended_at, _C.last_used_at)
+        query = select(*of_token, _P.name, _P.disabled_at, *of_agent).outerjoin(_PEOPLE, _P.id == _C.principal)
         for row in tx.execute(query.where(_C.id.in_(tokens))):
             found[key_of_token(row.id)] = Known(
                 row.kind, row.sha256, None, row.principal, row.name, row.role, row.hostname,
                 row.expires_at, row.revoked_at, row.disabled_at,
+                row.agent, row.generation, row.replaced_by, row.suspended_at, row.last_used_at,
             )  # fmt: skip
     sessions = [key.partition(":")[2] for key in keys if key.startswith("session:")]
     if sessions:
@@ -141,6 +143,14 @@ _CREDENTIAL = (*(_C[field.name] for field in fields(CredentialRow) if field.name
 
 
 def add_credential(tx: Connection, new: CredentialRow, sha256: str, actor: Actor, now: Instant) -> None:
+    """Store a token or a link, and record that. Raises Refused if there are too many."""
+    insert_credential(tx, new, sha256, now)
+    what = "link-created" if new.kind == "link" else "token-created"
+    whose = new.hostname or new.name
+    record(tx, actor, Event(what, new.id, f"{new.role}{f' {whose}' if whose else ''}"), now)
+
+
+def insert_credential(tx: Connection, new: CredentialRow, sha256: str, now: Instant) -> None:
     """Store a token or a link. Raises Refused if there are too many."""
     live = select(_C.id).where(_C.revoked_at.is_(None), or_(_C.expires_at.is_(None), _C.expires_at > now))
     if (
@@ -152,9 +162,6 @@ def add_credential(tx: Connection, new: CredentialRow, sha256: str, actor: Actor
         column.name: value for column, value in zip(_CREDENTIAL, astuple(new), strict=True) if column is not _P.name
     }
     tx.execute(insert(_CREDENTIALS).values(values | {"sha256": sha256}))
-    what = "link-created" if new.kind == "link" else "token-created"
-    whose = new.hostname or new.name
-    record(tx, actor, Event(what, new.id, f"{new.role}{f' {whose}' if whose else ''}"), now)
 
 
 def tokens(tx: Connection) -> list[CredentialRow]:
@@ -237,6 +244,38 @@ def end_sessions(
     return [row.id for row in rows]
 
 
+# ------------------------------------------------------------------ after a restore
+
+RESTORED = "restored"
+# What takes a right away from people. `revoke_again` does it anew, but for the ends of sessions: it ends every session.
+REVOKES = frozenset({"token-revoked", "session-ended", "sign-out", "user-disabled", "user-password", RESTORED})
+
+
+def revoke_again(tx: Connection, subjects_by_what: Mapping[str, set[str]], now: Instant) -> dict[str, int]:
+    """Do again what a newer audit says that was revoked, and end all sessions and links. Returns how many of what."""
+    is_valid, is_link = _C.revoked_at.is_(None), _C.kind == "link"
+    revoke, disable = update(_CREDENTIALS).values(revoked_at=now), update(_PEOPLE).values(disabled_at=now)
+    forget = update(_PEOPLE).values(password_hash=None)
+    again = subjects_by_what.get
+    ended = tx.execute(update(_SESSIONS).where(_S.expires_at > now).values(expires_at=now)).rowcount
+    ended += tx.execute(revoke.where(is_link, is_valid, _C.expires_at > now)).rowcount
+    return {
+        "tokens revoked": _for_each(tx, revoke.where(is_valid), _C.id, again("token-revoked")),
+        "people disabled": _for_each(tx, disable.where(_P.disabled_at.is_(None)), _P.name, again("user-disabled")),
+        "passwords removed": _for_each(
+            tx, forget.where(_P.password_hash.is_not(None)), _P.name, again("user-password")
+        ),
+        "sessions and links ended": ended,
+    }
+
+
+def _for_each(tx: Connection, change: Update, column: ColumnElement[str], wanted: set[str] | None) -> int:
+    """Apply a change to the rows whose `column` is one of `wanted`. Returns how many changed."""
+    values = sorted(wanted or ())
+    pieces = (values[start : start + 500] for start in range(0, len(values), 500))
+    return sum(tx.execute(change.where(column.in_(piece))).rowcount for piece in pieces)
+
+
 # ------------------------------------------------------------------ the audit
 
 
@@ -244,11 +283,12 @@ def record(tx: Connection, actor: Actor, event: Event, now: Instant) -> None:
     """Append a row to the audit. Call it last in a transaction: on PostgreSQL others wait from here to its end."""
     if tx.dialect.name == "postgresql":
         tx.execute(text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _TURN_OF_AUDIT})
-    row = linked(_head(tx), now, actor.recorded_as, actor.peer, event)
+    row = linked(head(tx), now, actor.recorded_as, actor.peer, event)
     tx.execute(insert(_AUDIT), {column.name: value for column, value in zip(_ROW, astuple(row), strict=True)})
 
 
-def _head(tx: Connection) -> Head:
+def head(tx: Connection) -> Head:
+    """The newest row of the audit, or the newest one that was pruned."""
     row = tx.execute(select(_AUDIT.c.seq, _AUDIT.c.hash).order_by(_AUDIT.c.seq.desc()).limit(1)).first()
     return audit_begin(tx) if row is None else Head(*row)
 
@@ -259,6 +299,12 @@ def audit_begin(tx: Connection) -> Head:
     return Head() if noted is None else Head(*json.loads(noted))
 
 
+def audit_has(tx: Connection, seq: int, hash: str) -> bool:
+    """Whether the audit has this row, or had it before it was pruned."""
+    found = tx.execute(select(_AUDIT.c.hash).where(_AUDIT.c.seq == seq)).scalar_one_or_none()
+    return found == hash if found is not None else seq <= audit_begin(tx).seq
+
+
 def audit_page(tx: Connection, offset: int, limit: int) -> tuple[list[Row], int]:
     """One page of the audit, newest first, and how many rows there are."""
     total = tx.execute(select(func.count()).select_from(_AUDIT)).scalar_one()
@@ -266,10 +312,10 @@ def audit_page(tx: Connection, offset: int, limit: int) -> tuple[list[Row], int]
     return [Row(*row) for row in tx.execute(newest)], total
 
 
-def audit_rows(tx: Connection, after: int, most: int) -> list[Row]:
-    """The next rows of the audit after a number, oldest first."""
-    query = select(*_ROW).where(_AUDIT.c.seq > after).order_by(_AUDIT.c.seq).limit(most)
-    return [Row(*row) for row in tx.execute(query)]
+def audit_rows(tx: Connection, after: int | None, most: int) -> list[Row]:
+    """The next rows of the audit after a number, or with None the first that there are; oldest first."""
+    query = select(*_ROW).order_by(_AUDIT.c.seq).limit(most)
+    return [Row(*row) for row in tx.execute(query if after is None else query.where(_AUDIT.c.seq > after))]
 
 
 # ------------------------------------------------------------------ what is old

@@ -17,7 +17,8 @@ from typing import Final
 USER: Final = "user"
 AGENT: Final = "agent"
 LINK: Final = "link"
-KINDS = (USER, AGENT, LINK)
+ENROL: Final = "enroll"  # the code with which a host enrols
+KINDS = (USER, AGENT, LINK, ENROL)
 
 PREFIX = "ms_"
 ID_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 10, 40, 6
@@ -47,6 +48,11 @@ def random_text(length: int, choose: Choose) -> str:
     return "".join(choose(_ALPHABET) for _ in range(length))
 
 
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a token or a session."""
+    return len(text) == ID_LENGTH and text.isascii() and text.isalnum()
+
+
 def make(kind: str, choose: Choose) -> Token:
     """A new token."""
     id = random_text(ID_LENGTH, choose)
@@ -65,8 +71,8 @@ def parse(text: str) -> Token:
 
 
 def sha256(text: str) -> str:
-    """What EGO stores of a secret."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """What EGO stores of a secret. Any text has one, also half of a surrogate pair that a client has sent."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _checksum(body: str) -> str:

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mirror_stage.access.domain import Actor
-from mirror_stage.core.instants import DAY, SECOND, Instant
+from mirror_stage.core.instants import DAY, SECOND, Instant, to_text
 from mirror_stage.core.outputs import KEPT_BYTES, full_size, shortened
+from mirror_stage.core.signed import Recipient
 
 COMMAND_BYTES_MAX = 8 * 1024
 METADATA_BYTES_MAX = 16 * 1024
@@ -28,6 +29,7 @@ KEY_KEPT: Final[Instant] = DAY
 KEPT_FOR: Final[Instant] = 30 * DAY  # how long a command is kept after it ended
 LEASE_GRACE: Final[Instant] = 60 * SECOND
 STAMP_GAP: Final[Instant] = 5 * SECOND  # a longer gap between two stamps means that EGO was down
+REASON_MAX = 500  # characters of why dispatch is stopped
 CHUNK_BYTES_MAX = 16 * 1024
 OUTPUT_BYTES_KEPT = 256 * 1024  # of a command's live output, until its result comes
 ALIKE_CHARACTERS = 1_024  # two texts whose first so many characters are equal are taken for the same output
@@ -126,7 +128,7 @@ REFUSALS: Mapping[tuple[Standing, Act], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command as it is stored. `metadata` is JSON text; `result_digest` identifies the report that ended it."""
+    """One command as it is stored. `metadata` and `signed` are JSON; `result_digest` identifies the report that ended it."""
 
     seq: int
     id: str
@@ -158,6 +160,7 @@ class Command:
     updated_at: Instant
     result_digest: str | None
     output_bytes: int
+    signed: str | None
 
     @property
     def standing(self) -> Standing:
@@ -184,10 +187,11 @@ class NewCommand:
     expires_in_seconds: float = EXPIRES_IN_SECONDS_DEFAULT
     metadata: str | None = None
     retry_of: str | None = None
+    is_confirmed: bool = False  # somebody has confirmed it for an unverified host
 
     @property
     def digest(self) -> str:
-        """A hash of all fields: two requests that mean the same have the same digest."""
+        """A hash of what is to be run where: two requests that mean the same have the same digest."""
         return _digest(
             [self.hostname, self.command, self.timeout_seconds, self.expires_in_seconds, self.metadata, self.retry_of]
         )
@@ -195,10 +199,14 @@ class NewCommand:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The answer to a heartbeat: until when the agent holds the command, and whether it shall stop it."""
+    """The answer to a heartbeat: until when the agent holds the command, and whether it shall stop it.
+
+    `signed_cancel` is the signed order to stop, as JSON.
+    """
 
     lease_until: Instant
     cancel_requested: bool
+    signed_cancel: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +253,45 @@ class Outcome:
     stdout: Stream
     stderr: Stream
     digest: str
+
+
+class CommandSigner(Protocol):
+    """Signs what agents are told, as JSON; None where EGO has no keys, and for an agent that checks no signature."""
+
+    def recipient(self, tx: Any, hostname: str) -> Recipient | None:
+        """The agent that a command for this host is for, as a transaction sees it. None: it checks no signature."""
+
+    def command(
+        self,
+        recipient: Recipient | None,
+        id: str,
+        command: str,
+        timeout_seconds: float,
+        issued_at: Instant,
+        expires_at: Instant,
+        *,
+        after: str | None = None,
+    ) -> str | None:
+        """A new command. Its number is above that of `after`, the signed form of the host's last command."""
+
+    def cancel(self, recipient: Recipient | None, id: str, issued_at: Instant) -> str | None:
+        """The order to stop a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Whether EGO hands out commands. `at` and `by` say since when it does not, and who stopped it."""
+
+    stopped: bool = False
+    reason: str | None = None
+    at: Instant | None = None
+    by: str | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Why no command is taken and none is handed out."""
+        since = "" if self.at is None else f" since {to_text(self.at)}"
+        return f"dispatch is stopped{since} ({self.reason or 'no reason given'}); an admin resumes it: mirror-stage dispatch resume"
 
 
 class BadOutcome(ValueError):

@@ -1,4 +1,4 @@
-"""The events of the `/commands` namespace, and the order in which they are published."""
+"""The events of the commands, and the order in which they are published."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from mirror_stage.commands.domain import OPEN_MAX, Chunk, Command
 
 NAMESPACE = "/commands"
+DISPATCH_NAMESPACES = (NAMESPACE, "/digital-twin")
+DISPATCH_UPDATE = "dispatch-update"  # that EGO hands out no more commands, or hands them out again
 COMMAND_UPDATE = "command-update"  # a command, after each of its transitions
 COMMAND_OUTPUT = "command-output"  # a chunk, to those who watch its command
 

@@ -49,6 +49,8 @@ class CommandRow(Base):
     command: Mapped[str] = mapped_column(Text)
     command_folded: Mapped[str] = mapped_column(Text)  # for the search: SQLite folds ASCII only
     metadata_json: Mapped[str | None] = mapped_column("metadata", Text)
+    signed: Mapped[str | None] = mapped_column(Text)  # the command as EGO signed it when it was created: JSON
+    signed_cancel: Mapped[str | None] = mapped_column(Text)
     stdout: Mapped[str | None] = mapped_column(Text)  # long columns stand last: SQLite reads a row from its front
     stderr: Mapped[str | None] = mapped_column(Text)
 

@@ -6,23 +6,27 @@ from typing import Any
 
 from flask import Response, request
 
-from mirror_stage.access.gate import actor, admit
+from mirror_stage.access.domain import MANAGE
+from mirror_stage.access.gate import actor, admit, refuse_unless
 from mirror_stage.commands import domain
 from mirror_stage.commands.domain import RUNNING, Chunk, Command, NewCommand, Outcome
 from mirror_stage.commands.schemas import (
     CommandPage,
     CommandQuery,
     CommandSchema,
+    DispatchSchema,
     EventList,
     FieldPendingSchema,
     FieldResultSchema,
     HeartbeatSchema,
     LeaseSchema,
     NewCommandSchema,
+    NewDispatchSchema,
     OutputSchema,
     PendingQuery,
     PendingSchema,
     ResultSchema,
+    dispatch_on_wire,
     event_on_wire,
     field_item_on_wire,
     lease_on_wire,
@@ -42,6 +46,10 @@ blp = Blueprint(
 )
 field_blp = Blueprint(
     "field", __name__, url_prefix="/api/field/commands", description="The same for agents that are in the field already"
+)
+
+dispatch_blp = Blueprint(
+    "dispatch", __name__, url_prefix="/api/dispatch", description="The kill switch: whether any command is handed out"
 )
 
 
@@ -141,12 +149,34 @@ def field_result(outcome: Outcome, id: str) -> Response:
     return _reported(id, outcome)
 
 
+@dispatch_blp.get("")
+@dispatch_blp.response(200, DispatchSchema)
+def get_dispatch() -> Response:
+    """Whether EGO takes and hands out commands."""
+    return json_response(dispatch_on_wire(service(CommandService).dispatch()))
+
+
+@dispatch_blp.put("")
+@dispatch_blp.arguments(NewDispatchSchema())
+@dispatch_blp.response(200, DispatchSchema)
+def put_dispatch(wanted: dict[str, Any]) -> Response:
+    """Stop all commands, or let an admin resume. A stop cancels what waits and ends what runs."""
+    commands = service(CommandService)
+    if wanted["stopped"]:
+        state = commands.stop_dispatch(wanted["reason"], actor())
+    else:
+        refuse_unless(actor(), MANAGE)
+        state = commands.resume_dispatch(actor())
+    commands.keep_stopped(actor())
+    return json_response(dispatch_on_wire(state))
+
+
 def _claim(hostname: str, query: dict[str, Any], note: str | None = None) -> list[Command]:
     mark = browser_mark(request.environ)
     if mark is not None:
         raise Forbidden(f"only an agent may claim commands, and this came from a browser ({mark})")
     name = hostname_in_path(hostname)
-    if request.method == "HEAD":
+    if request.method == "HEAD" or not actor().takes_commands:
         return []
     environ = request.environ
 

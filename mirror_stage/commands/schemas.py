@@ -14,9 +14,21 @@ from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from mirror_stage.access.domain import shown_name
 from mirror_stage.commands import domain
-from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
+from mirror_stage.commands.domain import Chunk, Command, Dispatch, Event, Lease, NewCommand, Outcome
 from mirror_stage.core.instants import to_optional_text, to_text
-from mirror_stage.web.schemas import SAFE_WHOLE, Hostname, InstantText, Number, Page, PageQuery, Text, Whole, WireSchema
+from mirror_stage.web.schemas import (
+    SAFE_WHOLE,
+    Hostname,
+    Number,
+    Page,
+    PageQuery,
+    Text,
+    Truth,
+    Whole,
+    WireSchema,
+    instant,
+    nullable,
+)
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _SIGNAL = Regexp(r"SIG[A-Z0-9]{1,16}(?:[+-]\d{1,2})?\Z", error="must be the name of a signal, such as SIGKILL")
@@ -77,6 +89,10 @@ class NewCommandSchema(WireSchema):
     metadata = _optional(JsonObject)
     expiresInSeconds = _optional(Number, Range(0, domain.EXPIRES_IN_SECONDS_MAX, min_inclusive=False))
     retryOf = _optional(Text, _id)
+    confirmUnverified = Truth(
+        load_default=False,
+        metadata={"description": "needed for a host whose agent nobody can verify: the command goes to it unsigned"},
+    )
 
     @post_load
     def make(self, values: dict[str, Any], **_kwargs: Any) -> NewCommand:
@@ -87,6 +103,7 @@ class NewCommandSchema(WireSchema):
             expires_in_seconds=values["expiresInSeconds"] or domain.EXPIRES_IN_SECONDS_DEFAULT,
             metadata=values["metadata"],
             retry_of=domain.normalise_id(values["retryOf"] or ""),
+            is_confirmed=values["confirmUnverified"],
         )
 
 
@@ -157,50 +174,56 @@ class CommandQuery(PageQuery):
     search = Text(validate=_bytes_at_most(domain.COMMAND_BYTES_MAX))
 
 
-def _maybe(field: type[fields.Field[Any]], **options: Any) -> fields.Field[Any]:
-    return field(required=True, allow_none=True, **options)
-
-
-def _instant(**options: Any) -> InstantText:
-    return InstantText(required=True, metadata={"type": "string", "format": "date-time"}, **options)
-
-
 class CommandSchema(WireSchema):
     id = fields.String(required=True)
     hostname = fields.String(required=True)
     command = fields.String(required=True)
     timeoutSeconds = fields.Float(required=True)
     status = fields.String(required=True, validate=OneOf(domain.STATUSES))
-    reason = _maybe(fields.String, validate=OneOf(domain.REASONS))
-    requestedAt = _instant()
-    startedAt = _instant(allow_none=True)
-    completedAt = _instant(allow_none=True)
-    expiresAt = _instant()
-    leaseUntil = _instant(allow_none=True)
-    exitCode = _maybe(fields.Integer)
-    signal = _maybe(fields.String)
-    stdout = _maybe(fields.String)
-    stderr = _maybe(fields.String)
-    stdoutBytes = _maybe(fields.Integer)
-    stderrBytes = _maybe(fields.Integer)
+    reason = nullable(fields.String, validate=OneOf(domain.REASONS))
+    requestedAt = instant()
+    startedAt = instant(allow_none=True)
+    completedAt = instant(allow_none=True)
+    expiresAt = instant()
+    leaseUntil = instant(allow_none=True)
+    exitCode = nullable(fields.Integer)
+    signal = nullable(fields.String)
+    stdout = nullable(fields.String)
+    stderr = nullable(fields.String)
+    stdoutBytes = nullable(fields.Integer)
+    stderrBytes = nullable(fields.Integer)
     truncated = fields.Boolean(required=True)
     late = fields.Boolean(required=True)
-    durationSeconds = _maybe(fields.Float)
+    durationSeconds = nullable(fields.Float)
     cancelRequested = fields.Boolean(required=True)
     deliverable = fields.Boolean(required=True)
-    metadata = _maybe(fields.Dict)
-    requestedBy = _maybe(fields.String)
-    retryOf = _maybe(fields.String)
+    metadata = nullable(fields.Dict)
+    requestedBy = nullable(fields.String)
+    retryOf = nullable(fields.String)
     version = fields.Integer(required=True)
-    updatedAt = _instant()
+    updatedAt = instant()
+
+
+class EnvelopeSchema(WireSchema):
+    """A statement and its signature, both base64."""
+
+    payload = fields.String(required=True)
+    signature = fields.String(required=True)
+
+
+class SignedSchema(EnvelopeSchema):
+    """What EGO has signed: a DSSE envelope, and the certificate of the key that signed it."""
+
+    keyCertificate = fields.Nested(EnvelopeSchema, required=True)
 
 
 class PendingSchema(WireSchema):
     id = fields.String(required=True)
     command = fields.String(required=True)
     timeoutSeconds = fields.Float(required=True)
-    expiresAt = _instant()
-    leaseUntil = _instant()
+    expiresAt = instant()
+    leaseUntil = instant()
+    signed = fields.Nested(SignedSchema, required=True, allow_none=True)
 
 
 class FieldItemSchema(WireSchema):
@@ -214,8 +237,25 @@ class FieldPendingSchema(WireSchema):
 
 
 class LeaseSchema(WireSchema):
-    leaseUntil = _instant()
+    leaseUntil = instant()
     cancelRequested = fields.Boolean(required=True)
+    signedCancel = fields.Nested(SignedSchema, required=True, allow_none=True)
+
+
+class DispatchSchema(WireSchema):
+    """Whether EGO takes and hands out commands."""
+
+    stopped = fields.Boolean(required=True)
+    reason = nullable(fields.String)
+    at = instant(allow_none=True)
+    by = nullable(fields.String)
+
+
+class NewDispatchSchema(WireSchema):
+    """Stop or resume."""
+
+    stopped = Truth(required=True)
+    reason = _optional(Text, Length(1, domain.REASON_MAX))
 
 
 class CommandPage(Page):
@@ -226,13 +266,13 @@ class EventSchema(WireSchema):
     """One transition: `name` is the move, `status` and `reason` are where it led."""
 
     version = fields.Integer(required=True)
-    at = _instant()
+    at = instant()
     name = fields.String(required=True)
     status = fields.String(required=True, validate=OneOf(domain.STATUSES))
-    reason = _maybe(fields.String, validate=OneOf(domain.REASONS))
-    actor = _maybe(fields.String)
-    peer = _maybe(fields.String)
-    note = _maybe(fields.String)
+    reason = nullable(fields.String, validate=OneOf(domain.REASONS))
+    actor = nullable(fields.String)
+    peer = nullable(fields.String)
+    note = nullable(fields.String)
 
 
 class EventList(WireSchema):
@@ -265,7 +305,7 @@ def command_on_wire(command: Command, *, deliverable: bool) -> dict[str, Any]:
         "durationSeconds": _plain(command.duration_seconds),
         "cancelRequested": command.cancel_requested,
         "deliverable": deliverable,
-        "metadata": None if command.metadata is None else orjson.loads(command.metadata),
+        "metadata": _json(command.metadata),
         "requestedBy": command.requested_by,
         "retryOf": command.retry_of,
         "version": command.version,
@@ -281,6 +321,7 @@ def pending_on_wire(command: Command) -> dict[str, Any]:
         "timeoutSeconds": _plain(command.timeout_seconds),
         "expiresAt": to_text(command.expires_at),
         "leaseUntil": to_optional_text(command.lease_until),
+        "signed": _json(command.signed),
     }
 
 
@@ -291,12 +332,30 @@ def field_item_on_wire(command: Command) -> dict[str, Any]:
 
 def lease_on_wire(lease: Lease) -> dict[str, Any]:
     """A LeaseSchema."""
-    return {"leaseUntil": to_text(lease.lease_until), "cancelRequested": lease.cancel_requested}
+    return {
+        "leaseUntil": to_text(lease.lease_until),
+        "cancelRequested": lease.cancel_requested,
+        "signedCancel": _json(lease.signed_cancel),
+    }
+
+
+def dispatch_on_wire(dispatch: Dispatch) -> dict[str, Any]:
+    """A DispatchSchema."""
+    return {
+        "stopped": dispatch.stopped,
+        "reason": dispatch.reason,
+        "at": to_optional_text(dispatch.at),
+        "by": shown_name(dispatch.by),
+    }
 
 
 def event_on_wire(event: Event) -> dict[str, Any]:
     """An EventSchema."""
     return asdict(event) | {"at": to_text(event.at), "actor": shown_name(event.actor)}
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
 
 
 def _plain(seconds: float | None) -> float | int | None:

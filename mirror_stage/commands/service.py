@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -12,9 +14,9 @@ import gevent
 
 from mirror_stage.access.domain import EGO, Actor
 from mirror_stage.commands import domain, events, store
-from mirror_stage.commands.domain import Chunk, Command, Event, Lease, NewCommand, Outcome
+from mirror_stage.commands.domain import Chunk, Command, CommandSigner, Dispatch, Event, Lease, NewCommand, Outcome
 from mirror_stage.commands.events import InOrder
-from mirror_stage.commands.schemas import command_on_wire
+from mirror_stage.commands.schemas import command_on_wire, dispatch_on_wire
 from mirror_stage.commands.waiters import Waiters
 from mirror_stage.commands.watchers import Watch, Watchers
 from mirror_stage.core.clock import Clock
@@ -22,6 +24,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.storage.db import Lane, Storage, Work
 from mirror_stage.web.realtime import Realtime
 
+END_AT_ONCE = 50  # of the commands that end because dispatch is stopped
 REAP_AT_ONCE = 20  # each may write 256 KiB of streamed output again, while samples wait
 PRUNE_AT_ONCE = 100
 WARNED_OF_MAX = 100
@@ -43,25 +46,36 @@ class CommandService:
         storage: Storage,
         clock: Clock,
         realtime: Realtime,
+        signer: CommandSigner,
         *,
         policy_of: Callable[[str], str | None],
         last_poll_of: Callable[[str], Instant | None],
         polled: Callable[[str, Instant], None],
+        stranger: store.Stranger,
         waiters_max: int,
     ):
-        self._storage, self._clock, self._realtime = storage, clock, realtime
+        self._storage, self._clock, self._realtime, self._signer = storage, clock, realtime, signer
         self._policy_of, self._last_poll_of, self._polled = policy_of, last_poll_of, polled
+        self._stranger = stranger
         self._waiters = Waiters(waiters_max)
         self._watchers = Watchers()
         self._in_order = InOrder(self._publish)
         self._warned_of: set[str] = set()  # hosts whose agent loses what it claims
+        self._dispatch: Dispatch | None = None  # as clients were told last
+        self.transitions: Counter[str] = Counter()  # by the status after it
+        # Of a cluster: wake the agents that wait at other workers, and send a chunk to the clients there.
+        self.wake_elsewhere: Callable[[Sequence[str]], None] = lambda _hostnames: None
+        self.print_elsewhere: Callable[[str, Chunk], None] = lambda _id, _chunk: None
 
     def create(self, new: NewCommand, actor: Actor, key: str | None = None) -> tuple[Command, bool]:
         """The queued command, and whether it is new: the same Idempotency-Key finds the same command."""
         digest = None if key is None else domain.key_digest(key, actor)
         id, now = str(uuid.uuid4()), self._clock.now
-        command, is_new = self._write(lambda tx: store.create(tx, new, actor, now(), id=id, key=digest), _if_changed)
-        self._waiters.look_again([command.hostname])
+        command, is_new = self._write(
+            lambda tx: store.create(tx, new, actor, now(), self._signer, id=id, key=digest, stranger=self._stranger),
+            _if_changed,
+        )
+        self._wake(command.hostname)
         return command, is_new
 
     def claim(
@@ -109,13 +123,62 @@ class CommandService:
         lease, is_new = self._storage.write(lambda tx: store.append_output(tx, id, chunk, actor, now()))
         if is_new:
             self._watchers.hear(id, chunk)
+            self.print_elsewhere(id, chunk)
         return lease
+
+    def hear_chunk(self, id: str, chunk: Chunk) -> None:
+        """Send a chunk that another worker has stored to the clients that watch the command here."""
+        self._watchers.hear(id, chunk)
 
     def cancel(self, id: str, actor: Actor) -> Command:
         """The command: cancelled if it was pending, asked to stop if it runs, closed if it was lost."""
         now = self._clock.now
-        command, _ = self._write(lambda tx: store.cancel(tx, id, actor, now()), _if_changed)
+        command, _ = self._write(lambda tx: store.cancel(tx, id, actor, now(), self._signer), _if_changed)
         return command
+
+    def dispatch(self) -> Dispatch:
+        """Whether EGO takes and hands out commands."""
+        return self._storage.read(store.dispatch)
+
+    def stop_dispatch(self, reason: str | None, actor: Actor) -> Dispatch:
+        """Take and hand out no more commands. What waits or runs ends at the next `keep_stopped`."""
+        now = self._clock.now()
+        return self._storage.write(lambda tx: store.stop_dispatch(tx, reason, actor, now))
+
+    def resume_dispatch(self, actor: Actor) -> Dispatch:
+        """Take and hand out commands again."""
+        now = self._clock.now()
+        return self._storage.write(lambda tx: store.resume_dispatch(tx, actor, now))
+
+    def keep_stopped(self, actor: Actor = EGO, *, ends_commands: bool = True) -> None:
+        """Tell clients if dispatch was stopped or resumed. While it is stopped, wake the waiting agents and end all commands.
+
+        Called each second: the command line stops dispatch, too. Of several workers, one ends the commands.
+        """
+        state = self._storage.own.read(store.dispatch)
+        if state != (self._dispatch or Dispatch()):
+            for namespace in events.DISPATCH_NAMESPACES:
+                body = json.dumps(dispatch_on_wire(state)).encode()
+                self._realtime.publish_here(namespace, events.DISPATCH_UPDATE, body)
+        self._dispatch = state
+        if not state.stopped:
+            return
+        self._waiters.look_again_all()
+        now, ended = self._clock.now, END_AT_ONCE if ends_commands else 0
+        while ended >= END_AT_ONCE:
+            some = self._write(
+                lambda tx: store.end_all(tx, actor, now(), self._signer, END_AT_ONCE), list, self._storage.own
+            )
+            ended = len(some)
+
+    def dispatch_shown(self) -> dict[str, Any]:
+        """Whether commands are handed out, as clients were told last."""
+        return dispatch_on_wire(self._dispatch or Dispatch())
+
+    def dispatch_check(self) -> dict[str, Any]:
+        """The readiness check."""
+        state = self._dispatch or Dispatch()
+        return {"ok": not state.stopped, "detail": state.refusal if state.stopped else "commands are handed out"}
 
     def publish_all(self, commands: Sequence[Command]) -> None:
         """Publish the transitions of a transaction of the caller, which has used `store.cancel_pending_of`."""
@@ -158,10 +221,41 @@ class CommandService:
         while self._storage.own.write(lambda tx: store.prune(tx, now, PRUNE_AT_ONCE)):
             gevent.sleep(0)
 
+    @property
+    def waiting_polls(self) -> int:
+        """How many agents wait for a command."""
+        return len(self._waiters)
+
+    def open_counts(self) -> dict[str, int]:
+        """How many commands are pending and running."""
+        return self._storage.read(store.open_counts)
+
     def look_for_pending(self) -> None:
         """Wake each waiting agent that has a pending command: another process may have queued it."""
         if len(self._waiters):
             self._waiters.look_again(self._storage.own.read(lambda tx: store.hosts_with_pending(tx, self._clock.now())))
+
+    def look_for_changes(self, since: Instant) -> None:
+        """Tell clients here what other workers have done since then. `Realtime` tells each version once."""
+        for command in self._storage.own.read(lambda tx: store.changed_since(tx, since)):
+            self._publish(command)
+        for id in self._watchers.ids():
+            after = self._watchers.heard_until(id)
+            _, chunks = self._storage.own.read(lambda tx, id=id, after=after: store.output_after(tx, id, after, EGO))  # type: ignore[misc]
+            for chunk in chunks:
+                self._watchers.hear(id, chunk)
+
+    def look_again_at(self, hostname: str) -> None:
+        """Wake the agent of a host: it finds out whether it may still wait."""
+        self._wake(hostname)
+
+    def look_again_here(self, hostnames: Iterable[str]) -> None:
+        """Wake the agents of these hosts that wait at this worker."""
+        self._waiters.look_again(hostnames)
+
+    def _wake(self, hostname: str) -> None:
+        self._waiters.look_again([hostname])
+        self.wake_elsewhere([hostname])
 
     def credentials_waiting(self) -> set[str]:
         """The credentials of the agents that wait."""
@@ -222,9 +316,13 @@ class CommandService:
         return answer
 
     def _publish(self, command: Command) -> None:
+        self.transitions[command.status] += 1
         if not command.is_open:
             self._watchers.forget_command(command.id)
-        self._realtime.publish(events.NAMESPACE, events.COMMAND_UPDATE, self.on_wire(command))
+        payload, subject = self.on_wire(command), f"command {command.id}"
+        self._realtime.publish(
+            events.NAMESPACE, events.COMMAND_UPDATE, payload, subject=subject, version=command.version
+        )
 
 
 def _if_changed(answer: tuple[Command, bool]) -> list[Command]:

@@ -7,8 +7,9 @@ claims run one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import (
@@ -39,7 +40,7 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event as Recorded
-from mirror_stage.access.domain import Actor
+from mirror_stage.access.domain import Actor, job
 from mirror_stage.commands.domain import (
     CREATED,
     KEPT_FOR,
@@ -58,6 +59,8 @@ from mirror_stage.commands.domain import (
     Act,
     Chunk,
     Command,
+    CommandSigner,
+    Dispatch,
     Event,
     Lease,
     NewCommand,
@@ -73,9 +76,16 @@ from mirror_stage.commands.domain import (
 from mirror_stage.commands.models import CommandEvent, CommandOutput, CommandRow
 from mirror_stage.core import outputs
 from mirror_stage.core.instants import Instant
-from mirror_stage.core.problems import Conflict, Invalid, KeyReused, NotFound, Refused
+from mirror_stage.core.problems import Conflict, Invalid, KeyReused, NotFound, Refused, Unavailable
 from mirror_stage.storage import notes
 from mirror_stage.storage.rows import KEEP_FIRST, insert_rows
+
+# Why no command may be queued for a host, None if one may. The last argument: whether it is confirmed that nobody can
+# verify the host.
+Stranger = Callable[[Connection, str, Instant, bool], str | None]
+
+STOPPED, RESUMED = "dispatch-stopped", "dispatch-resumed"  # in the audit
+CHANGES_DISPATCH = frozenset({STOPPED, RESUMED})
 
 _TABLE: Table = CommandRow.__table__  # type: ignore[assignment]
 _EVENTS: Table = CommandEvent.__table__  # type: ignore[assignment]
@@ -195,6 +205,15 @@ _CANCEL = {
     Standing.LOST: _move(Standing.LOST, Act.CANCEL, *_THIS_ONE, is_closed=true(), completed_at=_C.completed_at),
 }
 _CANCEL_PENDING_OF_HOST = _move(Standing.PENDING, Act.CANCEL, _C.hostname == bindparam("host"))
+_END_ALL = {
+    Standing.RUNNING: _move(
+        Standing.RUNNING,
+        Act.CANCEL,
+        _first(_waiting.c.seq, _waiting.c.status == RUNNING, _waiting.c.cancel_requested == false()),
+        cancel_requested=true(),
+    ),
+    Standing.PENDING: _move(Standing.PENDING, Act.CANCEL, _first(_waiting.c.seq, _waiting.c.status == PENDING)),
+}
 _REAP = {
     (Standing.RUNNING, Act.LEASE_OVER): _move(
         Standing.RUNNING,
@@ -215,7 +234,7 @@ _EXTEND_LEASE = (
         lease_until=_Greatest(_C.lease_until, _lease_until()),
         start_reported_at=func.coalesce(_C.start_reported_at, _NOW),
     )
-    .returning(_C.seq, _C.lease_until, _C.cancel_requested, _C.output_bytes)
+    .returning(_C.seq, _C.lease_until, _C.cancel_requested, _C.signed_cancel, _C.output_bytes)
 )
 _NEW_CHUNK = _EXTEND_LEASE.where(_C.output_seq < bindparam("chunk_seq", type_=BigInteger)).values(
     output_seq=bindparam("chunk_seq", type_=BigInteger),
@@ -236,12 +255,29 @@ _INSERT = insert(_TABLE).returning(*_COMMAND)
 _GET = select(*_COMMAND).where(*_THIS_ONE)
 
 
+_LAST_SIGNED = (
+    select(_C.signed).where(_C.hostname == bindparam("host"), _C.signed.is_not(None)).order_by(_C.seq.desc()).limit(1)
+)
+
+
 def create(
-    tx: Connection, new: NewCommand, actor: Actor, now: Instant, *, id: str, key: str | None
+    tx: Connection,
+    new: NewCommand,
+    actor: Actor,
+    now: Instant,
+    signer: CommandSigner,
+    *,
+    id: str,
+    key: str | None,
+    stranger: Stranger = lambda *_: None,
 ) -> tuple[Command, bool]:
     """The stored command, and whether it is new: the same `key` (a digest) finds the same command for 24 h.
 
-    Raises KeyReused, Refused when too many wait, Invalid for an unknown `retry_of`.
+    It is signed here and nowhere else: what somebody wrote into the database has no signature. The creations for one host
+    take turns, so their signed numbers rise in the order in which the host is handed them.
+
+    Raises KeyReused, Conflict if the host is a `stranger` or while dispatch is stopped, Refused when too many wait, Invalid
+    for an unknown `retry_of`.
     """
     _take_turns(tx, "host", new.hostname)
     if key is not None:
@@ -249,11 +285,25 @@ def create(
         former = _of_key(tx, key, new, now)
         if former is not None:
             return former, False
+    state = dispatch(tx)
+    if state.stopped:
+        raise Conflict(state.refusal)
+    trouble = stranger(tx, new.hostname, now, new.is_confirmed)
+    if trouble is not None:
+        raise Conflict(trouble)
     _refuse_overfull(tx, new.hostname)
     if new.retry_of is not None and not tx.execute(select(_C.seq).where(_C.id == new.retry_of)).first():
         detail = f"there is no command {new.retry_of}"
         raise Invalid(f"retryOf: {detail}", errors=[{"field": "retryOf", "message": detail}])
-    command = Command(*tx.execute(_INSERT, _new_row(new, id, key, actor, now)).one())
+    expires_at = now + round(new.expires_in_seconds * 1000)
+    recipient, last = signer.recipient(tx, new.hostname), None
+    if (
+        recipient is not None and tx.dialect.name == "postgresql"
+    ):  # another EGO may have signed it, whose clock is ahead
+        last = tx.execute(_LAST_SIGNED, {"host": new.hostname}).scalar()
+    signed = signer.command(recipient, id, new.command, new.timeout_seconds, now, expires_at, after=last)
+    row = _new_row(new, id, key, actor, now) | {"expires_at": expires_at, "signed": signed}
+    command = Command(*tx.execute(_INSERT, row).one())
     _record(tx, [command], CREATED.name, actor)
     access.record(tx, actor, Recorded("command-created", id, new.hostname), now)
     return command, True
@@ -271,7 +321,6 @@ def _new_row(new: NewCommand, id: str, key: str | None, actor: Actor, now: Insta
         "requested_by": actor.name,
         "requested_at": now,
         "updated_at": now,
-        "expires_at": now + round(new.expires_in_seconds * 1000),
         "status": CREATED.status,
         "version": 1,
         "request_digest": new.digest,
@@ -319,9 +368,12 @@ def claim(
     """The commands that this instance claimed before and has not started, and those it claims now; each oldest first.
 
     Only agents that keep a journal give an `instance`. Both lists together have at most `limit` commands. `note` is
-    recorded with each claim.
+    recorded with each claim. Raises Unavailable while dispatch is stopped.
     """
     _take_turns(tx, "host", hostname)
+    state = dispatch(tx)
+    if state.stopped:
+        raise Unavailable(state.refusal)
     again: list[Command] = []
     if instance is not None:
         asked = {"host": hostname, "instance": instance, "most": limit, "now": now}
@@ -385,7 +437,7 @@ def heartbeat(tx: Connection, id: str, actor: Actor, now: Instant) -> Lease:
     if row is None:
         command = get(tx, id, actor)
         raise Conflict(f"command {id} takes no heartbeat: {refusal(Act.HEARTBEAT, command)}")
-    return Lease(row.lease_until, row.cancel_requested)
+    return Lease(row.lease_until, row.cancel_requested, row.signed_cancel)
 
 
 def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Instant) -> tuple[Lease, bool]:
@@ -401,7 +453,7 @@ def append_output(tx: Connection, id: str, chunk: Chunk, actor: Actor, now: Inst
     tx.execute(insert(_OUTPUTS), stored | {"end_byte": row.output_bytes})
     if row.output_bytes > OUTPUT_BYTES_KEPT:
         _leave_out(tx, row.seq, row.output_bytes - OUTPUT_BYTES_KEPT)
-    return Lease(row.lease_until, row.cancel_requested), True
+    return Lease(row.lease_until, row.cancel_requested, row.signed_cancel), True
 
 
 def _leave_out(tx: Connection, command_seq: int, until_byte: int) -> None:
@@ -434,11 +486,13 @@ def _leave_out_part_of_line(tx: Connection, of_stream: ColumnElement[bool]) -> i
     return len(chunk) - len(rest)
 
 
-def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command, bool]:
+def cancel(tx: Connection, id: str, actor: Actor, now: Instant, signer: CommandSigner) -> tuple[Command, bool]:
     """The command, and whether this call changed it. A running one is only asked to stop. Raises NotFound, Conflict."""
     wanted = {"wanted_id": id, "bound_to": actor.hostname, "now": now}
     for standing, statement in _CANCEL.items():
         for command in _moved(tx, (standing, Act.CANCEL), statement, wanted, actor):
+            if standing is Standing.RUNNING:
+                _sign_cancel(tx, command, now, signer)
             access.record(tx, actor, Recorded("command-cancelled", id, command.hostname), now)
             return command, True
     command = get(tx, id, actor)
@@ -449,11 +503,72 @@ def cancel(tx: Connection, id: str, actor: Actor, now: Instant) -> tuple[Command
 
 def cancel_pending_of(tx: Connection, hostname: str, note: str, actor: Actor, now: Instant) -> list[Command]:
     """Cancel the pending commands of a host and return them. `note` is recorded with each."""
+    _take_turns(tx, "host", hostname)
     transition = Standing.PENDING, Act.CANCEL
     cancelled = _moved(tx, transition, _CANCEL_PENDING_OF_HOST, {"host": hostname, "now": now}, actor, note=note)
     for command in cancelled:
         access.record(tx, actor, Recorded("command-cancelled", command.id, f"{hostname}: {note}"), now)
     return cancelled
+
+
+def _sign_cancel(tx: Connection, command: Command, now: Instant, signer: CommandSigner) -> None:
+    signed = signer.cancel(signer.recipient(tx, command.hostname), command.id, now)
+    tx.execute(update(_TABLE).where(_C.seq == command.seq).values(signed_cancel=signed))
+
+
+def dispatch(tx: Connection) -> Dispatch:
+    """Whether commands are handed out."""
+    noted = notes.read(tx, notes.DISPATCH)
+    return Dispatch() if noted is None else Dispatch(**json.loads(noted))
+
+
+def stop_dispatch(tx: Connection, reason: str | None, actor: Actor, now: Instant) -> Dispatch:
+    """Hand out and take no more commands from now on. If it is stopped already, the first stop and its reason stay."""
+    former = dispatch(tx)
+    if former.stopped:
+        return former
+    state = Dispatch(True, reason, now, actor.recorded_as)
+    notes.write(tx, notes.DISPATCH, json.dumps(asdict(state)))
+    access.record(tx, actor, Recorded(STOPPED, None, reason), now)
+    return state
+
+
+def resume_dispatch(tx: Connection, actor: Actor, now: Instant) -> Dispatch:
+    """Take and hand out commands again."""
+    if dispatch(tx).stopped:
+        notes.forget(tx, notes.DISPATCH)
+        access.record(tx, actor, Recorded(RESUMED), now)
+    return Dispatch()
+
+
+def stop_again(tx: Connection, subjects_by_what: Mapping[str, set[str]], now: Instant) -> dict[str, int]:
+    """After a restore: stop dispatch, if it was stopped before. Nothing resumes it but an admin. Returns how many stops.
+
+    The event that happened last stands first in the mapping.
+    """
+    changes = [what for what in subjects_by_what if what in CHANGES_DISPATCH]
+    must_stop = changes[:1] == [STOPPED] and not dispatch(tx).stopped
+    if must_stop:
+        stop_dispatch(tx, "it was stopped before an older database was restored", job("restore"), now)
+    return {"stops of all commands repeated": int(must_stop)}
+
+
+def end_all(tx: Connection, actor: Actor, now: Instant, signer: CommandSigner, most: int) -> list[Command]:
+    """While dispatch is stopped: ask running commands to stop and cancel pending ones, at most `most` of each.
+
+    Returns them. The row of the audit is that of the stop.
+    """
+    if not dispatch(tx).stopped:
+        return []
+    ended: list[Command] = []
+    for standing, statement in _END_ALL.items():
+        moved = _moved(
+            tx, (standing, Act.CANCEL), statement, {"now": now, "most": most}, actor, note="dispatch is stopped"
+        )
+        for command in moved if standing is Standing.RUNNING else ():
+            _sign_cancel(tx, command, now, signer)
+        ended += moved
+    return ended
 
 
 def reap(tx: Connection, actor: Actor, now: Instant, most: int) -> tuple[list[Command], dict[str, str | None]]:
@@ -531,6 +646,13 @@ def events_of(tx: Connection, id: str, actor: Actor) -> list[Event]:
     return [Event(*row) for row in tx.execute(wanted.order_by(_EVENTS.c.version))]
 
 
+def changed_since(tx: Connection, since: Instant) -> list[Command]:
+    """The commands with a transition since then, oldest first."""
+    changed = select(_EVENTS.c.command_seq).where(_EVENTS.c.at >= since)
+    wanted = select(*_COMMAND).where(_C.seq.in_(changed)).order_by(_C.updated_at, _C.seq)
+    return [Command(*row) for row in tx.execute(wanted)]
+
+
 def output_after(tx: Connection, id: str, after_seq: int, actor: Actor) -> tuple[Command, list[Chunk]]:
     """A command and the stored chunks of its output after `after_seq`. Raises NotFound."""
     command = get(tx, id, actor)
@@ -543,6 +665,12 @@ def hosts_with_pending(tx: Connection, now: Instant) -> list[str]:
     """The names of the hosts that have a pending command."""
     wanted = select(_C.hostname).distinct().where(_C.status == PENDING, _C.expires_at > now)
     return list(tx.execute(wanted).scalars())
+
+
+def open_counts(tx: Connection) -> dict[str, int]:
+    """How many commands are pending and running."""
+    counted = select(_C.status, func.count()).where(_IS_OPEN).group_by(_C.status)
+    return {PENDING: 0, RUNNING: 0} | {row[0]: row[1] for row in tx.execute(counted)}
 
 
 _ENDED = ("reported", "cancelled", "expired", "lost")  # not `reported-late`: a lost command has ended already

@@ -99,6 +99,11 @@ class Waiters:
             if waiter is not None:
                 waiter.woken.set()
 
+    def look_again_all(self) -> None:
+        """Wake all requests that wait."""
+        for waiter in self._waiters_by_hostname.values():
+            waiter.woken.set()
+
     def credentials(self) -> set[str]:
         """The credentials of the requests that wait."""
         return {waiter.credential for waiter in self._waiters_by_hostname.values() if waiter.credential is not None}

@@ -16,6 +16,11 @@ class Watch:
         self._tell, self._last_seq = tell, after_seq
         self._waiting: list[Chunk] | None = []
 
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest chunk that was passed on."""
+        return self._last_seq
+
     def hear(self, chunk: Chunk) -> None:
         """Pass on a new chunk, now or after the stored ones."""
         if self._waiting is not None:
@@ -51,6 +56,14 @@ class Watchers:
         """Pass a new chunk on to all who watch its command."""
         for watch in list(self._watches_by_id.get(id, {}).values()):
             watch.hear(chunk)
+
+    def ids(self) -> list[str]:
+        """The commands that somebody watches."""
+        return list(self._watches_by_id)
+
+    def heard_until(self, id: str) -> int:
+        """The number of the newest chunk that everybody who watches a command has heard; -1 for none."""
+        return min((watch.last_seq for watch in self._watches_by_id.get(id, {}).values()), default=-1)
 
     def remove(self, client: str, id: str) -> None:
         """End one client's watch of one command."""

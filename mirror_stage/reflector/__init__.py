@@ -1,1 +1,1 @@
-"""The agent (REFLECTOR): runs on each watched host. Its only library is psutil, so it does not need Flask and EGO's others."""
+"""The agent (REFLECTOR): runs on each watched host. It needs psutil, and on Python before 3.11 tomli; it needs none of EGO's other libraries."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.findings import Finding
-from mirror_stage.core.trust import is_private
-from mirror_stage.reflector.agent import may_send_token, uplink_of
+from mirror_stage.core.instants import day
+from mirror_stage.core.trust import Trust, is_private
+from mirror_stage.reflector.agent import account_for_commands, credential_of, may_send_token
+from mirror_stage.reflector.credential import Enrolment, Fixed, load
 from mirror_stage.reflector.risks import risk_of
-from mirror_stage.reflector.settings import ALL, ALLOW_LIST, Settings
+from mirror_stage.reflector.settings import ALL, ALLOW_LIST, OFF, Settings
 from mirror_stage.reflector.state import SYSTEM_FOLDER, is_in_use
-from mirror_stage.reflector.uplink import Answer, Meaning, in_path, shown
+from mirror_stage.reflector.stop_file import StopFile
+from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path, shown
 
 REFUSED = frozenset({401, 403})
 CLOCK_WARNING_SECONDS = 2.0  # the Date header has whole seconds
@@ -24,7 +29,14 @@ CLOCK_PROBLEM_SECONDS = (
 
 def examine(settings: Settings, ego: str) -> list[Finding]:
     """The findings of all checks."""
-    uplink = uplink_of(settings, ego)
+    try:
+        credential = (credential_of(settings) if may_send_token(settings, ego) else None) or Fixed(None)
+    except BadSetting:
+        if settings.token_file is not None:
+            raise
+        credential = Fixed(None)  # `token` below says what is wrong with the enrolment
+    with credential.shown() as shown_token:
+        uplink = Uplink(ego, Trust(settings.ego_ca, settings.ego_pin), Fixed(shown_token))
     asked_at = time.time()
     answer = uplink.get("/api/info")
     middle = (asked_at + time.time()) / 2
@@ -54,26 +66,46 @@ def admitted(hostname: str, ego: str, me: Answer, refused: Answer) -> Finding:
     """Whether EGO takes this agent, which may not read what everybody else may: `me` says who EGO thinks it is."""
     who = me.body if me.is_taken and isinstance(me.body, dict) else {}
     if who.get("role") != "agent":
-        advice = "the agent needs a token (token_file), and EGO's log says whom it refuses"
+        advice = "enrol this host: mirror-stage reflector enroll; if it is enrolled, run mirror-stage agents list on EGO's machine"
         return Finding("ego", "problem", f"{ego} answers, and refuses this agent: {refused.detail}", advice)
     name = who.get("name")
     if name is not None and name != f"agent:{hostname}":
-        advice = f"correct hostname, or make a token for this host: mirror-stage tokens create --agent {hostname}"
+        advice = f"correct hostname, or make a token for this host: mirror-stage tokens create --agent {shlex.quote(hostname)}"
         return Finding("ego", "problem", f"{ego} takes the token for {shown(name)}, not for {hostname}", advice)
     return Finding("ego", "ok", f"{ego} answers, and takes what this agent reports")
 
 
 def token(settings: Settings, ego: str) -> list[Finding]:
-    """Whether the agent shows its token to EGO, if it has one."""
-    if settings.token_file is None:
+    """Whether this host is enrolled, and whether the agent shows its token to EGO, if it has one."""
+    try:
+        enrolment = load(settings.state_dir) if settings.token_file is None else None
+    except BadSetting as why:
+        seen, _, advice = str(why).partition("; ")
+        return [Finding("token", "problem", seen, advice)]
+    if settings.token_file is None and enrolment is None:
         return []
+    if enrolment is not None and enrolment.token is None:
+        seen = f"not enrolled yet; the fingerprint of this host is {enrolment.fingerprint}"
+        advice = "run mirror-stage reflector enroll, and let an admin of EGO approve this host, or give it a code"
+        return [Finding("token", "problem", seen, advice)]
+    if enrolment is not None and enrolment.hostname != settings.hostname:
+        seen = f"this host is enrolled as {enrolment.hostname}, and its hostname is {settings.hostname}"
+        advice = f"correct hostname in the settings, or enrol {settings.hostname} with a code"
+        return [Finding("token", "problem", seen, advice)]
+    return [_sent(settings, ego, enrolment)]
+
+
+def _sent(settings: Settings, ego: str, enrolment: Enrolment | None) -> Finding:
     if not may_send_token(settings, ego):
         advice = "use https in ego; allow_plain = true sends it where everybody on the way can read it"
-        return [Finding("token", "problem", f"it is not sent: {ego} is plain http", advice)]
+        return Finding("token", "problem", f"it is not sent: {ego} is plain http", advice)
     if not is_private(ego):
         advice = "use https in ego, then take allow_plain out"
-        return [Finding("token", "warning", f"it is sent in the clear: {ego} is plain http", advice)]
-    return [Finding("token", "ok", f"{settings.token_file} is sent to EGO")]
+        return Finding("token", "warning", f"it is sent in the clear: {ego} is plain http", advice)
+    if enrolment is None:
+        return Finding("token", "ok", f"{settings.token_file} is sent to EGO")
+    since = f"since {day(enrolment.since)}, with the token of generation {enrolment.generation}"
+    return Finding("token", "ok", f"enrolled as {enrolment.hostname} {since}")
 
 
 def clock(date: str | None, here: float) -> Finding:
@@ -106,13 +138,35 @@ def known(hostname: str, answer: Answer) -> Finding:
 
 def commands(settings: Settings) -> Finding:
     """Which commands EGO may run here."""
+    halted = StopFile(settings.state_dir).reason()
+    if halted is not None:
+        return Finding(
+            "commands", "warning", f"stopped on this host: {halted}", "mirror-stage reflector resume undoes it"
+        )
+    if settings.command_policy == OFF:
+        return Finding("commands", "ok", "off: EGO may have nothing run here")
+    try:
+        account = account_for_commands(settings, _agent_uid(settings))
+    except BadSetting as why:
+        seen, _, advice = str(why).partition("; ")
+        return Finding("commands", "problem", seen, advice)
     how = "through /bin/sh" if settings.command_shell else "without a shell"
+    if account is None:
+        how += ", with the agent's account: a command that can read files can read this host's token (command_user)"
+    else:
+        how += f", as {account.name}, which cannot read the agent's files"
     if settings.command_policy == ALL:
-        seen = f"EGO may have everything run here, {how}, with the rights of the agent's user"
+        seen = f"EGO may have everything run here, {how}"
         return Finding("commands", "warning", seen, "an allow_list is narrower: command_policy in reflector.toml")
-    if settings.command_policy == ALLOW_LIST:
-        return Finding("commands", "ok", f"EGO may have run what {len(settings.command_allow)} patterns allow, {how}")
-    return Finding("commands", "ok", "off: EGO may have nothing run here")
+    return Finding("commands", "ok", f"EGO may have run what {len(settings.command_allow)} patterns allow, {how}")
+
+
+def _agent_uid(settings: Settings) -> int:
+    """The account of the agent: the owner of its folder, because root may look at it."""
+    try:
+        return settings.state_dir.stat().st_uid
+    except OSError:
+        return os.geteuid()
 
 
 def risky(settings: Settings) -> list[Finding]:

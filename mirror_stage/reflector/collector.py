@@ -206,12 +206,10 @@ class Loads:
         elif elapsed >= TICK_SECONDS:
             expected = elapsed * cpus_each if elapsed >= STILL_SECONDS else None
             former = self._percents or [0.0] * len(now)
-            percents = [readings.busy_percent(*pair, expected) for pair in zip(self._before, now, strict=True)]
+            percents = [readings.busy_percent(*pair, expected) for pair in zip(self._before, now)]
             makes_sense = expected is None or any(percent is not None for percent in percents)
             if makes_sense or self._percents:
-                self._percents = [
-                    last if percent is None else percent for last, percent in zip(former, percents, strict=True)
-                ]
+                self._percents = [last if percent is None else percent for last, percent in zip(former, percents)]
             self._repeats = 0 if makes_sense else self._repeats + 1
             self._before, self._at = now, at
         return self._percents if self._repeats <= REPEATS_MAX else []
@@ -398,9 +396,14 @@ class Zone(NamedTuple):
 
 
 def partitions(machine: Machine) -> list[list[readings.Partition]]:
-    """The disks, each with its mounts; the root is always among them. Does not hang, because it only lists them."""
+    """The disks, each with its mounts; the root is always among them. Does not hang, because it only lists them.
+
+    psutil finds the disks by /proc/filesystems. Where that is hidden (proot, a hardened container), devices are disks.
+    """
     system = machine.psutil
-    mounted: list[readings.Partition] = list(system.disk_partitions(all=False))
+    mounted: list[readings.Partition] | None = attempt(lambda: list(system.disk_partitions(all=False)))
+    if mounted is None:
+        mounted = [one for one in system.disk_partitions(all=True) if one.device.startswith("/dev/")]
     disks = readings.by_device(mounted)
     if not any(mounts[0].mountpoint == "/" for mounts in disks):  # the root is an overlay, a tmpfs or a network disk
         everything = attempt(lambda: system.disk_partitions(all=True)) or []
@@ -469,7 +472,7 @@ def is_physical_disk(machine: Machine, name: str) -> bool:
 
 def hardware(machine: Machine) -> Fields:
     """The hardware and system fields: manufacturer, model, BIOS, CPU, cores, operating system."""
-    distribution = attempt(platform.freedesktop_os_release) or {}
+    distribution = readings.os_release(machine.text("/etc/os-release") or machine.text("/usr/lib/os-release"))
     found = {
         "system_manufacturer": machine.text("/sys/class/dmi/id/sys_vendor"),
         "system_model": machine.text("/sys/class/dmi/id/product_name")

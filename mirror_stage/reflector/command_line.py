@@ -1,17 +1,23 @@
-"""The command line of the agent: `mirror-stage reflector run | check | install | uninstall`, with a flag for each setting."""
+"""The command line of the agent: `mirror-stage reflector run | check | enroll | stop | resume | install | uninstall`.
+
+Those that need the settings have a flag for each.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Container
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mirror_stage.core import findings, logs
 from mirror_stage.core.bad_setting import BadSetting
-from mirror_stage.core.trust import read_token
-from mirror_stage.reflector.settings import ALL, SETTINGS, Settings, settings_from
+from mirror_stage.core.trust import checked_pin, is_private, read_token
+from mirror_stage.reflector.settings import ALL, FILE, OFF, SETTINGS, Settings, settings_from
+from mirror_stage.reflector.stop_file import StopFile
 
 
 def add_to(commands: Any) -> None:
@@ -39,6 +45,36 @@ def add_to(commands: Any) -> None:
     _with_settings(check).add_argument("--json", action="store_true", help="print the findings as JSON")
     check.set_defaults(run=_check)
 
+    enroll = subcommands.add_parser(
+        "enroll",
+        help="make this host known to an EGO",
+        description="Ask EGO for this host's credential, with a code or by waiting until an admin approves. Write the settings. "
+        "Where this host is enrolled already, change nothing.",
+    )
+    enroll.add_argument("--config", type=Path, default=FILE, help="the settings file to write (%(default)s)")
+    _with_some_settings(enroll, ("ego", "hostname", "state_dir", "allow_plain"))
+    enroll.add_argument("--pin", metavar="PIN", help="sha256//... of EGO's root or server key")
+    enroll.add_argument("--ca", type=Path, metavar="FILE", help="certificates (PEM) to trust for https")
+    enroll.add_argument(
+        "--code-file", metavar="FILE", help="the file of the code, - for stdin; without a code an admin approves"
+    )
+    enroll.set_defaults(run=_enroll)
+
+    stop = subcommands.add_parser(
+        "stop",
+        help="let EGO run nothing here, from now on",
+        description="End the commands that run on this host, and run no other, also after a restart. Samples go on.",
+    )
+    _with_state_dir(stop).add_argument(
+        "--reason", default="stopped by hand", help="what EGO shows; default: %(default)s"
+    )
+    stop.set_defaults(run=_stop)
+
+    resume = subcommands.add_parser(
+        "resume", help="undo `stop`", description="Let EGO run commands here again, as far as command_policy allows."
+    )
+    _with_state_dir(resume).set_defaults(run=_resume)
+
     install = subcommands.add_parser(
         "install",
         help="make it a service of systemd, and start that",
@@ -58,9 +94,7 @@ def add_to(commands: Any) -> None:
 def _with_settings(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """A parser with a flag for each setting."""
     parser.add_argument("--config", type=Path, help="a file like config/reflector.toml")
-    for row in SETTINGS:
-        if not row.only_in_file:
-            parser.add_argument(*row.flags, dest=row.name, help=row.help, metavar=row.name.rpartition("_")[2].upper())
+    _with_some_settings(parser, [row.name for row in SETTINGS if not row.only_in_file])
     parser.add_argument(
         "--allow-commands",
         dest="command_policy",
@@ -69,6 +103,19 @@ def _with_settings(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         help="let EGO run any command here, with this agent's rights: --command-policy all",
     )
     return parser
+
+
+def _with_state_dir(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser that finds the state folder of an agent."""
+    parser.add_argument("--config", type=Path, help="a file like config/reflector.toml")
+    parser.add_argument("--state-dir", help="the folder of the agent's journal")
+    return parser
+
+
+def _with_some_settings(parser: argparse.ArgumentParser, names: Container[str]) -> None:
+    for row in SETTINGS:
+        if row.name in names:
+            parser.add_argument(*row.flags, dest=row.name, help=row.help, metavar=row.name.rpartition("_")[2].upper())
 
 
 def _settings(chosen: argparse.Namespace) -> Settings:
@@ -100,6 +147,65 @@ def _check(chosen: argparse.Namespace) -> int:
     return findings.show(check.examine(settings, _with_ego(settings)), as_json=chosen.json)
 
 
+def _stop(chosen: argparse.Namespace) -> int:
+    def step(file: StopFile) -> str:
+        if file.write(chosen.reason):
+            return "commands are stopped on this host; mirror-stage reflector resume lets them run again"
+        return f"commands were stopped on this host already: {file.reason()}"
+
+    return _with_stop_file(chosen, step)
+
+
+def _resume(chosen: argparse.Namespace) -> int:
+    def step(file: StopFile) -> str:
+        return "commands run on this host again" if file.remove() else "commands were not stopped on this host"
+
+    return _with_stop_file(chosen, step)
+
+
+def _with_stop_file(chosen: argparse.Namespace, step: Callable[[StopFile], str]) -> int:
+    folder = settings_from(vars(chosen), file=chosen.config).state_dir
+    try:
+        print(step(StopFile(folder)))
+    except OSError as error:
+        why = "no agent has run with it" if isinstance(error, FileNotFoundError) else error.strerror
+        print(
+            f"mirror-stage: {folder}: {why}; name the agent's folder with --state-dir, or run this with sudo",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _enroll(chosen: argparse.Namespace) -> int:
+    from mirror_stage.reflector import enrolling
+
+    settings = settings_from(vars(chosen), environment={}, file=chosen.config if chosen.config.exists() else None)
+    ego = _with_ego(settings)
+    if not is_private(ego) and not settings.allow_plain:
+        raise BadSetting(f"{ego}: everybody on the way can read the token over http: use https, or --allow-plain true")
+    try:
+        chosen.pin = None if chosen.pin is None else checked_pin(chosen.pin)
+    except ValueError as error:
+        raise BadSetting(f"--pin: {error}") from error
+    is_given = chosen.pin is not None or chosen.ca is not None
+    wish = enrolling.Wish(
+        ego,
+        settings.hostname,
+        settings.state_dir,
+        chosen.config,
+        ca_file=chosen.ca if is_given else settings.ego_ca,
+        pin=chosen.pin if is_given else settings.ego_pin,
+        code=None if chosen.code_file is None else enrolling.read_code(chosen.code_file),
+        allow_plain=settings.allow_plain,
+    )
+    try:
+        enrolling.enroll(wish, partial(print, flush=True))
+    except (enrolling.NotEnrolled, OSError) as error:
+        return _say(error)
+    return 0
+
+
 def _install(chosen: argparse.Namespace) -> int:
     from mirror_stage.reflector import service_unit
 
@@ -114,6 +220,8 @@ def _install(chosen: argparse.Namespace) -> int:
             program=service_unit.this_program(),
             systemctl=service_unit.run_systemctl,
             token_file=settings.token_file,
+            command_user=None if settings.command_policy == OFF else settings.command_user,
+            add_account=service_unit.add_account,
             say=print,
         )
     except (service_unit.NotPossible, OSError) as error:

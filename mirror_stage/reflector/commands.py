@@ -8,14 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from mirror_stage.core.signed import Unproved
 from mirror_stage.reflector import family
+from mirror_stage.reflector.account import Account
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.execution import AGENT_RESTARTED, CANCELLED, REJECTED, Ending, Execution, unrun
 from mirror_stage.reflector.journal import Journal, JournalFull, Result
 from mirror_stage.reflector.live import LiveReport
 from mirror_stage.reflector.policy import Allowed, Denied
+from mirror_stage.reflector.proof import Proof
 from mirror_stage.reflector.results import Results
 from mirror_stage.reflector.uplink import Uplink, in_path
 
@@ -26,6 +30,7 @@ REPEAT_PAUSE_SECONDS = 0.2  # after an answer with only refused commands, or kno
 COMMAND_BYTES_MAX, TIMEOUT_SECONDS_MAX = 8 * 1024, 600.0  # limits of docs/contract.md
 UNDELIVERED_MAX = 100  # waiting results; from here on the agent fetches no new commands
 LEFTOVER_GRACE_SECONDS = 2.0
+UNKNOWN_HERE = 401  # EGO does not know the credential, or it was suspended or revoked
 STOP_GRACE_SECONDS = 0.7  # shorter than for a cancelled command: the agent itself must end soon
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -33,14 +38,15 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
-    """One command from EGO. `fault` says why it is not valid; None if it is."""
+    """One command from EGO. `fault` says why it is not valid; None if it is. `signed` is what EGO says to have signed."""
 
     id: str
     command: str
     timeout_seconds: float
     fault: str | None = None
+    signed: Any = None
 
 
 def orders(body: Any, most: int) -> list[Order]:
@@ -59,9 +65,14 @@ def is_id(value: Any) -> bool:
 
 
 def _order(row: Mapping[str, Any]) -> Order:
-    command, timeout_seconds = row.get("command"), row.get("timeoutSeconds")
+    return _checked(row["id"], row.get("command"), row.get("timeoutSeconds"), row.get("signed"))
+
+
+def _checked(id: str, command: Any, timeout_seconds: Any, signed: Any = None) -> Order:
     fault = _fault_of(command, timeout_seconds)
-    return Order(row["id"], "", 0.0, fault) if fault else Order(row["id"], str(command), float(timeout_seconds or 0))
+    if fault:
+        return Order(id, "", 0.0, fault, signed)
+    return Order(id, str(command), float(timeout_seconds or 0), None, signed)
 
 
 def _fault_of(command: Any, timeout_seconds: Any) -> str | None:
@@ -74,14 +85,17 @@ def _fault_of(command: Any, timeout_seconds: Any) -> str | None:
         return "the command holds half of a surrogate pair"
     if size > COMMAND_BYTES_MAX:
         return f"the command has {size} bytes; at most {COMMAND_BYTES_MAX}"
-    is_number = isinstance(timeout_seconds, int | float) and not isinstance(timeout_seconds, bool)
+    is_number = isinstance(timeout_seconds, (int, float)) and not isinstance(timeout_seconds, bool)
     if not is_number or not 0 < timeout_seconds <= TIMEOUT_SECONDS_MAX:
         return f"timeoutSeconds must be a number above 0 and at most {TIMEOUT_SECONDS_MAX:g}"
     return None
 
 
 class Commands:
-    """Runs the commands for one host that `judge` allows, and reports the others as rejected."""
+    """Runs the commands for one host that `judge` allows, and reports the others as rejected.
+
+    With a `proof` it runs only what EGO has signed. The outer members of a command then count for nothing but its id.
+    """
 
     def __init__(
         self,
@@ -92,10 +106,15 @@ class Commands:
         *,
         concurrency: int,
         umask: int = -1,
+        account: Account | None = None,
+        proof: Proof | None = None,
     ) -> None:
         self.serve(hostname)
         self._uplink, self._journal, self._judge, self._concurrency = uplink, journal, judge, concurrency
-        self._umask = umask  # of the commands; -1: the same as the agent's
+        self._umask, self._account = umask, account  # of the commands; -1, None: the same as the agent's
+        self._proof = proof
+        self._unproved: str | None = None
+        self._halted: str | None = None
         self._results = Results(uplink, journal)
         self._backoff = Backoff()
         self._complaint: str | None = None
@@ -105,7 +124,19 @@ class Commands:
 
     def serve(self, hostname: str) -> None:
         """Fetch the commands for this hostname from the next poll on. A machine's name may change while the agent runs."""
-        self._path = f"/api/commands/pending/{in_path(hostname)}"
+        self._hostname = hostname
+
+    def obey(self, halted: str | None) -> None:
+        """With a reason, end what runs and fetch nothing, until this is called with None. Call it each second."""
+        if halted is None and self._halted is not None:
+            logger.info("commands are fetched again")
+        elif halted != self._halted:
+            logger.warning("commands are stopped on this host: %s", halted)
+        self._halted = halted
+        with self._news:
+            for execution in self._running.values() if halted is not None else ():
+                execution.stop(CANCELLED)
+            self._news.notify_all()
 
     def start(self) -> None:
         """Report the commands that an earlier run of the agent left unfinished, then begin to fetch."""
@@ -149,10 +180,12 @@ class Commands:
         free = self._wait_for_slots()
         if self._stopped.is_set():
             return 0.0
-        limit = min(free, LIMIT_MAX)
+        if self._backoff.failures == 0:
+            self._uplink.renew_credential()
+        limit, hostname = min(free, LIMIT_MAX), self._hostname
         asked_at = time.monotonic()
         answer = self._uplink.get(
-            self._path,
+            f"/api/commands/pending/{in_path(hostname)}",
             query={"limit": str(limit), "wait": f"{WAIT_SECONDS:g}"},
             headers={"X-Reflector-Instance": self._journal.instance, "X-Reflector-Journal": "1"},
             wait_seconds=WAIT_SECONDS,
@@ -160,8 +193,11 @@ class Commands:
         if self._stopped.is_set():
             return 0.0  # these commands were not begun, so EGO hands them out again after the next start
         if not answer.is_taken:
-            self._log_complaint(answer.detail)
+            if answer.status != UNKNOWN_HERE:  # telemetry logs that
+                self._log_complaint(answer.detail)
             return self._backoff.failed(answer.retry_after_seconds)
+        if self._proof is not None:
+            self._proof.clock.hear(answer.date)
         try:
             handed = orders(answer.body, limit)
         except ValueError as error:
@@ -172,13 +208,13 @@ class Commands:
         self._backoff.succeeded()
         came_at_once = time.monotonic() - asked_at < PAUSE_SECONDS
         if handed:
-            return 0.0 if self._take(handed) else REPEAT_PAUSE_SECONDS
+            return 0.0 if self._take(handed, hostname) else REPEAT_PAUSE_SECONDS
         return PAUSE_SECONDS if came_at_once else 0.0
 
     def _wait_for_slots(self) -> int:
-        """How many commands may begin. Waits until that is at least one, or the agent stops."""
+        """How many commands may begin. Waits until that is at least one and the host is not stopped, or the agent ends."""
         with self._news:
-            while not self._stopped.is_set() and self._free() <= 0:
+            while not self._stopped.is_set() and (self._free() <= 0 or self._halted is not None):
                 self._news.wait(PAUSE_SECONDS)
             return self._free()
 
@@ -186,22 +222,24 @@ class Commands:
         """How many more commands may run; none while too many results wait for delivery."""
         return self._concurrency - len(self._running) if len(self._results) < UNDELIVERED_MAX else 0
 
-    def _take(self, handed: list[Order]) -> bool:
-        """Begin or refuse the new ones of these orders. Returns whether any has begun.
+    def _take(self, handed: list[Order], hostname: str) -> bool:
+        """Begin or refuse the new ones of these orders for a host. Returns whether any has begun.
 
         Orders that the journal knows are skipped: EGO repeats an order until it hears that the command has started.
         """
         allowed: list[tuple[Order, Allowed]] = []
         fresh = {order.id: order for order in handed if not self._journal.knows(order.id)}
-        for order in fresh.values():
-            decision = Denied(order.fault) if order.fault else self._judge(order.command)
+        proved, seen = self._proved(list(fresh.values()), hostname)
+        for order in proved:
+            decision = Denied(order.fault) if order.fault else self._decide(order.command)
             if isinstance(decision, Denied):
-                logger.warning("command %s is refused: %s", order.id, decision.reason)
+                if order.fault is None or self._proof is None:  # what is not proved was logged, once
+                    logger.warning("command %s is refused: %s", order.id, decision.reason)
                 self._note(order.id, unrun(REJECTED, decision.reason).to_result())
             else:
                 allowed.append((order, decision))
         try:
-            self._journal.begin(order.id for order, _ in allowed)
+            self._journal.begin([order.id for order, _ in allowed], seen)
         except JournalFull as error:
             for order, _ in allowed:
                 logger.error("command %s is refused: %s", order.id, error)
@@ -209,15 +247,67 @@ class Commands:
                     order.id, unrun(REJECTED, f"not run, because it cannot be noted: {error}").to_result()
                 )
             return False
-        begun = [self._begin(order, decision) for order, decision in allowed]
+        begun = [self._begin(order, decision, hostname) for order, decision in allowed]
         for live in begun:  # until EGO knows that the command has started, it would hand out the same again
             live.announced.wait(PAUSE_SECONDS)
         return bool(begun)
 
-    def _begin(self, order: Order, decision: Allowed) -> LiveReport:
-        live = LiveReport(order.id, self._uplink, cancel=lambda: execution.stop(CANCELLED))
+    def _proved(self, fresh: list[Order], hostname: str) -> tuple[list[Order], dict[str, int]]:
+        """The orders as EGO has signed them, and the highest number now, by EGO. An order that is not signed gets a fault.
+
+        The journal has that number on the disk before any of them runs.
+        """
+        proof = self._proof
+        if proof is None:
+            return fresh, {}
+        before = highest = self._journal.highest(proof.ego)
+        proved: list[Order] = []
+        for order in fresh:
+            try:
+                found = proof.command(order.id, order.signed, hostname, highest)
+            except Unproved as why:
+                self._log_unproved(str(why))
+                proved.append(Order(order.id, "", 0.0, f"not run: {why}"))
+                continue
+            self._unproved, highest = None, found.number
+            proved.append(_checked(order.id, found.command, found.timeout_seconds))
+        return proved, {proof.ego: highest} if highest > before else {}
+
+    def _decide(self, command: str) -> Allowed | Denied:
+        if self._halted is not None:
+            return Denied(f"not run: commands are stopped on this host ({self._halted}); mirror-stage reflector resume")
+        return self._judge(command)
+
+    def _is_cancel(self, id: str, hostname: str, answer: Mapping[str, Any]) -> bool:
+        """Whether EGO cancels a command. With `ego_signing_key` the cancel must be signed."""
+        if answer.get("cancelRequested") is not True:
+            return False
+        if self._proof is None or self._proof.is_cancel(answer, id, hostname):
+            return True
+        self._log_unproved("a cancel that EGO has not signed is ignored")
+        return False
+
+    def _log_unproved(self, why: str) -> None:
+        """Log why something is not proved to come from EGO, once as long as the reason stays the same."""
+        if why != self._unproved:
+            logger.warning("EGO's signature does not count: %s", why)
+        self._unproved = why
+
+    def _begin(self, order: Order, decision: Allowed, hostname: str) -> LiveReport:
+        live = LiveReport(
+            order.id,
+            self._uplink,
+            cancel=lambda: execution.stop(CANCELLED),
+            is_cancel=partial(self._is_cancel, order.id, hostname),
+        )
         execution = Execution(
-            order.id, decision.argv, order.timeout_seconds, live.hear, note=decision.note, umask=self._umask
+            order.id,
+            decision.argv,
+            order.timeout_seconds,
+            live.hear,
+            note=decision.note,
+            umask=self._umask,
+            account=self._account,
         )
         with self._news:
             self._running[order.id] = execution

@@ -21,7 +21,7 @@ _LXCFS = " /proc/meminfo fuse.lxcfs "  # in the mounts of a guest; the host of L
 _MANAGERS = ("/docker", "/lxc", "kubepods", "libpod", "/machine.slice")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MemoryLimit:
     """The limit and what is used of it, in bytes."""
 
@@ -29,7 +29,7 @@ class MemoryLimit:
     used: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CpuLimit:
     """The limit in CPUs (0.5 is half of one), and the CPU seconds used so far."""
 

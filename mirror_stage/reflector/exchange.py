@@ -37,7 +37,7 @@ class _Gone(Broken):
     """The server had closed a connection that was kept open."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
     """An answer; its content has at most 1 MiB, and the names of its headers are written like Content-Type."""
 

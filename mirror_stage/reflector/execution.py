@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mirror_stage.core.outputs import HEAD_BYTES, KEPT_BYTES, TAIL_BYTES, cut
 from mirror_stage.reflector import adopted, family, leftovers
+from mirror_stage.reflector.account import Account
 
 GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.1  # how often it looks for a timeout, a cancel or the end of the process
@@ -118,14 +119,22 @@ def agent_message(text: str) -> bytes:
 class Execution:
     """One command, which runs once. Calls `hear(stream, part)` for each piece of output as it comes.
 
-    `note` is written to its stderr first. `umask` is that of the command; -1 means the agent's.
+    `note` is written to its stderr first. `umask` and `account` are those of the command; -1 and None mean the agent's.
     """
 
     def __init__(
-        self, id: str, argv: Sequence[str], timeout_seconds: float, hear: Hear, *, note: str = "", umask: int = -1
+        self,
+        id: str,
+        argv: Sequence[str],
+        timeout_seconds: float,
+        hear: Hear,
+        *,
+        note: str = "",
+        umask: int = -1,
+        account: Account | None = None,
     ) -> None:
         self._id, self._argv, self._timeout_seconds, self._hear = id, argv, timeout_seconds, hear
-        self._note, self._umask = note, umask
+        self._note, self._umask, self._account = note, umask, account
         self._reason: str | None = None  # why it is being ended early
         self._grace_seconds = GRACE_SECONDS
         self._terminated_at: float | None = None  # when SIGTERM was sent
@@ -155,15 +164,17 @@ class Execution:
         return Ending(status, reason, process.returncode, stdout, stderr, duration)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        account = self._account
         return subprocess.Popen(
             self._argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=family.environment_for(self._id),
+            env=family.environment_for(self._id, own=account.environment if account else {}),
             cwd="/",
             umask=self._umask,
             start_new_session=True,
+            **(account.options if account else {}),
         )
 
     def _follow(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[Kept, Kept]:
@@ -174,7 +185,7 @@ class Execution:
         if self._note:
             self._take("stderr", agent_message(self._note), kept_by_stream)
         with selectors.DefaultSelector() as pipes:
-            for stream, pipe in zip(kept_by_stream, (process.stdout, process.stderr), strict=True):
+            for stream, pipe in zip(kept_by_stream, (process.stdout, process.stderr)):
                 os.set_blocking(pipe.fileno(), False)
                 pipes.register(pipe, selectors.EVENT_READ, stream)
             self._attend(process, pipes, kept_by_stream, deadline)

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import psutil
 
@@ -19,15 +20,17 @@ PASSED_ON = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ
 USUAL = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
 
 
-def environment_for(id: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment_for(
+    id: str, environment: Mapping[str, str] = os.environ, own: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """The environment of a command: the agent's variables of PASSED_ON and LC_*, and the id, which its children inherit.
 
-    A command must not see the agent's other variables: its settings, credentials and those of systemd.
+    `own` is what the command's account has instead. A command must not see the agent's other variables: its settings, credentials and those of systemd.
     """
     kept = {
         name: value for name, value in environment.items() if value and (name in PASSED_ON or name.startswith("LC_"))
     }
-    return {**USUAL, **kept, MARK: id}
+    return {**USUAL, **kept, **own, MARK: id}
 
 
 def living(ids: Iterable[str], group: int | None = None) -> list[psutil.Process]:

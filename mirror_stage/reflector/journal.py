@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,13 @@ class JournalFull(Exception):
 
 @dataclass
 class Entries:
-    """The content of a journal: commands that have begun, results that EGO has not acknowledged, and settled commands."""
+    """The content of a journal: commands that have begun, results that EGO has not acknowledged, and settled commands.
+
+    `seen` is the highest number of a signed command, by the EGO that has signed it.
+    """
 
     instance: str
+    seen: dict[str, int] = field(default_factory=dict)
     begun: dict[str, None] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
     ended_at: dict[str, Instant] = field(default_factory=dict)  # when these commands ended, by this machine's clock
@@ -46,6 +50,10 @@ class Entries:
 
     def apply(self, record: dict[str, Any]) -> None:
         """Add one record of the journal."""
+        if "seen" in record:
+            self.seen = record["seen"]
+        if "event" not in record:
+            return
         id = record["id"]
         if record["event"] == "begun":
             self.begun[id] = None
@@ -64,7 +72,7 @@ class Entries:
     def records(self) -> list[dict[str, Any]]:
         """The shortest list of records with the same content."""
         return [
-            {"instance": self.instance},
+            {"instance": self.instance, "seen": self.seen},
             *({"event": "settled", "id": id} for id in self.settled),
             *(
                 {"event": "ended", "id": id, "at": self.ended_at[id], "result": result}
@@ -94,9 +102,22 @@ class Journal:
             entries = self._entries
             return id in entries.begun or id in entries.results or id in entries.settled
 
-    def begin(self, ids: Iterable[str]) -> None:
-        """Note that these commands are about to run; on the disk when this returns. Raises JournalFull."""
-        self._append([{"event": "begun", "id": id} for id in ids])
+    def highest(self, ego: str) -> int:
+        """The highest number of a command that this EGO has signed and this agent has taken; 0 if there is none."""
+        with self._lock:
+            return self._entries.seen.get(ego, 0)
+
+    def begin(self, ids: Iterable[str], seen: Mapping[str, int] | None = None) -> None:
+        """Note that these commands are about to run; on the disk when this returns. Raises JournalFull.
+
+        `seen` is the highest number of a signed command up to now, by its EGO.
+        """
+        self._append(
+            [
+                *([{"seen": {**self._entries.seen, **seen}}] if seen else []),
+                *({"event": "begun", "id": id} for id in ids),
+            ]
+        )
 
     def end(self, id: str, result: Result) -> None:
         """Note how a command ended, or that it never ran; on the disk when this returns. Raises JournalFull."""
@@ -177,8 +198,7 @@ def _read(path: Path) -> Entries:
         instance = str(uuid.uuid4())
     entries = Entries(instance)
     for line in lines:
-        if "event" in line:
-            entries.apply(line)
+        entries.apply(line)
     return entries
 
 

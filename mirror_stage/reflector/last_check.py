@@ -20,8 +20,8 @@ from mirror_stage.metrics.importance import DIAGNOSTICS_MAX, Rank, most_importan
 from mirror_stage.metrics.measures import REPORTED, Measure, names_of
 
 REQUIRED = names_of(one for one in REPORTED if one.is_needed)  # what `unknown` may name
-SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less room for the tag spool_dropped_samples, which is added later
-ENTRIES_MAX = {**DIAGNOSTICS_MAX, "tags": 63}  # of tags the contract's 64, less that one
+SAMPLE_BYTES_MAX = 63 * 1024  # the contract's 64 KiB, less room for two tags that are added later
+ENTRIES_MAX = {**DIAGNOSTICS_MAX, "tags": 62}  # of tags the contract's 64, less the two that are added later
 UNDER_PRIMARY = "under_primary"  # for this check alone: the interfaces below the primary one, which stay with it
 TEXT_MAX = 1024  # for texts without a limit in the contract
 WHOLE_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
@@ -37,7 +37,7 @@ class Unfit(ValueError):
     """Why a value is not valid. The text does not hold the value, so that it is the same for all values of the kind."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Complaint:
     """A field that was changed, and why. `field` is a path without list indexes: `disks.used_percent`."""
 
@@ -90,7 +90,7 @@ def _members(values: Mapping[str, Any], table: Mapping[str, Check], path: str, t
 
 def _number(least: float = -math.inf, most: float = math.inf) -> Check:
     def check(value: Any, _path: str, _tell: Tell) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Unfit("is no number")
         try:
             finite = math.isfinite(value)
@@ -218,7 +218,7 @@ def _by_name(of: Check) -> Check:
         if not isinstance(value, Mapping):
             raise Unfit("is no object")
         pairs = _each(value.items(), path, tell, lambda pair, path, tell: tuple(
-            part(one, path, tell) for part, one in zip((_text(), of), pair, strict=True)
+            part(one, path, tell) for part, one in zip((_text(), of), pair)
         ))  # fmt: skip
         return dict(pairs)
 
@@ -227,7 +227,7 @@ def _by_name(of: Check) -> Check:
 
 def _each(values: Any, path: str, tell: Tell, check: Check) -> list[Any]:
     """The valid entries of a list."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise Unfit("is no list")
     fitted = []
     for value in values:

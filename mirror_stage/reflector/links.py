@@ -27,7 +27,7 @@ class Kind(Enum):
     UNKNOWN = auto()  # the system does not tell; decided by the interface's name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Link:
     """One interface. `speed_mbps` is what its driver reports; None is unknown."""
 

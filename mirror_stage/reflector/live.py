@@ -8,7 +8,8 @@ from __future__ import annotations
 import codecs
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mirror_stage.core.outputs import NOTE_BYTES_MAX, note, without_first_part
 from mirror_stage.reflector.backoff import Backoff
@@ -47,11 +48,16 @@ class Unsent:
 
 
 class LiveReport:
-    """Reports one running command to EGO, at most four times a second, until it has ended."""
+    """Reports one running command to EGO, at most four times a second, until it has ended.
 
-    def __init__(self, id: str, uplink: Uplink, cancel: Callable[[], None]) -> None:
+    `is_cancel` says whether an answer of EGO asks for its end.
+    """
+
+    def __init__(
+        self, id: str, uplink: Uplink, cancel: Callable[[], None], is_cancel: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
         self._path = f"/api/commands/{in_path(id)}"
-        self._uplink, self._cancel = uplink, cancel
+        self._uplink, self._cancel, self._is_cancel = uplink, cancel, is_cancel
         self.announced = threading.Event()  # set once the start was reported, or could not be
         self._news = threading.Condition()
         self._unsent_by_stream = {"stdout": Unsent(), "stderr": Unsent()}
@@ -84,7 +90,7 @@ class LiveReport:
             phase = "running" if answer.is_taken else phase
 
     def _goes_on(self, answer: Answer) -> bool:
-        if answer.is_taken and isinstance(answer.body, dict) and answer.body.get("cancelRequested") is True:
+        if answer.is_taken and isinstance(answer.body, dict) and self._is_cancel(answer.body):
             self._cancel()
         return not self._has_ended and answer.meaning is not Meaning.REFUSED
 

@@ -17,7 +17,7 @@ SHELL = ("/bin/sh", "-c")
 _CLIMBS = re.compile(r"\.\.(?:/|\Z)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Allowed:
     """A command that may run, as the arguments to execute."""
 
@@ -25,7 +25,7 @@ class Allowed:
     note: str = ""  # shown to the sender of the command
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Denied:
     """A command that may not run. The reason is shown to its sender."""
 

@@ -217,6 +217,12 @@ def cpu_model(cpuinfo: str) -> str | None:
     return next((named[key] for key in ("model name", "cpu model", "hardware", "cpu") if named.get(key)), None)
 
 
+def os_release(text: str) -> dict[str, str]:
+    """What /etc/os-release says: `NAME`, `VERSION_ID` and more. A line that cannot be read is left out."""
+    found = re.findall(r"""^([A-Z0-9_]+)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"'#]*)[ \t]*$""", text, re.MULTILINE)
+    return {name: re.sub(r"\\(.)", r"\1", value.strip("\"'")) for name, value in found}
+
+
 def meaningful(text: str | None) -> str | None:
     """The text, at most 160 characters; None if it is only a vendor's placeholder."""
     stripped = (text or "").strip().strip("\0")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from mirror_stage.core.instants import DAY, Instant
 from mirror_stage.reflector.backoff import Backoff
 from mirror_stage.reflector.journal import Journal, JournalFull
-from mirror_stage.reflector.spool import wall_clock
+from mirror_stage.reflector.spool import age_clock, wall_clock
 from mirror_stage.reflector.uplink import Answer, Meaning, Uplink, in_path
 
 KEPT_FOR: Final[Instant] = 3 * DAY  # older results are given up, because too many waiting results stop all new commands
@@ -19,7 +19,7 @@ KEPT_FOR: Final[Instant] = 3 * DAY  # older results are given up, because too ma
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Waiting:
     """A result that waits for delivery, and when its command ended."""
 
@@ -78,7 +78,7 @@ class Results:
     def _settle(self, first: Waiting, answer: Answer) -> None:
         id = first.id
         is_refused = answer.meaning is Meaning.REFUSED
-        is_too_old = first.ended_at < wall_clock() - KEPT_FOR
+        is_too_old = first.ended_at < age_clock() - KEPT_FOR
         is_done = answer.is_taken or is_refused or is_too_old
         if is_done:
             if is_refused:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import socket
-import tomllib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,16 @@ from typing import Any, Final
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.names import BadField, normalise_hostname
+from mirror_stage.core.signed import key_of
 from mirror_stage.core.trust import checked_pin
 from mirror_stage.core.urls import url_trouble
 from mirror_stage.core.variables import nearest, unknown_variable
 from mirror_stage.reflector.state import default_state_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # the same module, under the name that it had before
 
 FILE: Final = Path("/etc/mirror-stage/reflector.toml")
 FILE_VARIABLE: Final = "REFLECTOR_CONFIG"
@@ -30,6 +37,7 @@ ALLOW_LIST: Final = "allow_list"
 ALL: Final = "all"
 POLICIES = (OFF, ALLOW_LIST, ALL)
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}")  # what systemd takes as a name
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Settings:
     ego: str | None = None
     ego_ca: Path | None = None
     ego_pin: str | None = None
+    ego_signing_key: str | None = None
     token_file: Path | None = None
     allow_plain: bool = False
     hostname: str = field(default_factory=socket.gethostname)
@@ -57,6 +66,7 @@ class Settings:
     command_allow: tuple[str, ...] = ()
     command_shell: bool = False
     command_concurrency: int = 4
+    command_user: str | None = None
 
     @property
     def all_tags(self) -> dict[str, str]:
@@ -166,6 +176,21 @@ def _pin(value: Any) -> str:
         raise _Bad(str(error)) from error
 
 
+def _signing_key(value: Any) -> str:
+    try:
+        key_of(_text(value))
+    except ValueError as error:
+        raise _Bad(str(error)) from error
+    return _text(value)
+
+
+def _account(value: Any) -> str:
+    text = _text(value)
+    if not _ACCOUNT.fullmatch(text):
+        raise _Bad(f"must be the name of an account, not {value!r}")
+    return text
+
+
 def _short(most: int) -> Reader:
     def read(value: Any) -> str:
         text = _text(value)
@@ -194,7 +219,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _position(value: Any) -> dict[str, float]:
     """A table `{x = 1, y = 2, z = 3}`, or `1,2,3`."""
-    named = value if isinstance(value, Mapping) else dict(zip("xyz", _list(value), strict=False))
+    named = value if isinstance(value, Mapping) else dict(zip("xyz", _list(value)))
     if not named or set(named) - set("xyz"):
         raise _Bad(f"must have x, y and z, not {value!r}")
     return {axis: _number(-1e9, 1e9)(number) for axis, number in named.items()}
@@ -203,7 +228,7 @@ def _position(value: Any) -> dict[str, float]:
 def _list(value: Any) -> list[str]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
         raise _Bad(f"must be a list of texts, not {value!r}")
     return list(value)
 
@@ -261,6 +286,11 @@ SETTINGS: tuple[Setting, ...] = (
         "ego_ca", _existing, "certificates (PEM) to trust for https instead of the public ones", formerly="ca_file"
     ),
     Setting("ego_pin", _pin, "sha256//... of EGO's root or server key, instead of certificates to trust"),
+    Setting(
+        "ego_signing_key",
+        _signing_key,
+        "EGO's root key (base64), as mirror-stage signing show prints it: run only what EGO has signed",
+    ),
     Setting("token_file", _existing, "file with this agent's token, readable by its owner only"),
     Setting("allow_plain", _switch, "true: send the token over http to another machine, too"),
     Setting("hostname", _hostname, "this host's name in the twin (the machine's own)"),
@@ -278,6 +308,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("command_allow", _patterns, "what an allow_list allows"),
     Setting("command_shell", _switch, "run commands through /bin/sh", only_in_file=True),
     Setting("command_concurrency", _whole(1, 64), "commands that run at a time (4)"),
+    Setting("command_user", _account, "the account that commands run as, if not the agent's"),
 )
 VARIABLES: tuple[str, ...] = (
     FILE_VARIABLE,
@@ -292,9 +323,8 @@ def settings_from(
 
     Reads `file` if given, else the file that REFLECTOR_CONFIG names, else /etc/mirror-stage/reflector.toml if it exists.
     """
-    unknown = unknown_variable(
-        environment, [FILE_VARIABLE, *(name for row in SETTINGS for name in row.variables)], prefix="REFLECTOR_"
-    )
+    names = [FILE_VARIABLE, *(name for row in SETTINGS for name in row.variables)]
+    unknown = unknown_variable(environment, names, "REFLECTOR_")
     if unknown:
         raise BadSetting(f"{unknown} (config/reflector.toml has all of them)")
     path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
@@ -329,12 +359,12 @@ def _first_given(
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = values_in(path.read_text(encoding="utf-8-sig"), path)
     except FileNotFoundError as error:
         if must_exist:
             raise BadSetting(f"{path}: there is no such file") from error
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     names = [name for row in SETTINGS for name in row.names]
     unknown = sorted(set(content) - set(names))
@@ -342,6 +372,14 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         near = nearest(unknown[0], names)
         raise BadSetting(f"{path}: {', '.join(unknown)}: no such setting{near} (config/reflector.toml has all of them)")
     return content
+
+
+def values_in(text: str, path: Path) -> dict[str, Any]:
+    """The settings in the text of a file. Raises BadSetting if it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _checked(values: dict[str, Any]) -> Settings:

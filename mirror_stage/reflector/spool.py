@@ -24,6 +24,8 @@ SEGMENTS_LEAST = 4  # whole segments are dropped to keep the size limit, so a sm
 
 _NAME = re.compile(r"(\d{12})\.samples\Z")
 
+_STARTED = time.time(), time.monotonic()
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +34,16 @@ def wall_clock() -> Instant:
     return int(time.time() * 1000)
 
 
-@dataclass(frozen=True, slots=True)
+def age_clock() -> Instant:
+    """Now, to tell how old something is: the wall clock, but no further than time has passed since the agent's start.
+
+    So a clock that leaps ahead for a moment makes nothing old.
+    """
+    wall, elapsed = _STARTED
+    return int(min(time.time(), wall + time.monotonic() - elapsed) * 1000)
+
+
+@dataclass(frozen=True)
 class Backlog:
     """The oldest waiting samples, each as JSON, and the numbers of their segments."""
 
@@ -46,7 +57,7 @@ class Spool:
     `dropped` counts the samples dropped since the start because they were too many, too old, or unreadable.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int, most_hours: float, now: Callable[[], Instant] = wall_clock):
+    def __init__(self, folder: Path, *, most_bytes: int, most_hours: float, now: Callable[[], Instant] = age_clock):
         self._folder, self._most_bytes, self._now = folder, most_bytes, now
         self._keep_for = int(most_hours * HOUR)
         self._segment_bytes = min(BATCH_BYTES, most_bytes // SEGMENTS_LEAST)

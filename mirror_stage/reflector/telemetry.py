@@ -25,7 +25,7 @@ PAUSE_SECONDS = 2.0  # between two batches of the backlog: many agents that retu
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """The samples of one request: live ones, or the oldest of the backlog."""
 

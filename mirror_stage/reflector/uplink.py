@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import gzip
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from mirror_stage.core.trust import Trust
+from mirror_stage.core.trust import Trust, is_token
 from mirror_stage.core.version import VERSION
+from mirror_stage.reflector.credential import Credential, Fixed
 from mirror_stage.reflector.exchange import Broken, Exchange
 
 ANSWER_SECONDS = 10.0  # from the first byte sent to the last byte read
@@ -25,6 +27,9 @@ OURS: Mapping[str, str] = {"User-Agent": f"mirror-stage-reflector/{VERSION}", "A
 UPGRADE_REQUIRED: Final = 426  # EGO's answer to plain HTTP on a port that speaks https
 SHOWN_MAX = 300  # characters of EGO's text that are shown in a message
 NUMBER_DIGITS_MAX = 40
+ROTATE_PATH: Final = "/api/agents/self/rotate"
+
+logger = logging.getLogger(__name__)
 
 
 class Meaning(Enum):
@@ -57,7 +62,7 @@ MEANINGS: Mapping[int | None, Meaning] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An answer. `body` is the decoded JSON, None if there is none; `detail` says what is wrong."""
 
@@ -75,11 +80,11 @@ class Answer:
 
 
 class Uplink:
-    """Sends requests to the EGO at a URL, which may have a path, with a token if there is one. Thread-safe."""
+    """Sends requests to the EGO at a URL, which may have a path, with a credential if there is one. Thread-safe."""
 
-    def __init__(self, ego: str, trust: Trust | None = None, token: str | None = None) -> None:
+    def __init__(self, ego: str, trust: Trust | None = None, credential: Credential | None = None) -> None:
         self._exchange = Exchange(ego, trust)
-        self._headers = {**OURS, **({} if token is None else {"Authorization": f"Bearer {token}"})}
+        self._credential = credential or Fixed(None)
 
     def post_samples(self, samples: Sequence[bytes]) -> Answer:
         """EGO's answer to a batch of encoded samples. An answer that does not count them all is not from EGO."""
@@ -106,6 +111,15 @@ class Uplink:
         target = f"{path}?{urlencode(query)}" if query else path
         return self._ask("GET", target, None, headers or {}, wait_seconds)
 
+    @property
+    def agent_id(self) -> str | None:
+        """The id that the enrolment gave this agent; None without an enrolment."""
+        return self._credential.agent_id
+
+    def renew_credential(self) -> None:
+        """Rotate the credential where that is due. Ask for it where no request of this thread is under way."""
+        self._credential.renew(self._rotated)
+
     def close(self) -> None:
         """Close the idle connections."""
         self._exchange.close()
@@ -113,13 +127,37 @@ class Uplink:
     def _ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], wait_seconds: float = 0.0
     ) -> Answer:
+        with self._credential.shown() as token:
+            answer = self._sent(method, target, body, headers, token, ANSWER_SECONDS + wait_seconds)
+            self._credential.answered(token, answer.status)
+            return answer
+
+    def _sent(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        token: str | None,
+        seconds: float,
+    ) -> Answer:
+        shown_token = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            reply = self._exchange.ask(
-                method, target, body, {**self._headers, **headers}, ANSWER_SECONDS + wait_seconds
-            )
+            reply = self._exchange.ask(method, target, body, {**OURS, **shown_token, **headers}, seconds)
         except Broken as error:
             return Answer(MEANINGS[None], None, detail=shown(error))
         return understood(reply.status, reply.headers, reply.content)
+
+    def _rotated(self, token: str) -> tuple[str, int] | None:
+        """The next token and its generation; None if EGO gives none. The old one stays good until the new one is used."""
+        body, headers = packed(b"{}")
+        answer = self._sent("POST", ROTATE_PATH, body, headers, token, ANSWER_SECONDS)
+        if answer.is_taken and isinstance(answer.body, dict):
+            new, generation = answer.body.get("token"), answer.body.get("generation", 0)
+            if is_token(new) and new != token and is_generation(generation):
+                return str(new), int(generation)
+        logger.warning("the token was not rotated: %s", answer.detail or "EGO answers without a new one")
+        return None
 
 
 def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -166,6 +204,11 @@ def strict_json(content: bytes) -> Any:
         )
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def is_generation(value: Any) -> bool:
+    """Whether this counts the tokens of one enrolment."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53
 
 
 def in_path(word: str) -> str:

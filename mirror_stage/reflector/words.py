@@ -34,7 +34,7 @@ class Unreadable(ValueError):
     """A quote that is not closed, a backslash at the end, or nothing to run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
     """The words of a command. `operator` is the first part that only a shell can do; `as_written` lists what a shell would expand."""
 

@@ -23,8 +23,8 @@ from typing import TypeVar
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.clock import is_plausible
 from mirror_stage.core.instants import day
-from mirror_stage.core.problems import Unavailable
 from mirror_stage.storage import files
+from mirror_stage.storage.private_folder import PrivateFolder
 from mirror_stage.tls import certificates
 from mirror_stage.tls.certificates import Certificate, Unusable
 
@@ -44,21 +44,21 @@ class Issued:
     server: Certificate
 
 
-class Authority:
+class Authority(PrivateFolder):
     """The authority in a folder. Each step reads the folder anew, because a command line may change it."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        super().__init__(folder)
         self.chain, self.key = folder / "server.pem", folder / "server.key"
 
     def root_pem(self) -> bytes | None:
         """The root's certificate, None if there is no authority yet. Raises BadSetting."""
-        with self._as_owner():
-            return self._read("root.pem") if self.folder.exists() else None
+        with self.as_owner():
+            return self.read("root.pem") if self.folder.exists() else None
 
     def issued(self) -> Issued | None:
         """What there is; None if the authority is not complete. Raises BadSetting."""
-        with self._as_owner():
+        with self.as_owner():
             return self._issued() if self.folder.exists() else None
 
     def ensure(
@@ -69,7 +69,7 @@ class Authority:
         Makes what is missing; `anew` renews in any case. Raises BadSetting, also if another process works on it longer
         than `patience`.
         """
-        with self._as_owner(), self._locked(patience):
+        with self.as_owner(), self._locked(patience):
             root_pem, root_key = self._root(now)
             found = self._issued()
             if found is not None and not anew and not is_due(found, names, now):
@@ -87,24 +87,24 @@ class Authority:
                     f"MIRROR_STAGE_TLS_DIR: the authority in {self.folder} has expired; move the folder away to begin with a "
                     "new one, which clients have to trust anew"
                 )
-            key = self._read("server.key")
+            key = self.read("server.key")
             if key is None or found is None:
                 key = certificates.new_key()
-                self._write("server.key", key)
+                self.write("server.key", key)
             server = certificates.make_server(key, names, root_pem, root_key, now)
-            self._write("server.pem", server + root_pem)
+            self.write("server.pem", server + root_pem)
             issued = self._issued()
             assert issued is not None
             return issued
 
     def _root(self, now: float) -> tuple[bytes, bytes | None]:
         """The root's certificate and key. Makes them if the folder holds none. The key may be elsewhere."""
-        pem, key = self._read("root.pem"), self._read("root.key")
+        pem, key = self.read("root.pem"), self.read("root.key")
         if pem is not None:
             if key is not None:
                 self._usable("root.key", partial(certificates.check_key, key, pem))
             return pem, key
-        if self._read("server.pem") is not None:
+        if self.read("server.pem") is not None:
             raise BadSetting(
                 f"MIRROR_STAGE_TLS_DIR: {self.folder / 'root.pem'} is not there, although clients trust it; put it back, or "
                 "move the whole folder away to begin with a new authority that clients have to trust anew"
@@ -112,14 +112,14 @@ class Authority:
         self._check_clock(now)
         if key is None:
             key = certificates.new_key()
-            self._write("root.key", key)
+            self.write("root.key", key)
         host = os.uname().nodename
         pem = certificates.make_root(key, f"EGO of {host}, {day(now)}", now)
-        self._write("root.pem", pem)
+        self.write("root.pem", pem)
         return pem, key
 
     def _issued(self) -> Issued | None:
-        root_pem, chain, key = self._read("root.pem"), self._read("server.pem"), self._read("server.key")
+        root_pem, chain, key = self.read("root.pem"), self.read("server.pem"), self.read("server.key")
         if root_pem is None or chain is None or key is None:
             return None
         root = self._usable("root.pem", partial(certificates.read, root_pem))
@@ -144,23 +144,6 @@ class Authority:
             return work()
         except Unusable as error:
             raise BadSetting(f"MIRROR_STAGE_TLS_DIR: {self.folder / name} {error}; restore it from a copy") from error
-
-    def _read(self, name: str) -> bytes | None:
-        return files.read_own(self.folder / name)
-
-    def _write(self, name: str, content: bytes) -> None:
-        files.write_own(self.folder / name, content)
-
-    @contextlib.contextmanager
-    def _as_owner(self) -> Iterator[None]:
-        """As root: act as the owner of the folder. Problems of the files become BadSetting."""
-        try:
-            with files.as_owner_of(self.folder if self.folder.is_dir() else self.folder.parent):
-                yield
-        except Unavailable as error:
-            raise BadSetting(f"MIRROR_STAGE_TLS_DIR: {error}") from error
-        except OSError as error:
-            raise BadSetting(f"MIRROR_STAGE_TLS_DIR: {self.folder} cannot be used: {error.strerror}") from error
 
     @contextlib.contextmanager
     def _locked(self, patience: float) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Makes and reads X.509 certificates. The only module that imports `cryptography`. It reads no clock and no file."""
+"""Makes and reads X.509 certificates, with `cryptography`. It reads no clock and no file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The certificate that EGO shows: where it comes from, whether it is still good, and when it has to be renewed.
 
-An EGO without TLS does not load `cryptography`: what needs it is imported when it is used.
+An EGO without TLS does not load the part of `cryptography` for certificates: what needs it is imported when it is used.
 """
 
 from __future__ import annotations
@@ -97,6 +97,16 @@ class ServerCertificate:
             return {"ok": False, "detail": self.trouble or "no certificate is loaded"}
         whose = "your own certificate" if self.is_own_files else "certificate of EGO's own authority"
         return {"ok": True, "detail": f"{whose}, ends on {day(self.shown.certificate.ends)}"}
+
+    @property
+    def pin_shown(self) -> str | None:
+        """The pin of the key that EGO shows, as curl takes it; None without TLS."""
+        return None if self.shown is None else self.shown.certificate.pin
+
+    @property
+    def authority_shown(self) -> str | None:
+        """The root (PEM) that clients have to trust; None if it is not EGO's own, or without TLS."""
+        return None if self.shown is None or self.shown.root_pem is None else self.shown.root_pem.decode()
 
     def root_pem(self) -> bytes | None:
         """The certificate of EGO's own authority, None if EGO has none. Raises BadSetting."""

@@ -165,7 +165,7 @@ def test_while_the_database_is_away_a_credential_proves_nothing(app: Flask, peop
     def away(*_arguments: Any) -> Any:
         raise Unavailable("the database does not answer")
 
-    people._forget()
+    people.forget()
     people._storage.read = away  # type: ignore[method-assign]
     assert gate.event_refusal("/commands", sid, "watch-command") == "the database does not answer"
     http, headers = app.test_client(), {"Authorization": f"Bearer {text}"}

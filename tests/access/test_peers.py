@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from flask_socketio import SocketIO
 
 from mirror_stage.access import accounts, gate, peers
 from mirror_stage.access.accounts import Accounts
-from mirror_stage.access.domain import ANONYMOUS, LOCAL
+from mirror_stage.access.domain import ANONYMOUS, LOCAL, actor_of_field
 from mirror_stage.access.gate import Gate
 from mirror_stage.access.peers import Peers, UidOf, uid_by_netlink, uid_by_proc
 from mirror_stage.core.config import Config
@@ -144,7 +145,12 @@ def test_where_nobody_can_tell_the_start_says_so(monkeypatch: pytest.MonkeyPatch
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
-            asks = Gate(Config(testing=True, local_users=("no-such-account",)), SocketIO(), NO_PEOPLE)
+            asks = Gate(
+                Config(testing=True, local_users=("no-such-account",)),
+                SocketIO(),
+                NO_PEOPLE,
+                partial(actor_of_field, None),
+            )
             assert asks.actor_of({"gunicorn.socket": connection}).kind == LOCAL
             assert asks.actor_of({"gunicorn.socket": connection, "HTTP_X_FORWARDED_FOR": "10.0.0.7"}).kind == ANONYMOUS
     cannot_say, unknown = asks.notes()

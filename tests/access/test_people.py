@@ -110,6 +110,13 @@ def test_an_account_may_be_tried_five_times_at_once_then_once_in_20_seconds() ->
     assert tries(attempts, 1, 21.0, "10.0.0.2", "ada") is None
 
 
+def test_one_address_does_not_use_up_the_tries_of_all() -> None:
+    attempts = Attempts()
+    refused = [tries(attempts, 1, 0.0, "10.0.0.66", None) for _ in range(1_000)]
+    assert sum(each is None for each in refused) == 20
+    assert tries(attempts, 1, 0.0, "10.0.0.1", "ada") is None
+
+
 def test_who_signs_in_may_do_so_as_often_as_they_like() -> None:
     attempts = Attempts()
     for _ in range(30):

@@ -12,12 +12,11 @@ from mirror_stage.access import store
 from mirror_stage.access.chain import Event, fault
 from mirror_stage.access.domain import ADMIN, LOCAL, VIEWER, Actor
 from mirror_stage.access.people import CredentialRow, SessionRow, key_of_session, key_of_token
-from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import DAY, MINUTE
 from mirror_stage.core.problems import Conflict, NotFound
-from mirror_stage.storage import migrate
-from mirror_stage.storage.db import Storage, db
+from mirror_stage.storage.db import Storage
+from tests.storages import migrated
 
 NOW = 1_800_000_000_000
 WHO = Actor(LOCAL, role=ADMIN, peer="127.0.0.1")
@@ -29,14 +28,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
     config = Config(sqlite_path=tmp_path / "ego.db")
     if request.param == "postgresql":
         config = Config(db_url=request.getfixturevalue("postgresql").new_database())
-    app = create_app(config, with_storage=False)
-    storage: Storage = app.extensions["mirror_stage"][Storage]
-    migrate.upgrade(app)
-    with app.app_context():
-        if not storage.is_open:
-            storage.open(db.engine)
+    with migrated(config) as storage:
         yield storage
-        storage.close()
 
 
 def token(id: str, expires_at: int | None = None, principal: int | None = None) -> CredentialRow:

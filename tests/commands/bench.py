@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from mirror_stage.access.domain import LOCAL, Actor
 from mirror_stage.commands.domain import Command, NewCommand, Outcome, outcome_of
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
+from mirror_stage.core.signed import Recipient
+from mirror_stage.signing.service import Signer
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import SetClock
 
@@ -31,8 +34,11 @@ class RecordingRealtime:
     published: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
-    def publish(self, namespace: str, event: str, payload: Any) -> None:
+    def publish(self, namespace: str, event: str, payload: Any, **_: Any) -> None:
         self.published.append((namespace, event, payload))
+
+    def publish_here(self, namespace: str, event: str, body: bytes) -> None:
+        self.published.append((namespace, event, json.loads(body)))
 
     def tell(self, namespace: str, sid: str, event: str, payload: Any) -> None:
         self.sent.append((sid, event, payload))
@@ -53,6 +59,8 @@ class CommandBench:
         Base.metadata.create_all(self.engine)
         self.policies: dict[str, str] = {}
         self.polls: dict[str, int] = {}
+        self.signer = Signer(Config(testing=True), self.clock, lambda _tx, name: Recipient(name))  # type: ignore[arg-type]
+        self.signer.open()
         self.restart()
 
     def restart(self) -> None:
@@ -61,9 +69,11 @@ class CommandBench:
             self.storage,
             self.clock,  # type: ignore[arg-type]
             self.realtime,  # type: ignore[arg-type]
+            self.signer,
             policy_of=self.policies.get,
             last_poll_of=self.polls.get,
             polled=self.polls.__setitem__,
+            stranger=lambda *_: None,
             waiters_max=100,
         )
 

@@ -40,7 +40,11 @@ def test_a_command_is_queued_claimed_and_reported(client: FlaskClient, host: str
     assert item.keys() == PendingSchema().fields.keys()
     assert item["id"] == command["id"]
     url = f"/api/commands/{command['id']}"
-    assert client.post(f"{url}/heartbeat", json={"phase": "started"}).json.keys() == {"leaseUntil", "cancelRequested"}
+    assert client.post(f"{url}/heartbeat", json={"phase": "started"}).json.keys() == {
+        "leaseUntil",
+        "cancelRequested",
+        "signedCancel",
+    }
     chunk = {"seq": 0, "stream": "stdout", "data": "hel"}
     assert client.post(f"{url}/output", json=chunk).json["cancelRequested"] is False
     result = {"status": "succeeded", "exitCode": 0, "stdout": "hello\n", "stderr": "", "durationSeconds": 0.25}

@@ -53,7 +53,7 @@ def heard(browser: SocketIOTestClient, app: Flask, monkeypatch: pytest.MonkeyPat
     sent: list[tuple[str, dict[str, Any]]] = []
     realtime = app.extensions["mirror_stage"][Realtime]
     monkeypatch.setattr(realtime, "tell", lambda _ns, _sid, event, payload: sent.append((event, payload)))
-    monkeypatch.setattr(realtime, "publish", lambda _ns, event, payload: sent.append((event, payload)))
+    monkeypatch.setattr(realtime, "publish", lambda _ns, event, payload, **_: sent.append((event, payload)))
     return sent
 
 

@@ -99,7 +99,8 @@ def test_the_loads_of_the_first_sample_are_measured(monkeypatch: pytest.MonkeyPa
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         wait_until(lambda: sum(psutil.Process(burner.pid).cpu_times()[:2]) > 0)
-        first = Collector().sample()
+        # Each part of a sample has a second, which may be too short on a busy machine.
+        first = wait_until(lambda: sample if "cpu_load" in (sample := Collector().sample()) else None)
     finally:
         burner.kill()
         burner.wait()

@@ -286,7 +286,7 @@ def test_a_command_that_cannot_be_written_to_the_journal_does_not_run(
 ) -> None:
     commands = start()
 
-    def full(_ids: object) -> None:
+    def full(*_: object) -> None:
         raise JournalFull("cannot write to journal: No space left on device")
 
     monkeypatch.setattr(commands._journal, "begin", full)

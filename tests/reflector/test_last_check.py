@@ -131,7 +131,7 @@ def interfaces(count: int) -> list[dict[str, Any]]:
             "temperatures", {f"nvme:{n}": 60.0 + n / 10 for n in range(300)} | {"coretemp:Core 0": 40.0},
             256, {"coretemp:Core 0", "nvme:299"}, {"nvme:3"},
         ),
-        ("tags", {f"t{n}": "" for n in range(99)} | {"uplink": "sw"}, 63, {"uplink", "t0"}, {"t98"}),
+        ("tags", {f"t{n}": "" for n in range(99)} | {"uplink": "sw"}, 62, {"uplink", "t0"}, {"t98"}),
         (
             "top_processes", [{"name": str(n), "cpu_percent": n} for n in range(60)], 50, {"59"}, {"3"},
         ),

@@ -262,3 +262,14 @@ def test_only_a_cpu_that_is_at_100_everywhere_may_be_invented():
     assert readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 100.0)])
     assert not readings.may_be_invented("coretemp", [Temp("Package id 0", 100.0), Temp("Core 0", 99.0)])
     assert not readings.may_be_invented("amdgpu", [Temp("edge", 100.0)])
+
+
+def test_os_release_is_read_as_a_shell_would() -> None:
+    text = (
+        'NAME="Debian GNU/Linux"\n# a comment\nVERSION_ID=\'12\'\nID=debian\nodd line\nHOME="a \\"b\\" \\$c"\nNAME2=\n'
+    )
+    found = readings.os_release(text)
+    assert found == {
+        "NAME": "Debian GNU/Linux", "VERSION_ID": "12", "ID": "debian", "HOME": 'a "b" $c', "NAME2": "",
+    }  # fmt: skip
+    assert readings.os_release("") == {}

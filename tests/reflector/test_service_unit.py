@@ -40,7 +40,15 @@ class Machine:
         self.asked.append(" ".join(arguments))
 
     def install(self, program: Path = Path("/usr/bin/env"), **given: Any) -> None:
-        install(given, program=program, systemctl=self.systemctl, root=self.root, say=self.said.append)
+        install(
+            given,
+            program=program,
+            systemctl=self.systemctl,
+            command_user=given.get("command_user"),
+            add_account=lambda name: self.asked.append(f"add {name}"),
+            root=self.root,
+            say=self.said.append,
+        )
 
     def uninstall(self, *, purge: bool = False) -> None:
         uninstall(purge=purge, systemctl=self.systemctl, root=self.root, say=self.said.append)
@@ -106,15 +114,32 @@ def test_uninstall_removes_the_service_and_names_the_files_that_it_keeps(machine
     state = machine.root / "var/lib/private/mirror-stage-reflector"
     state.mkdir(parents=True)
     (state / "journal").touch()
+    machine.settings.with_name("ego-root.pem").touch()  # from an enrolment
+    drop_in = machine.root / f"etc/systemd/system/{service_unit.UNIT}.d/override.conf"  # from systemctl edit
+    drop_in.parent.mkdir()
+    drop_in.touch()
     machine.asked.clear()
     machine.said.clear()
     machine.uninstall()
     assert machine.asked == [f"disable --now {service_unit.UNIT}", "daemon-reload"]
-    assert machine.files() == {"etc/mirror-stage/reflector.toml", "var/lib/private/mirror-stage-reflector/journal"}
-    assert sum("--purge removes it" in line for line in machine.said) == 2
+    assert machine.files() == {
+        "etc/mirror-stage/reflector.toml",
+        "etc/mirror-stage/ego-root.pem",
+        "etc/systemd/system/mirror-stage-reflector.service.d/override.conf",
+        "var/lib/private/mirror-stage-reflector/journal",
+    }
+    assert sum("--purge removes it" in line for line in machine.said) == 4
     machine.uninstall(purge=True)
     assert machine.files() == set()
+    assert not machine.settings.parent.exists()
     machine.uninstall(purge=True)
+
+
+def test_purge_keeps_the_settings_of_an_ego_on_the_same_machine(machine: Machine) -> None:
+    machine.install(ego="http://ego")
+    machine.settings.with_name("ego.env").touch()
+    machine.uninstall(purge=True)
+    assert machine.files() == {"etc/mirror-stage/ego.env"}
 
 
 def test_every_setting_can_be_switched_on_in_the_shipped_file() -> None:
@@ -130,13 +155,30 @@ def test_systemd_hands_the_token_to_the_service() -> None:
     assert "LoadCredential" not in service_unit.unit_text(UNIT, Path("/usr/bin/env"))
 
 
+def test_an_account_for_commands_is_added_and_the_service_may_become_it(machine: Machine) -> None:
+    machine.install(ego="http://ego")
+    unit = machine.unit.read_text()
+    assert "\nCapabilityBoundingSet=\nAmbientCapabilities=\n" in unit
+    assert not [asked for asked in machine.asked if asked.startswith("add")]
+    machine.settings.unlink()
+    machine.asked.clear()
+    machine.install(ego="http://ego", command_user="mirror-stage-command")
+    assert machine.asked[0] == "add mirror-stage-command"
+    capabilities = "CAP_KILL CAP_SETGID CAP_SETUID CAP_SYS_PTRACE"
+    for name in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        unit = unit.replace(f"\n{name}=\n", f"\n{name}={capabilities}\n")
+    assert machine.unit.read_text() == unit
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_understands_the_unit_and_calls_it_hardened(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("may_switch", "exposure"), [(False, 25), (True, 40)])  # in tenths, of 10 at most
+def test_systemd_understands_the_unit_and_calls_it_hardened(may_switch: bool, exposure: int, tmp_path: Path) -> None:
     file = tmp_path / service_unit.UNIT
-    file.write_text(service_unit.unit_text(UNIT, Path("/usr/bin/env"), Path("/etc/mirror-stage/token")))
+    text = service_unit.unit_text(UNIT, Path("/usr/bin/env"), Path("/etc/mirror-stage/token"), may_switch=may_switch)
+    file.write_text(text)
     understood = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert (understood.returncode, understood.stderr) == (0, "")
-    walls = ["systemd-analyze", "security", "--offline=true", "--threshold=25", file]  # exposure at most 2.5 of 10
+    walls = ["systemd-analyze", "security", "--offline=true", f"--threshold={exposure}", file]
     assert subprocess.run(walls, capture_output=True, text=True, check=False).returncode == 0
 
 

@@ -152,6 +152,12 @@ def test_a_bad_value_is_named_with_its_place(name: str, value: str, said: str) -
         settings_from({name: value}, {})
 
 
+def test_a_file_that_an_editor_of_windows_has_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "reflector.toml"
+    file.write_bytes(b'\xef\xbb\xbfego = "http://ego:3000"\r\n')
+    assert settings_from({}, {}, file).ego == "http://ego:3000"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -178,6 +184,8 @@ def test_a_misspelt_variable_names_the_nearest() -> None:
         BadSetting, match=r"^REFLECTOR_INTERVAL: there is no such setting; did you mean REFLECTOR_INTER"
     ):
         settings_from({}, {"REFLECTOR_INTERVAL": "5"})
+    with pytest.raises(BadSetting, match=r"^REFLECTER_EGO: there is no such setting; did you mean REFLECTOR_EGO\?"):
+        settings_from({}, {"REFLECTER_EGO": "http://ego:3000"})
     assert (
         settings_from({}, {"REFLECTOR_SERVICE_HOST": "10.0.0.9", "REFLECTOR_PORT": "tcp://10.0.0.9:80"}) == Settings()
     )

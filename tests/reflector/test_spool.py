@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,20 @@ def test_what_is_too_old_is_dropped_and_counted(folder: Path) -> None:
         spool.append(sample(number, at=now - hours * HOUR))
     assert drained(spool) == [2, 3]
     assert spool.dropped == 2
+
+
+def test_a_clock_that_leaps_ahead_for_a_moment_drops_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sample with a clock that is 40 days ahead would else cost all that EGO has missed until then."""
+    spool = Spool(folder, most_bytes=MIB, most_hours=24)
+    for number in range(3):
+        spool.append(sample(number))
+    right = time.time
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: right() + 40 * 86_400)
+        spool.append(sample(3))
+        assert spool.oldest() is not None
+    spool.append(sample(4))
+    assert (drained(spool), spool.dropped) == ([0, 1, 2, 3, 4], 0)
 
 
 def test_segments_that_are_too_old_are_dropped_when_a_sample_comes(folder: Path) -> None:

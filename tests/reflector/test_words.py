@@ -150,13 +150,10 @@ def test_empty_or_unfinished_text_is_refused(command: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")), min_size=1).filter(
-        lambda w: w[0]
-    )
-)
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))))
 def test_quoted_words_are_split_into_the_same_words(words: list[str]) -> None:
-    assert words_of(shlex.join(words)) == Words(tuple(words))
+    """The first word is fixed: `wait` or `a=b` would mean something else to a shell there."""
+    assert words_of(shlex.join(["x", *words])) == Words(("x", *words))
 
 
 @settings(max_examples=150, deadline=None)

@@ -222,6 +222,7 @@ NONSENSE = {
     "an acknowledgement that nobody asked for": "43/digital-twin,7[]",
     "an event without a name": "42/digital-twin,[]",
     "an event that is a number": "42/digital-twin,7",
+    "a refused connect as an event": '42/digital-twin,["connect",null,{"token":"ms_user_x"}]',
     "an unknown packet": "9",
     "base64": "bAAAA",
     "a letter": "x",
@@ -248,6 +249,14 @@ def test_bad_packets_write_little_into_the_log(guarded_ego: EgoServer, transport
     grown = guarded_ego.log[before:]
     assert "Traceback" not in grown
     assert len(grown) < 4_000, grown[:2000]
+
+
+@pytest.mark.parametrize("event", ["connect", "disconnect"])
+def test_a_client_that_sends_what_the_server_says_to_itself_is_cut(guarded_ego: EgoServer, event: str) -> None:
+    """Each such `connect` was answered with the whole twin, as often as a client may send."""
+    with open_websocket(guarded_ego) as client:
+        client.sendall(frame(f'42/digital-twin,["{event}",null,null]'))
+        assert is_cut(client, 5)
 
 
 def test_a_binary_frame_ends_its_connection(guarded_ego: EgoServer) -> None:

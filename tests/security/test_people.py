@@ -8,25 +8,22 @@ import select
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import requests
 import socketio
 
-import mirror_stage.app  # noqa: F401  # each command is a fork, and need not import it again
 from tests.builders import make_sample
-from tests.command_line import forked
 from tests.contract.clients import Listener, listening
+from tests.faults import short_and_full
+from tests.security.credentials import COOKIE, PASSWORD, Browser, bearer, by_link, run, signed_in, token_of
 from tests.servers import EgoServer, running_ego
 
 CUT_SECONDS = 5.0  # the promise
-COOKIE = "mirror-stage-session"
-PASSWORD = "correct horse battery"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=short_and_full("sqlite", "postgresql"))
 def ego(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """An EGO that trusts nobody without a credential."""
     settings = {"MIRROR_STAGE_SECURITY": "strict"}
@@ -36,55 +33,14 @@ def ego(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield server
 
 
-def run(ego: EgoServer, words: str, status: int = 0, typed: str = "") -> str:
-    """What a command prints, at EGO's own machine."""
-    ended = forked(words.split(), cwd=ego.folder, env=ego.environment, typed=typed)
-    assert ended.returncode == status, ended.stderr
-    return ended.stdout + ended.stderr if status else ended.stdout
-
-
-def token_of(ego: EgoServer, words: str) -> tuple[str, str]:
-    """The id and the text of a new token."""
-    made = json.loads(run(ego, f"tokens create {words} --json"))
-    return made["id"], made["token"]
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-@dataclass
-class Browser:
-    """Somebody who has signed in."""
-
-    ego: EgoServer
-    cookie: str
-    page: str
-    me: dict[str, Any]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Cookie": f"{COOKIE}={self.cookie}", "X-Mirror-Stage-Page": self.page}
-
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        return requests.request(method, self.ego.url + path, headers=self.headers, timeout=30, **options)
-
-
-def signed_in(ego: EgoServer, shown: dict[str, str]) -> Browser:
-    answer = ego.post("/api/session", json=shown)
-    assert answer.status_code == 201, answer.text
-    return Browser(ego, answer.cookies[COOKIE], answer.json()["page"], answer.json()["me"])
-
-
-def by_link(ego: EgoServer, words: str = "") -> Browser:
-    link = run(ego, f"admin link {words}").strip()
-    assert link.startswith(f"{ego.url}/#k=")
-    return signed_in(ego, {"link": link.partition("#k=")[2]})
-
-
 @pytest.fixture(scope="module")
 def admin(ego: EgoServer) -> Browser:
     return by_link(ego)
+
+
+def has_agent(admin: Browser, hostname: str) -> None:
+    """Give a host a token: EGO takes no command for a host that it does not know."""
+    assert admin.ask("POST", "/api/tokens", json={"hostname": hostname}).status_code == 201
 
 
 def audited(admin: Browser, what: str) -> list[dict[str, Any]]:
@@ -175,6 +131,7 @@ def test_a_password_signs_in_and_a_wrong_one_does_not(ego: EgoServer, admin: Bro
         assert (answer.status_code, answer.json()["detail"]) == (401, "the name or the password is wrong")
     failed = audited(admin, "sign-in-failed")
     assert failed[0]["peer"] == "127.0.0.1"
+    has_agent(admin, "olaf-01")
     queued = olaf.ask("POST", "/api/commands", json={"hostname": "olaf-01", "command": "w"})
     assert queued.json()["requestedBy"] == "olaf"
     assert [row["actor"] for row in audited(admin, "command-created")][:1] == ["olaf"]
@@ -231,6 +188,7 @@ def test_an_agent_touches_its_own_host_only(ego: EgoServer, admin: Browser) -> N
         assert refused.status_code == 403
         assert "for agent-01 only, not for agent-02" in refused.json()["detail"]
     assert "agent-02" not in admin.ask("GET", "/api/hosts").text
+    has_agent(admin, "agent-02")
     ids = {
         host: admin.ask("POST", "/api/commands", json={"hostname": host, "command": "w"}).json()["id"]
         for host in ("agent-01", "agent-02")
@@ -248,6 +206,7 @@ def test_an_agent_touches_its_own_host_only(ego: EgoServer, admin: Browser) -> N
 
 
 def test_a_session_needs_both_halves_at_socketio_too(ego: EgoServer, admin: Browser) -> None:
+    has_agent(admin, "socket-01")
     headers = {"Cookie": f"{COOKIE}={admin.cookie}"}
     with listening(ego, "/commands", auth={"page": admin.page}, headers=headers) as heard:
         admin.ask("POST", "/api/commands", json={"hostname": "socket-01", "command": "w"})
@@ -287,8 +246,10 @@ def test_a_disabled_account_loses_its_session_and_its_tokens(ego: EgoServer) -> 
 
 
 def test_the_audit_stays_whole_when_many_act_at_once(ego: EgoServer, admin: Browser) -> None:
-    def queue(number: int) -> int:
-        return admin.ask("POST", "/api/commands", json={"hostname": f"many-{number}", "command": "w"}).status_code
+    def queue(_number: int) -> int:
+        return admin.ask("POST", "/api/commands", json={"hostname": "many-01", "command": "w"}).status_code
+
+    has_agent(admin, "many-01")
 
     before = len(ego.rows("SELECT seq FROM audit WHERE what = 'command-created'"))
     with ThreadPoolExecutor(8) as threads:
@@ -337,3 +298,55 @@ def test_the_audit_is_whole_until_somebody_changes_a_row(ego: EgoServer, admin: 
     assert run(ego, "audit verify", 1)
     ego.rows("UPDATE audit SET seq = ? WHERE hash = ?", victim, kept[0][0])
     assert "are whole" in run(ego, "audit verify")
+
+
+def test_a_cookie_that_another_service_of_this_host_has_set_does_not_hide_the_session(
+    ego: EgoServer, admin: Browser
+) -> None:
+    """Cookies ignore ports. A browser sends one with a longer path first."""
+    planted = f"{COOKIE}={by_link(ego, '--name mallory').cookie}"
+    for cookies in (
+        f"{planted}; {COOKIE}={admin.cookie}",
+        f"{COOKIE}=; {COOKIE}=x; {planted}; {COOKIE}={admin.cookie}",
+    ):
+        headers = admin.headers | {"Cookie": cookies}
+        assert ego.get("/api/me", headers=headers).json()["name"] == "admin"
+        with listening(ego, "/alerts", auth={"page": admin.page}, headers={"Cookie": cookies}):
+            pass
+
+
+@pytest.mark.parametrize(
+    "cookie", [r'"\000bc.x"', r'"a\000.x"', r'"\355\240\200.x"', '"', ".", "é.x", "." * 4_000, "'; --.x"]
+)
+def test_a_cookie_that_ego_never_made_is_no_session_and_no_error(ego: EgoServer, admin: Browser, cookie: str) -> None:
+    """Quotes and octal numbers are the escapes of cookies."""
+    headers = {"Cookie": f"{COOKIE}={cookie}".encode(), "X-Mirror-Stage-Page": admin.page}
+    answer = ego.get("/api/me", headers=headers)
+    assert (answer.status_code, answer.json()["role"]) == (200, "nobody"), answer.text
+
+
+@pytest.mark.parametrize("page", ["\ud800", "\0", "", [], {}, 7, True, "x" * 10_000])
+def test_a_half_of_a_page_that_ego_never_made_is_refused_and_no_error(
+    ego: EgoServer, admin: Browser, page: object
+) -> None:
+    headers = {"Cookie": f"{COOKIE}={admin.cookie}"}
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        Listener(ego, "/alerts", auth={"page": page}, headers=headers)
+    assert "Traceback" not in ego.log
+
+
+@pytest.mark.parametrize("said", ["bearer {}", "BEARER {}", "Bearer  {}"])
+def test_the_scheme_of_a_token_has_no_case(ego: EgoServer, said: str) -> None:
+    """RFC 9110 section 11.1."""
+    _, token = token_of(ego, "--role viewer")
+    assert ego.get("/api/twin/state", headers={"Authorization": said.format(token)}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Bearer", "Bearer ", "Bearer ms_", "Bearer \xff\xfe", "Bearer ms_user_\xe9", "Basic bXM6", "Digest x", "ms_user_"],
+)
+def test_a_malformed_authorization_is_a_401_and_no_error(ego: EgoServer, said: str) -> None:
+    answer = ego.get("/api/twin/state", headers={"Authorization": said.encode("latin-1")})
+    assert answer.status_code == 401
+    assert "Traceback" not in ego.log

@@ -50,7 +50,9 @@ def openssl(ego: EgoServer, *options: str) -> str:
 def test_the_first_start_makes_an_authority_that_nobody_else_can_read(ego: EgoServer) -> None:
     folder = ego.folder / "ego.tls"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
-    private = dict.fromkeys(("lock", "root.key", "root.pem", "server.key", "server.pem"), 0o600)
+    files = ("lock", "root.key", "root.pem", "server.key", "server.pem")
+    signing = ("signing-online.json", "signing-root.key", "signing-root.pub")
+    private = dict.fromkeys((*files, *signing), 0o600)
     assert modes == {"ego.tls": 0o700, **private}
 
 
@@ -88,7 +90,7 @@ def test_without_tls_there_is_no_root(guarded_ego: EgoServer) -> None:
         "ok": True,
         "detail": "off: EGO speaks plain HTTP",
     }
-    assert not list(guarded_ego.folder.glob("*.tls"))
+    assert not list(guarded_ego.folder.glob("*.tls/root.*"))
 
 
 def test_plain_http_is_answered_with_one_line_and_no_redirect(ego: EgoServer) -> None:

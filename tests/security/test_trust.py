@@ -21,6 +21,7 @@ from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.trust import Trust, is_private, pin_of, read_token
 from mirror_stage.reflector import check as checks
 from mirror_stage.reflector.agent import uplink_of
+from mirror_stage.reflector.credential import Fixed
 from mirror_stage.reflector.exchange import Exchange, Reply
 from mirror_stage.reflector.family import environment_for
 from mirror_stage.reflector.settings import settings_from
@@ -95,7 +96,7 @@ class Server:
 
 
 def asked(url: str, trust: Trust, token: str | None = None) -> Answer:
-    uplink = Uplink(url, trust, token)
+    uplink = Uplink(url, trust, Fixed(token))
     try:
         return uplink.get("/api/info")
     finally:

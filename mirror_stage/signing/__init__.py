@@ -1,0 +1,1 @@
+"""EGO signs its commands, so that agents run nobody else's."""
