@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.port import Message
-from mirror_stage.twin.domain import Arrival, Newest
+from mirror_stage.twin.domain import Arrival, Host, Newest, correct_time
 from mirror_stage.twin.throughput import set_rates
 
+UNREAD_MAX = 8  # encoded samples of a host; older ones are dropped unread
 STRANGERS_MAX = 10_000  # hosts whose agents poll but never report; those that polled longest ago are forgotten
 
 _UNKNOWN = Newest()
@@ -16,9 +19,12 @@ _UNKNOWN = Newest()
 class KnownHosts:
     """Id, newest sample and last poll of each host, by its name."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_sample: Callable[[bytes], Sample] | None = None) -> None:
+        """`to_sample` decodes the samples that another process has encoded."""
+        self._to_sample = to_sample
         self.ids_by_hostname: dict[str, int] = {}
         self._newest: dict[str, Newest] = {}
+        self._unread: dict[str, list[bytes]] = {}
         self._polls: dict[str, Instant] = {}
 
     def hear(self, message: Message) -> None:
@@ -32,17 +38,40 @@ class KnownHosts:
         for hostname in message.removed:
             self.ids_by_hostname.pop(hostname, None)
             self._newest.pop(hostname, None)
+            self._unread.pop(hostname, None)
             self._polls.pop(hostname, None)  # `deliverable` is false until its agent polls again
 
-    def restore(self, hostname: str, host_id: int, newest: Newest, last_poll_at: Instant | None) -> None:
-        """Add a host as it was saved."""
-        self.ids_by_hostname[hostname] = host_id
-        self._newest[hostname] = newest
-        if last_poll_at is not None:
-            self._polls[hostname] = last_poll_at
+    def hear_encoded(self, samples: Iterable[tuple[str, bytes]]) -> None:
+        """Note the samples of another edge, as (hostname, encoded sample). They are decoded if somebody asks for them."""
+        for hostname, encoded in samples:
+            if hostname in self.ids_by_hostname:
+                unread = self._unread.setdefault(hostname, [])
+                unread.append(encoded)
+                if len(unread) > UNREAD_MAX:
+                    del unread[0]
+
+    def learn(self, host: Host) -> None:
+        """Add a host as the twin has it, unless more is known of it already."""
+        hostname, mine = host.hostname, self.newest_of(host.hostname).sample
+        self.ids_by_hostname[hostname] = host.id
+        if mine is None or (host.sample is not None and host.sample.order > mine.order):
+            self._newest[hostname] = Newest(host.sample, host.late, host.rival)
+        if host.last_poll_at is not None and host.last_poll_at > self._polls.get(hostname, 0):
+            self._polls[hostname] = host.last_poll_at
 
     def newest_of(self, hostname: str) -> Newest:
-        return self._newest.get(hostname, _UNKNOWN)
+        newest = self._newest.get(hostname, _UNKNOWN)
+        unread = self._unread.pop(hostname, None)
+        if unread is not None:
+            assert self._to_sample is not None
+            for encoded in unread:
+                newest, _ = newest.after(self._to_sample(encoded))
+            self._newest[hostname] = newest
+        return newest
+
+    def sample_of(self, hostname: str) -> Sample | None:
+        """The newest sample of a host; None if there is none."""
+        return self.newest_of(hostname).sample
 
     def policy_of(self, hostname: str) -> str | None:
         """The command policy that a host's agent reports; None if unknown."""
@@ -81,8 +110,9 @@ class Measured:
         self._newest = dict(self._found)
 
     def measure(self, sample: Sample) -> bool:
-        """Set the rates of a sample that is its host's newest. False if it is late: its rates need the history."""
+        """Correct the time of a sample, and set its rates if it is its host's newest. False if it is late: its rates need the history."""
         newest = self.newest_of(sample.hostname)
+        correct_time(sample, newest)
         self._newest[sample.hostname], kind = newest.after(sample)
         set_rates(sample, newest.sample if kind is Arrival.FRESH else None)
         return kind is Arrival.FRESH or kind is Arrival.REANCHORED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Outbox:
     def __init__(self, tell: Callable[[Transition], None]):
         self._tell = tell
         self._waiting: list[Waiting] = []
+        self.told: Counter[tuple[str, str]] = Counter()  # by kind of transition and severity
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -74,4 +76,5 @@ class Outbox:
         for one in waiting:
             if not one.is_told:
                 one.is_told = True
+                self.told[one.transition.kind, one.transition.alert.severity] += 1
                 self._tell(one.transition)

@@ -1,4 +1,4 @@
-"""The owner: folds samples into the live twin, judges alerts, removes hosts. Nothing else changes twin or alerts."""
+"""The owner: folds samples into the live twin and judges alerts. Nothing else changes twin or alerts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from mirror_stage.access.domain import Actor
 from mirror_stage.alerts.domain import OFFLINE, SILENCE, Rule, Transition, evaluate, evaluate_silence, resolve
 from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.commands import store as command_store
-from mirror_stage.commands.domain import Command
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
-from mirror_stage.core.problems import Conflict, NotFound
-from mirror_stage.core.readiness import Readiness
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.outbox import Outbox
-from mirror_stage.pipeline.port import Message, Port, Registered
+from mirror_stage.pipeline.port import Message, Registered
 from mirror_stage.pipeline.saving import Saver
-from mirror_stage.storage.db import Storage, Tx
-from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.audience import Audience
-from mirror_stage.twin.domain import OWN_VERSIONS, Arrival, Host, Role
+from mirror_stage.twin.domain import Arrival, Host, Role
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
 
@@ -37,7 +30,6 @@ class Owner:
     def __init__(
         self,
         *,
-        storage: Storage,
         twin: Twin,
         open_alerts: OpenAlerts,
         rules: tuple[Rule, ...],
@@ -45,32 +37,30 @@ class Owner:
         audience: Audience,
         outbox: Outbox,
         saver: Saver,
-        port: Port,
-        readiness: Readiness,
         clock: Clock,
-        tell_cancelled: Callable[[list[Command]], None],
         is_listening: Callable[[], bool] = lambda: True,
         elapsed: Callable[[], float] = elapsed_seconds,
     ):
         """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still."""
-        self._storage, self._clock, self._readiness = storage, clock, readiness
-        self._frames, self._audience, self._saver, self._port = frames, audience, saver, port
-        self._outbox, self._tell_cancelled = outbox, tell_cancelled
+        self._frames, self._audience, self._saver, self._outbox, self._clock = frames, audience, saver, outbox, clock
         self._is_listening, self._elapsed = is_listening, elapsed
         self.twin, self.open_alerts, self.rules = twin, open_alerts, rules
         self._silence_rule = next((rule for rule in rules if rule.measure == SILENCE), None)
         self._swept_at = elapsed()
         self._resumed_at: Instant = 0  # when this process last began to listen again
         self.started_at: Instant = clock.now()
+        self.is_leading = False  # until the twin is restored; with several workers, one of them leads
 
     # ------------------------------------------------------------------ what happens
 
     def hear(self, message: Message) -> None:
-        """Apply a message of an edge: new hosts, samples, polls."""
+        """Apply a message of an edge: new hosts, samples, polls, removed hosts."""
         self._add(message.newcomers)
         self.absorb(message.samples)
         for hostname, at in message.polls.items():
             self.twin.polled(hostname, at)
+        for hostname in message.removed:
+            self._leave(hostname)
 
     def _add(self, newcomers: Registered) -> None:
         for hostname, (host_id, place) in newcomers.items():
@@ -102,7 +92,7 @@ class Owner:
     def _apply(self, transitions: Iterable[Transition]) -> None:
         """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
         self.open_alerts.apply(transitions)
-        self._outbox.put(transitions, self._clock.now(), is_told=not self._readiness.is_restored)
+        self._outbox.put(transitions, self._clock.now(), is_told=not self.is_leading)
         for hostname in {t.alert.hostname for t in transitions if t.kind != "moved"}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
@@ -143,36 +133,38 @@ class Owner:
         self._frames.take(now)
         self._audience.show(now)
 
-    def refresh(self) -> None:
-        """Make a new frame for a REST request, unless the newest one is new enough."""
-        self._frames.refresh(self._clock.now())
+    def refresh(self, after: Instant | None = None) -> None:
+        """Make a new frame for a REST request, unless the newest one is new enough. `after` asks for a new one always."""
+        if after is None:
+            self._frames.refresh(self._clock.now())
+        else:
+            self._frames.take(self._clock.now())
 
     def record_and_show(self) -> None:
         """Record and show what happened, at once. Called where no scheduler runs."""
         self._saver.record()
         self.tick()
 
-    def forget(self, hostname: str, actor: Actor) -> None:
-        """Remove a host, resolve its alerts and cancel its pending commands. Raises NotFound, Conflict."""
-        host = self.twin.hosts_by_name.get(hostname)
+    def _leave(self, hostname: str) -> None:
+        """Take a removed host out of the twin, and resolve its alerts."""
+        host = self.twin.forget(hostname)
         if host is None:
-            raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
-        if host.role != Role.HOST and not _is_spoofed(host):
-            raise Conflict(f"{hostname} is the {host.role} of this twin and cannot be removed")
-        self._saver.save()  # the past keeps what the host was until now
-        now = self._clock.now()
-        cancelled = self._storage.write(lambda tx: _remove(tx, host, actor, now))
-        transitions = [resolve(alert, now, "host-removed") for alert in self.open_alerts.of(hostname).values()]
-        self.twin.forget(hostname)
-        self._port.send(Message(removed=[hostname]))
+            return
+        transitions = [
+            resolve(alert, self._clock.now(), "host-removed") for alert in self.open_alerts.of(hostname).values()
+        ]
         if host.role is Role.HUB:  # only its report is removed; the hub itself always stays
             self.twin.add(host.id, hostname, host.place)
         self._apply(transitions)
-        self._tell_cancelled(cancelled)
         self._saver.save()
         self.tick()
 
     # ------------------------------------------------------------------ a start
+
+    def begin(self) -> Instant:
+        """Count silence from now on. Returns this instant."""
+        self.started_at, self._swept_at = self._clock.now(), self._elapsed()
+        return self.started_at
 
     def judge_first(self, host: Host) -> None:
         """Judge a host by its first sample: EGO may have stopped after it stored both, and before it judged."""
@@ -192,17 +184,3 @@ class Owner:
                 self._apply([resolve(alert, self.started_at, "rule-removed")])
         for hostname in {alert.hostname for alert in self.open_alerts.all()}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
-
-
-def _is_spoofed(host: Host) -> bool:
-    """Whether an agent reports under the name of the hub, or of the machine on which EGO runs."""
-    if host.sample is None:
-        return False
-    return host.role is Role.HUB or not host.sample.agent_version.startswith(OWN_VERSIONS)
-
-
-def _remove(tx: Tx, host: Host, actor: Actor, now: Instant) -> list[Command]:
-    twin_store.remove(tx, host.id, now)
-    if host.role is Role.HUB:
-        twin_store.make_synthetic(tx, host.id)
-    return command_store.cancel_pending_of(tx, host.hostname, "host removed", actor, now)

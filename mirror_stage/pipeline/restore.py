@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,12 +25,14 @@ from mirror_stage.storage import notes
 from mirror_stage.storage.db import Lane, Tx
 from mirror_stage.storage.pieces import Pace
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import CLOCK_SLACK, Host, Identity, Newest, Role, not_after
+from mirror_stage.twin.domain import CLOCK_SLACK, Host, Identity, Role, not_after
 from mirror_stage.twin.frames import Frames
 
 log = logging.getLogger(__name__)
 
 WANDER: Instant = 5 * SECOND  # how much a host's offset (sample time minus arrival) may change after its last sample
+# How long a sample may be on its way. Our agent gives up after 15 s, and sends a newer one first.
+DELAYED: Instant = 30 * SECOND
 AHEAD: Instant = 5 * MINUTE  # a sample's time may be this far ahead of its arrival
 SOUGHT_MAX: Instant = 10 * MINUTE  # how much history is searched, at most, for hosts whose clocks are wrong
 LOG_EVERY_SECONDS = 5.0
@@ -48,31 +51,39 @@ class Restorer:
         frames: Frames,
         readiness: Readiness,
         clock: Clock,
+        unverified: Callable[[], Collection[str]] = tuple,
+        fold_stream: Callable[[], bool] = lambda: False,
     ):
+        """`fold_stream` folds what a cluster's stream has since the last save. False: it does not have all of that."""
         self._storage, self._owner, self._known, self._frames = storage, owner, known, frames
-        self._readiness, self._clock = readiness, clock
+        self._readiness, self._clock, self._unverified = readiness, clock, unverified
+        self._fold_stream = fold_stream
 
     def restore(self) -> None:
         """Restore hosts and open alerts, then fold the samples that arrived after the last save. Then EGO is ready."""
         twin = self._owner.twin
-        now = self._owner.started_at = self._clock.now()
-        self._frames.twin_id = self._storage.write(twin_store.twin_id)
+        now = self._owner.begin()
+        self._frames.twin_id = self._storage.write(notes.twin_id)
         self._storage.write(lambda tx: twin_store.register(tx, {twin.hub: None}, twin.hub))
         saved_at = self._storage.write(_unsaved_since)
         known = self._storage.read(lambda tx: twin_store.identities_at(tx, now))
         identities = {identity.host_id: identity for _, _, identity in known}
+        unverified = self._unverified()
         for host, details in self._storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego)):
+            if host.sample is not None:
+                host.sample.is_unverified = host.hostname in unverified
             if host.sample is not None or host.role is Role.HUB:
                 self._restore_host(host, details, identities.get(host.id), now)
         self._owner.open_alerts.restore(self._storage.read(alert_store.load_active))
         self._owner.end_orphaned_alerts()
         if saved_at is not None:
-            self._replay(saved_at, now)
+            self._judge_first(saved_at)
+            if not self._fold_stream():
+                self._replay(saved_at, now)
         for host in twin.hosts_by_name.values():
-            newest = Newest(host.sample, host.late, host.rival)
-            self._known.restore(host.hostname, host.id, newest, host.last_poll_at)
+            self._known.learn(host)
         twin.sweep(self._clock.now())
-        self._readiness.is_restored = True
+        self._owner.is_leading = self._readiness.is_restored = True
         self._owner.tick()
 
     def _restore_host(self, host: Host, details: str | None, identity: Identity | None, now: Instant) -> None:
@@ -83,14 +94,27 @@ class Restorer:
             host.sample.details = msgspec.json.decode(details, type=SampleStruct)
         self._owner.twin.restore(host, identity)
 
+    def catch_up(self, since: Instant) -> None:
+        """Fold what arrived since then, for an owner that may have missed samples of other edges."""
+        twin = self._owner.twin
+        if any(hostname not in twin.hosts_by_name for hostname, _ in self._storage.read(twin_store.ids)):
+            for host, details in self._storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego)):
+                if host.hostname not in twin.hosts_by_name and host.sample is not None:
+                    self._restore_host(host, details, None, self._clock.now())
+                    self._owner.judge_first(twin.hosts_by_name[host.hostname])
+        self._replay(since, self._clock.now())
+
+    def _judge_first(self, saved_at: Instant) -> None:
+        """Judge the hosts that came after the last save."""
+        for host in list(self._owner.twin.hosts_by_name.values()):
+            if host.sample is not None and host.first_seen_at == host.sample.received_at >= saved_at:
+                self._owner.judge_first(host)
+
     def _replay(self, saved_at: Instant, now: Instant) -> None:
         """Fold the samples that arrived after the last save, piece by piece. Older history costs no time."""
         hosts = self._owner.twin.hosts_by_name
         firsts = (host.sample.received_at for host in hosts.values() if host.sample is not None)
         saved_at = max(saved_at, min(firsts, default=now))  # a host is stored with its first sample
-        for host in list(hosts.values()):
-            if host.sample is not None and host.first_seen_at == host.sample.received_at >= saved_at:
-                self._owner.judge_first(host)
         samples = {host.id: host.sample for host in hosts.values() if host.sample}
         names = {host_id: sample.hostname for host_id, sample in samples.items()}
         arrivals = {host_id: sample.received_at for host_id, sample in samples.items()}
@@ -104,7 +128,7 @@ class Restorer:
                 is_newest = newest_rows[host_id, values["received_at"]] == n
                 values["received_at"] = min(values["received_at"], now)
                 values |= {"is_newest_of_request": is_newest, "is_whole": False}
-                self._owner.absorb([replace(newest, **values)])
+                self._owner.absorb([_with(newest, values)])
             folded += len(rows)
             self._readiness.tell(share)
             if elapsed_seconds() - logged_at > LOG_EVERY_SECONDS:
@@ -124,7 +148,7 @@ class Restorer:
             offset = sample.at - sample.received_at
             by_offset.setdefault(0 if abs(offset) <= CLOCK_SLACK else round(offset / CLOCK_SLACK), {})[host_id] = offset
         agreeing = by_offset.pop(0, {})
-        first = (saved_at + min(agreeing.values(), default=0) - WANDER) // SECOND
+        first = (saved_at + min(agreeing.values(), default=0) - DELAYED) // SECOND
         last = first if end is None else max(first, end)
         second, pace = first, Pace(5, least=1, most=600)
         while second <= last:
@@ -136,10 +160,18 @@ class Restorer:
             yield (second - first) / (last + 1 - first), [row for row in rows if row[0] in agreeing]
         span = min(last * SECOND - saved_at, SOUGHT_MAX)
         for others in by_offset.values():
-            start = (saved_at + min(others.values()) - WANDER) // SECOND
+            start = (saved_at + min(others.values()) - DELAYED) // SECOND
             stop = (saved_at + span + max(others.values()) + WANDER) // SECOND
             ask = partial(history.received_since, since=saved_at, first=start, last=stop, host_ids=list(others))
             yield 1.0, self._storage.read(ask)
+
+
+def _with(newest: Sample, values: Mapping[str, Any]) -> Sample:
+    """A sample like the newest one, with other values."""
+    sample = copy(newest)
+    for name, value in values.items():
+        setattr(sample, name, value)
+    return sample
 
 
 def _unsaved_since(tx: Tx) -> Instant | None:

@@ -49,6 +49,7 @@ class Batch:
     hosts: Sequence[Host] = ()
     details: Sequence[Host] = ()
     saved_until: Instant | None = None
+    position: str | None = None
 
     def write(self, tx: Tx, now: Instant) -> None:
         twin_store.save(tx, self.hosts)
@@ -58,6 +59,8 @@ class Batch:
         alert_store.record(tx, self.transitions)
         if self.saved_until is not None:
             notes.write(tx, notes.SAVED_AT, str(self.saved_until))
+        if self.position is not None:
+            notes.write(tx, notes.SAVED_POSITION, self.position)
 
     def parts(self) -> list[tuple[str, Batch]]:
         """One batch for each row, with a name for the log."""
@@ -65,7 +68,7 @@ class Batch:
         found += [(f"identity of host {one.host_id}", Batch(identities=[one])) for one in self.identities]
         found += [(host.hostname, Batch(details=[host])) for host in self.details]
         found += [(one.alert.message, Batch(transitions=[one])) for one in self.transitions]
-        return [*found, ("the time of saving", Batch(saved_until=self.saved_until))]
+        return [*found, ("the time of saving", Batch(saved_until=self.saved_until, position=self.position))]
 
 
 class Saver:
@@ -73,6 +76,7 @@ class Saver:
 
     `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save succeeds.
     `arrived_until` returns an instant: every sample that arrived before it is in the twin. A start replays later ones.
+    `position` says the same of the cluster's stream.
     """
 
     def __init__(
@@ -85,10 +89,11 @@ class Saver:
         is_degraded: Callable[[], bool],
         recovered: Callable[[], None],
         arrived_until: Callable[[], Instant] | None = None,
+        position: Callable[[], str | None] = lambda: None,
     ):
         self._storage, self._twin, self._outbox, self._clock = storage, twin, outbox, clock
         self._is_degraded, self._recovered = is_degraded, recovered
-        self._arrived_until = arrived_until or clock.now
+        self._arrived_until, self._position = arrived_until or clock.now, position
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
         self._begun = self._ended = 0  # how many writes, also failed ones
@@ -112,7 +117,7 @@ class Saver:
         hosts and those after it stay dirty: the next save writes them.
         """
         with self._saving:  # a job and a removal may save at the same time; the older save must not end last
-            saved_until, dirty = self._arrived_until(), self._twin.take_dirty()
+            saved_until, position, dirty = self._arrived_until(), self._position(), self._twin.take_dirty()
             if not dirty and not self._has_something(is_last=is_last) and not self._is_degraded():
                 return True
             try:
@@ -120,7 +125,7 @@ class Saver:
                     if not self._write(dirty[:HOSTS_AT_ONCE]):
                         return False
                     dirty = dirty[HOSTS_AT_ONCE:]
-                if not self._write(dirty, saved_until=saved_until, is_last=is_last):
+                if not self._write(dirty, saved_until=saved_until, position=position, is_last=is_last):
                     return False
                 dirty = []
             finally:
@@ -146,7 +151,14 @@ class Saver:
         has_identities = self._twin.has_new_identities(self._clock.now(), is_last=is_last)
         return self._begun > self._ended or bool(self._outbox) or has_identities
 
-    def _write(self, names: Collection[str] = (), *, saved_until: Instant | None = None, is_last: bool = False) -> bool:
+    def _write(
+        self,
+        names: Collection[str] = (),
+        *,
+        saved_until: Instant | None = None,
+        position: str | None = None,
+        is_last: bool = False,
+    ) -> bool:
         """Write these hosts as they are now, the waiting transitions and the new identities; whether it succeeded."""
         self._begun += 1
         now = self._clock.now()
@@ -155,7 +167,7 @@ class Saver:
         due = [host for host in hosts if self._details_are_due(host, now)]
         hosts += self._twin.present({one.alert.hostname for one in transitions}.difference(names))
         try:
-            self._commit(Batch(transitions, identities, hosts, due, saved_until), now)
+            self._commit(Batch(transitions, identities, hosts, due, saved_until, position), now)
         except BaseException as why:
             self._twin.mark_dirty(host.hostname for host in hosts)
             self._twin.mark_identities(identities)

@@ -24,6 +24,7 @@ Store = Callable[[Sequence[Sequence[Sample]]], list[Answer]]
 log = logging.getLogger(__name__)
 
 QUEUE_BATCHES = 2_000
+STOP_SECONDS = 10  # for committing what waits at a stop: else the next start has to replay it
 QUEUE_BYTES = 8 * 2**20  # of request bodies; decoded, they take about five times as much memory
 GROUP_SAMPLES = 2_000  # at most so many in one commit; a larger batch is committed alone
 
@@ -59,7 +60,7 @@ class Writer:
         self._is_stopped = True
         if self._greenlet is not None:
             self._waiting.set()
-            self._greenlet.join(timeout=5)
+            self._greenlet.join(timeout=STOP_SECONDS)
 
     def check(self, trouble: str | None) -> dict[str, Any]:
         """The check `writer` of `/api/health/ready`: whether samples are stored. `trouble` is why the last commit failed."""
@@ -73,6 +74,11 @@ class Writer:
         """When the oldest sample arrived that has no answer yet; None if there is none."""
         waiting = (*self._under_way[:1], *itertools.islice(self._queue, 1))  # both are in order of arrival
         return min((sample.received_at for job in waiting for sample in job.samples), default=None)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many batches wait for a commit, and how many bytes of request bodies are not answered yet."""
+        return len(self._queue), self._bytes
 
     @property
     def is_full(self) -> bool:

@@ -1,7 +1,7 @@
 """The database: engine, pragmas, `write(work)` and `read(query)`. Nothing else opens a transaction.
 
-There are three lanes, each with its own connections and time limits: one for requests, one for samples, one for EGO's own
-jobs. On PostgreSQL none waits for another; on SQLite that is so for reads, and writes take turns.
+There are four lanes, each with its own connections and time limits: one for requests, one for samples, one for EGO's own
+jobs, one for the cluster. On PostgreSQL no lane waits for another. On SQLite reads do not wait, and writes run one at a time.
 
 Under gevent a call of SQLite would block the event loop, so SQLite runs in native threads, each with its own connection:
 one writes, two read for requests, one reads for EGO's own jobs. Code in these threads must not log, take a lock of the
@@ -30,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import BadRow, OutcomeUnknown, Problem, Unavailable
+from mirror_stage.figures.instruments import Histogram
 from mirror_stage.storage import files, foreign
 
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 2**20
@@ -59,6 +60,7 @@ class Bounds:
 ASKED = Bounds(connections=6, read=2.0, lock=4.0)
 SAMPLES = Bounds(connections=1, read=8.0)
 OWN = Bounds(connections=4, read=60.0, write=60.0, lock=4.0)  # jobs run in pieces: only a hang reaches these limits
+CLUSTER = Bounds(connections=1, read=1.0, write=1.0, lock=0.5)  # who owns the twin has to be known within seconds
 
 SETTINGS = "postgresql_settings"  # the execution option of SQLAlchemy that holds the statement of `_settings`
 _SERVER_SETTINGS = {
@@ -121,7 +123,10 @@ def _begin_postgresql(connection: Connection) -> None:
     if settings is not None:
         driver = connection.connection.driver_connection
         assert driver is not None
-        driver.execute(settings)
+        try:
+            driver.execute(settings)
+        except Exception as error:  # the connection has broken; SQLAlchemy would pass on the driver's own error
+            raise exc.OperationalError(settings, None, error) from error
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
@@ -141,11 +146,38 @@ def _begin_sqlite(connection: Connection) -> None:
     driver.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
+class Calls:
+    """How long the reads or the writes of a lane wait until the database takes them up, and how long they take in all."""
+
+    def __init__(self) -> None:
+        self.waits, self.seconds, self.under_way = Histogram(), Histogram(), 0
+
+    def timed(self, call: Callable[[Work[Answer], Bounds], Answer], work: Work[Answer], bounds: Bounds) -> Answer:
+        """The answer of `call(work, bounds)`, which is counted."""
+        asked, began = time.perf_counter(), 0.0
+
+        def begins(tx: Tx) -> Answer:
+            nonlocal began
+            began = time.perf_counter()  # a native thread may run this: it counts nothing itself
+            return work(tx)
+
+        self.under_way += 1
+        try:
+            return call(begins, bounds)
+        finally:
+            self.under_way -= 1
+            ended = time.perf_counter()
+            self.waits.observe((began or ended) - asked)
+            self.seconds.observe(ended - asked)
+
+
 class Lane:
     """One way into the storage, with its own connections and time limits."""
 
     def __init__(self, storage: Storage, bounds: Bounds):
         self._storage, self._bounds = storage, bounds
+        self.reads, self.writes = Calls(), Calls()
+        self.guard: Work[None] | None = None  # ends each transaction that writes; may raise a Problem
 
     @property
     def is_postgresql(self) -> bool:
@@ -158,23 +190,36 @@ class Lane:
         Raises BadRow if a value is at fault, Unavailable if nothing was stored, OutcomeUnknown if the connection broke
         during COMMIT. A Problem that `work` raises rolls back and is passed on.
         """
-        return self._storage.backend().write(work, self._bounds)
+        guarded = work if self.guard is None else _guarded(work, self.guard)
+        return self.writes.timed(self._storage.backend().write, guarded, self._bounds)
 
     def read(self, query: Work[Answer]) -> Answer:
         """The result of `query(tx)`: plain tuples, few where the event loop must not wait. Raises Unavailable, also if it takes too long."""
-        return self._storage.backend().read(query, self._bounds)
+        return self.reads.timed(self._storage.backend().read, query, self._bounds)
+
+
+def _guarded(work: Work[Answer], guard: Work[None]) -> Work[Answer]:
+    def guarded(tx: Tx) -> Answer:
+        answer = work(tx)
+        guard(tx)
+        return answer
+
+    return guarded
 
 
 class Storage(Lane):
     """The only way to the database. Open it before use; until then it raises Unavailable.
 
     It is itself the lane for requests and commands. `samples` is the lane for samples. `own` is the lane for EGO's own
-    jobs, which run in small pieces (`storage/pieces.py`) and have longer time limits.
+    jobs, which run in small pieces (`storage/pieces.py`) and have longer time limits. `cluster` is for who owns the twin.
     """
 
     def __init__(self, config: Config):
         super().__init__(self, ASKED)
-        self.samples, self.own = Lane(self, SAMPLES), Lane(self, OWN)
+        self.samples, self.own, self.cluster = Lane(self, SAMPLES), Lane(self, OWN), Lane(self, CLUSTER)
+        self.own_name: str | None = (
+            None  # how the connections of `own` call themselves in PostgreSQL; set before `open`
+        )
         self._config = config
         self.engine: Engine | None = None
         self._backend: _Backend | None = None
@@ -186,7 +231,7 @@ class Storage(Lane):
             if trouble is not None:
                 raise BadSetting(trouble)
             if engine.dialect.name == "postgresql":
-                backend: _Backend = _Postgresql(engine, self._config)
+                backend: _Backend = _Postgresql(engine, self._config, self.own_name)
             else:
                 if not self.is_in_memory:
                     files.tighten(self._config.sqlite_path.absolute())
@@ -431,12 +476,13 @@ class _SqliteReaders:
 class _Postgresql(_Backend):
     """PostgreSQL. psycopg is cooperative: only the calling greenlet waits. Each lane has its own pool of connections."""
 
-    def __init__(self, engine: Engine, config: Config):
-        others = (SAMPLES, OWN)
-        self._engines = {ASKED: engine} | {
-            bounds: create_engine(engine.url, **engine_options(config, bounds))  # type: ignore[arg-type]
-            for bounds in others
-        }
+    def __init__(self, engine: Engine, config: Config, own_name: str | None):
+        self._engines = {ASKED: engine}
+        for bounds in (SAMPLES, OWN, CLUSTER):
+            options = engine_options(config, bounds)
+            if bounds is OWN and own_name is not None:
+                options["connect_args"] |= {"application_name": own_name}  # type: ignore[operator]
+            self._engines[bounds] = create_engine(engine.url, **options)  # type: ignore[arg-type]
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 

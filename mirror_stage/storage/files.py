@@ -64,8 +64,8 @@ def make_folder(path: Path) -> None:
             os.fchmod(folder, 0o700)
 
 
-def read_own(path: Path) -> bytes | None:
-    """The content of a file of EGO's own, None if there is none. Raises Unavailable for a link and for another user's file."""
+def read_own(path: Path, most: int = _READ_MAX) -> bytes | None:
+    """The first `most` bytes of a file of EGO's own, None if there is none. Raises Unavailable for a link and for another user's file."""
     try:
         with _opened(path, os.O_NONBLOCK) as descriptor:
             found = os.fstat(descriptor)
@@ -73,7 +73,7 @@ def read_own(path: Path) -> bytes | None:
                 raise Unavailable(f"{path} must be a regular file of EGO's own user without a second hard link")
             if found.st_mode & 0o077:
                 os.fchmod(descriptor, 0o600)
-            return os.read(descriptor, _READ_MAX)
+            return os.read(descriptor, most)
     except FileNotFoundError:
         return None
 
@@ -87,6 +87,18 @@ def write_own(path: Path, content: bytes) -> None:
     finally:
         os.close(descriptor)
     put_in_place(partial, path)
+
+
+def append_own(path: Path, lines: bytes) -> None:
+    """Append whole lines to a file of EGO's own, mode 0600, and sync it. A line that a crash has cut off gets an end first."""
+    descriptor = open_own(path, os.O_RDWR | os.O_APPEND)
+    try:
+        length = os.fstat(descriptor).st_size
+        is_cut = length > 0 and os.pread(descriptor, 1, length - 1) != b"\n"
+        os.write(descriptor, b"\n" * is_cut + lines)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def put_in_place(partial: Path, file: Path) -> None:

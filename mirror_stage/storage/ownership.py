@@ -32,10 +32,14 @@ _HELD = (
 
 
 class Ownership:
-    """The owner lock. Its holder folds samples, judges alerts and runs the jobs of this database."""
+    """The owner lock. Its holder folds samples, judges alerts and runs the jobs of this database.
 
-    def __init__(self, config: Config):
+    The workers of a cluster share it (`is_shared`): together they keep everybody else away.
+    """
+
+    def __init__(self, config: Config, *, is_shared: bool = False):
         self._config = config
+        self._try = "pg_try_advisory_xact_lock_shared" if is_shared else "pg_try_advisory_xact_lock"
         self._file: IO[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -65,7 +69,7 @@ class Ownership:
         connection = engine.connect()
         try:
             connection.execute(text(_NEVER_IDLE))
-            if connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": OWNER_LOCK}).scalar():
+            if connection.execute(text(f"SELECT {self._try}(:key)"), {"key": OWNER_LOCK}).scalar():
                 connection.detach()
                 return connection
         except BaseException:

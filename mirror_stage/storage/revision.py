@@ -7,16 +7,13 @@ import sqlite3
 from contextlib import closing
 
 from mirror_stage.core.config import Config
-from mirror_stage.core.problems import Problem
-from mirror_stage.core.shipped import path_of
+from mirror_stage.core.problems import Conflict, Problem
 from mirror_stage.storage import foreign
-
-_REVISION = "SELECT version_num FROM alembic_version"
 
 
 def newest() -> str:
-    """The newest revision that this version knows: the number with which the name of its file begins."""
-    return max(file.name.partition("_")[0] for file in path_of("migrations").glob("versions/[0-9]*.py"))
+    """The newest revision that this version knows."""
+    return foreign.revisions()[-1]
 
 
 def is_newest(config: Config) -> bool:
@@ -30,12 +27,30 @@ def is_newest(config: Config) -> bool:
         return False
 
 
+def require_newest(config: Config) -> None:
+    """Raises Conflict if `is_newest` is false."""
+    if is_newest(config):
+        return
+    path = config.sqlite_path.absolute()
+    if config.is_postgresql:
+        raise Conflict(
+            "MIRROR_STAGE_DB_URL: has no database of this version: start EGO once, or ask mirror-stage doctor"
+        )
+    if os.access(path.parent, os.X_OK) and not path.exists():
+        raise Conflict(
+            f"there is no database {path} yet: run this command in the folder where EGO runs, or start EGO once"
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise Conflict(f"{path} cannot be read and written by this account: use EGO's account or root")
+    raise Conflict(f"{path} is no database of this version: start EGO once, or ask mirror-stage doctor")
+
+
 def _of_file(config: Config) -> str | None:
     path = config.sqlite_path.absolute()
     if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)) or foreign.trouble_of_file(path):
         return None
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        row = connection.execute(_REVISION).fetchone()
+        row = connection.execute(foreign.REVISION).fetchone()
     return None if row is None else str(row[0])
 
 
@@ -43,6 +58,6 @@ def _of_server(config: Config) -> str | None:
     from mirror_stage.storage.backup import connected
 
     with connected(config) as connection:
-        row = connection.execute(_REVISION).fetchone()
+        row = connection.execute(foreign.REVISION).fetchone()
         unfinished = connection.execute("SELECT to_regclass(%s)", (foreign.COPYING,)).fetchone()
     return None if row is None or unfinished != (None,) else str(row[0])

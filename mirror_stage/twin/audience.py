@@ -30,12 +30,14 @@ class Client:
     sid: str
     wants_delta: bool = False
     wants_diagnostics: bool = False
+    epoch: str = ""
     revision: int = -1
     sent_at: Instant = 0
     unseen: list[int] = field(default_factory=list)  # revisions that were sent and not acknowledged
     resynced_at: Instant = -RESYNC_EVERY
     busy_since: Instant | None = None
     watched: list[str] = field(default_factory=list)
+    skipped: int = -1  # the newest frame that it was not sent, because it had not taken the earlier ones
 
 
 class Audience:
@@ -48,8 +50,9 @@ class Audience:
         self._clients: dict[str, Client] = {}
         # the packets of the newest frame, by (event, revision that it follows, with diagnostics)
         self._packets: dict[tuple[str, int, bool], EncodedEvent] = {}
-        self._packed_revision = -1
+        self._packed = ("", -1)  # the epoch and revision of that frame
         self._details_sent_at: Instant = 0
+        self.skipped = 0  # frames, over all clients
 
     def show(self, now: Instant) -> None:
         """Send the newest frame to every client that can take more."""
@@ -128,10 +131,21 @@ class Audience:
             # a client of long polling that stopped polling; for a websocket the send has its own deadline
             self._realtime.cut(NAMESPACE, client.sid)
             return
+        if client.epoch != self._frames.epoch:  # another owner: what the client has does not count
+            client.revision = -1
         if client.wants_delta:
             self._send_delta(client, now)
-        elif client.revision != self._frames.revision and now - client.sent_at >= FULL_EVERY and self._is_idle(client):
-            self._send_snapshot(client, now)
+        elif client.revision != self._frames.revision and now - client.sent_at >= FULL_EVERY:
+            if self._is_idle(client):
+                self._send_snapshot(client, now)
+            else:
+                self._skip(client)
+
+    def _skip(self, client: Client) -> None:
+        """Count a frame that this client is not sent."""
+        if self._frames.revision not in {client.revision, client.skipped}:
+            client.skipped = self._frames.revision
+            self.skipped += 1
 
     def _is_idle(self, client: Client) -> bool:
         """Whether the client has taken the last packet. A busy client gets no new one; later it gets the newest frame."""
@@ -148,6 +162,7 @@ class Audience:
 
     def _send_delta(self, client: Client, now: Instant) -> None:
         if len(client.unseen) > FRAMES_AHEAD or client.busy_since is not None:
+            self._skip(client)
             return
         if client.revision == self._frames.revision and now - client.sent_at < HEARTBEAT_EVERY:
             return
@@ -159,17 +174,17 @@ class Audience:
 
     def _deliver(self, client: Client, event: str, body: Callable[[], bytes], now: Instant) -> None:
         """Send an event of the newest frame. It is encoded once for all clients that get the same."""
-        revision = self._frames.revision
-        if self._packed_revision != revision:
+        epoch, revision = self._frames.epoch, self._frames.revision
+        if self._packed != (epoch, revision):
             self._packets.clear()
-            self._packed_revision = revision
+            self._packed = (epoch, revision)
         key = (event, client.revision if event == TWIN_DELTA else revision, client.wants_diagnostics)
         packet = self._packets.get(key)
         if packet is None:
             packet = encode_event(NAMESPACE, event, body())
             if key[:2] != (TWIN_DELTA, revision):  # an empty delta is not reused, because it contains the time
                 self._packets[key] = packet
-        client.revision, client.sent_at = revision, now
+        client.epoch, client.revision, client.sent_at = epoch, revision, now
         if client.wants_delta:
             client.unseen.append(revision)
         self._realtime.send(NAMESPACE, client.sid, packet)

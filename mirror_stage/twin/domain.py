@@ -10,7 +10,7 @@ from operator import attrgetter
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.names import seen_as
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, names_of, wires_of
+from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, REPORTED, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
 from mirror_stage.twin.throughput import UPTIME_SLACK_SECONDS, LinkRates, rates_of, uptime_fits, utilization_ratio
 
@@ -22,6 +22,9 @@ IDENTITIES_MAX, IDENTITY_EVERY = 10, HOUR  # a host may save so many identities 
 HOLDER_SILENT: Instant = MINUTE  # if the machine that holds a name is silent for so long, its rival takes the name
 RIVAL_REMEMBERED: Instant = 5 * MINUTE  # a rival that is silent for so long is forgotten
 STALE_INTERVALS, OFFLINE_INTERVALS = 3, 5  # for a host that reports seldom: stale and offline after so many intervals
+STANDS_STILL_AFTER: Instant = (
+    3 * SECOND
+)  # two different samples with one time that arrive so far apart: the clock stands still
 GAPS = 5  # so many newest gaps between arrivals are kept; their third largest counts as the interval
 CLOCK_SLACK: Instant = 15 * SECOND  # a host's clock may drift so far before a new identity is written
 
@@ -34,6 +37,7 @@ Gauges = tuple[float | None, ...]
 NO_GAUGES: Gauges = (None,) * len(GAUGES)
 
 _of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
+_reported = attrgetter(*names_of(REPORTED))
 # None rounds to a whole number, and is quicker than 0.
 _DECIMALS = [one.decimals or None for one in SAMPLE_GAUGES]
 _LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # received, sent, utilization
@@ -65,8 +69,7 @@ class LateRun:
     """The late samples in rising order since the last fresh one: how many, and the last of them."""
 
     count: int
-    at: Instant
-    received_at: Instant
+    last: Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class Arrival(StrEnum):
     REANCHORED = "re-anchored: three late samples in rising order, the host's clock was set back"
     LATE = "late: history has it, the twin never moves back"
     REPLAYED = "replayed: history from long ago, no sign of life"
-    REPEATED = "repeated"
+    REPEATED = "repeated: nothing new, but a sign of life"
     FOREIGN = "foreign: another machine reports under this name; history has it, the twin does not show it"
 
 
@@ -299,15 +302,31 @@ def arrival(newest: Sample, late: LateRun | None, sample: Sample) -> tuple[Arriv
 
 
 def _late_run(run: LateRun | None, sample: Sample) -> LateRun | None:
-    if sample.is_repeated or not sample.is_newest_of_request or (run is not None and sample.at == run.at):
+    if sample.is_repeated or not sample.is_newest_of_request or (run is not None and sample.at == run.last.at):
         return run
     if (
         run is None
-        or sample.at <= run.at
-        or sample.at - run.at - (sample.received_at - run.received_at) > REANCHOR_LEAD
+        or sample.at <= run.last.at
+        or sample.at - run.last.at - (sample.received_at - run.last.received_at) > REANCHOR_LEAD
     ):
-        return LateRun(1, sample.at, sample.received_at)
-    return LateRun(run.count + 1, sample.at, sample.received_at)
+        return LateRun(1, sample)
+    return LateRun(run.count + 1, sample)
+
+
+def correct_time(sample: Sample, known: Newest) -> None:
+    """Set the time of a sample to its arrival, if the host's clock stands still.
+
+    It does so if another sample with the same reported time arrived STANDS_STILL_AFTER ago, with other numbers. A sample
+    with the same numbers was sent again: it keeps the time that it had, so it is recognised as a repeat.
+    """
+    for before in (known.sample, known.late.last if known.late is not None else None):
+        if before is None or before.reported_at != sample.reported_at:
+            continue
+        if _reported(before) == _reported(sample):
+            sample.at = before.at
+        elif sample.received_at - before.received_at >= STANDS_STILL_AFTER:
+            sample.at = sample.received_at
+        return
 
 
 def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
@@ -341,11 +360,11 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
             ),
             kind,
         )
-    if kind is Arrival.REPEATED:
-        return host, kind
     if kind is Arrival.FOREIGN:
         return replace(host, rival=newest.rival), kind
     seen = host.last_seen_at if kind is Arrival.REPLAYED else max(host.last_seen_at or 0, sample.received_at)
+    if kind is Arrival.REPEATED and seen == host.last_seen_at:
+        return host, kind  # a sample that the owner got before its commit, and after it
     return replace(host, late=newest.late, rival=newest.rival, last_seen_at=seen), kind
 
 
@@ -459,6 +478,7 @@ def same_description(before: Host, after: Host) -> bool:
         before.ip == after.ip
         and old.tags == new.tags
         and old.rack == new.rack
+        and old.is_unverified == new.is_unverified
         and old.position == new.position
         and old.agent_version == new.agent_version
         and old.platform == new.platform

@@ -18,11 +18,11 @@ _values = attrgetter(*names_of(_IN_HOST))
 
 
 def host_entry(host: Host) -> dict[str, Any]:
-    """A host as the snapshot shows it. Every key is always present; an unknown value is None."""
+    """A host as the snapshot shows it. Every key but `unverified` is always present; an unknown value is None."""
     sample, tags = host.sample, host.tags
     name, rack = host.display_name, (sample.rack if sample is not None else None)
     x, y, z = host.position
-    return {
+    entry = {
         "hostname": host.hostname,
         "displayName": name,
         "label": "\n".join(part for part in (name, host.ip, rack) if part),
@@ -42,6 +42,9 @@ def host_entry(host: Host) -> dict[str, Any]:
         "positionSource": host.position_source,
         "metrics": _metrics(host),
     }
+    if sample is not None and sample.is_unverified:
+        entry["unverified"] = True
+    return entry
 
 
 def _metrics(host: Host) -> dict[str, Any]:
@@ -97,6 +100,7 @@ def host_detail(host: Host) -> dict[str, Any]:
         "reportedAt": to_optional_text(sample.reported_at) if sample is not None else None,
         "commandPolicy": sample.command_policy if sample is not None else None,
         "lastPollAt": to_optional_text(host.last_poll_at),
+        "pinned": list(sample.pinned) if sample is not None else [],
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -26,11 +27,27 @@ class Slots:
     removed: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one frame has that the frame before it had not: the hosts that changed, by slot, and the slots that left."""
+
+    epoch: str
+    revision: int
+    at: Instant
+    touched: Mapping[int, Host]
+    upserted: frozenset[int]
+    removed: frozenset[int]
+
+
 class Frames:
-    """The newest frame of the twin, which REST and Socket.IO show, and the changes of the last minute."""
+    """The newest frame of the twin, which REST and Socket.IO show, and the changes of the last minute.
+
+    Where the owner runs, `take` makes the frames of its twin. Elsewhere `follow` and `restart` repeat the owner's frames.
+    """
 
     def __init__(self, twin: Twin):
         self._twin = twin
+        self.on_step: Callable[[Step], None] = lambda _step: None  # told of each frame that `take` has made
         self.twin_id = ""
         self.epoch = secrets.token_hex(3)
         self.revision = 0
@@ -41,6 +58,7 @@ class Frames:
         self._log: OrderedDict[int, Slots] = OrderedDict()  # by the revision that the changes made
         self._bodies: dict[tuple[bool, bool], bytes] = {}
         self._deltas: dict[int, bytes | None] = {}
+        self.encoded_bytes: Counter[str] = Counter()  # of snapshots and of deltas
 
     @property
     def etag(self) -> str:
@@ -49,6 +67,15 @@ class Frames:
     def hosts(self) -> list[Host]:
         """The hosts of this frame, the hub first."""
         return sorted(self._hosts.values(), key=lambda host: (host.role != Role.HUB, host.id))
+
+    @property
+    def size(self) -> int:
+        """How many hosts this frame has."""
+        return len(self._hosts)
+
+    def in_slot(self, slot: int) -> Host | None:
+        """The host of a slot in this frame."""
+        return self._hosts.get(slot)
 
     def host(self, hostname: str) -> Host | None:
         """A host of this frame; None if it is not in it."""
@@ -68,6 +95,7 @@ class Frames:
             )
             fragments = self._full_fragments if with_diagnostics else self._fragments
             known = self._bodies[key] = encode.snapshot(head, self.hosts(), fragments, with_slots=with_slots)
+            self.encoded_bytes["snapshot"] += len(known)
         return known
 
     def refresh(self, now: Instant) -> None:
@@ -84,17 +112,48 @@ class Frames:
         changes = self._twin.take_changes()
         if not changes and self.generated_at:
             return
-        for slot in changes.removed:
+        step = Step(
+            self.epoch,
+            self.revision + 1,
+            now,
+            changes.touched,
+            frozenset(changes.upserted),
+            frozenset(changes.removed),
+        )
+        self._go(step)
+        self.on_step(step)
+
+    def follow(self, step: Step) -> bool:
+        """Take over the owner's next frame. False if it does not follow on the newest one: then `restart` is needed."""
+        if step.epoch != self.epoch or step.revision != self.revision + 1:
+            return False
+        self._go(step)
+        return True
+
+    def restart(self, epoch: str, revision: int, at: Instant, hosts: Iterable[Host]) -> None:
+        """Take over a whole frame of the owner. Every client of the delta stream needs a snapshot of it."""
+        self.epoch, self.revision, self.generated_at = epoch, revision, at
+        for slot in self._hosts:
+            self._fragments.drop(slot)
+            self._full_fragments.drop(slot)
+        self._hosts = {host.id: host for host in hosts}
+        self._log.clear()
+        self._bodies.clear()
+        self._deltas.clear()
+
+    def begin(self) -> None:
+        """Begin a new epoch without hosts: this process is the owner now, and its twin holds nothing yet."""
+        self.restart(secrets.token_hex(3), 0, 0, ())
+
+    def _go(self, step: Step) -> None:
+        for slot in step.removed:
             self._hosts.pop(slot, None)
             self._fragments.drop(slot)
             self._full_fragments.drop(slot)
-        self._hosts |= changes.touched
-        self.revision += 1
-        self.generated_at = now
-        self._log[self.revision] = Slots(
-            now, frozenset(changes.touched), frozenset(changes.upserted), frozenset(changes.removed)
-        )
-        while next(iter(self._log.values())).at < now - REMEMBERED_FOR:
+        self._hosts |= step.touched
+        self.revision, self.generated_at = step.revision, step.at
+        self._log[step.revision] = Slots(step.at, frozenset(step.touched), step.upserted, step.removed)
+        while next(iter(self._log.values())).at < step.at - REMEMBERED_FOR:
             self._log.popitem(last=False)
         self._bodies.clear()
         self._deltas.clear()
@@ -109,13 +168,16 @@ class Frames:
         if since not in self._deltas:
             changed = self._changed_since(since)
             body = self._encoded(since, changed, now) if changed is not None else None
+            self.encoded_bytes["delta"] += len(body or b"")
             if changed is not None and body is not None and self._is_larger_than_snapshot(body, changed):
                 body = None
             self._deltas[since] = body
         return self._deltas[since]
 
     def _changed_since(self, revision: int) -> Slots | None:
-        """All slots that changed after `revision`; None if that is too long ago."""
+        """All slots that changed after `revision`; None if that is too long ago, or of another owner."""
+        if revision > self.revision:
+            return None
         touched: set[int] = set()
         upserted: set[int] = set()
         removed: set[int] = set()

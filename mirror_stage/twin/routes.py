@@ -25,7 +25,7 @@ SETTLED_SECONDS = 3_600  # how long a browser may keep a moment whose answer can
 @blp.alt_response(304, description="The client has this answer already, by its ETag")
 def state(query: dict[str, int]) -> Response:
     """The whole twin: the newest frame, or as it was at a moment."""
-    return _past(query["at"]) if "at" in query else _live()
+    return _past(query["at"]) if "at" in query else _live(query.get("after"))
 
 
 def _past(at: Instant) -> Response:
@@ -37,8 +37,8 @@ def _past(at: Instant) -> Response:
     return response
 
 
-def _live() -> Response:
-    frames = service(TwinService).shown()
+def _live(after: Instant | None) -> Response:
+    frames = service(TwinService).shown(after)
     response = Response(mimetype="application/json")
     response.set_etag(frames.etag)
     response.headers["Cache-Control"] = "private, no-cache"
@@ -52,7 +52,7 @@ def _live() -> Response:
 @hosts_blp.get("")
 @hosts_blp.arguments(HostQuery, location="query")
 @hosts_blp.response(200, HostList)
-def list_hosts(query: dict[str, str]) -> Response:
+def list_hosts(query: dict[str, Any]) -> Response:
     """The hosts that match every filter."""
     items = service(TwinService).find_hosts(query)
     return json_response({"items": items, "total": len(items)})

@@ -59,6 +59,9 @@ class HostSchema(WireSchema):
     position = fields.Nested(PointSchema, required=True)
     positionSource = fields.String(required=True, validate=OneOf(("sample", "computed")))
     metrics = fields.Nested(MetricsSchema, required=True)
+    unverified = fields.Boolean(
+        metadata={"description": "true: nothing but its address says who it is; left out of all other hosts"}
+    )
 
 
 class LinkSchema(WireSchema):
@@ -98,6 +101,9 @@ class SnapshotSchema(WireSchema):
 
 class MomentQuery(WireSchema):
     at = InstantQuery(metadata={"description": "the moment to show; the live twin, if it is left out"})
+    after = InstantQuery(
+        metadata={"description": "wait, at most 2 s, for the samples that EGO acknowledged with this receivedAt"}
+    )
 
 
 class HardwareSchema(WireSchema):
@@ -163,12 +169,20 @@ class HostDetailSchema(HostSchema):
     reportedAt = InstantText(required=True, allow_none=True)
     commandPolicy = _text()
     lastPollAt = InstantText(required=True, allow_none=True)
+    pinned = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "what an admin has pinned: `rack`, names of tags; the rest is what the agent says"},
+    )
 
 
 class HostQuery(WireSchema):
     status = fields.String(validate=OneOf(_STATUSES))
     rack = Text()
     tag = Text(metadata={"description": "`name` or `name:value`"})
+    takesCommands = fields.Boolean(
+        metadata={"description": "whether the host's agent takes commands: it has polled, and its policy is not off"}
+    )
     search = Text(
         metadata={"description": "a part of the hostname, the display name or the address, in upper or lower case"}
     )

@@ -24,7 +24,7 @@ class TwinService:
         self,
         frames: Frames,
         *,
-        refresh: Callable[[], None],
+        refresh: Callable[[Instant | None], None],
         forget: Callable[[str, Actor], None],
         body_at: Callable[[Instant], bytes],
         is_settled: Callable[[Instant], bool],
@@ -32,13 +32,21 @@ class TwinService:
         self._frames, self._refresh = frames, refresh
         self.forget, self.body_at, self.is_settled = forget, body_at, is_settled
 
-    def shown(self) -> Frames:
-        """The newest frame. It is at most 1 ms old for each 50 hosts; what was acknowledged before that is in it."""
-        self._refresh()
+    @property
+    def frames(self) -> Frames:
+        """The newest frame, however old it is."""
         return self._frames
 
-    def find_hosts(self, query: dict[str, str]) -> list[dict[str, Any]]:
-        """The entries of the hosts that match every filter: `status`, `rack`, `tag` and `search`."""
+    def shown(self, after: Instant | None = None) -> Frames:
+        """The newest frame. It is at most 1 ms old for each 50 hosts; what was acknowledged before that is in it.
+
+        With `after`, what was acknowledged with this `receivedAt` is in it, unless that takes longer than 2 s.
+        """
+        self._refresh(after)
+        return self._frames
+
+    def find_hosts(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """The entries of the hosts that match every filter: `status`, `rack`, `tag`, `takesCommands` and `search`."""
         return [host_entry(host) for host in self.shown().hosts() if _matches(host, query)]
 
     def host_named(self, hostname: str) -> dict[str, Any]:
@@ -49,13 +57,19 @@ class TwinService:
         return host_detail(host)
 
 
-def _matches(host: Host, query: dict[str, str]) -> bool:
+def _matches(host: Host, query: dict[str, Any]) -> bool:
     rack = host.sample.rack if host.sample is not None else None
     name, _, value = query.get("tag", "").partition(":")
     text = query.get("search", "").casefold()
     return (
         query.get("status") in {None, host.status}
         and query.get("rack") in {None, rack}
+        and query.get("takesCommands") in {None, _takes_commands(host)}
         and (not name or (name in host.tags and (not value or host.tags[name] == value)))
         and any(text in part.casefold() for part in (host.hostname, host.display_name, host.ip or ""))
     )
+
+
+def _takes_commands(host: Host) -> bool:
+    policy = host.sample.command_policy if host.sample is not None else None
+    return host.last_poll_at is not None and policy != "off"

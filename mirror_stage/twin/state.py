@@ -117,8 +117,10 @@ class Twin:
         """Note that a host's agent asked for commands. A host that is not in the twin is ignored."""
         host = self.hosts_by_name.get(hostname)
         if host is not None:
-            self.hosts_by_name[hostname] = replace(host, last_poll_at=at)
+            after = self.hosts_by_name[hostname] = replace(host, last_poll_at=at)
             self._dirty.add(hostname)
+            if host.last_poll_at is None:
+                self._touch(after, upserted=False)  # REST says from now on that it takes commands
 
     def _pair(self, alike: list[str]) -> None:
         """Set `namesake` of hosts whose names look the same."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample, believed_place
 from mirror_stage.metrics.measures import OF_SAMPLE, names_of
-from mirror_stage.storage import notes
 from mirror_stage.storage.rows import REPLACE, insert_rows
 from mirror_stage.twin.domain import NO_GAUGES, Host, Identity, Role, fold, gauges, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
@@ -105,6 +103,18 @@ def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
     statement = select(_HOSTS, _DETAILS.c.sample).join(_DETAILS, _DETAILS.c.host_id == _HOSTS.c.id, isouter=True)
     rows = tx.execute(statement.where(_HOSTS.c.removed_at.is_(None)).order_by(_HOSTS.c.id)).mappings()
     return [(_host(row, hub, ego), row["sample"]) for row in rows if row["place_x"] is not None]
+
+
+def ids(tx: Connection) -> list[tuple[str, int]]:
+    """(hostname, id) of every host that was not removed."""
+    wanted = select(_HOSTS.c.hostname, _HOSTS.c.id).where(_HOSTS.c.removed_at.is_(None))
+    return [(row.hostname, row.id) for row in tx.execute(wanted)]
+
+
+def removed_of(tx: Connection, hostnames: Collection[str]) -> list[str]:
+    """Those of these hosts that are removed."""
+    wanted = select(_HOSTS.c.hostname).where(_HOSTS.c.hostname.in_(list(hostnames)), _HOSTS.c.removed_at.is_not(None))
+    return list(tx.execute(wanted).scalars())
 
 
 def _host(row: RowMapping, hub: str, ego: str) -> Host:
@@ -233,6 +243,14 @@ def prune_identities(tx: Connection, kept_since: Instant, most: int) -> int:
     return tx.execute(delete(_IDENTITIES).where(tuple_(*key).in_(over.subquery().select()))).rowcount
 
 
+def heard_since(tx: Connection, since: Instant) -> list[tuple[str, str | None]]:
+    """Name and agent version of the hosts whose newest sample came since then, by name."""
+    heard = select(_HOSTS.c.hostname, _HOSTS.c.agent_version).where(
+        _HOSTS.c.received_at >= since, _HOSTS.c.removed_at.is_(None)
+    )
+    return [(row.hostname, row.agent_version) for row in tx.execute(heard.order_by(_HOSTS.c.hostname))]
+
+
 def prune_hosts(tx: Connection, kept_since: Instant, most: int) -> int:
     """Delete up to `most` hosts that were removed before `kept_since` and have no rollups left. Returns how many."""
     gone_before = _HOSTS.c.removed_at < kept_since
@@ -245,12 +263,3 @@ def prune_hosts(tx: Connection, kept_since: Instant, most: int) -> int:
 
 
 _ROLLUPS = ("host_metrics_1m", "host_metrics_15m")
-
-
-def twin_id(tx: Connection) -> str:
-    """The id of this twin. It is made at the first call and stored."""
-    known = notes.read(tx, notes.TWIN_ID)
-    if known is None:
-        known = f"project5-{secrets.token_hex(5)}"
-        notes.write(tx, notes.TWIN_ID, known)
-    return known

@@ -18,6 +18,7 @@ from mirror_stage.pipeline.known_hosts import KnownHosts
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.port import Port
+from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage.db import Base, Storage, engine_options
@@ -33,7 +34,7 @@ class RecordingPublisher:
 
     events: list[tuple[str, Any]] = field(default_factory=list)
 
-    def publish(self, _namespace: str, event: str, payload: Any) -> None:
+    def publish(self, _namespace: str, event: str, payload: Any, **_: Any) -> None:
         self.events.append((event, payload))
 
 
@@ -72,7 +73,6 @@ class Bench:
             arrived_until=lambda: self.oldest_arrival or self.clock.now(),
         )
         self.owner = Owner(
-            storage=self.storage,
             twin=self.twin,
             open_alerts=self.open_alerts,
             rules=self.rules,
@@ -80,12 +80,17 @@ class Bench:
             audience=Audience(self.frames, heard),
             outbox=self.outbox,
             saver=self.saver,
-            port=port,
-            readiness=self.readiness,
             clock=clock,
-            tell_cancelled=self.cancelled.extend,
             is_listening=lambda: self.is_listening,
             elapsed=lambda: self.elapsed_seconds,
+        )
+        self.remover = Remover(
+            self.storage,
+            port,
+            clock,
+            find=self.twin.hosts_by_name.get,
+            record=self.saver.save,
+            tell_cancelled=self.cancelled.extend,
         )
         port.listen(self.known.hear)
         port.listen(self.owner.hear)

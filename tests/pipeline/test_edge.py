@@ -158,7 +158,7 @@ def test_the_edge_forgets_a_removed_host(bench: Bench) -> None:
     bench.post(sent(bench, 0, 0, command_policy="all"))
     bench.known.hear(Message(polls={"a": bench.clock.now()}))
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == ("all", bench.clock.now())
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     assert (bench.known.policy_of("a"), bench.known.last_poll_of("a")) == (None, None)
 
 

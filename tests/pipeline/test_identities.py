@@ -47,7 +47,7 @@ def test_only_a_change_makes_a_row(bench: Bench) -> None:
 def test_a_host_that_was_removed_is_gone_until_it_returns(bench: Bench) -> None:
     came = post(bench, rack="R1")
     bench.clock.advance(1)
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     left = bench.clock.now()
     returned = post(bench, rack="R1")
     assert sinces(bench) == [(came, True), (left, False), (returned, True)]

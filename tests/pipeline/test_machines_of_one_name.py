@@ -122,7 +122,7 @@ def test_names_that_differ_only_in_case_are_two_hosts_and_a_conflict_until_one_l
     assert {(alert.hostname, alert.metric, alert.subject) for alert in bench.open_alerts.all()} == {
         (name, "identity_conflict", "Titan-01 and titan-01") for name in names
     }
-    bench.owner.forget("Titan-01", EGO)
+    bench.remover.remove("Titan-01", EGO)
     for _ in range(10):
         bench.post(make_sample("titan-01", at=bench.clock.advance(10)))
     assert bench.open_alerts.all() == []

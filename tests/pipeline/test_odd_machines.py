@@ -6,7 +6,8 @@ Whatever a machine or an agent says: no host is silenced, no rate is above the c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from mirror_stage.reflector import collector as module
 from mirror_stage.reflector.collector import Collector
 from mirror_stage.reflector.parts import Parts
 from mirror_stage.twin.domain import Host, Status
+from tests.faults import print_figures
 from tests.pipeline.conftest import Bench
 from tests.reflector.recorded import MACHINES, RecordedMachine, names
 from tests.reflector.test_odd_machines import QUICK, AtOnce, OddMachine, odd
@@ -37,6 +39,7 @@ SILENT_SECONDS = 75
 CLOCKS_OFF = [-5e9, -86_400.0, -3_600.0, -301.0, -299.0, -7.0, 0.5, 299.0, 301.0, 86_400.0, 5e8, 4e9]
 UPTIMES = [0.0, 1.0, 59.0, 3_600.0, 777_600.0, 4.3e9]
 ODD_SAMPLES_MAX = 5
+COUNTED: Counter[str] = Counter()  # examples and odd samples so far; the long search prints them
 
 
 # What an agent may say rightly or wrongly, and what raises alerts or gives wrong rates if it is believed.
@@ -63,19 +66,23 @@ ALARMING: dict[str, list[Any]] = {
 
 
 class LivingMachine(OddMachine):
-    """An odd machine on which time passes. Before each sample its clock and its uptime may jump."""
+    """An odd machine on which time passes. Before each sample its clock and its uptime may jump, and its clock may stop."""
 
     def __init__(self, folder: Path, data: st.DataObject, seconds: Callable[[], float]) -> None:
         super().__init__(folder, data)
         self._draw, self._seconds, self._began_at = data.draw, seconds, seconds()
+        self._stopped_at: float | None = None
         self.jump()
 
     def jump(self) -> None:
+        if self._stopped_at is not None and self._draw(st.booleans()):
+            return  # the clock still stands
         self._off = self._draw(st.sampled_from(CLOCKS_OFF)) if self._draw(st.booleans()) else 0.0
         self._up = self._draw(st.sampled_from(UPTIMES)) if self._draw(st.booleans()) else None
+        self._stopped_at = self._seconds() if self._draw(st.booleans()) else None
 
     def wall(self) -> float:
-        return self._seconds() + self._off
+        return (self._stopped_at or self._seconds()) + self._off
 
     def now(self) -> float:
         return super().now() + self._seconds() - self._began_at
@@ -189,7 +196,9 @@ def check(bench: Bench, data: st.DataObject, name: str) -> None:
     assert network.post(network.healthy()) == []
     machine = LivingMachine(MACHINES / name, data, network.seconds)
     collector = collector_of(machine)
+    COUNTED["examples"] += 1
     for _ in range(data.draw(st.integers(1, ODD_SAMPLES_MAX))):
+        COUNTED["odd samples"] += 1
         network.pass_by(EVERY_SECONDS)
         if data.draw(st.integers(0, 9)) == 0:
             network.restart()
@@ -240,8 +249,16 @@ def test_odd_machines_are_seen_and_leave_nothing_behind(
         check(bench, data, name)
 
 
+@pytest.fixture
+def counted() -> Iterator[None]:
+    COUNTED.clear()
+    yield
+    print_figures("odd machines", **dict(COUNTED))
+
+
 @pytest.mark.long
-@pytest.mark.timeout(5400)
+@pytest.mark.timeout(10_800)
+@pytest.mark.usefixtures("counted")
 @given(st.data(), st.sampled_from(names()))
 @settings(max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_odd_machines_are_seen_and_leave_nothing_behind_in_a_long_search(

@@ -16,7 +16,7 @@ from mirror_stage.metrics.domain import Receipt
 from mirror_stage.pipeline.port import Message
 from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.domain import Status
-from tests.builders import decoded, make_sample
+from tests.builders import NoSigner, decoded, make_sample
 from tests.pipeline.conftest import Bench
 
 
@@ -230,7 +230,7 @@ def test_a_sample_that_arrived_before_the_alert_fired_does_not_end_it_before_it_
 def test_a_removed_host_that_reports_again_gets_its_old_place(bench: Bench) -> None:
     bench.post(make_sample("a", at=bench.clock.now(), cpu_percent=95), make_sample("b", at=bench.clock.now()))
     place = bench.twin.hosts_by_name["a"].place
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     assert "a" not in bench.twin.hosts_by_name
     assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.heard.events[1][1]["alert"]["resolvedReason"] == "host-removed"
@@ -244,7 +244,7 @@ def test_a_removed_host_that_reports_again_gets_its_old_place(bench: Bench) -> N
 def test_a_removed_host_returns_when_it_repeats_a_stored_sample(bench: Bench) -> None:
     sample = make_sample("a", at=bench.clock.now())
     bench.post(sample)
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     assert bench.post(sample).duplicates == 1
     assert bench.twin.hosts_by_name["a"].sample is not None
 
@@ -253,13 +253,13 @@ def test_the_hub_ego_and_unknown_hosts_cannot_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now(), agent_version="ego-1.0"))
     for name, refusal in (("core-switch", Conflict), ("ego-01", Conflict), ("nobody", NotFound)):
         with pytest.raises(refusal):
-            bench.owner.forget(name, EGO)
+            bench.remover.remove(name, EGO)
 
 
 def test_a_report_of_an_agent_under_the_name_of_hub_or_ego_can_be_removed(bench: Bench) -> None:
     bench.post(make_sample("ego-01", at=bench.clock.now()), make_sample("core-switch", at=bench.clock.now()))
     for name in ("core-switch", "ego-01"):
-        bench.owner.forget(name, EGO)
+        bench.remover.remove(name, EGO)
     for twin in (bench.twin, bench.again().twin):
         assert twin.hosts_by_name.keys() == {"core-switch"}
         assert twin.hosts_by_name["core-switch"].is_synthetic
@@ -277,7 +277,7 @@ def test_an_alert_that_fires_while_its_host_is_being_removed_ends_with_it(
         return write(work)
 
     monkeypatch.setattr(bench.storage, "write", overtaken)
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     assert bench.alerts_heard() == [("fired", "cpu_load_high"), ("resolved", "cpu_load_high")]
     assert bench.open_alerts.all() == []
     assert bench.again().open_alerts.all() == []
@@ -288,10 +288,10 @@ def test_a_removal_cancels_the_pending_commands_of_the_host_alone(bench: Bench) 
     for id, host in (("running", "a"), ("waiting", "a"), ("another", "b")):
         new, now = NewCommand(hostname=host, command="true"), bench.clock.advance(1)
         bench.storage.write(
-            lambda tx, new=new, id=id, now=now: command_store.create(tx, new, EGO, now, id=id, key=None)
+            lambda tx, new=new, id=id, now=now: command_store.create(tx, new, EGO, now, NoSigner(), id=id, key=None)
         )
     bench.storage.write(lambda tx: command_store.claim(tx, "a", EGO, bench.clock.now(), instance=None, limit=1))
-    bench.owner.forget("a", EGO)
+    bench.remover.remove("a", EGO)
     assert [(command.id, command.status, command.reason) for command in bench.cancelled] == [
         ("waiting", "failed", "cancelled")
     ]
@@ -310,11 +310,11 @@ def test_a_removal_that_cannot_be_stored_changes_nothing(bench: Bench, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(bench.storage, "write", away)
         with pytest.raises(Unavailable):
-            bench.owner.forget("a", EGO)
+            bench.remover.remove("a", EGO)
     assert bench.twin.hosts_by_name["a"] == before
     assert [alert.metric for alert in bench.open_alerts.all()] == ["cpu_load_high"]
     assert "a" in bench.known.ids_by_hostname
-    bench.owner.forget("a", EGO)  # the next try removes it
+    bench.remover.remove("a", EGO)  # the next try removes it
     assert "a" not in bench.twin.hosts_by_name.keys() | bench.known.ids_by_hostname.keys()
 
 

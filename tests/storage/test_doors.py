@@ -102,7 +102,7 @@ def test_many_rows_go_in_one_statement_and_the_first_stays(storage: Storage) -> 
 
 def test_two_active_alerts_of_one_host_and_rule_cannot_be_stored(storage: Storage) -> None:
     def row(identity: str, status: str) -> tuple[Any, ...]:
-        return (identity, "a", "cpu_load_high", "cpuLoad", "", "warning", 80.0, 90.0, status, 1, 1, None, None, 1)
+        return (identity, "a", "cpu_load_high", "cpuLoad", "", "warning", 80.0, 90.0, status, 1, 1, None, None, 1, 90.0)
 
     table: Any = AlertRow.__table__
     columns = tuple(column.name for column in table.columns)

@@ -15,6 +15,7 @@ from mirror_stage.alerts import store as alerts
 from mirror_stage.app import create_app
 from mirror_stage.commands import store as commands
 from mirror_stage.core.config import Config
+from mirror_stage.enrolment import store as enrolment
 from mirror_stage.history import series, tiers
 from mirror_stage.history import store as history
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Window
@@ -24,7 +25,7 @@ from mirror_stage.twin import store as twin
 
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
-    "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions",
+    "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions", "agents", "enrol_codes",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -37,7 +38,13 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "alerts of a stretch": lambda tx: alerts.counts_between(tx, AT - DAY, AT, 100),
     "old people's things": lambda tx: access.prune(tx, AT - DAY, 200),
     "credentials of requests": lambda tx: access.known(tx, ["token:a", "session:b"]),
+    "old agents and codes": lambda tx: enrolment.prune(tx, AT - DAY, 200),
+    "agents of requests": lambda tx: enrolment.stranger(tx, "web-01", AT),
+    "agents that changed": lambda tx: enrolment.changed_since(tx, AT, "a", 500),
+    "hosts that wait": lambda tx: (enrolment.forget_silent(tx, AT), enrolment.count_waiting(tx)),
+    "first use of a token": lambda tx: enrolment.note_first_use(tx, "t", "a", "web-01", 2, AT),
     "old alerts": lambda tx: alerts.prune(tx, AT - DAY, 1_000_000, 500),
+    "open commands": commands.open_counts,
     "commands of a stretch": lambda tx: commands.counts_between(tx, AT - DAY, AT, 100),
     "hosts of a moment": lambda tx: twin.identities_at(tx, AT),
     "comings and goings": lambda tx: twin.comings_and_goings(tx, AT - DAY, AT),

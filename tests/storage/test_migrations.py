@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,8 +20,9 @@ from mirror_stage.history import series
 from mirror_stage.history.domain import METRICS_BY_NAME, ROLLUPS, Window
 from mirror_stage.history.store import newest_buckets
 from mirror_stage.storage import migrate
-from mirror_stage.storage.db import Base, Storage, engine_options
+from mirror_stage.storage.db import ASKED, Base, Storage, engine_options
 from mirror_stage.twin.store import identities_at
+from tests.servers import PostgresqlServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -59,6 +63,26 @@ def test_the_migrations_lead_to_the_models_and_can_be_undone(config: Config) -> 
         assert tables(config) <= {"alembic_version"}
         migrate.upgrade(app)
         assert set(Base.metadata.tables) <= tables(config)
+    finally:
+        app.extensions["mirror_stage"][Storage].close()
+
+
+@pytest.mark.long
+def test_a_migration_may_take_longer_than_a_request(postgresql: PostgresqlServer) -> None:
+    """The limits of requests would end it, and each start would begin it again."""
+    config = Config(db_url=postgresql.new_database())
+    app = create_app(config, with_storage=False)
+    try:
+        migrate.upgrade(app, "0011")
+        with psycopg.connect(str(config.db_url)) as holder:
+            holder.execute("LOCK TABLE commands IN ACCESS EXCLUSIVE MODE")
+            release = threading.Timer(max(ASKED.write, ASKED.lock) + 1, holder.rollback)
+            release.start()
+            began = time.monotonic()
+            migrate.upgrade(app)
+            assert time.monotonic() - began > ASKED.write  # it had to wait: the fault fired
+            release.join()
+        assert migrate.current(app) == migrate.head()
     finally:
         app.extensions["mirror_stage"][Storage].close()
 

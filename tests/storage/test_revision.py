@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Conflict
 from mirror_stage.storage import migrate, revision
 from mirror_stage.storage.db import Storage
 
@@ -45,6 +46,20 @@ def test_a_database_of_another_system_is_not_the_newest(tmp_path: Path) -> None:
     assert not revision.is_newest(Config(sqlite_path=path))
     path.write_bytes(b"no database")
     assert not revision.is_newest(Config(sqlite_path=path))
+
+
+def test_a_command_without_a_database_of_this_version_says_where_it_looked(tmp_path: Path) -> None:
+    """Whoever runs `admin link` in another folder must not make a second database there."""
+    settings = Config(sqlite_path=tmp_path / "ego.db")
+    with pytest.raises(
+        Conflict, match=rf"^there is no database {tmp_path}/ego\.db yet: run this command in the folder"
+    ):
+        revision.require_newest(settings)
+    settings.sqlite_path.write_bytes(b"no database")
+    with pytest.raises(Conflict, match=rf"^{tmp_path}/ego\.db is no database of this version"):
+        revision.require_newest(settings)
+    with pytest.raises(Conflict, match="MIRROR_STAGE_DB_URL: has no database of this version"):
+        revision.require_newest(Config(db_url="postgresql://127.0.0.1:9/none"))
 
 
 def test_asking_imports_neither_sqlalchemy_nor_flask() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -130,10 +131,16 @@ def test_a_clock_that_is_ahead_does_not_move_a_sample_before_its_arrival() -> No
     assert host.sample.cpu_load == 2
 
 
-def test_a_sample_that_is_sent_again_changes_nothing_even_if_its_clock_is_fast() -> None:
+def test_a_sample_that_is_sent_again_changes_only_last_seen_even_if_its_clock_is_fast() -> None:
     host = fold(fold(empty(), one(60, received=0, **counters(0, 0)))[0], one(65, received=5, **counters(10, 10)))[0]
     again, kind = fold(host, one(65, received=6, **counters(10, 10)))
-    assert (again, kind) == (host, Arrival.REPEATED)
+    assert (again, kind) == (replace(host, last_seen_at=NOW + 6000), Arrival.REPEATED)
+
+
+def test_a_sample_that_is_told_twice_changes_nothing() -> None:
+    sample = one(0)
+    host = fold(empty(), sample)[0]
+    assert fold(host, sample) == (host, Arrival.REPEATED)
 
 
 def test_a_clock_that_was_set_back_re_anchors_at_the_third_sample() -> None:

@@ -1,0 +1,151 @@
+"""Who owns the twin: each worker shows the database that it lives; if the owner does not, one of the others takes over."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+
+import gevent
+
+from mirror_stage.cluster import store
+from mirror_stage.cluster.store import Standing, Worker
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.instants import Instant
+from mirror_stage.core.problems import BadRow, Problem, Unavailable
+from mirror_stage.core.version import VERSION
+from mirror_stage.storage.db import Lane, Storage, Tx
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.3
+UNLINKED_SECONDS = 1.0  # an owner without the stream resigns after this, if a worker with it lives
+
+
+class Membership:
+    """This worker's place in the cluster. `lead` is called in a greenlet when it becomes the owner, `depose` when it is no longer."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        lane: Lane,
+        clock: Clock,
+        *,
+        is_linked: Callable[[], bool],
+        missed_since: Callable[[], Instant | None],
+        lead: Callable[[int], None],
+        depose: Callable[[str], None],
+    ):
+        self.id = secrets.token_hex(4)
+        self._storage, self._lane, self._clock = storage, lane, clock
+        self._is_linked, self._missed_since, self._lead, self._depose = is_linked, missed_since, lead, depose
+        self._started_at = clock.now()
+        self.generation = 0  # of this worker as the owner; 0 if it is not
+        self._was_deposed = False
+        self.standing = Standing(0, None, 0, ())
+        self.trouble: str | None = None  # why the database could not be asked last
+        self._unlinked_since: float | None = None
+        self._beating: gevent.Greenlet | None = None
+
+    @property
+    def is_owner(self) -> bool:
+        return self.generation > 0
+
+    def begin(self) -> None:
+        """Show that this worker lives, from now on."""
+        if self._beating is None:
+            self._beating = gevent.spawn(self._beat_on)
+
+    def leave(self) -> None:
+        """Stop. Another worker may take over at once."""
+        if self._beating is not None:
+            self._beating.kill()
+            with contextlib.suppress(Problem):  # then the others find out after two seconds
+                self._lane.write(lambda tx: store.leave(tx, self.id))
+
+    def check(self, tx: Tx) -> None:
+        """Raise Unavailable in a transaction of the owner, if another worker owns the twin by now."""
+        if self._was_deposed:
+            raise Unavailable("this worker owns the twin no longer, so nothing was stored")
+        if self.generation:
+            store.check(tx, self.generation)
+
+    def end_ownership(self) -> None:
+        """Store nothing any more as the owner."""
+        self.generation, self._was_deposed = 0, True
+
+    def _beat_on(self) -> None:
+        while True:
+            try:
+                self._beat()
+                if self.trouble is not None:
+                    log.info("the cluster: the database answers again")
+                self.trouble = None
+            except (Problem, BadRow) as why:
+                if self.trouble is None:
+                    log.warning("the cluster: %s", why)
+                self.trouble = str(why)
+            except Exception:
+                log.exception("the cluster: this worker could not show that it lives")
+            gevent.sleep(BEAT_SECONDS)
+
+    def _beat(self) -> None:
+        me = self._me()
+        self.standing = standing = self._lane.write(lambda tx: store.seen(tx, me))
+        if self.generation and standing.generation != self.generation:
+            self._depose(f"worker {standing.worker} owns the twin by now")
+        elif self.generation:
+            self._resign_without_the_stream()
+        elif self._may_take():
+            self._take()
+
+    def _me(self) -> Worker:
+        return Worker(
+            self.id,
+            socket.gethostname(),
+            os.getpid(),
+            VERSION,
+            self._started_at,
+            0,
+            self._is_linked(),
+            self._missed_since(),
+        )
+
+    def _may_take(self) -> bool:
+        """Whether the twin has no living owner, and no other worker should take it: one that has the stream goes first."""
+        standing = self.standing
+        owner = standing.of(standing.worker)
+        if owner is not None and owner.is_alive:
+            return False
+        return self._is_linked() or not any(worker.is_linked for worker in standing.alive if worker.id != self.id)
+
+    def _take(self) -> None:
+        former = self.standing.worker
+        if former is not None:
+            self._lane.write(lambda tx: store.end_own_work(tx, application_name(former)))
+        now = self._clock.now()
+        generation = self._lane.write(lambda tx: store.take(tx, self.id, self.standing.generation, now))
+        if generation is not None:
+            log.info("this worker (%s) owns the twin now, generation %d", self.id, generation)
+            self.generation = generation
+            self._lane.write(store.forget_old)
+            gevent.spawn(self._lead, generation)
+
+    def _resign_without_the_stream(self) -> None:
+        if self._is_linked():
+            self._unlinked_since = None
+            return
+        now = elapsed_seconds()
+        self._unlinked_since = self._unlinked_since or now
+        others = [worker for worker in self.standing.alive if worker.id != self.id and worker.is_linked]
+        if others and now - self._unlinked_since > UNLINKED_SECONDS:
+            self._lane.write(lambda tx: store.resign(tx, self.id))
+            self._depose("this worker does not reach Redis, and another one does")
+
+
+def application_name(worker: str) -> str:
+    """How the connections for the own work of a worker call themselves in PostgreSQL."""
+    return f"mirror-stage-own-{worker}"

@@ -1,0 +1,258 @@
+"""What crosses between workers: the kinds of entries in the stream, and their form in msgpack.
+
+Whoever can write into Redis can write such entries. So a decoder takes nothing but the declared types, and no entry
+carries a command to run. A field that a later version adds at the end of a form is ignored by an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, get_type_hints
+
+import msgspec
+
+from mirror_stage.core.instants import Instant
+from mirror_stage.metrics.decoder import SampleStruct
+from mirror_stage.metrics.domain import Sample
+from mirror_stage.pipeline.port import Message
+from mirror_stage.twin.domain import Gauges, Host, Rival
+from mirror_stage.twin.frames import Step
+from mirror_stage.twin.geometry import Place
+from mirror_stage.twin.throughput import LinkRates
+
+VERSION = b"1"  # of the forms below; entries of another version are ignored, and counted
+
+# The kinds of entries. Those of the owner carry its generation.
+HAPPENED = b"happened"  # a Message of an edge
+STEP = b"step"  # what the owner's next frame has changed
+WHOLE = b"whole"  # a whole frame of the owner
+HERE = b"here"  # a worker has found that Redis takes its entries
+WANTED = b"wanted"  # an edge asks for a whole frame
+ASKED = b"asked"  # an edge asks the owner to show, or to record, everything before this entry
+ANSWERED = b"answered"  # the owner has done that
+TOLD = b"told"  # an event for the clients of every worker
+WOKEN = b"woken"  # agents of these hosts have something to fetch
+PRINTED = b"printed"  # a chunk of a command's output
+
+KnownSample = Callable[[str], Sample | None]  # the newest sample of a host that this worker has
+
+_SAMPLE = tuple(one.name for one in fields(Sample))
+_HINTS = get_type_hints(Sample) | {"details": SampleStruct | None}
+# A sample in the stream. It has the attributes and properties of a Sample, so what reads samples takes it for one: to
+# copy it into a Sample would cost more than to decode it.
+SampleForm: Any = msgspec.defstruct(
+    "SampleForm",
+    [(name, _HINTS[name]) for name in _SAMPLE],
+    array_like=True,
+    gc=False,
+    namespace={name: one for name, one in vars(Sample).items() if isinstance(one, property)},
+)
+_of_sample = attrgetter(*_SAMPLE)
+_AT_DETAILS = _SAMPLE.index("details")
+
+
+class RivalForm(msgspec.Struct, array_like=True, gc=False):
+    sample: SampleForm
+    since: Instant | None
+
+
+_HOST = tuple(one.name for one in fields(Host))
+_HOST_HINTS = get_type_hints(Host) | {"sample": SampleForm | None, "rival": RivalForm | None}
+HostForm: Any = msgspec.defstruct("HostForm", [(name, _HOST_HINTS[name]) for name in _HOST], array_like=True, gc=False)
+_of_host = attrgetter(*_HOST)
+_AT_SAMPLE, _AT_RIVAL = _HOST.index("sample"), _HOST.index("rival")
+_VALUES = ("sample", "last_seen_at", "rates", "utilization", "gauges", "status")
+_AT_VALUES = tuple(_HOST.index(name) for name in _VALUES)
+
+
+class ValuesForm(msgspec.Struct, array_like=True, gc=False):
+    """New values of a host that every worker knows; `at` and `received_at` name the sample, which every worker has."""
+
+    id: int
+    at: Instant
+    received_at: Instant
+    last_seen_at: Instant | None
+    rates: LinkRates | None
+    utilization: float | None
+    gauges: Gauges
+    status: str
+
+
+class MessageForm(msgspec.Struct, array_like=True, gc=False):
+    newcomers: dict[str, tuple[int, Place]]
+    hostnames: list[str]  # of `samples`, in their order
+    samples: list[msgspec.Raw]
+    polls: dict[str, Instant]
+    removed: list[str]
+
+
+class FrameForm(msgspec.Struct, array_like=True, gc=False):
+    """A step: hosts in full, those with new values alone, those that left. Or a whole frame: then `hosts` are all."""
+
+    epoch: str
+    revision: int
+    at: Instant
+    hosts: list[HostForm]
+    values: list[ValuesForm] = []
+    removed: list[int] = []
+
+
+class Ask(msgspec.Struct, array_like=True, gc=False):
+    """`number` is the asker's own. `is_recorded`: alerts and identities shall be in the database, too."""
+
+    number: int
+    is_recorded: bool
+
+
+class Answer(msgspec.Struct, array_like=True, gc=False):
+    worker: str
+    number: int
+
+
+class Event(msgspec.Struct, array_like=True, gc=False):
+    """An event for clients; `payload` is JSON. An event of the same subject with a lower version comes too late."""
+
+    namespace: str
+    event: str
+    subject: str
+    version: int
+    payload: bytes
+
+
+class ChunkForm(msgspec.Struct, array_like=True, gc=False):
+    """A chunk of the output of the command `id`."""
+
+    id: str
+    seq: int
+    stream: str
+    text: str
+
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_message = msgspec.msgpack.Decoder(MessageForm).decode
+_decode_sample = msgspec.msgpack.Decoder(SampleForm).decode
+decode_frame = msgspec.msgpack.Decoder(FrameForm).decode
+decode_ask = msgspec.msgpack.Decoder(Ask).decode
+decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_event = msgspec.msgpack.Decoder(Event).decode
+decode_names = msgspec.msgpack.Decoder(list[str]).decode
+decode_chunk = msgspec.msgpack.Decoder(ChunkForm).decode
+
+
+def of_message(message: Message) -> bytes:
+    """A message of an edge."""
+    return encode(
+        MessageForm(
+            dict(message.newcomers),
+            [sample.hostname for sample in message.samples],
+            [msgspec.Raw(encode(SampleForm(*_of_sample(sample)))) for sample in message.samples],
+            dict(message.polls),
+            list(message.removed),
+        )
+    )
+
+
+def to_message(body: bytes) -> tuple[Message, list[tuple[str, bytes]]]:
+    """The message without its samples, and those as (hostname, encoded sample). Raises MsgspecError for anything else."""
+    form = _decode_message(body)
+    if len(form.hostnames) != len(form.samples):
+        raise msgspec.ValidationError("each sample needs a hostname")
+    samples = [(hostname, bytes(raw)) for hostname, raw in zip(form.hostnames, form.samples, strict=True)]
+    return Message(newcomers=form.newcomers, polls=form.polls, removed=form.removed), samples
+
+
+def to_sample(raw: bytes) -> Sample:
+    """A sample of a message. Raises MsgspecError."""
+    sample: Sample = _decode_sample(raw)
+    return sample
+
+
+def of_step(step: Step) -> bytes:
+    """A step of the owner's frames. The diagnostics stay out: every worker has them from the samples."""
+    hosts, values = [], []
+    for host in step.touched.values():
+        sample = host.sample
+        if sample is None or host.id in step.upserted or not sample.is_whole:
+            hosts.append(_host_form(host, with_details=False))
+        else:
+            values.append(
+                ValuesForm(
+                    host.id,
+                    sample.at,
+                    sample.received_at,
+                    host.last_seen_at,
+                    host.rates,
+                    host.utilization,
+                    host.gauges,
+                    host.status,
+                )
+            )
+    return encode(FrameForm(step.epoch, step.revision, step.at, hosts, values, list(step.removed)))
+
+
+def of_whole(epoch: str, revision: int, at: Instant, hosts: Iterable[Host], *, with_details: bool = True) -> bytes:
+    """A whole frame."""
+    return encode(FrameForm(epoch, revision, at, [_host_form(host, with_details=with_details) for host in hosts]))
+
+
+def to_step(frame: FrameForm, here: Callable[[int], Host | None], known: KnownSample) -> Step | None:
+    """The step. None if this worker lacks a host or a sample that it is about: then it needs a whole frame.
+
+    `here` returns a host of this worker's newest frame by its slot.
+    """
+    touched = {form.id: _host(form, known) for form in frame.hosts}
+    upserted = frozenset(touched)
+    for form in frame.values:
+        host = here(form.id)
+        sample = known(host.hostname) if host is not None else None
+        if host is None or sample is None or (sample.at, sample.received_at) != (form.at, form.received_at):
+            if host is None or host.sample is None or host.sample.at != form.at:
+                return None
+            sample = host.sample
+        touched[form.id] = _with_values(host, sample, form)
+    return Step(frame.epoch, frame.revision, frame.at, touched, upserted, frozenset(frame.removed))
+
+
+def _with_values(host: Host, sample: Sample, form: ValuesForm) -> Host:
+    """`dataclasses.replace` would take five times as long."""
+    values = list(_of_host(host))
+    told = (sample, form.last_seen_at, form.rates, form.utilization, form.gauges, form.status)
+    for place, value in zip(_AT_VALUES, told, strict=True):
+        values[place] = value
+    return Host(*values)
+
+
+def to_hosts(frame: FrameForm, known: KnownSample) -> list[Host]:
+    """The hosts of a whole frame."""
+    return [_host(form, known) for form in frame.hosts]
+
+
+def _host_form(host: Host, *, with_details: bool) -> Any:
+    values = list(_of_host(host))
+    if host.sample is not None:
+        values[_AT_SAMPLE] = _sample_form(host.sample, with_details=with_details)
+    if host.rival is not None:
+        values[_AT_RIVAL] = RivalForm(_sample_form(host.rival.sample, with_details=False), host.rival.since)
+    return HostForm(*values)
+
+
+def _sample_form(sample: Sample, *, with_details: bool) -> Any:
+    values = list(_of_sample(sample))
+    if not with_details:
+        values[_AT_DETAILS] = None
+    return SampleForm(*values)
+
+
+def _host(form: Any, known: KnownSample) -> Host:
+    host = Host(*_of_host(form))
+    if form.sample is not None and form.sample.details is None:
+        mine = known(form.hostname)
+        if mine is not None and (mine.at, mine.received_at) == (form.sample.at, form.sample.received_at):
+            host.sample = mine
+        elif mine is not None:
+            form.sample.details = mine.details  # older ones are better than none
+    if form.rival is not None:
+        host.rival = Rival(form.rival.sample, form.rival.since)
+    return host
