@@ -17,6 +17,7 @@ from webargs.flaskparser import FlaskParser
 from mirror_stage.core import strict_json
 from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.problems import IncompleteBody, Invalid, NotJson, Problem, TooLarge, Unavailable
+from mirror_stage.web.latency import ROUTE
 from mirror_stage.web.schemas import PAGES_MAX, rows_of
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -40,6 +41,12 @@ class StrictParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
     def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:
+        if (
+            getattr(schema.Meta, "may_be_empty", False)
+            and not req.content_length
+            and "Transfer-Encoding" not in req.headers
+        ):
+            return {}
         return parse_json(read_body(getattr(schema.Meta, "body_max", BODY_MAX)))
 
     def handle_error(self, error: marshmallow.ValidationError, *_args: Any, **_kwargs: Any) -> Any:
@@ -92,7 +99,11 @@ def read_body(most: int) -> bytes:
 
 
 def init_app(app: Flask) -> None:
-    """Set the Content-Type of each answer, and release the memory granted to a request's body when the request ends."""
+    """Note the route of each request, set the Content-Type of its answer, and at its end release the memory granted to its body."""
+
+    @app.before_request
+    def routed() -> None:
+        request.environ[ROUTE] = request.endpoint
 
     @app.after_request
     def typed(response: Response) -> Response:

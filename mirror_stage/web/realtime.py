@@ -38,6 +38,9 @@ SESSIONS_MAX, SESSIONS_OF_PEER_MAX = 2_000, 1_000
 NAMESPACE_MAX = 64
 _PIECE = 64 * 1024
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_OF_THE_SERVER = frozenset(
+    {"connect", "disconnect"}
+)  # events that it raises itself; it would take a client's like its own
 _CONTROL_MAX = 16  # `2probe` is the longest packet that is no message
 
 EncodedEvent: TypeAlias = Packet
@@ -53,17 +56,29 @@ class Realtime:
 
     def __init__(self, socketio: SocketIO):
         self.socketio = socketio
+        self.relay: Callable[[str, str, str, int, bytes], None] | None = None  # tells the clients of all workers
         self._full_since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         if socketio.server is not None:
             _use_bounded_websockets(socketio.server.eio)
             _use_bounded_queues(socketio.server.eio)
             _refuse_bad_packets(socketio.server)
 
-    def publish(self, namespace: str, event: str, payload: Any) -> None:
-        """Tell every client of a namespace; `payload` is what orjson encodes."""
+    def publish(self, namespace: str, event: str, payload: Any, *, subject: str, version: int) -> None:
+        """Tell every client of a namespace; `payload` is what orjson encodes.
+
+        `version` rises with each event about `subject`. With several workers, each client hears each version once.
+        """
+        body = orjson.dumps(payload)
+        if self.relay is not None:
+            self.relay(namespace, event, subject, version, body)
+        else:
+            self.publish_here(namespace, event, body)
+
+    def publish_here(self, namespace: str, event: str, body: bytes) -> None:
+        """Tell every client of a namespace at this worker; `body` is JSON."""
         sids = self.clients(namespace)
         if sids:
-            packet = encode_event(namespace, event, orjson.dumps(payload))
+            packet = encode_event(namespace, event, body)
             for sid in sids:
                 self.send(namespace, sid, packet)
 
@@ -287,7 +302,9 @@ def _is_good(packet: Any) -> bool:
         return False
     if packet.packet_type != socketio_packet.EVENT:
         return packet.packet_type in {socketio_packet.CONNECT, socketio_packet.DISCONNECT, socketio_packet.ACK}
-    return isinstance(packet.data, list) and bool(packet.data) and isinstance(packet.data[0], str)
+    if not isinstance(packet.data, list) or not packet.data or not isinstance(packet.data[0], str):
+        return False
+    return packet.data[0] not in _OF_THE_SERVER
 
 
 _wire_by_eio_sid: weakref.WeakValueDictionary[str, SendAllSocket] = weakref.WeakValueDictionary()
@@ -330,8 +347,18 @@ class WebSocketWall:
     is read here, because Socket.IO would wait for the rest of it without a deadline.
     """
 
-    def __init__(self, sockets: Any, rest: Any, socketio: SocketIO, seconds: float = SEND_SECONDS):
+    def __init__(
+        self,
+        sockets: Any,
+        rest: Any,
+        socketio: SocketIO,
+        seconds: float = SEND_SECONDS,
+        *,
+        has_several_workers: bool = False,
+    ):
+        """With several workers a polling client is refused: its next request may reach another worker."""
         self._sockets, self._rest, self._server, self._seconds = sockets, rest, socketio.server, seconds
+        self._has_several_workers = has_several_workers
         self._limits: weakref.WeakKeyDictionary[Any, FrameLimit] = weakref.WeakKeyDictionary()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -339,6 +366,8 @@ class WebSocketWall:
             return self._rest(environ, start_response)
         query = parse_qs(environ.get("QUERY_STRING", ""))
         refusal = _handshake_refusal(environ, query) or self._session_refusal(environ, query)
+        if self._has_several_workers and not _is_upgrade(environ):
+            refusal = HTTPStatus.BAD_REQUEST, 'this EGO has several workers: connect with transports: ["websocket"]'
         if refusal is None and environ["REQUEST_METHOD"] == "POST":
             refusal = self._body_refusal(environ, query)
         if refusal is not None:

@@ -34,11 +34,13 @@ class Refusals:
     """The refusals of the last ten minutes, for the PEERS_MAX peers that were refused last."""
 
     def __init__(self) -> None:
+        self.by_status: Counter[int] = Counter()  # all since the start
         self._by_peer: dict[str, RefusedPeer] = {}
         self._lines = Budget(per_second=0.1, burst=20)  # a client with many addresses must not fill the log
 
     def note(self, peer: str, status: int, detail: str, now: float | None = None) -> None:
         """Count one refusal, and log it once in ten minutes for each peer and status."""
+        self.by_status[status] += 1
         if status not in NOTED:
             return
         now = elapsed_seconds() if now is None else now

@@ -101,6 +101,16 @@ class InstantText(fields.Field[instants.Instant]):
         return instants.to_optional_text(value)
 
 
+def nullable(field: type[fields.Field[typing.Any]], **options: typing.Any) -> fields.Field[typing.Any]:
+    """A field of an answer that is always there, and may be null."""
+    return field(required=True, allow_none=True, **options)
+
+
+def instant(**options: typing.Any) -> InstantText:
+    """A field of an answer with an instant, described as such in the OpenAPI document."""
+    return InstantText(required=True, metadata={"type": "string", "format": "date-time"}, **options)
+
+
 class InstantQuery(fields.Field[instants.Instant]):
     """An instant in a query: ISO 8601, UTC if it has no zone, years 1970 to 2100."""
 

@@ -13,10 +13,18 @@ class Services:
     """The services of one EGO, each found by its class. `app.py` puts them in."""
 
     def __init__(self, *services: object):
-        self._by_class: dict[type[Any], object] = {type(one): one for one in services}
+        self._by_class: dict[type[Any], object] = {type(one): one for one in services if one is not None}
+
+    def add(self, service: object) -> None:
+        """Put in one more: a service that needs the others."""
+        self._by_class[type(service)] = service
 
     def __getitem__(self, kind: type[Service]) -> Service:
         return cast("Service", self._by_class[kind])
+
+    def get(self, kind: type[Service]) -> Service | None:
+        """The service of this class; None if this EGO has none."""
+        return cast("Service | None", self._by_class.get(kind))
 
 
 def services() -> Services:

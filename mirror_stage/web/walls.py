@@ -6,6 +6,10 @@ MIRROR_STAGE_ALLOWED_ORIGINS; then it also gets the CORS headers that it needs. 
 neither Origin nor Sec-Fetch-Site and pass. A path is accepted in its normal form only (400), so that this wall and the
 router never read it differently.
 
+The listener for agents of another make (MIRROR_STAGE_FIELD_BIND) has a wall of its own: it serves the routes of such agents
+and nothing else (421), takes no token (401), and believes no proxy. A request belongs to it by the port at which its
+connection arrived, which nobody can forge.
+
 The parts of the pages are no secret. EGO sends them whatever the Origin says, so that the HUD loads behind a proxy that
 EGO does not trust yet, and can show what to set. A foreign page cannot read them all the same.
 """
@@ -46,6 +50,13 @@ SOCKET: Final = "unix"  # in MIRROR_STAGE_TRUSTED_PROXIES: whoever may connect t
 PARTS = ("/assets/", "/plain/", "/icon.svg", "/THIRD_PARTY_LICENSES.txt")  # of the pages: the same for everybody
 HEALTH_PATHS = frozenset({"/api/health", "/api/health/", "/api/health/ready", "/api/health/ready/"})
 
+FIELD_ROUTES = re.compile(
+    r"(GET|HEAD) /api/health/?|POST /api/metrics/batch|(GET|HEAD) /api/(field/)?commands/pending/[^/]+"
+    r"|POST /api/commands/[^/]+/result|POST /api/field/commands/result/[^/]+"
+)  # of the specification; GET stands for HEAD, too
+
+_FIELD = "mirror_stage.field"  # in the environ of a request that came over the listener for agents of another make
+_TOKEN = "ms_"  # every credential of EGO begins with it
 _BELIEVED = "mirror_stage.believed_proxy"  # in the environ of a request: the trusted proxy that passed it on
 _OURS = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 _DEFAULT_PORT = {"http": 80, "https": 443}
@@ -86,7 +97,7 @@ class Walls:
         self.refusals = refusals or Refusals()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self._rules.believe_proxy(environ)
+        self._rules.note_peer(environ)
         refusal = self._rules.refusal(environ)
         if refusal:
             self.refusals.note(peer_of(environ), refusal.status, refusal.detail)
@@ -110,17 +121,24 @@ class Rules:
     """What the settings allow. Raises BadSetting, naming the variable, for a setting that cannot be understood."""
 
     def __init__(self, config: Config):
+        self._field_port, self._page_address = config.field_port, config.page_address
         self._hosts = own_names() | {config.ego_hostname.lower()}
         self._hosts |= {_allowed_host(name) for name in config.allowed_hosts}
         self._origins = frozenset(_allowed_origin(origin) for origin in config.allowed_origins)
         self._trusts_socket = SOCKET in config.trusted_proxies
         self._proxies = tuple(_trusted_proxy(text) for text in config.trusted_proxies if text != SOCKET)
 
-    def believe_proxy(self, environ: Environ) -> None:
-        """Write the peer's address in normal form. Take address and scheme from the headers of trusted proxies only."""
+    def note_peer(self, environ: Environ) -> None:
+        """Write the peer's address in normal form. Take address and scheme from the headers of trusted proxies only.
+
+        On the listener for agents of another make no proxy is trusted: the address there is all that EGO knows of them.
+        """
         peer = normalise_address(environ.get("REMOTE_ADDR", ""))
         if peer is not None:
             environ["REMOTE_ADDR"] = peer
+        if self._field_port is not None and _port_of(environ.get("gunicorn.socket")) in {self._field_port, None}:
+            environ[_FIELD] = True
+            return
         if not (self.is_proxy(peer) if peer else self._trusts_socket):  # without an address: a Unix socket
             return
         environ[_BELIEVED] = peer or SOCKET
@@ -137,12 +155,35 @@ class Rules:
 
     def refusal(self, environ: Environ) -> Refusal | None:
         """Why this request ends here, or None if it may pass."""
-        return _path_refusal(environ) or self._host_refusal(environ) or self._origin_refusal(environ)
+        return (
+            _path_refusal(environ)
+            or self._field_refusal(environ)
+            or self._host_refusal(environ)
+            or self._origin_refusal(environ)
+        )
 
     def foreign_origin(self, environ: Environ) -> str | None:
         """The Origin header of an allowed page of another origin: the one that CORS headers are for."""
         origin = environ.get("HTTP_ORIGIN")
         return origin if origin and parse_origin(origin) in self._origins else None
+
+    def _field_refusal(self, environ: Environ) -> Refusal | None:
+        if not is_of_field(environ):
+            return None
+        if _TOKEN in environ.get("HTTP_AUTHORIZATION", "") or "HTTP_X_MIRROR_STAGE_PAGE" in environ:
+            return Refusal(
+                HTTPStatus.UNAUTHORIZED,
+                "this address speaks plain HTTP, so the token was sent in the clear, and others may have read it: revoke it "
+                f"(mirror-stage tokens revoke, or agents revoke), make another one, and send that to {self._page_address} only",
+            )
+        if FIELD_ROUTES.fullmatch(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"):
+            return None
+        secret = "; a code or a password that was sent here was sent in the clear, and has to be replaced"
+        return Refusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "this address is for agents of another make only, which post samples and fetch commands; use "
+            f"{self._page_address}{secret if environ['REQUEST_METHOD'] == 'POST' else ''}",
+        )
 
     def _host_refusal(self, environ: Environ) -> Refusal | None:
         host = environ.get("HTTP_HOST")
@@ -179,6 +220,27 @@ def _is_of_load_balancer(environ: Environ) -> bool:
     """Whether a request without a Host is a load balancer's question after EGO's health. Every browser names its Host."""
     is_old = environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and "HTTP_ORIGIN" not in environ
     return is_old and environ["PATH_INFO"] in HEALTH_PATHS
+
+
+def is_passed_on(environ: Environ) -> bool:
+    """Whether a trusted proxy passed this request on. The client saw the proxy's certificate, if any, and not EGO's."""
+    return _BELIEVED in environ
+
+
+def is_of_field(environ: Environ) -> bool:
+    """Whether a request came over the listener for agents of another make."""
+    return _FIELD in environ
+
+
+def _port_of(connection: Any) -> int | None:
+    """The port at which a connection arrived; 0 if it has none, None if nobody can say it any more."""
+    if connection is None:
+        return 0
+    try:
+        name = connection.getsockname()
+    except OSError:
+        return None
+    return int(name[1]) if isinstance(name, tuple) else 0
 
 
 def peer_of(environ: Environ) -> str:
