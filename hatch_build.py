@@ -1,5 +1,7 @@
 """Builds the HUD for wheel, sdist and editable install, with a Node.js that pip installs: the machine needs none.
 
+For wheel and sdist it also builds the wheels of the agent, which EGO serves to the hosts it watches (packaging/agent_wheels.py).
+
 Wheel and sdist also carry their version in a file, because they have no git history to ask.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,17 @@ class HudBuildHook(BuildHookInterface[Any]):
     """Runs `npm ci` and Vite if the built HUD is missing or older than its sources. A wheel or sdist always has the HUD."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the HUD if necessary. Raises RuntimeError if a wheel or sdist would lack it."""
+        """Build the HUD if necessary. Raises RuntimeError if a wheel or sdist would lack it, CalledProcessError if it would
+        lack the wheels of the agent.
+        """
         root = Path(self.root)
         page = root / OUTPUT / "index.html"
         is_sdist = (root / "PKG-INFO").exists()  # an sdist contains the built HUD
         if version != "editable" and not is_sdist:
             build_data["force_include"][str(self._version_file(root))] = "mirror_stage/core/version.txt"
+            subprocess.run([sys.executable, root / "packaging/agent_wheels.py"], check=True)
+        if version != "editable" and self.target_name == "wheel":
+            build_data["force_include"][str(root / "build/agent")] = "mirror_stage/_shipped/agent"
         if page.exists() and (is_sdist or is_fresh(root) or (version == "editable" and not is_asked_for())):
             return
         try:

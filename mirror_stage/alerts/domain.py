@@ -121,6 +121,7 @@ MESSAGES: Mapping[str, str] = {
 class Alert:
     """One thing that is or was wrong. Its key is (hostname, metric, subject); `metric` is the name of its rule.
 
+    `peak_value` is the highest value so far, None if it was not recorded.
     `told_*` is what clients heard last; `version` counts what they heard. The last `missing` samples, since
     `missing_since`, did not have its value; these two are kept in memory only.
     """
@@ -139,6 +140,7 @@ class Alert:
     resolved_at: Instant | None = None
     resolved_reason: str | None = None
     version: int = 1
+    peak_value: float | None = None
     told_value: float = 0.0
     told_at: Instant = 0
     missing: int = 0
@@ -222,7 +224,7 @@ def evaluate_silence(
     """The transitions after `silence` ms without a sample. When a host goes offline, its other alerts end."""
     alert, seconds = open_alerts.get((rule.name, None)), silence / SECOND
     if alert is not None:
-        return [Transition("moved", replace(alert, current_value=seconds, updated_at=now))]
+        return [Transition("moved", replace(alert, current_value=seconds, peak_value=seconds, updated_at=now))]
     if seconds < rule.fire_at:
         return []
     others = [resolve(other, now, "host-offline") for other in open_alerts.values()]
@@ -246,6 +248,7 @@ def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Inst
         created_at=now,
         updated_at=now,
         subject=subject,
+        peak_value=value,
         told_value=round(value, 1),
         told_at=now,
     )
@@ -255,7 +258,8 @@ def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Inst
 def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
     """The alert with its new value. Clients hear of a new severity at once, of a new rounded value every 10 s."""
     severity = severity_of(rule, value, alert.severity)
-    moved = replace(alert, current_value=value, severity=severity, updated_at=now, missing=0)
+    peak = None if alert.peak_value is None else max(alert.peak_value, value)
+    moved = replace(alert, current_value=value, peak_value=peak, severity=severity, updated_at=now, missing=0)
     rounded = round(value, 1)
     if severity == alert.severity and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
         return Transition("moved", moved)
@@ -293,6 +297,7 @@ def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None)
         updated_at=now,
         resolved_reason=reason,
         current_value=alert.current_value if value is None else value,
+        peak_value=value if alert.measure == SILENCE else alert.peak_value,
         version=alert.version + 1,
     )
     return Transition("resolved", resolved, "resolved")

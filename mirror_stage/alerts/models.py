@@ -30,6 +30,7 @@ class AlertRow(Base):
     resolved_at: Mapped[int | None] = mapped_column(BigInteger)
     resolved_reason: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
+    peak_value: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = (
         Index(

@@ -25,5 +25,6 @@ def active() -> Any:
 def list_alerts(query: dict[str, Any]) -> Any:
     """Alerts of the past and the present, newest first."""
     page, page_size = bounded_page(query)
-    items, total = service(AlertService).page(query, page, page_size)
+    ended_by = query.pop("endedBy", None)
+    items, total = service(AlertService).page(query, page, page_size, ended_by)
     return {"items": items, "total": total, "page": page, "pageSize": page_size}

@@ -26,7 +26,7 @@ def load(config: Config) -> tuple[Rule, ...]:
     if config.alert_rules is None:
         return built_in
     try:
-        document = tomllib.loads(config.alert_rules.read_text(encoding="utf-8"))
+        document = tomllib.loads(config.alert_rules.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"{_VARIABLE}: {config.alert_rules}: {error}") from error
     return parse(document, built_in, config.alert_rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from mirror_stage.web.schemas import Hostname, InstantText, Page, PageQuery, Text, WireSchema
+from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema
 
 
 class AlertSchema(WireSchema):
@@ -17,6 +17,10 @@ class AlertSchema(WireSchema):
     message = fields.String(required=True)
     threshold = fields.Float(required=True)
     currentValue = fields.Float(required=True, attribute="current_value")
+    peakValue = fields.Float(
+        required=True, allow_none=True, attribute="peak_value",
+        metadata={"description": "the highest value that it has had; null: not recorded, or a moment of the past"},
+    )  # fmt: skip
     status = fields.String(required=True, validate=OneOf(("active", "resolved")))
     createdAt = InstantText(required=True, attribute="created_at")
     updatedAt = InstantText(required=True, attribute="updated_at")
@@ -28,6 +32,7 @@ class AlertQuery(PageQuery):
     hostname = Hostname()
     metric = Text()
     status = fields.String(validate=OneOf(("active", "resolved")))
+    endedBy = InstantQuery(metadata={"description": "only those that had ended by then"})
 
 
 class AlertPage(Page):

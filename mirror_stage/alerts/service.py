@@ -18,23 +18,38 @@ PRUNED_AT_ONCE = 500
 
 
 class AlertService:
-    """Reads the active alerts from memory, and all alerts from the database.
+    """Reads the active alerts from memory, if the owner is in this process, and all alerts from the database.
 
     `until_recorded` waits until all earlier changes are in the database. `kept` is the retention of resolved alerts.
     """
 
-    def __init__(self, storage: Storage, open_alerts: OpenAlerts, until_recorded: Callable[[], None], kept: Instant):
+    def __init__(
+        self,
+        storage: Storage,
+        open_alerts: OpenAlerts,
+        until_recorded: Callable[[], None],
+        kept: Instant,
+        *,
+        is_here: Callable[[], bool] = lambda: True,
+    ):
         self._storage, self._open_alerts, self._until_recorded = storage, open_alerts, until_recorded
-        self._kept = kept
+        self._kept, self._is_here = kept, is_here
 
     def active(self) -> list[Alert]:
         """The active alerts, newest first."""
-        return self._open_alerts.all()
+        if self._is_here():
+            return self._open_alerts.all()
+        self._until_recorded()
+        return sorted(self._storage.read(store.load_active), key=lambda one: (one.created_at, one.id), reverse=True)
 
-    def page(self, filters: dict[str, str], page: int, page_size: int) -> tuple[list[Alert], int]:
-        """One page of all alerts, newest first, and how many there are."""
+    def page(
+        self, filters: dict[str, str], page: int, page_size: int, ended_by: Instant | None = None
+    ) -> tuple[list[Alert], int]:
+        """One page of all alerts, newest first, and how many there are. `ended_by`: of those that had ended by then."""
         self._until_recorded()  # so that the answer has the alerts that fired a moment ago
-        stored, total = self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+        stored, total = self._storage.read(
+            lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size, ended_by)
+        )
         open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # only these have the newest values
         return [open_by_id.get(alert.id, alert) for alert in stored], total
 

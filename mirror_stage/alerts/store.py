@@ -62,6 +62,14 @@ def load_active(tx: Connection) -> list[Alert]:
     return [_alert(row) for row in tx.execute(select(_TABLE).where(_TABLE.c.status == "active")).mappings()]
 
 
+def changed_since(tx: Connection, since: Instant) -> list[Transition]:
+    """The alerts that fired or resolved since then, oldest first, as transitions."""
+    changed = or_(_TABLE.c.created_at >= since, _TABLE.c.resolved_at >= since)
+    rows = tx.execute(select(_TABLE).where(changed).order_by(_TABLE.c.updated_at, _TABLE.c.id)).mappings()
+    alerts = [_alert(row) for row in rows]
+    return [Transition("fired" if alert.status == "active" else "resolved", alert) for alert in alerts]
+
+
 def prune(tx: Connection, ended_before: Instant, most_kept: int, most: int) -> int:
     """Remove the oldest resolved alerts, at most `most`, and return how many. Active alerts stay.
 
@@ -152,9 +160,16 @@ def counts_between(tx: Connection, start: Instant, end: Instant, buckets: int) -
     return found
 
 
-def page(tx: Connection, filters: dict[str, str], offset: int, limit: int) -> tuple[list[Alert], int]:
-    """One page of alerts, newest first, and how many there are. `filters`: hostname, metric, status."""
+def page(
+    tx: Connection, filters: dict[str, str], offset: int, limit: int, ended_by: Instant | None = None
+) -> tuple[list[Alert], int]:
+    """One page of alerts, newest first, and how many there are. `filters`: hostname, metric, status.
+
+    `ended_by`: only those that had ended by then.
+    """
     wanted = select(_TABLE).where(*(_TABLE.c[name] == value for name, value in filters.items()))
+    if ended_by is not None:
+        wanted = wanted.where(_TABLE.c.resolved_at <= ended_by)
     newest_first = wanted.order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc()).offset(offset).limit(limit)
     total: int = tx.execute(select(func.count()).select_from(wanted.subquery())).scalar_one()
     return [_alert(row) for row in tx.execute(newest_first).mappings()], total

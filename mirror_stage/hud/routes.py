@@ -5,8 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, send_file, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
+from mirror_stage.core.instants import to_text
 from mirror_stage.core.problems import NotFound
 from mirror_stage.hud.build import BUILD, ENCODINGS, File
+from mirror_stage.hud.words import WORDS
+from mirror_stage.twin.domain import Status
 from mirror_stage.twin.encode import host_entry
 from mirror_stage.twin.service import TwinService
 from mirror_stage.web.services import service
@@ -15,6 +18,12 @@ _WALLS = "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestor
 HUD_POLICY = f"default-src 'self'; img-src 'self' data:; {_WALLS}"
 PLAIN_POLICY = f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; {_WALLS}"
 ONE_YEAR_SECONDS = 31_536_000
+
+# The columns of the plain page: word, and whether it has numbers.
+_COLUMNS = (
+    ("host", False), ("address", False), ("status", False), ("alert", False), ("cpu", True), ("memory", True),
+    ("load", True), ("disk", True), ("hottest", True), ("network", True), ("rack", False), ("seen", False),
+)  # fmt: skip
 
 blp = Blueprint("hud", __name__, template_folder="plain")
 
@@ -50,7 +59,16 @@ def plain() -> Response:
     """The table of hosts as they are now. A script keeps it up to date."""
     frames = service(TwinService).shown()
     hosts = [host_entry(host) for host in frames.hosts()]
-    response = Response(render_template("page.html", hosts=hosts, twin_id=frames.twin_id, has_hud=BUILD.is_there))
+    language = _language()
+    words = WORDS[language]
+    online = sum(host["status"] == Status.ONLINE for host in hosts)
+    summary = words["count"].format(total=len(hosts), online=online, at=to_text(frames.generated_at))
+    page = render_template(
+        "page.html", language=language, words=words, columns=_COLUMNS, summary=summary, hosts=hosts,
+        twin_id=frames.twin_id, has_hud=BUILD.is_there,
+    )  # fmt: skip
+    response = Response(page)
+    response.vary.add("Accept-Language")
     response.headers["Content-Security-Policy"] = PLAIN_POLICY
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -66,6 +84,12 @@ def plain_part(name: str) -> Response:
 
 def _accepted() -> set[str]:
     return {encoding for encoding in ENCODINGS if request.accept_encodings[encoding] > 0}
+
+
+def _language() -> str:
+    """The language of the plain page: that of `?lang=`, else the one that the browser prefers, else English."""
+    asked = request.args.get("lang", "")
+    return asked if asked in WORDS else request.accept_languages.best_match(WORDS, "en") or "en"
 
 
 def _found(name: str) -> File:

@@ -131,6 +131,7 @@ def alert_as_it_was(alert: Alert, host: Host | None, at: Instant) -> Alert:
         alert,
         status="active",
         current_value=value,
+        peak_value=None,  # the table has the highest value until now, which may have come later
         updated_at=min(at, max(alert.created_at, moved_at or 0)),
         resolved_at=None,
         resolved_reason=None,

@@ -108,6 +108,17 @@ def test_versions_count_what_clients_heard() -> None:
     assert [(step[0].kind, step[0].alert.version) for step in steps] == [("fired", 1), ("updated", 2), ("resolved", 3)]
 
 
+def test_an_alert_keeps_its_highest_value_which_is_not_the_one_that_ended_it() -> None:
+    steps = run("cpu_load_high", [85, 97, 90, 30])
+    assert [(step[0].kind, step[0].alert.current_value, step[0].alert.peak_value) for step in steps] == [
+        ("fired", 85, 85), ("moved", 97, 97), ("moved", 90, 97), ("resolved", 30, 97),
+    ]  # fmt: skip
+    unrecorded = replace(steps[0][0].alert, peak_value=None)
+    assert move(RULES_BY_NAME["cpu_load_high"], unrecorded, 99, NOW).alert.peak_value is None
+    fired = evaluate_silence(RULES_BY_NAME["host_offline"], "a", 61_500, {}, NOW)[0].alert
+    assert resolve(fired, NOW + 4_000, "sample").alert.peak_value == 65.5
+
+
 def test_a_replay_gives_an_alert_the_same_id() -> None:
     first, again = run("cpu_load_high", [90]), run("cpu_load_high", [90])
     assert first[0][0].alert.id == again[0][0].alert.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from mirror_stage.hud.build import BUILD
 from tests.servers import ROOT
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
-AXE = ROOT / "mirror_stage/hud/web/node_modules/axe-core/axe.min.js"
+MODULES = ROOT / "mirror_stage/hud/web/node_modules"
+AXE = MODULES / "axe-core/axe.min.js"
+JSQR = MODULES / "jsqr/dist/jsQR.js"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
 # These flags give WebGL without a GPU. They are only here, because Chrome plans to retire SwiftShader.
@@ -36,7 +39,8 @@ FLAGS = [
 # The driver's hint that reading a canvas makes the GPU wait. The tests read canvases.
 _OF_THE_DRIVER = re.compile(r"GL Driver Message .*GPU stall due to ReadPixels")
 _OF_NO_WEBGL = re.compile(r"WebGL")  # the messages of three.js and of the HUD that there is no WebGL
-_OF_A_REFUSAL = re.compile(r"responded with a status of 4\d\d")
+# A sign-in replaces a socket that may still be connecting.
+_OF_A_REFUSAL = re.compile(r"responded with a status of 4\d\d|WebSocket is closed before the connection is established")
 _OF_THE_NETWORK = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_INTERNET_DISCONNECTED|^WebSocket connection to")
 # `make check` builds the HUD and .ci/run installs Chromium, so that CI never skips.
 needs_browser = pytest.mark.skipif(
@@ -116,3 +120,22 @@ def axe_violations(page: Page) -> list[str]:
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", tags)
     return [f"{rule['id']}: {node['html'][:160]}" for rule in found["violations"] for node in rule["nodes"]]
+
+
+_READ_QR = """async (png) => {
+  const bytes = Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
+  const image = await createImageBitmap(new Blob([bytes]));
+  const pen = new OffscreenCanvas(image.width, image.height).getContext('2d');
+  pen.drawImage(image, 0, 0);
+  const { data } = pen.getImageData(0, 0, image.width, image.height);
+  return jsQR(data, image.width, image.height, { inversionAttempts: 'dontInvert' })?.data ?? null;
+}"""
+
+
+def text_of_qr(page: Page, shown: Locator) -> str | None:
+    """What a scanner reads that sees this element; None if it finds no QR code there."""
+    if not JSQR.exists() and not os.environ.get("CI"):
+        pytest.skip("jsqr is not installed: make hud-check")
+    page.evaluate(JSQR.read_text())
+    found: str | None = page.evaluate(_READ_QR, base64.b64encode(shown.screenshot()).decode())
+    return found

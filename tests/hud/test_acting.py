@@ -125,7 +125,9 @@ def test_the_critical_alert_comes_first_and_a_resolved_alert_moves_to_the_resolv
         expect(active.get_by_role("heading", level=3)).to_contain_text(["Link load", "CPU load"])
         expect(page).to_have_url(re.compile("by=rule"))
         ego.post_samples(make_sample(host, cpu_percent=3))
-        expect(resolved.get_by_role("listitem").filter(has_text=host)).to_contain_text("CPU load")
+        over = resolved.get_by_role("listitem").filter(has_text=host)
+        expect(over).to_contain_text(re.compile(r"CPU load.*peak 93\.5%.*over at ≤ 70%"))
+        expect(over.locator("time")).to_have_count(2)  # from when until when
         expect(active.get_by_role("listitem").filter(has_text=host)).to_have_count(0)
 
 

@@ -11,7 +11,7 @@ from tests.hud.browser import needs_hud
 
 pytestmark = needs_hud
 FIRST_PAINT_MAX = 90 * 1024
-ALL_MAX = 280 * 1024
+ALL_MAX = 300 * 1024
 
 
 def packed(path: Path) -> int:
@@ -22,9 +22,10 @@ def test_the_table_loads_with_at_most_90_kilobytes() -> None:
     page = (FOLDER / "index.html").read_text()
     parts = {"index.html", *re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page)}
     assert len(parts) > 2
-    assert sum(packed(FOLDER / part) for part in parts) <= FIRST_PAINT_MAX
+    words = max(packed(path) for language in ("en", "ko") for path in (FOLDER / "assets").glob(f"{language}-*.js"))
+    assert sum(packed(FOLDER / part) for part in parts) + words <= FIRST_PAINT_MAX
 
 
-def test_everything_together_stays_below_280_kilobytes() -> None:
+def test_everything_together_stays_below_300_kilobytes() -> None:
     sizes = {path.name: packed(path) for path in (FOLDER / "assets").iterdir() if path.suffix in {".js", ".css"}}
     assert sum(sizes.values()) <= ALL_MAX, sizes

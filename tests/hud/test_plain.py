@@ -52,12 +52,28 @@ def test_the_plain_page_shows_a_host_without_javascript(browser: Browser, start_
     context.close()
 
 
+def test_the_plain_page_speaks_both_languages(browser: Browser, start_ego: Callable[..., EgoServer]) -> None:
+    ego = start_ego()
+    ego.post_samples(make_sample("titan", cpu_percent=97, disks=[{"mountpoint": "/", "used_percent": 42}]))
+    page = browser.new_page(locale="ko-KR")
+    page.goto(f"{ego.url}/plain")
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(page.locator("#summary")).to_contain_text("호스트 2대, 온라인 2대")
+    expect(row(page, "titan")).to_contain_text("주의97.0%40.0%")
+    expect(row(page, "titan")).to_contain_text("42.0%")
+    page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("columnheader", name="Fullest disk")).to_be_visible()
+    expect(row(page, "titan")).to_contain_text("warning")
+    page.close()
+
+
 def test_the_plain_page_shows_markup_from_agents_as_text(page: Page, start_ego: Callable[..., EgoServer]) -> None:
     ego = start_ego()
     ego.post_samples(make_sample("liar", rack=MARKUP[:64], tags={"display_name": MARKUP}))
     page.goto(f"{ego.url}/plain")
     expect(page.locator("#summary")).to_contain_text("online")  # the script has drawn the table again
     expect(row(page, "onerror")).to_have_count(1)
+    expect(row(page, "onerror")).to_contain_text("liar")
     assert page.locator("#hosts img, #hosts script").count() == 0
     assert page.title() == "MIRROR STAGE EGO"
 

@@ -15,7 +15,7 @@ from tests.builders import make_sample, unique_hostname
 from tests.hud.browser import DESK, PHONE, axe_violations, needs_browser, needs_hud, opened
 from tests.hud.conftest import MARKUP, PATIENT
 from tests.hud.proxy import running_proxy
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 pytestmark = [needs_browser, needs_hud]
 Open = Callable[..., AbstractContextManager[Page]]
@@ -50,7 +50,7 @@ def test_the_counters_are_those_of_ego(hud: Open, fleet: EgoServer) -> None:
             count = sum(host["severity"] == severity for host in hosts)
             expect(counter(page, state)).to_contain_text(str(count))
             assert count >= 1
-        expect(counter(page, "Online")).to_contain_text(str(sum(host["severity"] is None for host in hosts)))
+        expect(counter(page, "Hosts: show all")).to_contain_text(str(len(hosts)))
         expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", str(len(hosts) + 2))  # header and hub
 
 
@@ -183,18 +183,34 @@ def test_an_empty_hud_says_how_to_add_a_host_and_a_banner_shows_while_ego_is_los
     browser: Browser, start_ego: Callable[..., EgoServer]
 ) -> None:
     ego = start_ego(PATIENT)
-    with opened(browser, f"{ego.url}/?probe=1#/table", lost=True) as page:
+    small = {"width": 800, "height": 520}  # because the CPU draws every pixel of the scene
+    with opened(browser, f"{ego.url}/?probe=1#/table", lost=True, viewport=small, reduced_motion="reduce") as page:
         expect(page.get_by_role("heading", name="No host reports yet")).to_be_visible()
-        expect(page.get_by_text(f"mirror-stage reflector run --ego {ego.url}")).to_be_visible()
+        expect(page.get_by_text(f"mirror-stage reflector run --ego http://EGO-ADDRESS:{ego.port}")).to_be_visible()
         ego.post_samples(make_sample("kept"))
         expect(row(page, "kept")).to_be_visible()
         expect(page.get_by_role("heading", name="No host reports yet")).to_have_count(0)
         ego.kill()
         expect(page.locator("[data-banner=lost]")).to_contain_text("Last update")
         expect(row(page, "kept")).to_be_visible()
+        banner, frozen = page.locator("[data-banner=lost] span").first, row(page, "kept").inner_text()
+        expect(banner).not_to_have_text(banner.inner_text())  # its clock goes on,
+        assert row(page, "kept").inner_text() == frozen  # those of the hosts stand still
         ego.start()
         expect(page.locator("[data-banner]")).to_have_count(0)  # the page reconnects by itself
+        page.goto(f"{ego.url}/?probe=1#/")  # a single machine stands for itself, with its numbers and the next step
+        alone = page.get_by_role("region", name="kept")
+        expect(alone).to_contain_text(re.compile(r"CPU.*Memory.*Watched for"))
+        alone.get_by_text("Add another host").click()
+        expect(alone.locator("code")).to_contain_text("EGO-ADDRESS")
+        expect(alone).not_to_contain_text("127.0.0.1")
+        wait_until(lambda: page.evaluate("window.__ego?.stage?.stats().draws > 1"), 20, what="the scene is drawn")
+        middle = page.evaluate("window.__ego.stage.screen('kept')")
+        assert abs(middle["x"] - small["width"] / 2) < 40
+        assert page.evaluate("window.__ego.stage.screen('core-switch')") is None
         ego.post_samples(make_sample("after"))
+        expect(alone).to_have_count(0)
+        page.keyboard.press("t")
         expect(row(page, "after")).to_be_visible()
 
 

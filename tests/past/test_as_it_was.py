@@ -131,7 +131,7 @@ def run(fleet: Fleet, given_steps: list[tuple[str, str, Any]]) -> None:
             clock.advance(value)
             fleet.keeper.keep()  # roll up what is over, as EGO does every few seconds
         elif what == "forget" and host in twin.hosts_by_name:
-            fleet.bench.owner.forget(host, EGO)
+            fleet.bench.remover.remove(host, EGO)
         elif what == "restart":
             fleet.bench = fleet.bench.again()
         fleet.show()

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 import { compressed } from './build/compressed.ts';
@@ -8,6 +9,7 @@ const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
 
 export default defineConfig({
   base: './',
+  resolve: { alias: [{ find: /^\.\/webtransport\.js$/, replacement: fileURLToPath(new URL('build/webtransport.ts', import.meta.url)) }] },
   plugins: [svelte(), withoutUnused(), licences(), compressed()],
   build: {
     target: 'es2022',

@@ -58,6 +58,7 @@ interface Row {
 export const METRICS = {
   cpuLoad: { unit: 'percent', host: 'cpuLoad', delta: true, column: { width: 8.25, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'cpu' }, search: 'cpu' },
   memoryUsedPercent: { unit: 'percent', host: 'memoryUsedPercent', delta: true, column: { width: 8.25, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'memory' }, search: 'mem' },
+  fullestDiskPercent: { unit: 'percent', host: 'fullestDiskPercent', delta: true, column: { width: 9, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'disk' }, search: 'disk' },
   loadAverage: { unit: 'plain', decimals: 2, host: 'loadAverage', delta: true, column: { width: 5.5 }, chart: 'more', search: 'load' },
   cpuTemperature: { unit: 'celsius', host: 'cpuTemperature', delta: true, column: { width: 5.75 }, chart: 'usual', memory: true, summary: true, colour: { word: 'temperature' }, search: 'temp' },
   gpuTemperature: { unit: 'celsius', host: 'gpuTemperature', delta: true, column: { width: 7.5 }, chart: 'more', search: 'gpu' },
@@ -68,7 +69,6 @@ export const METRICS = {
   diskReadBytesPerSecond: { unit: 'byteRate', host: 'diskReadBytesPerSecond', delta: true, column: { width: 7 }, chart: 'more', search: 'read' },
   memoryTotalBytes: { unit: 'bytes', host: 'memoryTotalBytes', column: { width: 7 } },
   capacityGbps: { unit: 'rate', host: 'netCapacityGbps', column: { width: 7 } },
-  fullestDiskPercent: { unit: 'percent', chart: 'more' },
   swapUsedPercent: { unit: 'percent', chart: 'more' },
 } as const satisfies Record<string, Row>;
 

@@ -31,6 +31,8 @@ export interface Format {
   time(at: number | string | null | undefined): string;
   /** Tue, 24 Nov; with the year if it is not this one */
   date(at: number | string | null | undefined): string;
+  /** Whether two instants show the same date */
+  sameDay(one: number | string, other: number | string): boolean;
   /** 24 Nov, 14:03:27; with the year and the zone as above */
   dateTime(at: number | string | null | undefined): string;
 }
@@ -112,6 +114,7 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     age: (seconds) => (isUnknown(seconds) ? UNKNOWN : (lengthOf(seconds)[0] ?? words.units.seconds('0'))),
     time: (at) => moment(at, clock),
     date: (at) => moment(at, { weekday: 'short', ...day }),
+    sameDay: (one, other) => new Date(one).toDateString() === new Date(other).toDateString(),
     dateTime: (at) => moment(at, { ...day, ...clock }),
   };
 }

@@ -1,12 +1,14 @@
-/** The language in use: from the address, the person's choice, the browser, else English. */
+/** The language in use: from the address, the person's choice, the browser, else English. Only its words are loaded. */
 
 import { settings, type Language } from '../store/settings.svelte';
 import { view } from '../store/view.svelte';
-import { en, type Dictionary } from './en';
+import type { Dictionary } from './en';
 import { formatIn } from './format';
-import { ko } from './ko';
 
-const DICTIONARIES: Record<Language, Dictionary> = { en, ko };
+const DICTIONARIES: Record<Language, () => Promise<Dictionary>> = {
+  en: async () => (await import('./en')).en,
+  ko: async () => (await import('./ko')).ko,
+};
 
 function preferred(): Language {
   const known = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2).toLowerCase());
@@ -14,19 +16,36 @@ function preferred(): Language {
 }
 
 class I18n {
-  readonly language = $derived<Language>(
+  private readonly wanted = $derived<Language>(
     view.language ?? (settings.language === 'auto' ? preferred() : settings.language),
   );
+  private shown = $state.raw({} as { language: Language; words: Dictionary });
+  readonly language = $derived(this.shown.language);
   /** Every word: `i18n.t.screens.table` */
-  readonly t = $derived(DICTIONARIES[this.language]);
+  readonly t = $derived(this.shown.words);
   /** Every value: `i18n.f.percent(42.5)` */
   readonly f = $derived(formatIn(this.language, this.t, settings.bitRates));
+
+  /** Load the words, and others whenever another language is wanted. Await it before anything is shown; call it once. */
+  async start(): Promise<void> {
+    await this.load(this.wanted);
+    $effect.root(() => {
+      $effect(() => {
+        this.load(this.wanted).catch(() => undefined); // EGO cannot be reached: the language stays
+      });
+    });
+  }
 
   /** The other language, remembered. */
   toggle(): void {
     const next = this.language === 'en' ? 'ko' : 'en';
     if (view.language) view.set({ language: null });
     settings.language = next;
+  }
+
+  private async load(language: Language): Promise<void> {
+    const words = await DICTIONARIES[language]();
+    if (language === this.wanted) this.shown = { language, words };
   }
 }
 

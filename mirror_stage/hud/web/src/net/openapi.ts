@@ -215,6 +215,8 @@ export interface paths {
                 query?: {
                     /** @description the moment to show; the live twin, if it is left out */
                     at?: string;
+                    /** @description wait, at most 2 s, for the samples that EGO acknowledged with this receivedAt */
+                    after?: string;
                 };
                 header?: never;
                 path?: never;
@@ -265,6 +267,8 @@ export interface paths {
                     rack?: string;
                     /** @description `name` or `name:value` */
                     tag?: string;
+                    /** @description whether the host's agent takes commands: it has polled, and its policy is not off */
+                    takesCommands?: boolean;
                     /** @description a part of the hostname, the display name or the address, in upper or lower case */
                     search?: string;
                 };
@@ -596,6 +600,8 @@ export interface paths {
                     hostname?: string;
                     metric?: string;
                     status?: "active" | "resolved";
+                    /** @description only those that had ended by then */
+                    endedBy?: string;
                 };
                 header?: never;
                 path?: never;
@@ -1127,6 +1133,69 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dispatch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether EGO takes and hands out commands. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Dispatch"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Stop all commands, or let an admin resume. A stop cancels what waits and ends what runs. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewDispatch"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Dispatch"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -1463,6 +1532,567 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/agents/enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Enrol a host: with a code, with the token that it has, or after an admin has approved it. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Enrol"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Enrolled"];
+                    };
+                };
+                /** @description An admin has to approve it; ask again */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Waiting"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/self/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a new token. The former one counts until the new one is used. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Rotated"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every agent, newest first, also those that were refused or revoked in the last 90 days. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "enrolled" | "suspended" | "revoked" | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AgentList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/field": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Admit an agent of another make by the name of its host and its address. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Field"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Agent"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a host in that waits. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["Approve"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Agent"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{id}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Change the labels that are pinned to an enrolled host. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Labels"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Agent"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{id}/unlock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a suspended agent in again. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Agent"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep an agent out, or refuse a host that waits. The name is free again. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Agent"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/enrol-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The codes that have not ended, without their secrets, newest first. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CodeList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Make a code with which hosts enrol. Nobody can see it again. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewCode"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CreatedCode"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/enrol-codes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a code: no host enrols with it any more. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** EGO's own figures: those of the process that answers, and of all that it owns. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Prometheus text, or OpenMetrics if `Accept` prefers that */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/plain": string;
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics/fleet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The figures of every host that is not offline, under node_exporter's names where there is one. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Prometheus text, or OpenMetrics if `Accept` prefers that */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/plain": string;
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/prometheus/targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** EGO itself; with `port` a program on each host instead. For `http_sd_configs`. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description of a program on the hosts, such as node_exporter's 9100 */
+                    port?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Targets"][];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1519,6 +2149,12 @@ export interface components {
             severity: string;
             criticalAt: number | null;
         };
+        InfoDispatch: {
+            stopped: boolean;
+            reason: string | null;
+            at: string | null;
+            by: string | null;
+        };
         Info: {
             version: string;
             build: string;
@@ -1529,6 +2165,7 @@ export interface components {
             rules: components["schemas"]["Rule"][];
             staleAfterSeconds: number;
             offlineAfterSeconds: number;
+            dispatch: components["schemas"]["InfoDispatch"];
         };
         PositionReading: {
             /** @default null */
@@ -1727,6 +2364,8 @@ export interface components {
             message: string;
             threshold: number;
             currentValue: number;
+            /** @description the highest value that it has had; null: not recorded, or a moment of the past */
+            peakValue: number | null;
             /** @enum {string} */
             status: "active" | "resolved";
             /** Format: date-time */
@@ -1755,6 +2394,7 @@ export interface components {
             netBytesTx: number | null;
             netBytesRx: number | null;
             netCapacityGbps: number | null;
+            fullestDiskPercent: number | null;
             diskReadBytesPerSecond: number | null;
             netThroughputGbps: number | null;
         };
@@ -1782,6 +2422,8 @@ export interface components {
             /** @enum {string} */
             positionSource: "sample" | "computed";
             metrics: components["schemas"]["Metrics"];
+            /** @description true: nothing but its address says who it is; left out of all other hosts */
+            unverified?: boolean;
         };
         Link: {
             id: string;
@@ -1894,6 +2536,8 @@ export interface components {
             /** @enum {string} */
             positionSource: "sample" | "computed";
             metrics: components["schemas"]["Metrics"];
+            /** @description true: nothing but its address says who it is; left out of all other hosts */
+            unverified?: boolean;
             hardware: components["schemas"]["Hardware"];
             diagnostics: components["schemas"]["Diagnostics"];
             /** Format: date-time */
@@ -1903,6 +2547,8 @@ export interface components {
             commandPolicy: string | null;
             /** Format: date-time */
             lastPollAt: string | null;
+            /** @description what an admin has pinned: `rack`, names of tags; the rest is what the agent says */
+            pinned: string[];
         };
         AvgColumns: {
             avg: (number | null)[];
@@ -2046,6 +2692,11 @@ export interface components {
             expiresInSeconds?: number | null;
             /** @default null */
             retryOf?: string | null;
+            /**
+             * @description needed for a host whose agent nobody can verify: the command goes to it unsigned
+             * @default false
+             */
+            confirmUnverified?: boolean;
         };
         Command: {
             id: string;
@@ -2092,6 +2743,15 @@ export interface components {
             pageSize: number;
             items: components["schemas"]["Command"][];
         };
+        Envelope: {
+            payload: string;
+            signature: string;
+        };
+        Signed: {
+            payload: string;
+            signature: string;
+            keyCertificate: components["schemas"]["Envelope"];
+        };
         Pending: {
             id: string;
             command: string;
@@ -2100,6 +2760,7 @@ export interface components {
             expiresAt: string;
             /** Format: date-time */
             leaseUntil: string;
+            signed: components["schemas"]["Signed"] | null;
         };
         Event: {
             version: number;
@@ -2149,6 +2810,7 @@ export interface components {
             /** Format: date-time */
             leaseUntil: string;
             cancelRequested: boolean;
+            signedCancel: components["schemas"]["Signed"] | null;
         };
         Output: {
             seq: number;
@@ -2186,6 +2848,18 @@ export interface components {
             stdoutBytes?: number | null;
             /** @default null */
             stderrBytes?: number | null;
+        };
+        Dispatch: {
+            stopped: boolean;
+            reason: string | null;
+            /** Format: date-time */
+            at: string | null;
+            by: string | null;
+        };
+        NewDispatch: {
+            stopped: boolean;
+            /** @default null */
+            reason?: string | null;
         };
         Me: {
             name: string | null;
@@ -2292,6 +2966,124 @@ export interface components {
             pageSize: number;
             items: components["schemas"]["Audit"][];
         };
+        Enrol: {
+            /** @default null */
+            code?: string | null;
+            hostname: string;
+            key: string;
+            /** @default null */
+            instance?: string | null;
+        };
+        Waiting: {
+            /** @enum {string} */
+            status: "waiting";
+            fingerprint: string;
+            retryAfterSeconds: number;
+        };
+        Enrolled: {
+            agentId: string;
+            hostname: string;
+            token: string;
+            generation: number;
+            signingKey: string | null;
+            authority: string | null;
+        };
+        Rotated: {
+            token: string;
+            generation: number;
+        };
+        Agent: {
+            id: string;
+            hostname: string;
+            /** @enum {string} */
+            state: "waiting" | "enrolled" | "suspended" | "revoked";
+            /** @enum {string} */
+            kind: "reflector" | "field";
+            fingerprint: string | null;
+            address: string | null;
+            instance: string | null;
+            labels: {
+                [key: string]: string;
+            };
+            generation: number;
+            takesCommands: boolean;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            enrolledAt: string | null;
+            enrolledBy: string | null;
+            /** Format: date-time */
+            lastUsedAt: string | null;
+        };
+        AgentList: {
+            items: components["schemas"]["Agent"][];
+            total: number;
+        };
+        Field: {
+            hostname: string;
+            address: string;
+            /** @default false */
+            takesCommands?: boolean;
+        };
+        Approve: {
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        Labels: {
+            labels: {
+                [key: string]: string | null;
+            };
+        };
+        Code: {
+            id: string;
+            usesLeft: number;
+            /** Format: date-time */
+            expiresAt: string;
+            hostPattern: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+        };
+        CodeList: {
+            items: components["schemas"]["Code"][];
+            total: number;
+        };
+        NewCode: {
+            /** @default 1 */
+            uses?: number;
+            /** @default 3600 */
+            expiresInSeconds?: number;
+            /** @default * */
+            hostPattern?: string;
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        CreatedCode: {
+            id: string;
+            usesLeft: number;
+            /** Format: date-time */
+            expiresAt: string;
+            hostPattern: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            code: string;
+            line: string;
+        };
+        Targets: {
+            targets: string[];
+            labels: {
+                [key: string]: string;
+            };
+        };
     };
     responses: {
         /** @description Refused, and why */
@@ -2324,6 +3116,7 @@ export type PaginationMetadata = components['schemas']['PaginationMetadata'];
 export type Check = components['schemas']['Check'];
 export type Ready = components['schemas']['Ready'];
 export type Rule = components['schemas']['Rule'];
+export type InfoDispatch = components['schemas']['InfoDispatch'];
 export type Info = components['schemas']['Info'];
 export type PositionReading = components['schemas']['PositionReading'];
 export type DiskReading = components['schemas']['DiskReading'];
@@ -2367,6 +3160,8 @@ export type AlertPage = components['schemas']['AlertPage'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];
+export type Envelope = components['schemas']['Envelope'];
+export type Signed = components['schemas']['Signed'];
 export type Pending = components['schemas']['Pending'];
 export type Event = components['schemas']['Event'];
 export type EventList = components['schemas']['EventList'];
@@ -2377,6 +3172,8 @@ export type Output = components['schemas']['Output'];
 export type FieldItem = components['schemas']['FieldItem'];
 export type FieldPending = components['schemas']['FieldPending'];
 export type FieldResult = components['schemas']['FieldResult'];
+export type Dispatch = components['schemas']['Dispatch'];
+export type NewDispatch = components['schemas']['NewDispatch'];
 export type Me = components['schemas']['Me'];
 export type SignIn = components['schemas']['SignIn'];
 export type SignedIn = components['schemas']['SignedIn'];
@@ -2388,6 +3185,20 @@ export type NewToken = components['schemas']['NewToken'];
 export type CreatedToken = components['schemas']['CreatedToken'];
 export type Audit = components['schemas']['Audit'];
 export type AuditPage = components['schemas']['AuditPage'];
+export type Enrol = components['schemas']['Enrol'];
+export type Waiting = components['schemas']['Waiting'];
+export type Enrolled = components['schemas']['Enrolled'];
+export type Rotated = components['schemas']['Rotated'];
+export type Agent = components['schemas']['Agent'];
+export type AgentList = components['schemas']['AgentList'];
+export type Field = components['schemas']['Field'];
+export type Approve = components['schemas']['Approve'];
+export type Labels = components['schemas']['Labels'];
+export type Code = components['schemas']['Code'];
+export type CodeList = components['schemas']['CodeList'];
+export type NewCode = components['schemas']['NewCode'];
+export type CreatedCode = components['schemas']['CreatedCode'];
+export type Targets = components['schemas']['Targets'];
 export type ResponseDefaultError = components['responses']['DEFAULT_ERROR'];
 export type ResponseBadRequest = components['responses']['BAD_REQUEST'];
 export type $defs = Record<string, never>;

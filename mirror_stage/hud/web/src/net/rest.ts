@@ -35,13 +35,13 @@ export function standAt(it: Door): void {
   door = it;
 }
 
-type Method = 'get' | 'post' | 'delete';
+type Method = 'get' | 'post' | 'put' | 'delete';
 /** The routes that have a method, as the document writes them: `/api/hosts/{hostname}` */
 type Route<Has extends Method> = { [Path in keyof paths]: paths[Path] extends Record<Has, object> ? Path : never }[keyof paths];
 type Operation<Path extends keyof paths, Has extends Method> = NonNullable<paths[Path][Has]>;
 type Json<Part> = Part extends { content: { 'application/json': infer Value } } ? Value : never;
 type Answer<Of> = Of extends { responses: infer All } ? Json<All[keyof All & (200 | 201 | 202)]> : never;
-type Body<Of> = Of extends { requestBody: infer Sent } ? Json<Sent> : undefined;
+type Body<Of> = Of extends { requestBody: infer Sent } ? Json<Sent> : Of extends { requestBody?: infer Sent } ? Json<NonNullable<Sent>> | undefined : undefined;
 type QueryOf<Of> = Of extends { parameters: { query?: infer Asked } } ? Asked : undefined;
 
 interface Options<Of = unknown> {
@@ -65,6 +65,10 @@ export function post<Path extends Route<'post'>>(
   options: Options<Operation<Path, 'post'>> = {},
 ): Promise<Answer<Operation<Path, 'post'>>> {
   return ask('POST', path, body, options);
+}
+
+export function put<Path extends Route<'put'>>(path: Path, body: Body<Operation<Path, 'put'>>): Promise<Answer<Operation<Path, 'put'>>> {
+  return ask('PUT', path, body, {});
 }
 
 /** `DELETE path`, which has no answer but a refusal. */

@@ -1,6 +1,6 @@
 /** What can be read from the colours: for each choice the part of a bar that is filled, the number beside it, its legend. */
 
-import { COLOUR_BY, COLOURED, unitOf, type ColourBy } from '../metrics';
+import { COLOUR_BY, COLOURED, LIVE, unitOf, type ColourBy, type Live } from '../metrics';
 import { COLOURS, LOAD_RAMP, STATES, type State } from '../store/status';
 import type { FleetColumns } from './fleet';
 
@@ -21,8 +21,7 @@ interface Bar {
 
 const NONE = 2;
 
-function barOf(colourBy: ColourBy): Bar {
-  const metric = COLOURED[colourBy];
+function barOf(metric: Live): Bar {
   const { bar: [low, high] = [0, 1], times, sign } = unitOf(metric);
   const part = (value: number): number => (value - low) / (high - low);
   return {
@@ -36,8 +35,20 @@ function barOf(colourBy: ColourBy): Bar {
 
 const clamped = (value: number): number => (value < 0 ? 0 : value > 1 ? 1 : value); // keeps NaN
 
-/** The bar of each choice; where the colour is the state's, the bar is CPU. */
-export const BARS = Object.fromEntries(COLOUR_BY.map((colourBy) => [colourBy, barOf(colourBy)])) as Record<ColourBy, Bar>;
+/** The bar of each metric whose unit has two ends. */
+export const METRIC_BARS: Partial<Record<Live, Bar>> = Object.fromEntries(LIVE.filter((metric) => unitOf(metric).bar).map((metric) => [metric, barOf(metric)]));
+
+/** The bar of each choice; where the colour is the state's, the bar is CPU, or the metric that has fired. */
+export const BARS = Object.fromEntries(COLOUR_BY.map((colourBy) => [colourBy, METRIC_BARS[COLOURED[colourBy]]])) as Record<ColourBy, Bar>;
+
+const UNITS_WRITTEN = ['', '%', '°C'];
+const UNIT_STEP = 16_384; // as in NUMBER_GLSL
+
+/** A number and its unit as one, as the shader reads it; -1: nothing is written. */
+export function codedFigure(number: number, unit: string): number {
+  const whole = Math.round(number);
+  return whole >= 0 && whole < UNIT_STEP ? whole + Math.max(0, UNITS_WRITTEN.indexOf(unit)) * UNIT_STEP : -1;
+}
 
 /** What the stage shows beside the canvas: what the colours and the links mean. */
 export interface Legend {

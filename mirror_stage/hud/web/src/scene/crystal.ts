@@ -31,7 +31,7 @@ export class Crystal {
     this.uTurn.value = (this.uTurn.value + (seconds / TURN_SECONDS) * Math.PI * 2) % (Math.PI * 2);
   }
 
-  /** The state of EGO's own host. */
+  /** The worst state of all hosts. */
   show(state: number): void {
     this.uState.value = state;
   }

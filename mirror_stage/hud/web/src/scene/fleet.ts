@@ -5,6 +5,8 @@ import type { Live } from '../metrics';
 export interface FleetEntry {
   readonly hostname: string;
   readonly displayName: string;
+  /** EGO has made it up: no agent reports it */
+  readonly isSynthetic: boolean;
   readonly role: 'hub' | 'ego' | 'host';
   readonly ip: string | null;
   readonly rack: string | null;

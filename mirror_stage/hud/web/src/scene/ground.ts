@@ -57,7 +57,7 @@ export class Ground {
       const [width, depth] = isFramed ? [RACK.width, RACK.depth] : [plan.boxes[at + 3]!, plan.boxes[at + 5]!];
       decals.push({ kind: 'shadow', x, z: z + 0.06, width: width + 1.5, depth: depth + 1.5, strength: 0.5 });
     }
-    decals.push({ kind: 'shadow', x: plan.hub.x, z: plan.hub.z, width: plan.kind === 'desk' ? 3.3 : 4, depth: plan.kind === 'desk' ? 3.3 : 4, strength: 0.5 });
+    if (plan.crystal.radius > 0) decals.push({ kind: 'shadow', x: plan.hub.x, z: plan.hub.z, width: plan.kind === 'desk' ? 3.3 : 4, depth: plan.kind === 'desk' ? 3.3 : 4, strength: 0.5 });
     for (const room of plan.rooms) {
       decals.push({ kind: 'room', x: (room.minX + room.maxX) / 2, z: (room.minZ + room.maxZ) / 2, width: room.maxX - room.minX, depth: room.maxZ - room.minZ, strength: 1 });
     }

@@ -14,13 +14,18 @@ const HOMES = {
 } as const;
 export type Grouping = keyof typeof HOMES;
 
-/** The hosts of a fleet as the layout wants them. Places of samples only count where the real racks are shown. */
+/**
+ * The hosts of a fleet as the layout wants them. Places of samples only count where the real racks are shown. A single
+ * host stands for itself, also if EGO runs on it, and without the hub that EGO makes up.
+ */
 export function residentsOf(fleet: FleetView, grouping: Grouping): Resident[] {
   const residents: Resident[] = [];
+  const isAlone = fleet.entries.reduce((count, entry) => count + (entry && !entry.isSynthetic ? 1 : 0), 0) <= 1;
   for (let seat = 0; seat < fleet.end; seat++) {
     const entry = fleet.entries[seat];
-    if (!entry) continue;
-    const { hostname, role } = entry;
+    if (!entry || (isAlone && entry.isSynthetic)) continue;
+    const { hostname } = entry;
+    const role = isAlone ? 'host' : entry.role;
     const place = grouping === 'rack' && entry.positionSource === 'sample' ? entry.position : null;
     residents.push({ seat, slot: fleet.columns.slot[seat] as number, hostname, role, place, ...HOMES[grouping](entry) });
   }
@@ -33,7 +38,7 @@ export function isMoved(before: FleetEntry | undefined, after: FleetEntry | unde
   if (before === after) return false;
   const [one, other] = [before.position, after.position];
   return (
-    before.hostname !== after.hostname || before.role !== after.role || before.rack !== after.rack || before.room !== after.room ||
+    before.hostname !== after.hostname || before.isSynthetic !== after.isSynthetic || before.role !== after.role || before.rack !== after.rack || before.room !== after.room ||
     before.tier !== after.tier || before.uplink !== after.uplink || before.platform !== after.platform || before.positionSource !== after.positionSource ||
     (after.positionSource === 'sample' && (one.x !== other.x || one.y !== other.y || one.z !== other.z))
   );

@@ -34,7 +34,7 @@ export function arrange(residents: readonly Resident[], before: Plan | null, cap
   const isDesk = placed.length === 0 && others.length <= (before?.kind === 'desk' ? DESK_KEPT : DESK_FRESH);
   const offset = placed.length > 0 ? site.setPlaced(placed, before?.memory.offset) : 0;
   const memory = isDesk
-    ? site.setDesk(others, before?.kind === 'desk' ? before.memory : null)
+    ? site.setDesk(others, before?.kind === 'desk' ? before.memory : null, !hub && others.length === 1)
     : site.setHall(others, before?.kind === 'hall' ? before.memory : null, offset);
   return site.finish(isDesk ? 'desk' : 'hall', memory, hub, ego);
 }
@@ -73,7 +73,7 @@ class Site {
   }
 
   /** Few hosts: each a device of its own on the floor, in arcs around the hub. */
-  setDesk(others: readonly Resident[], before: Memory | null): Memory {
+  setDesk(others: readonly Resident[], before: Memory | null, isAlone: boolean): Memory {
     this.isAnew = before === null;
     const desk = takeFree(before?.desk ?? new Map<string, number>(), [...others].sort(bySlot).map((one) => one.hostname));
     for (const one of others) {
@@ -84,7 +84,7 @@ class Site {
       const side = step % 2 === 0 ? 1 : -1;
       const turn = side * (isNear ? Math.ceil(step / 2) * 0.58 : 0.29 + Math.floor(step / 2) * 0.45);
       const radius = isNear ? 5.6 : 8.6;
-      const [x, z] = [Math.sin(turn) * radius * 1.15, Math.cos(turn) * radius - HUB_BACK];
+      const [x, z] = isAlone ? [0, 0] : [Math.sin(turn) * radius * 1.15, Math.cos(turn) * radius - HUB_BACK];
       const { width, height, depth } = DEVICE;
       this.box(one.seat, x, RACK.plinth, z, height, this.racks.length, width, depth);
       this.racks.push({ name: one.rack, room: -1, x, z, base: 0, height: RACK.plinth + height, seats: [one.seat], row: 0, isFramed: false });
@@ -161,7 +161,8 @@ class Site {
       ends.maxZ = Math.max(ends.maxZ, room.maxZ + NAME_DEPTH);
     }
     const breadth = Math.hypot(ends.maxX - ends.minX, ends.maxZ - ends.minZ);
-    const radius = isDesk ? 0.72 : Math.min(2.6, 0.66 + breadth * 0.018);
+    const isBare = !hub && this.racks.length <= 1; // a single machine, or none yet: EGO is no part of the picture
+    const radius = isBare ? 0 : isDesk ? 0.72 : Math.min(2.6, 0.66 + breadth * 0.018);
     const hubTop = 0.34;
     // The more racks stand before it, the higher it must be to be seen.
     const lift = isDesk ? 1.3 : tallest * Math.min(1.35, 0.82 + this.racks.length * 0.02) + 0.2;

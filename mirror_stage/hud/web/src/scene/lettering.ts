@@ -25,12 +25,12 @@ function textureOf(canvas: HTMLCanvasElement, hasMips: boolean): CanvasTexture {
   return texture;
 }
 
-/** The ten digits in ten cells, for numbers that change in the shader. */
+/** The ten digits and two units in twelve cells, for numbers that change in the shader. */
 export function digitStrip(): CanvasTexture {
-  const [canvas, pen] = sheet(400, 64);
+  const [canvas, pen] = sheet(480, 64);
   pen.font = `600 62px ${SANS}`;
   pen.textAlign = 'center';
-  for (let digit = 0; digit < 10; digit++) pen.fillText(String(digit), digit * 40 + 20, 34, 38);
+  [...'0123456789%°'].forEach((one, cell) => pen.fillText(one, cell * 40 + 20, 34, 38));
   return textureOf(canvas, false);
 }
 

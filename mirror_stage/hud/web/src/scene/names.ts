@@ -2,7 +2,7 @@
 
 import type { Vector3 } from 'three';
 import type { FleetView } from './fleet';
-import { Labels, labelsOf, placed, type Label } from './labels';
+import { Labels, labelsOf, placed, type Away, type Label } from './labels';
 import { boxOf, type Plan } from './plan';
 import { NamePlates } from './lettering';
 import type { Projection } from './projection';
@@ -22,7 +22,7 @@ export interface Chosen {
 export class Names {
   readonly plates = new NamePlates();
   private readonly labels: Labels;
-  private shown: readonly Label[] = [];
+  private shown: readonly { label: Label; away: Away }[] = [];
   private writtenAt = 0;
   private chosenAt = 0;
 
@@ -83,11 +83,11 @@ export class Names {
       const { width, height } = projection.size;
       const { top, right, bottom, left } = insets;
       const free = { left: left + 4, top: top + 4, right: width - right - 4, bottom: height - bottom - 4 };
-      this.shown = placed(wanted, plan, eye, project, free).map(({ label }) => label);
+      this.shown = placed(wanted, plan, eye, project, free).map(({ label, away }) => ({ label, away }));
     }
-    this.labels.show(this.shown.flatMap((label) => {
+    this.labels.show(this.shown.flatMap(({ label, away }) => {
       const point = project(...label.at);
-      return point ? [{ label, x: point.x + 12, y: point.y - 11 }] : [];
+      return point ? [{ label, x: point.x + away.x, y: point.y + away.y, away }] : [];
     }));
   }
 }

@@ -31,6 +31,7 @@ export function routesOf(plan: Plan, uplinkOf: (seat: number) => number): Ribbon
   const lone = plan.racks.filter((rack) => !rack.isFramed).flatMap((rack) => rack.seats.map((seat) => hostArc(plan, seat, uplinkOf(seat))));
   const kind = linkKindOf(plan);
   const racks = framed(plan);
+  if (plan.crystal.radius === 0) return [];
   if (plan.kind === 'desk') return [...lone, beam(plan)];
   if (kind === 'aisle') return [...lone, ...aisles(plan), beam(plan)];
   const arcs = racks.map((index) => rackArc(plan, index));

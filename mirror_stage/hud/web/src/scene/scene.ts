@@ -6,8 +6,8 @@
  */
 
 import { Scene, WebGLRenderer } from 'three';
-import type { ColourBy } from '../metrics';
-import { OK, urgencyOf } from '../store/status';
+import type { ColourBy, Live } from '../metrics';
+import { urgencyOf, worstOf } from '../store/status';
 import { Crystal } from './crystal';
 import type { FleetChanges, FleetEntry, FleetView } from './fleet';
 import { Ground } from './ground';
@@ -17,6 +17,7 @@ import { BOX, boxOf, type Plan } from './plan';
 import { digitStrip } from './lettering';
 import { Links } from './links';
 import { legendOf, type Legend, type Limits } from './colouring';
+import { foundIn } from './labels';
 import { Names } from './names';
 import { pick, within, type Rectangle } from './picking';
 import { Projection } from './projection';
@@ -38,6 +39,8 @@ export interface Choices {
   /** Hostnames, the first is the one in the detail */
   readonly selection: readonly string[];
   readonly limits: Limits;
+  /** By hostname, the metric that its worst alert is about */
+  readonly fired: ReadonlyMap<string, Live>;
   readonly isMotionReduced: boolean;
   readonly isWall: boolean;
   /** The stream is lost or silent: colour goes */
@@ -84,7 +87,7 @@ const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
 const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
 const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
 const DEFAULTS: Choices = {
-  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, fired: new Map(), isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
 export class MirrorScene {
@@ -141,7 +144,7 @@ export class MirrorScene {
     this.scene.matrixWorldAutoUpdate = false; // nothing has a matrix of its own: places are in the buffers
     this.scene.add(
       this.ground.sky, this.slabs.mirrored, this.racks.mirrored, this.crystal.mesh, this.ground.floor,
-      this.slabs.standing, this.racks.standing, this.ground.decals, this.links.mesh, this.rings.mesh,
+      this.slabs.standing, this.racks.standing, this.ground.decals, this.links.mesh, this.rings.mesh, this.slabs.found,
     );
     this.sizes = new ResizeObserver(() => this.measure());
     this.sizes.observe(canvas);
@@ -174,7 +177,9 @@ export class MirrorScene {
     if (isRegrouped) this.planned = [];
     if (isRegrouped || choices.unracked !== before.unracked) this.place(isRegrouped);
     if (choices.colourBy !== before.colourBy || choices.limits !== before.limits) this.slabs.colour(choices.colourBy, choices.limits);
+    this.slabs.fire(choices.fired);
     this.slabs.filter(choices.mask);
+    this.slabs.found.visible = foundIn(this.fleet, this.plan, choices.mask).length > 0;
     this.racks.apply(this.fleet, this.plan, choices.mask);
     this.select();
     this.tellLegend();
@@ -309,7 +314,7 @@ export class MirrorScene {
     }
     this.racks.apply(this.fleet, this.plan, this.choices.mask);
     this.links.apply(this.fleet, this.plan, this.choices.mask);
-    this.crystal.show(this.ego < 0 ? OK : (this.fleet.columns.state[this.ego] as number));
+    this.crystal.show(worstOf(this.states()));
     this.stats.applyMs = performance.now() - start;
     this.stir(EASE_MS);
   }
@@ -434,6 +439,12 @@ export class MirrorScene {
     this.hovered = seat;
     this.rings.show(this.plan, this.selected, seat);
     this.names.rechoose();
+  }
+
+  /** The state of every host */
+  private *states(): Generator<number> {
+    const { columns, end, entries } = this.fleet;
+    for (let seat = 0; seat < end; seat++) if (entries[seat]) yield columns.state[seat] as number;
   }
 
   private troubledRacks(): number[] {

@@ -1,12 +1,13 @@
 /** The hosts as slabs: place, state, the metric on the face. One instance for each seat of the twin, two draw calls. */
 
 import { BackSide, FrontSide, Mesh, Vector2, type Texture } from 'three';
-import type { ColourBy } from '../metrics';
+import type { ColourBy, Live } from '../metrics';
+import { CRITICAL, WARNING } from '../store/status';
 import type { FleetView } from './fleet';
 import { Instances, openBox } from './instances';
 import { BOX, type Plan } from './plan';
 import { NAME_GRID } from './lettering';
-import { BARS, type Limits } from './colouring';
+import { BARS, codedFigure, METRIC_BARS, type Limits } from './colouring';
 import { SLAB_FRAGMENT, SLAB_VERTEX } from './shaders/slab.glsl';
 import { material, ORDER, type Shared } from './stage';
 
@@ -18,20 +19,25 @@ export class Slabs {
   private readonly instances = new Instances(openBox(), { aFrom: 3, aPlace: 3, aSize: 3, aBar: 4, aTint: 4 }, FIRST_CAPACITY);
   private readonly uByMetric = { value: 0 };
   private colourBy: ColourBy = 'status';
-  private fireAt = 2;
+  private limits: Limits = {};
+  private fired: ReadonlyMap<string, Live> = new Map();
   private mask: Uint8Array | null = null;
   private selected: ReadonlySet<number> = new Set();
   readonly standing: Mesh;
   readonly mirrored: Mesh;
+  /** What a search has found, drawn again over what stands before it */
+  readonly found: Mesh;
 
   constructor(private readonly shared: Shared, names: Texture, digits: Texture) {
-    const look = (mirror: 1 | -1): Mesh => {
+    const look = (mirror: 1 | -1, isSeenThrough = false): Mesh => {
       const mesh = new Mesh(this.instances.geometry, material(shared, {
         vertexShader: SLAB_VERTEX,
         fragmentShader: SLAB_FRAGMENT,
         side: mirror === 1 ? FrontSide : BackSide,
+        isSeenThrough,
         uniforms: {
           uMirror: { value: mirror },
+          uThrough: { value: isSeenThrough ? 1 : 0 },
           uByMetric: this.uByMetric,
           uNames: { value: names },
           uNameGrid: { value: new Vector2(NAME_GRID.across, NAME_GRID.down) },
@@ -39,11 +45,13 @@ export class Slabs {
         },
       }));
       mesh.frustumCulled = false;
-      mesh.renderOrder = mirror === 1 ? ORDER.standing : ORDER.mirrored;
+      mesh.renderOrder = isSeenThrough ? ORDER.rings : mirror === 1 ? ORDER.standing : ORDER.mirrored;
       return mesh;
     };
     this.standing = look(1);
     this.mirrored = look(-1);
+    this.found = look(1, true);
+    this.found.visible = false;
   }
 
   /** Stand where `plan` says, coming from where they were; `hidden`: drawn as something else. */
@@ -70,8 +78,13 @@ export class Slabs {
 
   colour(by: ColourBy, limits: Limits): void {
     this.colourBy = by;
-    this.fireAt = BARS[by].fireAt(limits);
+    this.limits = limits;
     this.uByMetric.value = by === 'status' ? 0 : 1;
+  }
+
+  /** By hostname, the metric that its worst alert is about: where the colour is the state's, the bar shows that one. */
+  fire(fired: ReadonlyMap<string, Live>): void {
+    this.fired = fired;
   }
 
   filter(mask: Uint8Array | null): void {
@@ -89,9 +102,10 @@ export class Slabs {
 
   /** Write those of `seats` that changed (all if undefined); how many did. */
   apply(fleet: FleetView, seats: readonly number[] | undefined): number {
-    const { instances, mask, fireAt, selected } = this;
+    const { instances, mask, selected, limits } = this;
     const [bar, tint] = [instances.array('aBar'), instances.array('aTint')];
-    const { fraction, figure } = BARS[this.colourBy];
+    const usual = BARS[this.colourBy];
+    const usualFireAt = usual.fireAt(limits);
     const { columns } = fleet;
     const { state } = columns;
     const now = this.shared.uTime.value;
@@ -101,6 +115,11 @@ export class Slabs {
     for (let index = 0; index < count; index++) {
       const seat = seats ? (seats[index] as number) : index;
       const at = seat * 4;
+      const isTroubled = state[seat] === WARNING || state[seat] === CRITICAL;
+      const metric = isTroubled && this.colourBy === 'status' ? this.fired.get(fleet.entries[seat]?.hostname ?? '') : undefined;
+      const own = metric && METRIC_BARS[metric];
+      const { fraction, figure, unit } = own ?? usual;
+      const fireAt = own ? own.fireAt(limits) : usualFireAt;
       const exact = fraction(columns, seat);
       const to = exact === exact ? Math.round(exact * STEPS) / STEPS : UNKNOWN;
       const isOther = bar[at + 3] !== state[seat] || Math.abs((bar[at + 1] as number) - to) > 1e-6;
@@ -116,9 +135,8 @@ export class Slabs {
         if (seat > lastBar) lastBar = seat;
         changed++;
       }
-      const number = figure(columns, seat);
-      const told = number === number ? Math.round(number) : -1;
-      const passes = (mask === null || mask[seat] === 1 ? 1 : 0) + (selected.has(seat) ? 2 : 0);
+      const told = codedFigure(figure(columns, seat), unit);
+      const passes = (mask === null || mask[seat] === 1 ? 1 : 0) + (selected.has(seat) ? 2 : 0) + (own ? 4 : 0);
       if (tint[at] !== told || tint[at + 2] !== passes || tint[at + 3] !== fireAt) {
         tint[at] = told;
         tint[at + 2] = passes;

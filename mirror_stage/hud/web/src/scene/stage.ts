@@ -31,16 +31,18 @@ interface Look {
   /** Drawn first, behind everything */
   isBackdrop?: boolean;
   side?: Side;
+  /** Drawn half over whatever stands before it */
+  isSeenThrough?: boolean;
 }
 
-export function material(shared: Shared, { vertexShader, fragmentShader, uniforms = {}, isOverlay = false, isBackdrop = false, side = FrontSide }: Look): ShaderMaterial {
+export function material(shared: Shared, { vertexShader, fragmentShader, uniforms = {}, isOverlay = false, isBackdrop = false, side = FrontSide, isSeenThrough = false }: Look): ShaderMaterial {
   return new ShaderMaterial({
     vertexShader,
     fragmentShader,
     uniforms: { ...shared, ...uniforms }, // the uniform objects themselves: one write reaches all
-    transparent: isOverlay,
-    depthWrite: !isOverlay && !isBackdrop,
-    depthTest: !isBackdrop,
+    transparent: isOverlay || isSeenThrough,
+    depthWrite: !isOverlay && !isBackdrop && !isSeenThrough,
+    depthTest: !isBackdrop && !isSeenThrough,
     side: isOverlay ? DoubleSide : side,
   });
 }

@@ -2,7 +2,7 @@
 
 import type { Alert } from '../net/openapi';
 import { ruleOf } from './rules';
-import { severityCode } from './status';
+import { urgencyOf } from './status';
 
 export const ALERT_GROUPS = ['none', 'host', 'rule'] as const;
 export type AlertGroup = (typeof ALERT_GROUPS)[number];
@@ -13,21 +13,26 @@ export interface Group {
   readonly alerts: readonly Alert[];
 }
 
-/** The most severe first, then the newest. */
-export function byUrgency(one: Alert, other: Alert): number {
-  return severityCode(other.severity) - severityCode(one.severity) || other.createdAt.localeCompare(one.createdAt) || one.hostname.localeCompare(other.hostname, 'en', { numeric: true });
+/** The state that an alert puts its host in; `Rules.stateOf` knows it. */
+type StateOf = (alert: Alert) => number;
+
+/** The worst state first, then the newest. */
+export function ordered(alerts: readonly Alert[], stateOf: StateOf): Alert[] {
+  const urgency = (alert: Alert): number => urgencyOf(stateOf(alert));
+  return [...alerts].sort((one, other) => urgency(other) - urgency(one) || other.createdAt.localeCompare(one.createdAt) || one.hostname.localeCompare(other.hostname, 'en', { numeric: true }));
 }
 
-/** Groups by their most urgent alert, then by size; inside each by urgency. */
-export function grouped(alerts: readonly Alert[], by: AlertGroup): Group[] {
+/** Groups by their most urgent alert, then by size; inside each in the order of `alerts`, which are `ordered`. */
+export function grouped(alerts: readonly Alert[], by: AlertGroup, stateOf: StateOf): Group[] {
   const groups = new Map<string, Alert[]>();
-  for (const alert of [...alerts].sort(byUrgency)) {
+  const urgency = (group: Group): number => urgencyOf(stateOf(group.alerts[0] as Alert));
+  for (const alert of alerts) {
     const name = by === 'none' ? '' : by === 'host' ? alert.hostname : ruleOf(alert);
     groups.set(name, [...(groups.get(name) ?? []), alert]);
   }
   return [...groups]
     .map(([name, all]): Group => ({ name, alerts: all }))
-    .sort((one, other) => severityCode((other.alerts[0] as Alert).severity) - severityCode((one.alerts[0] as Alert).severity) || other.alerts.length - one.alerts.length || one.name.localeCompare(other.name, 'en', { numeric: true }));
+    .sort((one, other) => urgency(other) - urgency(one) || other.alerts.length - one.alerts.length || one.name.localeCompare(other.name, 'en', { numeric: true }));
 }
 
 /** A value in the unit of its rule, as a number to be said: ratios become percent. */

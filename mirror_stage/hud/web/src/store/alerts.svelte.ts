@@ -1,16 +1,21 @@
 /** The open alerts: loaded once per connection, then kept by EGO's updates; or those of the past that is on show. */
 
+import { LIVE, type Live } from '../metrics';
 import type { Alert } from '../net/openapi';
 import { get, Refusal } from '../net/rest';
 import type { AlertUpdate } from '../net/wire';
-import { SEVERITIES } from './status';
+import { ordered } from './alertlog';
+import { OK, worstOf } from './status';
 import { world } from './world.svelte';
 
 type Listener = (update: AlertUpdate) => void;
 
 class Alerts {
-  /** Those of the moment on show, the most severe first, then the newest */
-  readonly active = $derived.by(() => ordered(this.past ?? this.live));
+  /** Those of the moment on show, the worst first, then the newest */
+  readonly active = $derived.by(() => ordered(this.past ?? this.live, (alert) => world.rules.stateOf(alert)));
+  private readonly ids = $derived.by(() => new Set(this.active.map((alert) => alert.id)));
+  /** The worst state that they put a host in */
+  readonly worst = $derived.by(() => worstOf(this.active.map((alert) => world.rules.stateOf(alert))));
   /** Those that were open at the moment of the past that is on show; null: it is now */
   past = $state.raw<readonly Alert[] | null>(null);
   private live = $state.raw<readonly Alert[]>([]);
@@ -32,6 +37,21 @@ class Alerts {
   listen(listener: Listener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** The metric that its worst alert is about, by host, as far as the twin shows that metric */
+  readonly fired = $derived.by(() => {
+    const found = new Map<string, Live>();
+    for (const alert of this.active) {
+      const metric = world.rules.measureOf(alert) as Live | null;
+      if (!found.has(alert.hostname) && metric !== null && LIVE.includes(metric) && world.rules.stateOf(alert) !== OK) found.set(alert.hostname, metric);
+    }
+    return found;
+  });
+
+  /** Whether an alert is open at the moment on show. */
+  isOpen(id: string): boolean {
+    return this.ids.has(id);
   }
 
   async load(): Promise<void> {
@@ -65,11 +85,6 @@ class Alerts {
   private settle(): void {
     this.live = [...this.byId.values()];
   }
-}
-
-function ordered(open: readonly Alert[]): readonly Alert[] {
-  const weight = (alert: Alert): number => SEVERITIES.indexOf(alert.severity);
-  return [...open].sort((one, other) => weight(other) - weight(one) || other.createdAt.localeCompare(one.createdAt));
 }
 
 export const alerts = new Alerts();

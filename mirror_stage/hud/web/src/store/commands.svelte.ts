@@ -9,7 +9,7 @@ import { newKey } from '../net/keys';
 import type { Command } from '../net/openapi';
 import { get, post, Refusal } from '../net/rest';
 import type { CommandOutput } from '../net/wire';
-import { following, isOpen, runsOf } from './runs';
+import { asItWas, following, isOpen, runsOf } from './runs';
 import { session } from './session.svelte';
 import { world } from './world.svelte';
 
@@ -25,6 +25,8 @@ const UPDATE_MS = 200;
 export interface Errand {
   readonly hostname: string;
   readonly retryOf: string | null;
+  /** That nobody can verify this host was confirmed */
+  readonly isConfirmed: boolean;
   readonly key: string;
   refusal: Refusal | null;
 }
@@ -46,7 +48,13 @@ interface Watched {
 
 class Commands {
   /** Changed at most 5 times a second, however fast commands end */
-  runs = $state.raw(runsOf([]));
+  private live = $state.raw(runsOf([]));
+  /** Those of the moment on show */
+  readonly runs = $derived.by(() => {
+    if (!world.isPast) return this.live;
+    const at = world.now;
+    return runsOf(this.live.flatMap((run) => run.commands.flatMap((command) => asItWas(command, at) ?? [])));
+  });
   isLoaded = $state(false);
   isLoading = $state(false);
   error = $state.raw<Refusal | null>(null);
@@ -83,6 +91,14 @@ class Commands {
     return this.fetch(Math.floor(this.byId.size / PAGE_SIZE) + 1);
   }
 
+  /** Load until the commands of a moment are here, a bounded number of pages. */
+  async loadUntil(at: number): Promise<void> {
+    for (let page = 0; page < PAGES_MOST && this.hasOlder && !this.isLoading; page++) {
+      if ([...this.byId.values()].some((command) => Date.parse(command.requestedAt) < at)) return;
+      await this.loadOlder();
+    }
+  }
+
   get hasOlder(): boolean {
     return this.isLoaded && this.byId.size < this.total && this.byId.size < 10_000;
   }
@@ -103,9 +119,9 @@ class Commands {
   }
 
   /** Create a command for each host. Answers the run's name at once; `sendings` tells how far it is. */
-  send(command: string, timeoutSeconds: number, hosts: readonly { hostname: string; retryOf?: string }[]): string {
+  send(command: string, timeoutSeconds: number, hosts: readonly { hostname: string; retryOf?: string; isConfirmed?: boolean }[]): string {
     const run = newKey();
-    const errands = hosts.map(({ hostname, retryOf }): Errand => ({ hostname, retryOf: retryOf ?? null, key: newKey(), refusal: null }));
+    const errands = hosts.map(({ hostname, retryOf, isConfirmed }): Errand => ({ hostname, retryOf: retryOf ?? null, isConfirmed: isConfirmed ?? false, key: newKey(), refusal: null }));
     void this.run({ run, command, timeoutSeconds, size: hosts.length, errands, done: 0 });
     return run;
   }
@@ -141,8 +157,8 @@ class Commands {
 
   private async sendOne(sending: Sending, errand: Errand): Promise<Refusal | null> {
     const { command, timeoutSeconds, run } = sending;
-    const { hostname, retryOf } = errand;
-    const body = { hostname, command, timeoutSeconds, metadata: { run, hosts: sending.size }, ...(retryOf && { retryOf }) };
+    const { hostname, retryOf, isConfirmed } = errand;
+    const body = { hostname, command, timeoutSeconds, metadata: { run, hosts: sending.size }, ...(retryOf && { retryOf }), ...(isConfirmed && { confirmUnverified: true }) };
     for (let left = TRIES - 1; ; left--) {
       try {
         this.take(await post('/api/commands', body, { headers: { 'Idempotency-Key': errand.key } }));
@@ -214,7 +230,7 @@ class Commands {
   private settle(): void {
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
-      this.runs = runsOf(this.byId.values());
+      this.live = runsOf(this.byId.values());
       this.beat++;
     }, UPDATE_MS);
   }

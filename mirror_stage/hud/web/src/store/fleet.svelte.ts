@@ -3,7 +3,7 @@
 import { SUMMED, type Summed } from '../metrics';
 import { extremeOf, type Extreme } from './extremes';
 import { parse } from './search';
-import { STATES } from './status';
+import { STATES, worstOf } from './status';
 import { view } from './view.svelte';
 import { world } from './world.svelte';
 
@@ -22,6 +22,9 @@ class Fleet {
     return counts;
   });
 
+  /** The worst state that a host is in, or an alert says */
+  readonly worst = $derived(worstOf(this.counts.flatMap((count, state) => (count > 0 ? [state] : []))));
+
   readonly total = $derived(this.counts.reduce((sum, count) => sum + count, 0));
 
   /** 1 for each seat whose host matches the search; null: nothing is searched, all do. */
@@ -34,6 +37,12 @@ class Fleet {
     for (let seat = 0; seat < twin.end; seat++) if (matches(seat)) mask[seat] = 1;
     return mask;
   });
+
+  /** Whether a host matches the search; one that is not there matches none. */
+  isFound(hostname: string): boolean {
+    const seat = world.twin.seatsByHostname.get(hostname);
+    return this.mask === null || (seat !== undefined && this.mask[seat] === 1);
+  }
 
   /** Mean and worst of the hosts that match: a mean alone hides the one that is full. */
   readonly extremes = $derived.by(() => {

@@ -5,7 +5,7 @@
 
 import type { Alert, Rule } from '../net/openapi';
 import type { Severity } from '../net/wire';
-import { CRITICAL, OK, WARNING } from './status';
+import { CRITICAL, OFFLINE, OK, WARNING, type StateCode } from './status';
 
 /** The measure of a rule that watches whether a host reports at all. */
 export const SILENCE = 'silenceSeconds';
@@ -23,6 +23,9 @@ const MEASURES: Readonly<Record<string, string>> = {
   identity_conflict: 'machinesOfName',
   host_offline: SILENCE,
 };
+
+/** The metric of a host that shows what a rule measures of each of its parts: the highest of them. */
+const HIGHEST: Readonly<Record<string, string>> = { diskUsedPercent: 'fullestDiskPercent' };
 
 export interface Limit {
   readonly value: number;
@@ -54,6 +57,17 @@ export class Rules {
     return measureOf(this.byName.get(ruleOf(alert)) ?? { name: ruleOf(alert) });
   }
 
+  /** The state that an alert puts its host in: a silent host is offline, whatever its severity is called. */
+  stateOf(alert: Alert): StateCode {
+    if (this.measureOf(alert) === SILENCE) return OFFLINE;
+    return alert.severity === 'critical' ? CRITICAL : alert.severity === 'warning' ? WARNING : OK;
+  }
+
+  /** The value at which an alert resolves; null: something else ends it, or its rule is gone. */
+  resolvesAt(alert: Alert): number | null {
+    return this.byName.get(ruleOf(alert))?.resolveAt ?? null;
+  }
+
   /** The unit of an alert's value and threshold; '' if its rule is gone. */
   unitOf(alert: Alert): string {
     return this.byName.get(ruleOf(alert))?.unit ?? '';
@@ -78,5 +92,6 @@ export class Rules {
 }
 
 function measureOf(rule: { name: string; measure?: string | null }): string | null {
-  return rule.measure ?? MEASURES[rule.name] ?? null;
+  const measure = rule.measure ?? MEASURES[rule.name] ?? null;
+  return measure === null ? null : (HIGHEST[measure] ?? measure);
 }

@@ -25,7 +25,7 @@ export const STANDINGS = [
 ] as const;
 export type Standing = (typeof STANDINGS)[number];
 
-/** The place in STATES of a standing's glyph: ok, warning, critical, stale (still open), offline (never ran). */
+/** The place in STATES of a standing's glyph: ok, warning, critical, stale (still open), offline (never ran: shown without its colour). */
 export const GLYPHS: Record<Standing, number> = {
   pending: 3, undeliverable: 4, running: 3, cancelling: 3,
   succeeded: 0, failed: 2, timeout: 1, cancelled: 4, rejected: 2, agentRestarted: 1, expired: 4, lost: 1,
@@ -59,6 +59,16 @@ export function deathOf({ exitCode, signal }: Command): { signal: string | numbe
   if (signal !== null) return { signal };
   if (exitCode === null || exitCode === 0) return null;
   return exitCode < 0 && exitCode >= -LAST_SIGNAL ? { signal: -exitCode } : { exitCode };
+}
+
+/** A command as it stood at a moment, milliseconds; null: nobody had asked for it yet. What it came to later is not told. */
+export function asItWas(command: Command, at: number): Command | null {
+  const isBy = (instant: string | null): boolean => instant !== null && Date.parse(instant) <= at;
+  if (!isBy(command.requestedAt)) return null;
+  if (isBy(command.completedAt)) return command;
+  const hasStarted = isBy(command.startedAt);
+  const open = { reason: null, completedAt: null, exitCode: null, signal: null, stdout: null, stderr: null, stdoutBytes: null, stderrBytes: null, durationSeconds: null };
+  return { ...command, ...open, status: hasStarted ? 'running' : 'pending', startedAt: hasStarted ? command.startedAt : null, deliverable: true, truncated: false, late: false, cancelRequested: false };
 }
 
 export function runIdOf(command: Command): string {

@@ -3,8 +3,8 @@
  *
  *   web rack:A2 cpu>80 is:offline -test
  *
- * A bare word is looked for in name, address, rack, room, tier and platform; the words of TEXTS look in one text; `is:`
- * takes a state; `age` and the `search` words of metrics.ts compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a
+ * A bare word is looked for in name, address, rack, room, tier and platform; with `*` (any characters) or `?` (one) it
+ * must be the whole of one of them. The words of TEXTS take the whole of one text, with the same two; `is:` takes a state; `age` and the `search` words of metrics.ts compare with `>`, `>=`, `<`, `<=`, `=`. A minus before a
  * term turns it round, quotes keep spaces. docs/hud.md lists all words; `mirror-stage hosts forget` knows the same ones.
  */
 
@@ -24,8 +24,8 @@ export interface Query {
 
 type Term = (entry: HostEntry, columns: Columns, seat: number, now: number) => boolean;
 
-const TEXTS: Record<string, (entry: HostEntry) => string | null> = {
-  name: (entry) => `${entry.hostname} ${entry.displayName}`,
+const TEXTS: Record<string, (entry: HostEntry) => string | readonly string[] | null> = {
+  name: (entry) => [entry.hostname, entry.displayName],
   ip: (entry) => entry.ip,
   rack: (entry) => entry.rack,
   room: (entry) => entry.room,
@@ -96,7 +96,8 @@ function termOf(token: string): Term | null {
   if (sign === ':') {
     if (key === 'is') return IS[value] ?? null;
     const text = TEXTS[key];
-    return text ? (entry) => (text(entry) ?? '').toLowerCase().includes(value) : null;
+    const isMeant = whole(value);
+    return text ? (entry) => partsOf(text(entry)).some(isMeant) : null;
   }
   const read = NUMBERS[key];
   const compare = COMPARE[sign];
@@ -107,8 +108,18 @@ function termOf(token: string): Term | null {
 
 function anywhere(word: string): Term {
   const sought = word.toLowerCase();
+  const isMeant = /[*?]/u.test(sought) ? whole(sought) : (text: string) => text.toLowerCase().includes(sought);
   const places = [TEXTS.name, TEXTS.ip, TEXTS.rack, TEXTS.room, TEXTS.tier, TEXTS.platform];
-  return (entry) => places.some((text) => (text?.(entry) ?? '').toLowerCase().includes(sought));
+  return (entry) => places.some((text) => partsOf(text?.(entry) ?? null).some(isMeant));
+}
+
+const partsOf = (text: string | readonly string[] | null): readonly string[] => (typeof text === 'string' ? [text] : (text ?? []));
+
+/** Whether a text is all of `pattern`, in any case; `*` stands for any characters, `?` for one. */
+function whole(pattern: string): (text: string) => boolean {
+  const source = pattern.replace(/[.+^${}()|[\]\\]/gu, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
+  const expression = new RegExp(`^${source}$`, 'isu');
+  return (text) => expression.test(text);
 }
 
 function unquoted(text: string): string {

@@ -26,7 +26,7 @@ export const DEFAULTS: Settings = {
   singleKeys: true,
   sound: false,
   startView: 'scene',
-  columns: ['state', 'ip', 'rack', 'cpuLoad', 'memoryUsedPercent', 'cpuTemperature', 'network', 'utilization', 'lastSeen'],
+  columns: ['state', 'ip', 'rack', 'cpuLoad', 'memoryUsedPercent', 'fullestDiskPercent', 'cpuTemperature', 'network', 'utilization', 'lastSeen'],
   leftOpen: true,
   bottomOpen: false,
   leftWidth: 260,

@@ -9,13 +9,16 @@ export type StateCode = 0 | 1 | 2 | 3 | 4;
 
 export const [OK, WARNING, CRITICAL, STALE, OFFLINE] = [0, 1, 2, 3, 4] as const;
 
+/** The states that call for somebody, in the order in which they are counted everywhere. */
+export const TROUBLES = [CRITICAL, OFFLINE, WARNING, STALE] as const;
+
 /** Shape doubles colour everywhere. The check of tests/unit/palette.test.ts holds these hexes apart. */
 export const COLOURS: Record<State, string> = {
   ok: '#2fa4ff',
   warning: '#ffc04d',
   critical: '#ff4a2b',
   stale: '#e4e0f7',
-  offline: '#667082',
+  offline: '#ff5c8a',
 };
 
 /** Link load, by utilization from 0 to 1. */
@@ -40,9 +43,16 @@ export function stateOf(statusCode: number, severity: number): StateCode {
   return severity === 3 ? CRITICAL : severity === 2 ? WARNING : OK;
 }
 
-/** How much a state wants to be looked at; the worst first when sorted downwards. */
-const URGENCY = [0, 2, 4, 1, 3];
+/** How much a state wants to be looked at, from TROUBLES; the worst first when sorted downwards. */
+const URGENCY = STATES.map((_, state) => (state === OK ? 0 : TROUBLES.length - TROUBLES.findIndex((one) => one === state)));
 
 export function urgencyOf(state: number): number {
   return URGENCY[state] ?? 0;
+}
+
+/** The worst of some states; OK if there are none. */
+export function worstOf(states: Iterable<number>): StateCode {
+  let worst: number = OK;
+  for (const state of states) if (urgencyOf(state) > urgencyOf(worst)) worst = state;
+  return worst as StateCode;
 }

@@ -14,17 +14,17 @@ export interface Group {
 /** EGO takes so many hosts by name; what is larger is asked for as a whole. */
 export const NAMED_MOST = 200;
 
-/** The group that the address says; all hosts, if it says none or one that cannot be. */
-export function groupOf(said: string | undefined): Group {
+/** The group that the address says; if it says none or one that cannot be, all hosts, or those that the search leaves if there is one. */
+export function groupOf(said: string | undefined, isSearched = false): Group {
   const [kind = '', ...rest] = (said ?? '').split(':');
   const name = rest.join(':');
-  if (kind === 'match') return { kind, name: null };
+  if (kind === 'match' || (isSearched && said === undefined)) return { kind: 'match', name: null };
   return (GROUP_KINDS as readonly string[]).includes(kind) && name !== '' ? { kind: kind as GroupKind, name } : { kind: 'all', name: null };
 }
 
-/** The same for the address; null: all hosts, which need not be said. */
-export function saidOfGroup({ kind, name }: Group): string | null {
-  return kind === 'all' ? null : name === null ? kind : `${kind}:${name}`;
+/** The same for the address; null: what need not be said. */
+export function saidOfGroup({ kind, name }: Group, isSearched = false): string | null {
+  return kind === (isSearched ? 'match' : 'all') ? null : name === null ? kind : `${kind}:${name}`;
 }
 
 /** The names that groups of a kind have, in natural order. */

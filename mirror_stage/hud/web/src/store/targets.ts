@@ -58,9 +58,18 @@ export function hostsOf(target: Target, twin: Twin, now: number): string[] {
   return seats.map((seat) => twin.entries[seat]?.hostname ?? '');
 }
 
-/** The hosts of all targets, each once. */
-export function resolved(targets: readonly Target[], twin: Twin, now: number): string[] {
-  return [...new Set(targets.flatMap((target) => hostsOf(target, twin, now)))];
+/** The hosts of all targets, each once: those that the command is sent to, and those of racks and searches that cannot run it now. */
+export interface Resolved {
+  readonly hosts: readonly string[];
+  readonly leftOut: readonly string[];
+}
+
+/** A host that is named is meant, so it is always sent to; of racks and searches only those that `canRun`. */
+export function resolved(targets: readonly Target[], twin: Twin, now: number, canRun: (hostname: string) => boolean): Resolved {
+  const named = new Set(targets.filter((target) => target.kind === 'host').map((target) => target.value));
+  const all = [...new Set(targets.flatMap((target) => hostsOf(target, twin, now)))];
+  const isSent = (hostname: string): boolean => named.has(hostname) || canRun(hostname);
+  return { hosts: all.filter(isSent), leftOut: all.filter((hostname) => !isSent(hostname)) };
 }
 
 /** What a typed text may mean, the best first: a host of that name, a rack, hosts and racks with it inside, a search. */

@@ -20,8 +20,23 @@ export class TimelineLoader {
   private readonly seconds = $derived(SPANS[this.span]);
   timeline = $state.raw<Timeline | null>(null);
   error = $state.raw<Refusal | null>(null);
-  /** A link may lead further back than the strip reaches from now: then the moment stands in the middle. */
-  readonly middle = $derived(past.at !== null && past.at < world.clock - this.seconds * 1000 ? Math.round(past.at / 1000) : null);
+  private standing: number | null = null;
+  /**
+   * Where the strip ends, seconds; null: it goes on with now. While the past is on show it stands still; a moment that
+   * is not on it, of a link or of another length, stands in the middle of a new one.
+   */
+  private readonly end = $derived.by(() => {
+    if (past.at === null) return (this.standing = null);
+    const at = past.at / 1000;
+    const now = untrack(() => Math.floor(world.clock / 1000) - 1);
+    const end = this.standing ?? untrack(() => (this.timeline ? Date.parse(this.timeline.to) / 1000 : now));
+    const isOn = at >= end - this.seconds - 1 && at <= end;
+    return (this.standing = isOn ? end : Math.min(now, Math.round(at + this.seconds / 2)));
+  });
+  /** Its right end is now, or was when the past came on show */
+  get endsNow(): boolean {
+    return this.end === null || world.clock / 1000 - this.end < this.seconds / 4;
+  }
   /** Both ends of the strip, and one step along it: milliseconds */
   readonly from = $derived(this.timeline ? Date.parse(this.timeline.from) : world.clock - this.seconds * 1000);
   readonly to = $derived(this.timeline ? Date.parse(this.timeline.to) : world.clock);
@@ -30,7 +45,7 @@ export class TimelineLoader {
   /** Create it inside a component: it ends with the component. */
   constructor() {
     $effect(() => {
-      void this.middle;
+      void this.end;
       const abort = new AbortController();
       const load = (): void => void untrack(() => this.load(abort.signal));
       load();
@@ -44,7 +59,7 @@ export class TimelineLoader {
 
   async load(signal?: AbortSignal): Promise<void> {
     const now = Math.floor(world.clock / 1000) - 1;
-    const end = this.middle === null ? now : Math.min(now, this.middle + this.seconds / 2);
+    const end = this.end ?? now;
     try {
       this.timeline = await get('/api/timeline', { query: { from: isoOf(end - this.seconds), to: isoOf(end), buckets: BUCKETS }, signal });
       this.error = null;

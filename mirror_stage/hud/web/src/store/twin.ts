@@ -81,6 +81,12 @@ export class Twin {
     return seat === undefined ? undefined : this.entries[seat];
   }
 
+  /** The name of a host for whoever acts on it: its hostname first, which no other host has, then its display name. */
+  fullName(hostname: string): string {
+    const { displayName = hostname } = this.host(hostname) ?? {};
+    return displayName === hostname ? hostname : `${hostname} (${displayName})`;
+  }
+
   /** Take a whole twin. Hosts that were there keep their seats, also across a restart of EGO. */
   take(snapshot: Snapshot): void {
     const present = new Set(snapshot.hosts.map((host) => host.hostname));

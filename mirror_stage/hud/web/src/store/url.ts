@@ -89,7 +89,7 @@ function oneOf<Value extends string>(known: readonly Value[], value: string | nu
   return known.includes(value as Value) ? (value as Value) : usual;
 }
 
-function decoded(text: string): string {
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

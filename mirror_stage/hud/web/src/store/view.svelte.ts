@@ -20,10 +20,14 @@ class View {
   readonly language = $derived(this.place.language);
   readonly more = $derived(this.place.more);
 
+  /** The address that the page was last opened with or sent to, as it stood */
+  arrived = $state.raw({ hash: '', search: '' });
+
   /** Follow the address bar. Call it once. */
   start(): void {
     const read = (): void => {
       this.place = placeOf(location.hash, location.search);
+      this.arrived = { hash: location.hash, search: location.search };
     };
     read();
     if (location.search) history.replaceState(null, '', location.pathname + hashOf(this.place));

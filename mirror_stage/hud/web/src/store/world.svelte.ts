@@ -38,10 +38,12 @@ class World {
   info = $state.raw<Info | null>(null);
   readonly rules = $derived(new Rules(this.info?.rules ?? []));
   readonly isPast = $derived(this.twin !== this.live);
-  /** The moment on show: EGO's clock, or that of the past. Ages are reckoned from it. */
+  /** The moment on show: EGO's clock, that of the past, or that of the last frame while none comes. Ages are reckoned from it. */
   readonly now = $derived.by(() => {
     void this.tick;
-    return this.isPast ? this.twin.generatedAt : this.clock;
+    if (this.isPast) return this.twin.generatedAt;
+    const isStill = this.hasFrame && (this.connection === 'lost' || this.connection === 'silent');
+    return isStill ? this.frameAt : this.clock;
   });
   /** Milliseconds that EGO's clock is ahead of this one's */
   private clockOffset = -Infinity;

@@ -3,7 +3,8 @@
  * that is put forward skips one; both may happen at midnight, and by half an hour. Pure but for the zone.
  */
 
-const DAY = 86_400;
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
 const MONTH = 30 * DAY;
 const YEAR = 365 * DAY;
 
@@ -36,7 +37,7 @@ export function isRepeated(seconds: number): boolean {
   return instantsShowing(shownAt(Math.floor(seconds))).length > 1;
 }
 
-/** The ticks of an axis of time: where the clock shows whole steps; a day, a month or a year begins where it first is one. */
+/** The ticks of an axis of time: where the clock shows whole steps. Of an hour that comes twice, longer steps take the first. */
 export function ticksOf(from: number, to: number, step: number): number[] {
   const [first, last] = [Math.min(shownAt(from), shownAt(to)) - DAY, Math.max(shownAt(from), shownAt(to)) + DAY];
   const found = new Set<number>();
@@ -44,7 +45,7 @@ export function ticksOf(from: number, to: number, step: number): number[] {
     const instants = instantsShowing(shown);
     const isDay = shown % DAY === 0;
     if (instants.length === 0 && isDay) instants.push(Date.parse(new Date(shown * 1000).toISOString().slice(0, 19)) / 1000);
-    for (const instant of step < DAY ? instants : instants.slice(0, 1)) if (instant >= from && instant <= to) found.add(instant);
+    for (const instant of step <= HOUR ? instants : instants.slice(0, 1)) if (instant >= from && instant <= to) found.add(instant);
   }
   return [...found].sort((one, other) => one - other);
 }

@@ -1,4 +1,4 @@
-/** What the screen of sessions and tokens works out. Pure. */
+/** What the screen of sessions and tokens works out. */
 
 const BROWSERS: readonly [RegExp, string][] = [
   [/\bEdg/, 'Edge'],
@@ -28,4 +28,9 @@ export type TokenState = 'good' | 'revoked' | 'expired';
 export function tokenState(token: { revokedAt: string | null; expiresAt: string | null }, now: number): TokenState {
   if (token.revokedAt !== null) return 'revoked';
   return token.expiresAt !== null && Date.parse(token.expiresAt) <= now ? 'expired' : 'good';
+}
+
+/** `use:focused`: what has just appeared takes the focus. */
+export function focused(element: HTMLElement): void {
+  element.focus();
 }

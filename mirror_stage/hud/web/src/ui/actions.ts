@@ -28,8 +28,15 @@ export function press(event: KeyboardEvent): void {
     focus: (target?.closest<HTMLElement>('[data-keys]')?.dataset.keys as Place | undefined) ?? null,
     singleKeys: settings.singleKeys,
   });
+  // Behind a dialog the page rests: of its keys only the one that closes the dialog works.
+  if (shortcut && shortcut.action !== 'back' && document.querySelector('dialog[open]')) return;
   const run = shortcut && runs.get(shortcut.action);
   if (run && run(event) !== false) event.preventDefault();
+}
+
+/** Do what an action's key does. */
+export function act(action: Action): void {
+  runs.get(action)?.(new KeyboardEvent('keydown'));
 }
 
 const open: (() => void)[] = [];

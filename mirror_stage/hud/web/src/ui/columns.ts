@@ -117,6 +117,8 @@ export const COLUMNS: readonly Column[] = [
 ];
 
 export const USUAL_SORT = 'state';
+/** What a table can be sorted by */
+export const SORTS: readonly string[] = [NAME, ...COLUMNS].map((column) => column.id);
 
 /** The seats that match, in the order that `sort` asks for ('-cpuLoad' downwards); equal ones keep the order of slots. */
 export function sortedSeats(twin: Twin, mask: Uint8Array | null, sort: string, now: number): number[] {
@@ -124,10 +126,11 @@ export function sortedSeats(twin: Twin, mask: Uint8Array | null, sort: string, n
   const id = sort.replace(/^-/, '') || USUAL_SORT;
   const column = [NAME, ...COLUMNS].find((one) => one.id === id) ?? (COLUMNS[0] as Column);
   const keys: (number | string)[] = new Array(twin.end);
+  const isAlone = twin.size === 1; // EGO makes up a hub for hosts; without hosts there is nothing to show
   const seats: number[] = [];
   for (let seat = 0; seat < twin.end; seat++) {
     const entry = twin.entries[seat];
-    if (!entry || (mask && mask[seat] !== 1)) continue;
+    if (!entry || (mask && mask[seat] !== 1) || (entry.isSynthetic && isAlone)) continue;
     keys[seat] = column.sortKey({ entry, columns: twin.columns, seat, now });
     seats.push(seat);
   }

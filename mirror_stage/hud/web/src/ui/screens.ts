@@ -8,6 +8,7 @@ import HistoryIcon from '@lucide/svelte/icons/history';
 import Rows3 from '@lucide/svelte/icons/rows-3';
 import SquareTerminal from '@lucide/svelte/icons/square-terminal';
 import Server from '@lucide/svelte/icons/server';
+import ServerCog from '@lucide/svelte/icons/server-cog';
 import KeyRound from '@lucide/svelte/icons/key-round';
 import type { Dictionary } from '../i18n/en';
 import { session, type Permission } from '../store/session.svelte';
@@ -50,6 +51,7 @@ export const SCREENS: readonly Screen[] = [
   { ...usual, id: 'history', name: 'history', icon: ChartLine, action: 'history', inBottomDock: true, load: () => import('./screens/History.svelte') },
   { ...usual, id: 'replay', name: 'replay', icon: HistoryIcon, action: 'replay', feature: 'replay', inNavigation: false, inBottomDock: true, isPage: false, load: () => import('./screens/Replay.svelte') },
   { ...usual, id: 'host', name: 'host', icon: Server, inNavigation: false, load: () => import('./screens/HostPage.svelte') },
+  { ...usual, id: 'enrolment', name: 'enrolment', icon: ServerCog, needs: 'manage', inMenuOnly: true, load: () => import('./screens/Enrolment.svelte') },
   { ...usual, id: 'access', name: 'access', icon: KeyRound, needs: 'own-sessions', inMenuOnly: true, load: () => import('./screens/Access.svelte') },
 ];
 

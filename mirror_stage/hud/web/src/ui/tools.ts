@@ -9,6 +9,14 @@ export function hasBottomDock(screen: string): boolean {
   return screen === '' || screen === 'table';
 }
 
+/** Open a tool in the dock, on whatever screen the dock stands. */
+export function openTool(id: string): void {
+  const screen = SCREENS.find((one) => one.id === id);
+  if (!screen || !isOffered(screen)) return;
+  settings.bottomOpen = true;
+  if (view.more.tool !== id) view.keep('tool', id);
+}
+
 /** Open a tool, or fold the dock if it is open with that tool. False if it is not offered. */
 export function toggleTool(id: string): boolean {
   const screen = SCREENS.find((one) => one.id === id);

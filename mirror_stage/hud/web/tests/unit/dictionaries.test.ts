@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { en as lateEnglish, ko as lateKorean } from '../../src/i18n/access';
+import { en as enrolmentEnglish, ko as enrolmentKorean } from '../../src/i18n/enrolment';
 import { en } from '../../src/i18n/en';
 import { ko } from '../../src/i18n/ko';
 
@@ -11,8 +12,8 @@ function messages(tree: Tree, path = ''): [string, string | ((...values: string[
   );
 }
 
-const english = new Map(messages({ ...en, late: lateEnglish } as unknown as Tree));
-const korean = new Map(messages({ ...ko, late: lateKorean } as unknown as Tree));
+const english = new Map(messages({ ...en, late: lateEnglish, enrolment: enrolmentEnglish } as unknown as Tree));
+const korean = new Map(messages({ ...ko, late: lateKorean, enrolment: enrolmentKorean } as unknown as Tree));
 
 test('both languages have the same messages', () => {
   expect([...korean.keys()].sort()).toEqual([...english.keys()].sort());
@@ -33,7 +34,7 @@ test('a message with values says them in both languages', () => {
 });
 
 /** Names that are the same in both. */
-const SAME = /^(name|menu\.checks\.redis|metrics\.cpuLoad|roles\.ego|host\.(bios|extent))$/;
+const SAME = /^(name|dispatch\.stoppedBy|menu\.checks\.redis|metrics\.cpuLoad|roles\.ego|host\.(bios|extent))$/;
 
 test('what has words in English has Korean words in Korean', () => {
   const said = (message: string | ((...values: string[]) => string)): string => (typeof message === 'string' ? message : message('1', '2', '3', '4'));

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Alert, HostDetail } from '../../src/net/openapi';
-import { grouped, inUnit } from '../../src/store/alertlog';
-import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf } from '../../src/ui/host/figures';
+import { grouped, inUnit, ordered } from '../../src/store/alertlog';
+import { Rules } from '../../src/store/rules';
+import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -54,20 +55,40 @@ describe('a sparkline', () => {
   });
 });
 
+describe('the outlook of a disk', () => {
+  const hours = (count: number): number[] => Array.from({ length: count }, (_, hour) => hour * 3_600);
+
+  test('is the line through the values of days, gaps or not', () => {
+    const times = hours(72);
+    const values = times.map((time, at) => (at % 5 === 0 ? null : 70 + (time / 86_400) * 2));
+    const outlook = daysToFull(times, values);
+    expect(outlook.kind).toBe('full');
+    expect(outlook.kind === 'full' && outlook.days).toBeCloseTo((100 - (values.at(-1) ?? 0)) / 2, 5);
+  });
+
+  test('is that it does not fill, or that too little is known', () => {
+    expect(daysToFull(hours(72), hours(72).map(() => 70))).toEqual({ kind: 'steady' });
+    expect(daysToFull(hours(72), hours(72).map((_, at) => 70 - at / 10))).toEqual({ kind: 'steady' });
+    expect(daysToFull(hours(12), hours(12).map((_, at) => 70 + at))).toEqual({ kind: 'unknown' });
+    expect(daysToFull([], [])).toEqual({ kind: 'unknown' });
+  });
+});
+
 describe('alerts', () => {
   const alert = (id: string, severity: Alert['severity'], second: number, hostname = 'h', metric = 'cpu_load_high'): Alert =>
     ({ id, severity, hostname, metric, createdAt: `2025-11-01T00:00:0${second}.000Z` }) as Alert;
-  const some = [alert('old', 'warning', 1, 'a'), alert('new', 'warning', 5, 'b'), alert('worst', 'critical', 3, 'b', 'host_offline'), alert('note', 'info', 9, 'c', 'clock_skew')];
-  const said = (by: 'none' | 'host' | 'rule'): [string, string[]][] => grouped(some, by).map((group) => [group.name, group.alerts.map((one) => one.id)]);
+  const stateOf = (one: Alert): number => new Rules([]).stateOf(one);
+  const some = [alert('old', 'warning', 1, 'a'), alert('new', 'warning', 5, 'b'), alert('worst', 'critical', 3, 'b', 'host_offline'), alert('note', 'info', 9, 'c', 'clock_skew'), alert('hot', 'critical', 2, 'a', 'disk_full')];
+  const said = (by: 'none' | 'host' | 'rule'): [string, string[]][] => grouped(ordered(some, stateOf), by, stateOf).map((group) => [group.name, group.alerts.map((one) => one.id)]);
 
-  test('stand by severity, then by age', () => {
-    expect(said('none')).toEqual([['', ['worst', 'new', 'old', 'note']]]);
+  test('stand by the state that they mean, then by age; a silence is less than a critical alert', () => {
+    expect(said('none')).toEqual([['', ['hot', 'worst', 'new', 'old', 'note']]]);
   });
 
   test('are grouped by host or rule, the group with the worst first', () => {
-    expect(said('host')).toEqual([['b', ['worst', 'new']], ['a', ['old']], ['c', ['note']]]);
-    expect(said('rule')).toEqual([['host_offline', ['worst']], ['cpu_load_high', ['new', 'old']], ['clock_skew', ['note']]]);
-    expect(grouped([], 'host')).toEqual([]);
+    expect(said('host')).toEqual([['a', ['hot', 'old']], ['b', ['worst', 'new']], ['c', ['note']]]);
+    expect(said('rule')).toEqual([['disk_full', ['hot']], ['host_offline', ['worst']], ['cpu_load_high', ['new', 'old']], ['clock_skew', ['note']]]);
+    expect(grouped([], 'host', stateOf)).toEqual([]);
   });
 
   test('say ratios as percent', () => {

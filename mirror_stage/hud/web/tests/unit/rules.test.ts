@@ -20,8 +20,8 @@ test.each([
   ['utilization', 1, 2], // one rule with two severities
   ['swapUsedPercent', 96, 1],
   ['swapUsedPercent', 97, 2],
-  ['diskUsedPercent', 98, 1], // the operator's own limit
-  ['diskUsedPercent', 99, 2],
+  ['fullestDiskPercent', 98, 1], // the operator's own limit; the rule is about each disk
+  ['fullestDiskPercent', 99, 2],
   [SILENCE, 60, 2],
   ['clockOffsetSeconds', 900, 0], // info is no state of a host
   ['memoryUsedPercent', 100, 0], // no rule, no level: the HUD has no thresholds of its own

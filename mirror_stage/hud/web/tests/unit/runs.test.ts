@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../../src/net/openapi';
-import { agreement, deathOf, folded, following, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
+import { agreement, asItWas, deathOf, folded, following, pastCommands, printed, runsOf, standingOf, tally, transcript } from '../../src/store/runs';
 
 let made = 0;
 function command(hostname: string, more: Partial<Command> = {}): Command {
@@ -154,5 +154,17 @@ describe('what was printed', () => {
     const head = (fold: { commands: readonly Command[] }): string => fold.commands.map((one) => one.hostname).join(', ');
     expect(transcript(folded([command('a')]), stdout, head)).toBe('ok\n');
     expect(transcript(folded([command('a'), command('b'), command('c', { stdout: 'no' })]), stdout, head)).toBe('==> c <==\nno\n\n==> a, b <==\nok\n');
+  });
+});
+
+describe('a command in the past', () => {
+  const done = { requestedAt: '2026-11-24T12:00:00.000Z', startedAt: '2026-11-24T12:00:10.000Z', completedAt: '2026-11-24T12:01:00.000Z', status: 'failed', exitCode: 1, stdout: 'later', deliverable: true } as Command;
+  const at = (text: string): Command | null => asItWas(done, Date.parse(`2026-11-24T${text}Z`));
+
+  test('is as it stood then, and does not tell what it came to', () => {
+    expect(at('11:59:59')).toBeNull();
+    expect(at('12:00:05')).toMatchObject({ status: 'pending', startedAt: null, completedAt: null, exitCode: null, stdout: null });
+    expect(at('12:00:30')).toMatchObject({ status: 'running', startedAt: done.startedAt, exitCode: null, stdout: null });
+    expect(at('12:01:00')).toBe(done);
   });
 });

@@ -23,6 +23,7 @@ function found(text: string): string[] {
   return [...twin.seats()].filter((seat) => matches?.(seat) ?? true).map((seat) => twin.entries[seat]?.hostname ?? '');
 }
 
+const ALL_NAMES = ['web-01', 'web-02', 'db-01', 'old', 'core-switch'];
 const ALL = ['web-01', 'web-02', 'db-01', 'old', 'core-switch'];
 
 test.each([
@@ -49,8 +50,18 @@ test.each([
   ['is:problem', ['web-02', 'db-01', 'old']],
   ['is:online', ['web-01', 'web-02', 'db-01', 'core-switch']],
   ['is:simulated', ['web-02']],
-  ['agent:+simulated', ['web-02']],
-  ['uplink:web', ['db-01']],
+  ['agent:*+simulated', ['web-02']],
+  ['uplink:web-01', ['db-01']],
+  ['uplink:web', []],
+  ['rack:R1', []],
+  ['rack:r1*', ['web-02']],
+  ['name:web-0?', ['web-01', 'web-02']],
+  ['name:"웹 서버 1"', ['web-01']],
+  ['web-0', ['web-01', 'web-02']],
+  ['web*1', ['web-01']],
+  ['*', ALL_NAMES],
+  ['10.0.0.?', ['web-01', 'web-02', 'db-01', 'core-switch']],
+  ['name:web.01', []],
   ['-is:ok', ['web-02', 'db-01', 'old']],
   ['is:virtual', ['core-switch']],
   ['age>60', ['web-01', 'web-02', 'db-01', 'old', 'core-switch']],

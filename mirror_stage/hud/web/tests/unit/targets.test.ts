@@ -26,11 +26,17 @@ describe('targets', () => {
 
   test('become hosts, each once, none of them virtual', () => {
     const all: Target[] = [{ kind: 'filter', value: 'is:critical' }, { kind: 'rack', value: 'A' }, { kind: 'host', value: 'not-yet' }];
-    expect(resolved(all, twin, 0)).toEqual(['web-1', 'web-2', 'not-yet']);
+    expect(resolved(all, twin, 0, () => true)).toEqual({ hosts: ['web-1', 'web-2', 'not-yet'], leftOut: [] });
+  });
+
+  test('of a rack or a search leave out who cannot run a command; who is named is meant', () => {
+    const canRun = (hostname: string): boolean => hostname === 'web-1';
+    expect(resolved([{ kind: 'rack', value: 'A' }], twin, 0, canRun)).toEqual({ hosts: ['web-1'], leftOut: ['web-2'] });
+    expect(resolved([{ kind: 'rack', value: 'A' }, { kind: 'host', value: 'web-2' }], twin, 0, canRun)).toEqual({ hosts: ['web-1', 'web-2'], leftOut: [] });
   });
 
   test('that are searched with nonsense are nobody, not everybody', () => {
-    for (const value of ['cpu>much', 'rak:A web', 'web cpu>>80', ' ', '-', '"']) expect(resolved([{ kind: 'filter', value }], twin, 0)).toEqual([]);
+    for (const value of ['cpu>much', 'rak:A web', 'web cpu>>80', ' ', '-', '"']) expect(resolved([{ kind: 'filter', value }], twin, 0, () => true).hosts).toEqual([]);
     expect(misread({ kind: 'filter', value: 'rak:A web' })).toEqual(['rak:A']);
     expect(misread({ kind: 'filter', value: 'rack:A web' })).toEqual([]);
   });

@@ -11,6 +11,12 @@ function twinOf(...names: string[]): Twin {
 
 const seat = (twin: Twin, name: string): number => twin.seatsByHostname.get(name) as number;
 
+test('whoever acts on a host reads its hostname before the name that it gives itself', () => {
+  const twin = new Twin();
+  twin.take(snapshot([host('web-01', 1), host('web-02', 2, { displayName: 'web-01 (main)' })]));
+  expect(['web-01', 'web-02', 'gone'].map((name) => twin.fullName(name))).toEqual(['web-01', 'web-02 (web-01 (main))', 'gone']);
+});
+
 describe('a snapshot', () => {
   test('fills the columns, and what is unknown is NaN', () => {
     const twin = twinOf('a', 'b');

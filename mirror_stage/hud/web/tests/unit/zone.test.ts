@@ -77,6 +77,15 @@ test('a day without midnight begins at one', async () => {
   expect(labels('2026-04-23T20:00:00Z', '2026-04-24T00:00:00Z', HOUR)).toEqual(['22:00', '23:00', 'Apr 24', '02:00', '03:00']);
 });
 
+test('an axis of more than an hour has room for one of two equal hours, also where midnight comes twice', async () => {
+  const berlin = await inZone('Europe/Berlin');
+  expect(berlin.labels('2026-10-24T20:00:00Z', '2026-10-25T05:00:00Z', 2 * HOUR)).toEqual(['22:00', 'Oct 25', '02:00', '04:00', '06:00']);
+  vi.resetModules();
+  const havana = await inZone('America/Havana');
+  expect(havana.labels('2026-10-31T16:00:00Z', '2026-11-01T17:00:00Z', 12 * HOUR)).toEqual(['12:00', 'Nov 1', '12:00']);
+  expect(havana.labels('2026-11-01T03:00:00Z', '2026-11-01T07:00:00Z', HOUR)).toEqual(['23:00', 'Nov 1', '00:00', '01:00', '02:00']);
+});
+
 test.each([['Asia/Kolkata', '18:30'], ['Asia/Kathmandu', '18:15'], ['Asia/Seoul', '15:00']])('hours are whole in %s', async (zone, midnight) => {
   const { labels } = await inZone(zone);
   expect(labels(`2026-06-01T${midnight}:00Z`, '2026-06-01T21:00:00Z', HOUR).slice(0, 3)).toEqual(['Jun 2', '01:00', '02:00']);

@@ -69,14 +69,21 @@ float glyph(vec2 p, float state) {
 }
 `;
 
-/** `number(strip, p, value)`: digits ending at the origin, each 1 high and .58 wide, growing to the left. */
+/**
+ * `number(strip, p, value)`: digits ending at the origin, each 1 high and .58 wide, growing to the left. With 16384
+ * added a percent sign follows them, with twice as much a degree sign.
+ */
 export const NUMBER_GLSL = /* glsl */ `
-float number(sampler2D strip, vec2 p, float value) {
-  float place = floor(-p.x / .58);
-  float digit = floor(value / pow(10., place) + 1e-4);
+float number(sampler2D strip, vec2 p, float coded) {
+  float unit = floor(coded / 16384. + 1e-4);
+  float value = coded - unit * 16384.;
+  float first = -min(unit, 1.);
+  float place = floor(-p.x / .58) + first;
+  float digit = floor(value / pow(10., max(place, 0.)) + 1e-4);
+  float cellOf = place < 0. ? 9. + unit : mod(digit, 10.);
   vec2 cell = vec2(1. - fract(-p.x / .58), p.y);
-  float ink = texture2D(strip, vec2((mod(digit, 10.) + clamp(cell.x, .02, .98)) / 10., clamp(cell.y, 0., 1.))).r;
-  bool isThere = place >= 0. && place < 5. && p.y > 0. && p.y < 1. && (place < 1. || digit >= 1.);
+  float ink = texture2D(strip, vec2((cellOf + clamp(cell.x, .02, .98)) / 12., clamp(cell.y, 0., 1.))).r;
+  bool isThere = place >= first && place < 5. && p.y > 0. && p.y < 1. && (place < 1. || digit >= 1.);
   return isThere ? ink : 0.;
 }
 `;

@@ -14,7 +14,7 @@ attribute vec3 aFrom; // where it was before the last change of the layout
 attribute vec3 aPlace; // middle of the underside
 attribute vec3 aSize; // 0: nobody has this seat
 attribute vec4 aBar; // from, to (0 to 1, -1 unknown), since (seconds), state
-attribute vec4 aTint; // number to write (-1 none), cell of its name (-1 none), 1 if it matches the filter (and 2 if selected), fire_at as 0 to 1 (2: none)
+attribute vec4 aTint; // number to write with its unit (-1 none), cell of its name (-1 none), 1 if it matches the filter (and 2 if selected, and 4 if number and bar are what fired), fire_at as 0 to 1 (2: none)
 varying vec3 vBody; // the glass without anything on it
 varying vec4 vAir; // colour, and how much of the slab comes through it
 varying float vHeight;
@@ -39,10 +39,12 @@ void main() {
   float state = aBar.w;
   float value = mix(aBar.x, aBar.y, smoothstep(0., .4, uTime - aBar.z));
   float isSilent = step(2.5, state);
-  float isProblem = step(.5, state) * (1. - step(3.5, state) * .55);
-  float beat = state > 1.5 && state < 2.5 ? 1. - uMotion * .32 * (.5 - .5 * cos(uTime * 3.77)) : 1.; // 0.6 Hz
+  float isProblem = step(.5, state);
+  float beat = (state > 1.5 && state < 2.5) || state > 3.5 ? 1. - uMotion * .32 * (.5 - .5 * cos(uTime * 3.77)) : 1.; // 0.6 Hz
   vMark = stateColour(state);
-  vMetric = uByMetric > .5 && isSilent < .5 ? loadColour(value) : vMark;
+  // A bar has the colour of a warning only if it shows what the warning is about.
+  bool isOther = isProblem > .5 && isSilent < .5 && aTint.z < 3.5;
+  vMetric = uByMetric > .5 && isSilent < .5 ? loadColour(value) : isOther ? stateColour(0.) : vMark;
   vNow = vec4(value, beat, isProblem, isSilent);
 
   world.y *= uMirror;
@@ -65,6 +67,7 @@ export const SLAB_FRAGMENT = /* glsl */ `
 ${COMMON_GLSL}
 ${NUMBER_GLSL}
 uniform float uMirror;
+uniform float uThrough; // 1: only what is found, half through what stands before it
 uniform float uByMetric;
 uniform sampler2D uNames;
 uniform vec2 uNameGrid; // cells across, cells down
@@ -87,8 +90,10 @@ void main() {
   float beat = vNow.y;
   float isProblem = vNow.z;
   float isSilent = vNow.w;
-  float isChosen = step(1.5, vTint.z);
-  float isMatching = vTint.z - 2. * isChosen;
+  float isFired = step(3.5, vTint.z);
+  float isChosen = step(1.5, vTint.z - 4. * isFired);
+  float isMatching = vTint.z - 4. * isFired - 2. * isChosen;
+  if (uThrough > .5 && isMatching < .5) discard;
   float isKnown = step(0., vBar.y);
   float isOffline = step(3.5, state);
   vec3 mark = vMark;
@@ -134,6 +139,9 @@ void main() {
     face = mix(face, mark * beat, cover(ring));
     // A host in trouble lights its whole face a little, so that a row is read without reading glyphs.
     face += mark * beat * isProblem * .085 * (1. - isSilent * .6) * smoothstep(w, 0., vFace.x);
+    // What is dead is seen first: its face is one plate of its colour, and what stands on it is dark.
+    face = mix(face, mark * beat * (.62 + .2 * smoothstep(w, 0., vFace.x)), isOffline);
+    face = mix(face, SKY, cover(ring) * isOffline);
 
     if (hasName > .5) {
     float letter = min(h * .6, mix(.19, .25, step(.5, h)));
@@ -142,13 +150,13 @@ void main() {
     vec2 cell = vec2(mod(vTint.y, uNameGrid.x), floor(vTint.y / uNameGrid.x));
     vec2 uv = vec2((cell.x + clamp(nameAt.x / 8., .002, .998)) / uNameGrid.x, 1. - (cell.y + 1. - clamp(nameAt.y, .01, .99)) / uNameGrid.y);
     float text = texture2D(uNames, uv).r * step(0., nameAt.x) * step(nameAt.x, 8.) * step(0., nameAt.y) * step(nameAt.y, 1.);
-    face = mix(face, mix(INK, mark, isProblem * .65) * mix(1., .55, isOffline), text * legible);
+    face = mix(face, mix(mix(INK, mark, isProblem * .65), SKY, isOffline), text * legible);
     float figure = number(uDigits, vec2(vFace.x - right, vFace.y - line) / letter, max(vTint.x, 0.));
-    face = mix(face, mix(vec3(.78, .87, .96), metric, max(isProblem, uByMetric)), figure * legible * step(0., vTint.x) * (1. - isOffline));
+    face = mix(face, mix(vec3(.78, .87, .96), metric, max(isProblem * isFired, uByMetric)), figure * legible * step(0., vTint.x) * (1. - isOffline));
     }
 
     // Too far to read: one quiet tone for the host, its state and load, instead of lines that would shimmer.
-    vec3 heat = mix(colour, metric * beat, mix(.34 + .45 * max(value, 0.), .9, isProblem) * (1. - isOffline * .55));
+    vec3 heat = mix(colour, mix(metric, mark, isProblem * (1. - uByMetric)) * beat, mix(.34 + .45 * max(value, 0.), .9, isProblem));
     float blur = max(1. - smoothstep(1.6, 4.2, tall), uMirror < 0. ? smoothstep(.1, 2.2, -vHeight) * .8 : 0.);
     colour = mix(face, heat, blur * smoothstep(0., .12, x + .2));
   }
@@ -173,6 +181,6 @@ void main() {
   colour = mix(mix(BODY * .5, colour, .22), colour, isMatching); // filtered out: its shadow stays
   colour = alive(colour);
   if (uMirror < 0.) colour = mix(FLOOR, colour, .9 * exp(vHeight * .36));
-  gl_FragColor = vec4(mix(vAir.rgb, colour, vAir.a), 1.);
+  gl_FragColor = vec4(mix(vAir.rgb, colour, vAir.a), mix(1., .6, uThrough));
 }
 `;

@@ -133,7 +133,7 @@ void main() {
 
 export const CRYSTAL_FRAGMENT = /* glsl */ `
 ${COMMON_GLSL}
-uniform float uState; // of EGO itself
+uniform float uState; // the worst of all hosts
 varying vec3 vWorld;
 varying vec3 vFacet;
 varying vec3 vCorner;

@@ -5,11 +5,12 @@ import type { Format } from '../../i18n/format';
 import type { Host, HostDetail } from '../../net/openapi';
 
 /** `now`: EGO's clock, milliseconds. What is not known is left out. */
-export function factsOf(host: Host, detail: HostDetail | undefined, now: number, t: Dictionary, f: Format): [name: string, value: string][] {
+export function factsOf(host: Host, detail: HostDetail | undefined, now: number, t: Dictionary, f: Format): [name: string, value: string, isPinned?: boolean][] {
   const hardware = detail?.hardware;
   const swap = detail?.diagnostics.swapUsedPercent ?? null;
   const words = (...parts: (string | null | undefined)[]): string => parts.filter(Boolean).join(' ');
-  const rows: [string, string | null | undefined][] = [
+  const isPinned = (label: string): boolean => detail?.pinned.includes(label) ?? false;
+  const rows: [string, string | null | undefined, boolean?][] = [
     [t.fields.platform, host.platform],
     [t.host.os, words(hardware?.osDistro, hardware?.osRelease)],
     [t.host.kernel, hardware?.osKernel],
@@ -19,14 +20,14 @@ export function factsOf(host: Host, detail: HostDetail | undefined, now: number,
     [t.metrics.memoryTotalBytes, host.metrics.memoryTotalBytes === null ? null : f.metric('memoryTotalBytes', host.metrics.memoryTotalBytes)],
     [t.metrics.swapUsedPercent, swap === null ? null : f.metric('swapUsedPercent', swap)],
     [t.host.bios, hardware?.biosVersion],
-    [t.fields.room, host.room],
-    [t.fields.tier, host.tier],
+    [t.fields.room, host.room, isPinned('room')],
+    [t.fields.tier, host.tier, isPinned('tier')],
     [t.fields.uplink, host.uplink],
     [t.fields.agentVersion, host.agentVersion],
     [t.host.policy, detail && `${policyOf(detail, t)} · ${detail.lastPollAt ? t.host.lastPoll(f.age(Math.max(0, now - Date.parse(detail.lastPollAt)) / 1000)) : t.host.neverPolled}`],
     [t.host.firstSeen, detail?.firstSeen && f.dateTime(detail.firstSeen)],
   ];
-  return rows.filter((row): row is [string, string] => Boolean(row[1]));
+  return rows.filter((row): row is [string, string, boolean?] => Boolean(row[1]));
 }
 
 function policyOf({ commandPolicy }: HostDetail, t: Dictionary): string {

@@ -132,3 +132,22 @@ export function sparkOf([times, values]: Series, frame: Frame): { line: string; 
     area: pieces.map((piece, at) => `M${x((piece[0] as [number, number])[0])},${height}L${strokes[at]}L${x((piece.at(-1) as [number, number])[0])},${height}Z`).join(''),
   };
 }
+
+/** `full`: in so many days; `steady`: it does not fill; `unknown`: less than a day is known. */
+export type Outlook = { readonly kind: 'full'; readonly days: number } | { readonly kind: 'steady' | 'unknown' };
+
+const DAY_SECONDS = 86_400;
+const LEAST_PERCENT_PER_DAY = 0.05;
+const MOST_DAYS = 365;
+
+/** When a disk is full at the pace of these values, by the line that fits them best (least squares). `times` in seconds. */
+export function daysToFull(times: readonly number[], values: readonly (number | null)[]): Outlook {
+  const known = times.flatMap((time, at) => (values[at] == null ? [] : [{ day: time / DAY_SECONDS, value: values[at] }]));
+  const [first, last] = [known[0], known.at(-1)];
+  if (!first || !last || last.day - first.day < 1) return { kind: 'unknown' };
+  const mean = (of: (one: { day: number; value: number }) => number): number => known.reduce((sum, one) => sum + of(one), 0) / known.length;
+  const [day, value] = [mean((one) => one.day), mean((one) => one.value)];
+  const pace = mean((one) => (one.day - day) * (one.value - value)) / mean((one) => (one.day - day) ** 2);
+  const days = (100 - last.value) / pace;
+  return pace < LEAST_PERCENT_PER_DAY || days > MOST_DAYS ? { kind: 'steady' } : { kind: 'full', days: Math.max(0, days) };
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { legendOf, BARS, trafficOf } from '../../../src/scene/colouring';
+import { legendOf, BARS, codedFigure, METRIC_BARS, trafficOf } from '../../../src/scene/colouring';
 import { PALETTE_GLSL, rgb } from '../../../src/scene/palette';
 import { COLOURS } from '../../../src/store/status';
 import { twinOf } from './fleets';
@@ -13,6 +13,11 @@ describe('metrics', () => {
     expect(BARS.temperature.fraction(columns, 0)).toBeCloseTo(0.5);
     expect(BARS.temperature.figure(columns, 0)).toBe(60);
     expect(BARS.memory.fraction(columns, 0)).toBeNaN();
+  });
+
+  test('have a bar for each that can fire, and a number with its unit', () => {
+    expect(Object.keys(METRIC_BARS)).toEqual(expect.arrayContaining(['cpuLoad', 'memoryUsedPercent', 'fullestDiskPercent', 'cpuTemperature', 'gpuTemperature', 'utilization']));
+    expect([codedFigure(32.4, '%'), codedFigure(96, '°C'), codedFigure(7, ''), codedFigure(NaN, '%'), codedFigure(-3, '°C')]).toEqual([32 + 16_384, 96 + 2 * 16_384, 7, -1, -1]);
   });
 
   test('show where the rule of EGO fires, and nothing where there is none', () => {

@@ -75,6 +75,19 @@ describe('the slabs', () => {
     expect(attribute(slabs.standing, 'aTint').array[3 * 4]).toBe(-1);
   });
 
+  test('show what fired where a host is in trouble, and CPU elsewhere', () => {
+    twin.columns.state[5] = WARNING;
+    twin.columns.cpuLoad[5] = 32;
+    twin.columns.cpuTemperature[5] = 96;
+    slabs.apply(twin, [5]);
+    const tint = (): number[] => [...attribute(slabs.standing, 'aTint').array.slice(20, 24)];
+    expect(tint().slice(0, 3)).toEqual([32 + 16_384, 0, 1]); // nobody said what it is about: the number is no warning
+    slabs.fire(new Map([['host-5', 'cpuTemperature']]));
+    slabs.apply(twin, [5]);
+    expect([tint()[0], tint()[2]]).toEqual([96 + 2 * 16_384, 5]);
+    expect(bar(slabs.standing, 5)[1]).toBeCloseTo(0.95);
+  });
+
   test('start a move from where they are seen', () => {
     const before = arrange(residentsOf(twin, 'rack'), null, twin.end);
     shared.uMove.value = 1;
