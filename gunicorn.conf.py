@@ -8,7 +8,7 @@ from mirror_stage.runtime import serving
 _settings = serving.settings_or_exit()
 logs.configure(_settings.log_level)
 
-bind = serving.listen_address(_settings)
+bind = serving.listen_addresses(_settings)
 umask = 0o777 & ~_settings.socket_mode  # for a Unix socket; all other files are created with the umask 077
 worker_class = "gevent"
 workers = 1  # the twin lives in one process

@@ -12,6 +12,7 @@ from gevent import monkey
 
 from mirror_stage.access import gate
 from mirror_stage.access.gate import AccountLookup, Gate, Sockets
+from mirror_stage.access.revocations import Revocations
 from mirror_stage.access.routes import blp as access_blp
 from mirror_stage.access.service import People
 from mirror_stage.alerts import events as alert_events
@@ -21,8 +22,12 @@ from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
 from mirror_stage.alerts.state import OpenAlerts
+from mirror_stage.cluster import wire
+from mirror_stage.cluster.service import Cluster
+from mirror_stage.cluster.shared_snapshot import SharedSnapshot
+from mirror_stage.commands import store as commands_store
 from mirror_stage.commands.routes import blp as commands_blp
-from mirror_stage.commands.routes import field_blp
+from mirror_stage.commands.routes import dispatch_blp, field_blp
 from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
 from mirror_stage.core.clock import Clock
@@ -31,6 +36,13 @@ from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
+from mirror_stage.enrolment import store as enrolment_store
+from mirror_stage.enrolment.routes import blp as enrolment_blp
+from mirror_stage.enrolment.service import Enrolment
+from mirror_stage.exporter.ego import EgoFigures
+from mirror_stage.exporter.routes import blp as figures_blp
+from mirror_stage.exporter.routes import targets_blp
+from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.health.routes import blp as health_blp
 from mirror_stage.health.service import HealthService
@@ -39,23 +51,27 @@ from mirror_stage.history.routes import blp as history_blp
 from mirror_stage.history.routes import hosts_blp as host_history_blp
 from mirror_stage.history.service import HistoryService
 from mirror_stage.hud.routes import blp as hud_blp
-from mirror_stage.metrics.direct import DirectIngest
+from mirror_stage.installer.routes import blp as installer_blp
+from mirror_stage.metrics.direct import PATH, DirectIngest
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.metrics.service import Ingest
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
+from mirror_stage.pipeline.commits import Commits
 from mirror_stage.pipeline.edge import Edge
 from mirror_stage.pipeline.known_hosts import KnownHosts
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.port import Message, Port
+from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
+from mirror_stage.signing.service import Signer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
-from mirror_stage.storage.ownership import Ownership
+from mirror_stage.storage.ownership import Ownership, migrating
 from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.tls.routes import blp as tls_blp
 from mirror_stage.tls.service import ServerCertificate
@@ -67,6 +83,7 @@ from mirror_stage.twin.service import TwinService
 from mirror_stage.twin.sockets import register as register_twin
 from mirror_stage.twin.state import Twin
 from mirror_stage.web import answers, http
+from mirror_stage.web.latency import Latency
 from mirror_stage.web.openapi import init_api
 from mirror_stage.web.realtime import CLIENT_TO_SERVER_MAX, Realtime, WebSocketWall
 from mirror_stage.web.refusals import Refusals
@@ -78,7 +95,7 @@ log = logging.getLogger(__name__)
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp,
-    field_blp, access_blp,
+    field_blp, dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
 )  # fmt: skip
 
 
@@ -117,12 +134,18 @@ def create_app(config: Config | None = None, *, with_storage: bool = True) -> Fl
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(hud_blp)
+    app.register_blueprint(installer_blp)
     for register in (register_twin, register_commands, register_alerts):
         register(socketio)
     gate.init_app(app, socketio)
-    served = DirectIngest(WebSocketWall(app.wsgi_app, rest, socketio), ego)
+    has_several_workers = config.is_clustered and config.workers > 1
+    sockets = WebSocketWall(app.wsgi_app, rest, socketio, has_several_workers=has_several_workers)
+    served = DirectIngest(sockets, ego)
     looked_up = AccountLookup(served, ego[Gate])
-    app.wsgi_app = Walls(looked_up, config, ego[Refusals])  # type: ignore[method-assign]
+    latency = Latency(Walls(looked_up, config, ego[Refusals]), {PATH: "metrics.post_batch"})
+    app.wsgi_app = latency  # type: ignore[method-assign]
+    ego.add(latency)
+    ego.add(EgoFigures(ego))
     if with_storage and not monkey.is_module_patched("socket"):
         open_storage(app)
     return app
@@ -132,6 +155,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     """All services of EGO, each with the others that it depends on."""
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
     refusals, people, certificate = Refusals(), People(storage, clock), ServerCertificate(config)
+    signer = Signer(config, clock, enrolment_store.recipient)
     rules, open_alerts = alert_rules.load(config), OpenAlerts()
     twin = Twin(
         hub=config.hub_hostname,
@@ -142,20 +166,37 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     frames = Frames(twin)
     audience = Audience(frames, realtime, with_diagnostics=config.twin_diagnostics)
-    port, known = Port(), KnownHosts()
+    port, known = Port(), KnownHosts(wire.to_sample)
     commands = CommandService(
         storage,
         clock,
         realtime,
+        signer,
         policy_of=known.policy_of,
         last_poll_of=known.last_poll_of,
         polled=lambda hostname, at: port.send(Message(polls={hostname: at})),
+        stranger=enrolment_store.stranger if config.has_locks else lambda *_: None,
         waiters_max=WAITING_POLLS_MAX,
+    )
+    enrolment = Enrolment(
+        storage,
+        clock,
+        people,
+        tell_cancelled=commands.publish_all,
+        signing_root=lambda: signer.root,
+        wake=commands.look_again_at,
     )
     edge = Edge(storage.samples, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
 
     def tell(transition: Transition) -> None:
-        realtime.publish(alert_events.NAMESPACE, alert_events.ALERT_UPDATE, alert_events.alert_update(transition))
+        alert, payload = transition.alert, alert_events.alert_update(transition)
+        realtime.publish(
+            alert_events.NAMESPACE,
+            alert_events.ALERT_UPDATE,
+            payload,
+            subject=f"alert {alert.id}",
+            version=alert.version,
+        )
 
     outbox = Outbox(tell)
     saver = Saver(
@@ -166,9 +207,9 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         is_degraded=lambda: edge.trouble is not None,
         recovered=edge.recovered,
         arrived_until=lambda: writer.oldest_arrival or clock.now(),
+        position=lambda: cluster.stream.position if cluster is not None else None,
     )
     owner = Owner(
-        storage=storage,
         twin=twin,
         open_alerts=open_alerts,
         rules=rules,
@@ -176,15 +217,49 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         audience=audience,
         outbox=outbox,
         saver=saver,
-        port=port,
-        readiness=readiness,
         clock=clock,
-        tell_cancelled=commands.publish_all,
         is_listening=lambda: not (edge.is_stuck or writer.is_full),
     )
+    restorer = Restorer(
+        storage.own,
+        owner,
+        known,
+        frames,
+        readiness,
+        clock,
+        enrolment.unverified,
+        lambda: cluster is not None and cluster.fold_since_saved(),
+    )
+    cluster: Cluster | None = None
+    if config.is_clustered:
+        cluster = Cluster(
+            config.redis_url or "",
+            storage,
+            clock,
+            readiness,
+            known=known,
+            owner=owner,
+            saver=saver,
+            frames=frames,
+            audience=audience,
+            restorer=restorer,
+            realtime=realtime,
+            commands=commands,
+        )
     port.listen(known.hear)
-    port.listen(owner.hear)
-    writer = Writer(edge.commit, then=owner.record_and_show)
+    port.listen(owner.hear if cluster is None else cluster.hear_here)
+    refresh = owner.refresh if cluster is None else cluster.refresh
+    until_recorded = saver.until_recorded if cluster is None else cluster.until_recorded
+    remover = Remover(
+        storage,
+        port,
+        clock,
+        find=lambda hostname: twin_service.shown().host(hostname),
+        record=saver.save if cluster is None else cluster.until_recorded,
+        tell_cancelled=commands.publish_all,
+    )
+    commits = Commits(edge.commit)
+    writer = Writer(commits, then=owner.record_and_show)
     clock_watch = ClockWatch(storage, clock)
     trusted_time = TrustedTime(storage.own, clock, ego_hostname(config))
     keeper = Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until)
@@ -193,29 +268,54 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         clock,
         Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after),
         kept_by_resolution=config.kept_by_resolution,
-        until_recorded=saver.until_recorded,
+        until_recorded=until_recorded,
         twin_id=lambda: frames.twin_id,
+    )
+    twin_service = TwinService(
+        frames, refresh=refresh, forget=remover.remove, body_at=past.body, is_settled=past.is_settled
     )
     return Services(
         config,
-        Gate(config, socketio, people),
+        Gate(config, socketio, people, enrolment.field_actor_at),
         people,
+        Revocations(
+            storage.own,
+            clock,
+            config.revocations_file,
+            (enrolment_store.revoke_again, enrolment_store.REVOKES),
+            (commands_store.stop_again, commands_store.CHANGES_DISPATCH),
+        ),
         clock,
         storage,
         readiness,
         realtime,
         refusals,
         certificate,
-        Ownership(config),
+        signer,
+        frames,
+        Ownership(config, is_shared=cluster is not None),
+        cluster,
+        SharedSnapshot(config.redis_url, frames),
         audience,
         owner,
+        remover,
         saver,
-        Restorer(storage.own, owner, known, frames, readiness, clock),
+        outbox,
+        commits,
+        LoopLag(),
+        restorer,
         writer,
-        Ingest(writer, clock, config.longest_retention, is_known=known.ids_by_hostname.__contains__),
-        TwinService(frames, refresh=owner.refresh, forget=owner.forget, body_at=past.body, is_settled=past.is_settled),
-        AlertService(storage, open_alerts, saver.until_recorded, config.alerts_kept),
+        Ingest(
+            writer,
+            clock,
+            config.longest_retention,
+            is_known=known.ids_by_hostname.__contains__,
+            labels_of=enrolment.labels_of,
+        ),
+        twin_service,
+        AlertService(storage, open_alerts, until_recorded, config.alerts_kept, is_here=lambda: owner.is_leading),
         commands,
+        enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),
         keeper,
         trusted_time,
@@ -231,9 +331,18 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             history=lambda: _history_check(keeper, trusted_time),
             scheduler=lambda: _scheduler_check(app),
             refused=refusals.check,
+            cluster=None if cluster is None else cluster.check,
             clock=clock_watch.check,
             tls=certificate.check,
-            describe=lambda: {"twinId": frames.twin_id, "ego": twin.ego, "rules": rules},
+            agents=enrolment.check,
+            signing=signer.check,
+            dispatch=commands.dispatch_check,
+            describe=lambda: {
+                "twinId": frames.twin_id,
+                "ego": twin.ego,
+                "rules": rules,
+                "dispatch": commands.dispatch_shown(),
+            },
         ),
     )
 
@@ -251,19 +360,22 @@ def _history_check(keeper: Keeper, trusted_time: TrustedTime) -> dict[str, Any]:
 
 
 def _refuse_until_ready() -> None:
-    """Answer everything but health and the root certificate with 503 until the twin is restored: an answer would lack hosts."""
+    """Answer everything but health, the root certificate and EGO's own figures with 503 until the twin is restored: an answer would lack hosts."""
     readiness = services()[Readiness]
-    if not readiness.is_restored and not (request.endpoint or "").startswith(("health.", "tls.")):
+    if not readiness.is_restored and not (request.endpoint or "").startswith(("health.", "tls.", "figures.ego")):
         raise Unavailable(readiness.why_not)
 
 
 def open_storage(app: Flask) -> None:
     """Open the database, become its only owner, upgrade its schema, restore the twin and the alerts.
 
-    Raises Unavailable if another EGO owns the database.
+    A worker of a cluster takes part in it instead: one of the workers restores the twin. Raises Unavailable if another EGO
+    owns the database.
     """
     ego: Services = app.extensions["mirror_stage"]
-    storage = ego[Storage]
+    storage, cluster = ego[Storage], ego.get(Cluster)
+    if cluster is not None and cluster.has_begun:
+        return  # it is ready when it shows the frames of the twin's owner
     with app.app_context():
         if not storage.is_open:
             storage.open(db.engine)
@@ -274,7 +386,24 @@ def open_storage(app: Flask) -> None:
             log.warning("the database is in memory: all data are lost at a restart")
         else:
             migrate.upgrade(app)
-        ego[CommandService].watch_over(ego[Clock].now())
-        ego[TrustedTime].check()
-        ego[Keeper].begin()
-        ego[Restorer].restore()
+        if cluster is not None:
+            with migrating(db.engine, ego[Config]):  # one after the other: the first one makes the keys
+                ego[Signer].open()
+            ego[Enrolment].look()
+            cluster.begin(lambda: _lead(ego))
+            return
+        ego[Signer].open()
+        _lead(ego)
+
+
+def _lead(ego: Services) -> None:
+    """Become the owner of the twin: bring the database up to what this EGO has promised, and restore the twin."""
+    ego[Revocations].enforce()
+    ego[Revocations].compact()
+    ego[CommandService].watch_over(ego[Clock].now())
+    ego[CommandService].keep_stopped()
+    ego[People].sign_head(ego[Signer].keep_head)
+    ego[TrustedTime].check()
+    ego[Keeper].begin()
+    ego[Enrolment].look()
+    ego[Restorer].restore()

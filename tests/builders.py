@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mirror_stage.core.instants import Instant, to_text
+from mirror_stage.core.signed import Recipient
 from mirror_stage.metrics.decoder import decode_batch
 from mirror_stage.metrics.domain import Sample, stamp
 
@@ -58,3 +59,16 @@ class SetClock:
     def advance(self, seconds: float) -> Instant:
         self.instant += int(seconds * 1000)
         return self.instant
+
+
+class NoSigner:
+    """An EGO without keys: it signs nothing."""
+
+    def recipient(self, _tx: Any, hostname: str) -> Recipient:
+        return Recipient(hostname)
+
+    def command(self, *_: object, **__: object) -> None:
+        return None
+
+    def cancel(self, *_: object) -> None:
+        return None

@@ -1,7 +1,8 @@
-"""Fixtures: servers that are started once, and EGOs of each test's own."""
+"""Fixtures: servers that are started once, and EGOs of each test's own, real ones and one that answers as the test wants."""
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.reflector.scripted_ego import ScriptedEgo, scripted_ego
 from tests.servers import EgoServer, PostgresqlServer, running_ego
 
 if TYPE_CHECKING:
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 
 # Where this is set, each of the many servers and agents that the tests start compiles EGO's modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+gc.disable()  # until the tests are collected: they are kept, and each collection of garbage would look at all of them again
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, but only in what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -74,3 +84,10 @@ def ego(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         settings["MIRROR_STAGE_DB_URL"] = request.getfixturevalue("postgresql").new_database()
     with running_ego(tmp_path_factory.mktemp("ego"), settings) as server:
         yield server
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedEgo]:
+    """A server that answers an agent as the test wants it to."""
+    with scripted_ego() as ego:
+        yield ego

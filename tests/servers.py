@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -26,12 +27,20 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 40
 PATIENCE = 4  # a busy machine may take this many times as long as an idle one
 
+_ports = itertools.count(os.getpid())
+
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that nobody gets by chance.
+
+    It is below the ports that Linux gives to whoever asks for any, and each process of pytest has 2,000 of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 10_000 + 2_000 * (worker % 11) + next(_ports) % 2_000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Any, seconds: float = 10, every: float = 0.02, what: str = "") -> Any:
@@ -47,6 +56,14 @@ def wait_until(condition: Any, seconds: float = 10, every: float = 0.02, what: s
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds * PATIENCE} s: {what or condition}")
         time.sleep(every)
+
+
+def slowness() -> float:
+    """How many times as long as on an idle machine a busy process takes now: 1 if it gets a core for itself."""
+    began, computed = time.perf_counter(), time.thread_time()
+    while time.thread_time() - computed < 0.05:
+        pass
+    return max(1.0, (time.perf_counter() - began) / (time.thread_time() - computed))
 
 
 @dataclass
@@ -332,30 +349,48 @@ def _postgresql_program(name: str) -> str:
     return next((str(each) for each in candidates if each.exists()), None) or _missing(name, "postgresql")
 
 
+class RedisServer:
+    """A Redis without persistence. Use it in a `with` statement."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.port, self._folder, self._options = free_port(), folder, options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> RedisServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> RedisServer:
+        """Start it, empty, and wait until it listens."""
+        own = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        command = [installed("redis-server", "redis-server"), *own, "--dir", str(self._folder), *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: listens(self.port), what="Redis listens")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, for instance SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=10)
+
+
 @contextlib.contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
     """Start a Redis; its URL."""
-    port = free_port()
-    command = [
-        installed("redis-server", "redis-server"),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--dir",
-        str(folder),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: listens(port), what="Redis listens")
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with RedisServer(folder) as server:
+        yield server.url
 
 
 def listens(port: int) -> bool:

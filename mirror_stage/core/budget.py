@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass
 class Budget:
     """At most `burst` at once and `per_second` in the long run; it begins full."""
 

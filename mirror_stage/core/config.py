@@ -9,20 +9,23 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dotenv.parser import parse_stream
 from environs import Env, EnvError, validate
 
+from mirror_stage.core.addresses import address_for_others
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
-from mirror_stage.core.urls import url_trouble
-from mirror_stage.core.variables import unknown_variable
+from mirror_stage.core.urls import database_url_trouble, url_trouble
+from mirror_stage.core.variables import doubtful_variables, unknown_variable
 
 _ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
+_LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+PREFIX, FAMILY = "MIRROR_STAGE_", "EGO_"  # of our variables; other programs have some that begin with EGO_, too
+DOTENV = Path(".env")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
@@ -48,6 +51,7 @@ class Config:
 
     port: int = 3000
     bind: str = "127.0.0.1"
+    field_bind: str | None = None
     socket_mode: int = 0o600
     db_url: str | None = None
     db_ssl: bool = False
@@ -95,6 +99,11 @@ class Config:
     def is_postgresql(self) -> bool:
         return self.db_url is not None
 
+    @property
+    def is_clustered(self) -> bool:
+        """Whether several workers may share the twin: with PostgreSQL and Redis, on this machine and on others."""
+        return self.is_postgresql and self.redis_url is not None and not self.testing
+
     @cached_property
     def kept_by_resolution(self) -> dict[str, Instant]:
         """The retention of each tier of the history, in ms, by the tier's name."""
@@ -116,6 +125,26 @@ class Config:
         return is_loopback(self.bind)
 
     @cached_property
+    def field_port(self) -> int | None:
+        """The port of the listener for agents of another make; None without one."""
+        return None if self.field_bind is None else int(self.field_bind.rpartition(":")[2])
+
+    @property
+    def page_address(self) -> str:
+        """Where browsers and agents find EGO: `http://127.0.0.1:3000`. An address: few networks know the machine's name."""
+        if self.bind.startswith("unix:"):
+            return f"http://{self.ego_hostname}"
+        name = self.bind.strip("[]")
+        if name in {"0.0.0.0", "::"}:
+            name = self.ego_primary_ip or address_for_others() or self.ego_hostname
+        return f"{'https' if self.has_tls else 'http'}://{f'[{name}]' if ':' in name else name}:{self.port}"
+
+    @cached_property
+    def has_locks(self) -> bool:
+        """Whether EGO trusts nobody without a credential."""
+        return self.security == "strict" or (self.security == "auto" and not self.is_loopback)
+
+    @cached_property
     def has_tls(self) -> bool:
         """Whether EGO speaks https."""
         return self.tls == "on" or (self.tls == "auto" and self.security != "open" and not self.is_loopback)
@@ -124,6 +153,11 @@ class Config:
     def authority_folder(self) -> Path:
         """The folder of EGO's own certificate authority."""
         return (self.tls_dir or self.sqlite_path.with_suffix(".tls")).absolute()
+
+    @property
+    def revocations_file(self) -> Path | None:
+        """The file of what was revoked; None for a database in memory. With PostgreSQL it stands where SQLite's file would."""
+        return None if self.testing else self.sqlite_path.with_suffix(".revoked").absolute()
 
 
 def is_loopback(address: str) -> bool:
@@ -139,12 +173,16 @@ def is_loopback(address: str) -> bool:
 def from_environment(*, read_dotenv: bool = True) -> Config:
     """The Config that the environment describes. Raises BadSetting with one line that names the variable."""
     env = Env()
-    in_file = _read_dotenv(env, Path(".env")) if read_dotenv else {}
-    unknown = unknown_variable({**in_file, **os.environ}, VARIABLES, prefix="MIRROR_STAGE_", family="EGO_")
+    in_file = _read_dotenv(DOTENV) if read_dotenv else {}
+    unknown = unknown_variable(in_file, VARIABLES, PREFIX, FAMILY) or unknown_variable(os.environ, VARIABLES, PREFIX)
     if unknown:
         raise BadSetting(f"{unknown} (config/ego.env.example has all of them)")
+    if in_file:
+        env.read_env(DOTENV, recurse=False)
     values: dict[str, Any] = {}
     for name, variable, read in _VARIABLES:
+        if not env.str(variable, "").strip():
+            continue  # not set, or empty: compose.yaml and shells pass on what is not set as an empty text
         try:
             value = read(env, variable)
         except EnvError as error:
@@ -157,7 +195,7 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
             f"MIRROR_STAGE_OFFLINE_AFTER_SECONDS: {config.offline_after_seconds:g} must be more than "
             f"MIRROR_STAGE_STALE_AFTER_SECONDS ({config.stale_after_seconds:g})"
         )
-    for finer, coarser in pairwise(_RETENTIONS):
+    for finer, coarser in zip(_RETENTIONS, _RETENTIONS[1:]):
         if getattr(config, coarser.field) * coarser.unit < getattr(config, finer.field) * finer.unit:
             raise BadSetting(
                 f"{coarser.variable}: {getattr(config, coarser.field):g} is too short: it must last at least as long as "
@@ -168,6 +206,10 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
         raise BadSetting(
             f"{lacking}: is not set; a certificate of your own needs both MIRROR_STAGE_TLS_CERT and MIRROR_STAGE_TLS_KEY"
         )
+    if config.field_port == config.port and not config.bind.startswith("unix:"):
+        raise BadSetting(
+            f"MIRROR_STAGE_FIELD_BIND: {config.port} is the port of EGO itself (PORT); agents of another make need a port of their own"
+        )
     if config.tls == "on" and config.bind.startswith("unix:"):
         raise BadSetting(
             "MIRROR_STAGE_TLS: on needs an address and a port; no network reaches a Unix socket, so leave it at auto"
@@ -175,8 +217,18 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
     return config
 
 
-def _read_dotenv(env: Env, file: Path) -> dict[str, str]:
-    """What a file says. `env` has it too, where the environment does not say otherwise. Raises BadSetting with file and line."""
+def doubts() -> list[str]:
+    """The variables that may be misspelt settings, each in one line. They are no reason to refuse the start."""
+    in_file = _read_dotenv(DOTENV)
+    elsewhere = {name: value for name, value in os.environ.items() if name not in in_file}
+    return [
+        *doubtful_variables(in_file, VARIABLES, prefix=PREFIX, family=""),
+        *doubtful_variables(elsewhere, VARIABLES, prefix=PREFIX, family=FAMILY),
+    ]
+
+
+def _read_dotenv(file: Path) -> dict[str, str]:
+    """What a file says; nothing if it is not there. Raises BadSetting with file and line."""
     found = {}
     try:
         with file.open(encoding="utf-8") as lines:
@@ -187,7 +239,6 @@ def _read_dotenv(env: Env, file: Path) -> dict[str, str]:
                     text = binding.original.string
                     line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
                     raise BadSetting(f"{file}, line {line}: must be NAME=value, with a = between the two")
-        env.read_env(file, recurse=False)
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError) as error:
@@ -217,6 +268,25 @@ def _address(env: Env, variable: str) -> str | None:
     if name.count(":") == 1 and not (text or "").startswith("unix:"):
         raise EnvError(f"is the address alone, not {text!r}; the port goes into PORT")
     return text
+
+
+def _listener(env: Env, variable: str) -> str | None:
+    text = _text(env, variable)
+    if text is None:
+        return None
+    match = _LISTENER.fullmatch(text)
+    try:
+        name = str(
+            ipaddress.IPv6Address(match[1]) if match and match[1] else ipaddress.IPv4Address(match[2] if match else "")
+        )
+    except ValueError as error:
+        raise EnvError(
+            f"must be an address and a port, such as 10.0.0.100:3001 or [::]:3001, not {text!r}; it cannot be a Unix socket"
+        ) from error
+    port = int(match[3]) if match else 0
+    if not 1 <= port <= 65_535:
+        raise EnvError(f"must have a port from 1 to 65535, not {text!r}")
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def _ipv4(env: Env, variable: str) -> str | None:
@@ -278,10 +348,10 @@ def _socket_mode(env: Env, variable: str) -> int | None:
     return int(text, 8)
 
 
-def _url(*schemes: str) -> Reader:
+def _url(trouble_of: Callable[[str], str | None]) -> Reader:
     def read(env: Env, variable: str) -> str | None:
         text = _text(env, variable)
-        trouble = text and url_trouble(text, schemes, may_hold_password=True, needs_host=False)
+        trouble = text and trouble_of(text)
         if trouble:
             raise EnvError(trouble)
         return text
@@ -289,14 +359,24 @@ def _url(*schemes: str) -> Reader:
     return read
 
 
+_SENTINELS = re.compile(r"redis\+sentinel://([^/@]*@)?[^/@,]+(,[^/@,]+)*/[^/?#]+(/\d+)?")
+
+
+def _redis_url_trouble(url: str) -> str | None:
+    if url.startswith("redis+sentinel://"):  # several addresses in the place of one, which no URL parser takes
+        return None if _SENTINELS.match(url) else "must be redis+sentinel://HOST:PORT,HOST:PORT/MASTER"
+    return url_trouble(url, ("redis", "rediss", "unix"), may_hold_password=True, needs_host=False)
+
+
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
+    ("field_bind", "MIRROR_STAGE_FIELD_BIND", _listener),
     ("socket_mode", "MIRROR_STAGE_SOCKET_MODE", _socket_mode),
-    ("db_url", "MIRROR_STAGE_DB_URL", _url("postgresql", "postgres")),
+    ("db_url", "MIRROR_STAGE_DB_URL", _url(database_url_trouble)),
     ("db_ssl", "MIRROR_STAGE_DB_SSL", _switch),
     ("sqlite_path", "MIRROR_STAGE_SQLITE_PATH", _path),
-    ("redis_url", "MIRROR_STAGE_REDIS_URL", _url("redis", "rediss", "unix")),
+    ("redis_url", "MIRROR_STAGE_REDIS_URL", _url(_redis_url_trouble)),
     ("workers", "WEB_CONCURRENCY", _whole(1, 64)),
     ("ego_monitor_enabled", "MIRROR_STAGE_EGO_MONITOR_ENABLED", _switch),
     ("ego_monitor_interval_ms", "MIRROR_STAGE_EGO_MONITOR_INTERVAL_MS", _whole(1000, 3_600_000)),

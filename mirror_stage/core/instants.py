@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 Instant = int
 
@@ -11,13 +11,13 @@ MINUTE: Instant = 60 * SECOND
 HOUR: Instant = 60 * MINUTE
 DAY: Instant = 24 * HOUR
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_text(instant: Instant) -> str:
     """`2025-11-01T02:15:00.000Z` for an instant."""
-    return f"{datetime.fromtimestamp(instant // 1000, UTC).isoformat()[:19]}.{instant % 1000:03d}Z"
+    return f"{datetime.fromtimestamp(instant // 1000, timezone.utc).isoformat()[:19]}.{instant % 1000:03d}Z"
 
 
 def to_optional_text(instant: Instant | None) -> str | None:
@@ -37,9 +37,10 @@ def from_text(text: str) -> Instant:
     """
     if not 16 <= len(text) <= 64:  # shorter than 2025-11-01T02:15: a bare date is not an instant
         raise ValueError("not a date and a time")
-    moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows a lower-case t and z
+    text = text.upper().replace("Z", "+00:00")  # RFC 3339 allows a lower-case t and z; Python knows Z from 3.11 on
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+        moment = moment.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH) // _MILLISECOND
 
 

@@ -8,19 +8,12 @@ import sys
 
 from mirror_stage.core.budget import Budget
 from mirror_stage.core.instants import to_text
-from mirror_stage.core.names import INVISIBLE
+from mirror_stage.core.names import printable
 
 
 def to_line(event: dict[str, str]) -> str:
-    """One line of JSON that is safe to show on a terminal: every character that is not printable is escaped.
-
-    These are C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters. Korean stays
-    readable.
-    """
-    line = INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(event, ensure_ascii=False))
-    if line.isprintable():
-        return line
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+    """One line of JSON that is safe to show on a terminal."""
+    return printable(json.dumps(event, ensure_ascii=False))
 
 
 class JsonLines(logging.Formatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from functools import lru_cache
@@ -12,6 +13,7 @@ HOSTNAME_MAX = 120
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+ESCAPED = re.compile(r"\\(?:u[0-9a-f]{4}|[bfnrt])")  # what `printable` writes
 
 
 class BadField(ValueError):
@@ -38,8 +40,26 @@ def normalise_hostname(text: str) -> str:
     return name
 
 
+def is_printable(text: str) -> bool:
+    """Whether every character is one that a person can see, or a plain space."""
+    return text.isprintable() and (text.isascii() or INVISIBLE.search(text) is None)
+
+
+def printable(text: str) -> str:
+    """The text as a terminal or a browser may show it: every character that is not printable, and every invisible letter, is escaped.
+
+    These are C0 and C1 controls, ESC, line separators, bidi marks, lone surrogates and invisible letters. Korean stays
+    readable.
+    """
+    if is_printable(text):
+        return text
+    hidden = [char for char in set(text) if not is_printable(char)]
+    return text.translate({ord(char): json.dumps(char)[1:-1] for char in hidden})
+
+
 @lru_cache(maxsize=16_384)
 def seen_as(name: str) -> str:
-    """What a person takes a name for: without what is invisible, in small letters."""
-    shown = "".join(c for c in INVISIBLE.sub("", unicodedata.normalize("NFKC", name)) if c.isprintable())
+    """What a person takes a name for: without what is invisible or an escape for it, in small letters."""
+    visible = INVISIBLE.sub("", ESCAPED.sub("", unicodedata.normalize("NFKC", name)))
+    shown = "".join(c for c in visible if c.isprintable())
     return " ".join(shown.split()).casefold()

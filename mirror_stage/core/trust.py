@@ -28,6 +28,7 @@ ROOT_PATH = "/api/tls/root.pem"
 ROOT_SECONDS, ROOT_BYTES_MAX = 5.0, 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 _EXPIRED, _NOT_YET, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64  # X509_V_ERR_… of OpenSSL
+_PARTIAL_CHAIN = ssl.VerifyFlags(0x80000)  # ssl.VERIFY_X509_PARTIAL_CHAIN, which Python knows from 3.10 on
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 
 
@@ -90,6 +91,14 @@ def pin_of(der: bytes) -> str | None:
         return None
 
 
+def pin_of_pem(pem: str) -> str | None:
+    """The pin of the first certificate in a PEM text; None if there is none."""
+    try:
+        return pin_of(ssl.PEM_cert_to_DER_cert(pem.strip()))
+    except ValueError:
+        return None
+
+
 def checked_pin(text: str) -> str:
     """A pin as it is written. Raises ValueError with what is wrong."""
     try:
@@ -99,6 +108,11 @@ def checked_pin(text: str) -> str:
     if not text.startswith(PIN_PREFIX) or len(digest) != 32:
         raise ValueError(f"must be {PIN_PREFIX} and 44 characters of base64, as mirror-stage tls show prints it")
     return text
+
+
+def is_token(text: object) -> bool:
+    """Whether this may be a token: printable characters without a space."""
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def read_token(file: Path, environment: Mapping[str, str] = os.environ) -> str:
@@ -123,7 +137,7 @@ def read_token(file: Path, environment: Mapping[str, str] = os.environ) -> str:
             f"token_file: {file} cannot be read: {error.strerror}; the agent's service gets it from systemd if you run "
             "mirror-stage reflector install again"
         ) from error
-    if not _TOKEN.fullmatch(text):
+    if not is_token(text):
         raise BadSetting(f"token_file: {file} must hold one token and nothing else")
     return text
 
@@ -143,7 +157,7 @@ def _context_of(ca_file: Path) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(ca_file))
     except OSError as error:
         raise BadSetting(f"{ca_file}: holds no certificates (PEM) that can be read: {error}") from error
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file may have EGO's own certificate instead of a root
+    context.verify_flags |= _PARTIAL_CHAIN  # the file may have EGO's own certificate instead of a root
     return context
 
 

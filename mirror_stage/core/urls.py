@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _NOT_IN_HOSTS = re.compile(r'["<>\\^`{|}%]')
+_OWN_PARAMETERS = {
+    "autocommit",
+    "context",
+    "cursor_factory",
+    "prepare_threshold",
+    "row_factory",
+}  # of psycopg, not of PostgreSQL
+
+
+def database_url_trouble(url: str) -> str | None:
+    """What is wrong with the URL of a PostgreSQL; None if nothing is."""
+    if "%00" in url:
+        return "has %00, which stands for no character of a name or a password: leave it out"
+    trouble = url_trouble(url, ("postgresql", "postgres"), may_hold_password=True, needs_host=False)
+    return trouble or _parameter_trouble(url.partition("?")[2])
 
 
 def url_trouble(url: str, schemes: tuple[str, ...], *, may_hold_password: bool, needs_host: bool) -> str | None:
@@ -26,22 +41,56 @@ def url_trouble(url: str, schemes: tuple[str, ...], *, may_hold_password: bool, 
         (_BLANK.search(url), "has a space or a control character: write a space as %20"),
         (_BAD_PERCENT.search(url), "has a % without two hexadecimal digits after it: write % as %25"),
     )
-    return next((words for is_so, words in troubles if is_so), None) or _address_trouble(address, needs_host)
+    return next((words for is_so, words in troubles if is_so), None) or _address_trouble(
+        address, needs_host, may_hold_password
+    )
 
 
-def _address_trouble(address: str, needs_host: bool) -> str | None:
+def _address_trouble(address: str, needs_host: bool, may_hold_password: bool) -> str | None:
     """What is wrong with `host:port`. Where the @ was forgotten this is `name:password`, so it is not repeated."""
     host, colon, port = address, "", ""
     if not address.endswith("]"):
         before, colon, port = address.rpartition(":")
         host = before if colon else address
+    if "," in host and ":" in host:
+        return "names several hosts with ports: write them as parameters, like ?host=one:5432&host=two:5432"
     if set(host) & set("[]:") and not _is_ipv6_in_brackets(host):
         return "has a host that cannot be read: an IPv6 address stands in brackets, like [::1] or [::1]:3000"
     if _NOT_IN_HOSTS.search(host):
         return "has a host with a character that no name of a machine has"
-    if colon and not (re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65_535):
-        return f"has no port from 1 to 65535 after the colon; or it {_must_encode('/?#')}"
+    if colon and not _is_port(port):
+        rather = f"; or it {_must_encode('/?#')}" if may_hold_password else ""
+        return f"has no port from 1 to 65535 after the colon{rather}"
+    if not all(map(_is_name, host.split(","))):
+        return "has a host that is no name: each part between two dots has 1 to 63 characters"
     return "names no host" if needs_host and not host else None
+
+
+def _parameter_trouble(query: str) -> str | None:
+    given = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in given]
+    own = next((name for name in names if name in _OWN_PARAMETERS), None)
+    if own:
+        return f"has the parameter {own}, which EGO sets itself: leave it out"
+    if any(names.count(name) > 1 for name in names if name != "host"):
+        return "has a parameter twice; only host may stand there several times"
+    hosts = [host for name, value in given if name == "host" for host in value.split(",")]
+    ports = [port for name, value in given if name == "port" and value for port in value.split(",")]
+    if not all(map(_is_port, ports)) or (len(ports) > 1 and len(ports) != len(hosts)):
+        return "has a parameter port that is not one port from 1 to 65535, or one for each host"
+    return None
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch("[0-9]{1,5}", text)) and 1 <= int(text) <= 65_535
 
 
 def _is_ipv6_in_brackets(host: str) -> bool:

@@ -1,9 +1,9 @@
-"""The names of environment variables that begin like ours. A misspelt one stops the start instead of being ignored."""
+"""Misspelt names of environment variables: what must be one of ours stops the start, and what may be one is told."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 # Names of ours that no setting of EGO or the agent has.
@@ -20,25 +20,52 @@ OTHERS = frozenset(
 # no settings.
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)(_|\Z)|_PORT_[0-9]+_(TCP|UDP)(_|\Z)")
 _ADDRESS = re.compile(r"(tcp|udp)://")
+LONG = 8  # letters; a shorter name, such as PORT, is near to many names of other programs
 
 
-def unknown_variable(
-    environment: Mapping[str, str], known: Iterable[str], *, prefix: str, family: str = ""
-) -> str | None:
-    """The first variable that begins with `prefix` and that nobody knows, in one line with the nearest name; or None.
+def unknown_variable(environment: Mapping[str, str], known: Iterable[str], *prefixes: str) -> str | None:
+    """The first variable that must be a misspelt one of ours, in one line with the nearest name; or None.
 
-    A variable that begins with `family` may be another program's. It counts only if it is nearly one of ours.
+    It begins with one of our prefixes, or differs from one of our names by a slip of the keyboard.
     """
     names = [*known]
-    for name in sorted(set(environment) - {*names} - OTHERS):
-        upper = name.upper()
-        if _OF_A_SERVICE.search(upper) or _ADDRESS.match(environment[name]):
-            continue
-        is_nearly_ours = family and upper.startswith(family) and get_close_matches(upper, names, n=1, cutoff=0.85)
-        if upper.startswith(prefix) or is_nearly_ours:
-            short = upper.removeprefix(prefix)
+    for name, upper in _strange(environment, names):
+        slip = next(iter(get_close_matches(upper, _of_this_beginning(upper, names), n=1, cutoff=0.9)), "")
+        if upper.startswith(prefixes) or len(slip) >= LONG:
+            short = upper.removeprefix(prefixes[0])
             return f"{name}: there is no such setting" + (nearest(short, names, 1.0) or nearest(upper, names))
     return None
+
+
+def doubtful_variables(
+    environment: Mapping[str, str], known: Iterable[str], *, prefix: str, family: str
+) -> Iterator[str]:
+    """The variables that may be misspelt ones of ours and may be another program's, each in one line with the name of ours.
+
+    They are near to one of ours, or they are one of ours with `family` in the place of `prefix`.
+    """
+    names = [*known]
+    for name, upper in _strange(environment, names):
+        is_family, short = upper.startswith(family), upper.removeprefix(family)
+        meant = [ours for ours in names if is_family and ours.removeprefix(prefix) == short]
+        meant += [ours for ours in names if sorted(ours) == sorted(upper)]
+        longer = [ours for ours in _of_this_beginning(upper, names) if len(ours) >= LONG]
+        meant += get_close_matches(upper, longer, n=1, cutoff=0.6 if is_family else 0.75)
+        if meant:
+            yield f"{name}: is no setting of EGO, so it changes nothing; did you mean {meant[0]}?"
+
+
+def _strange(environment: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:
+    """The variables that are none of ours, and that no service or container set, each as it is written and in capitals."""
+    for name in sorted(set(environment) - {*names} - OTHERS):
+        upper = name.upper()
+        if not _OF_A_SERVICE.search(upper) and not _ADDRESS.match(environment[name]):
+            yield name, upper
+
+
+def _of_this_beginning(word: str, words: list[str]) -> list[str]:
+    """The words with the same first letter: HOSTNAME is near to EGO_HOSTNAME, and is another thing."""
+    return [other for other in words if other[:1] == word[:1]]
 
 
 def nearest(word: str, words: Iterable[str], likeness: float = 0.6) -> str:

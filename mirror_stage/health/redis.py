@@ -12,11 +12,16 @@ from redis.connection import parse_url
 from mirror_stage.core.clock import elapsed_seconds
 
 SECONDS = 0.5
+SENTINEL = "redis+sentinel://"
 _LINE_MAX = 512
 
 
 def redis_trouble(url: str, seconds: float = SECONDS) -> str | None:
-    """Why Redis does not answer at this URL within `seconds`, in one line; None if it does."""
+    """Why Redis does not answer at this URL within `seconds`, in one line; None if it does. Of sentinels, one has to answer."""
+    if url.startswith(SENTINEL):
+        addresses = url.removeprefix(SENTINEL).partition("/")[0].rpartition("@")[2].split(",")
+        troubles = [redis_trouble(f"redis://{address}", seconds) for address in addresses]
+        return None if None in troubles else troubles[0]
     deadline = elapsed_seconds() + seconds
     try:
         options = parse_url(url)

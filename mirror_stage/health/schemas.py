@@ -32,6 +32,15 @@ class RuleSchema(WireSchema):
     criticalAt = fields.Float(required=True, allow_none=True, attribute="critical_at")
 
 
+class InfoDispatchSchema(WireSchema):
+    """Whether commands are taken and handed out; if not, since when, why, and who stopped it."""
+
+    stopped = fields.Boolean(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    at = fields.String(required=True, allow_none=True)
+    by = fields.String(required=True, allow_none=True)
+
+
 class InfoSchema(WireSchema):
     version = fields.String(required=True)
     build = fields.String(required=True)
@@ -42,3 +51,4 @@ class InfoSchema(WireSchema):
     rules = fields.List(fields.Nested(RuleSchema), required=True)
     staleAfterSeconds = fields.Float(required=True)
     offlineAfterSeconds = fields.Float(required=True)
+    dispatch = fields.Nested(InfoDispatchSchema, required=True)

@@ -23,8 +23,9 @@ Check = dict[str, Any]  # `ok`, a `detail` for people, perhaps `latencyMs`
 class HealthService:
     """Says whether each part of EGO works.
 
-    `writer`, `history`, `scheduler`, `clock`, `tls` and `refused` each return the check of one part. `describe` returns the id
-    of the twin, the name of EGO's host and the alert rules, for `info`.
+    `writer`, `history`, `scheduler`, `clock`, `tls`, `agents`, `signing`, `dispatch` and `refused` each return the check of
+    one part, and so does `cluster`, if this
+    EGO is a worker of one. `describe` returns the id of the twin, the name of EGO's host and the alert rules, for `info`.
     """
 
     def __init__(
@@ -39,30 +40,45 @@ class HealthService:
         scheduler: Callable[[], Check],
         clock: Callable[[], Check],
         tls: Callable[[], Check],
+        agents: Callable[[], Check],
+        signing: Callable[[], Check],
+        dispatch: Callable[[], Check],
         refused: Callable[[], Check],
+        cluster: Callable[[], Check] | None,
         describe: Callable[[], Mapping[str, Any]],
     ):
         self._config, self._storage, self._readiness = config, storage, readiness
         self._history_engine, self._writer, self._history, self._scheduler = history_engine, writer, history, scheduler
-        self._clock, self._tls, self._refused, self._describe = clock, tls, refused, describe
+        self._clock, self._tls, self._agents = clock, tls, agents
+        self._signing, self._dispatch = signing, dispatch
+        self._refused, self._cluster, self._describe = refused, cluster, describe
         self._asking_redis = BoundedSemaphore(1)
         self._redis_asked_at: float | None = None
         self._redis_trouble: str | None = None
 
     def checks(self) -> dict[str, Check]:
         """Each part with `ok` and a `detail` for people."""
+        return self.others() | self.own()
+
+    def others(self) -> dict[str, Check]:
+        """The checks that ask another program, which may take seconds."""
+        return {"database": self._database(), "redis": self._redis()}
+
+    def own(self) -> dict[str, Check]:
+        """The checks that ask nobody."""
         readiness = self._readiness
         return {
-            "database": self._database(),
-            "redis": self._redis(),
             "writer": self._writer(),
             "twin": {"ok": readiness.is_restored, "detail": "restored" if readiness.is_restored else readiness.why_not},
             "scheduler": self._scheduler(),
             "history": self._history(),
             "clock": self._clock(),
             "tls": self._tls(),
+            "agents": self._agents(),
+            "signing": self._signing(),
+            "dispatch": self._dispatch(),
             "refused": self._refused(),
-        }
+        } | ({"cluster": self._cluster()} if self._cluster is not None else {})
 
     def info(self) -> dict[str, Any]:
         """What this EGO is and by which rules it judges."""

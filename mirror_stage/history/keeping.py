@@ -79,11 +79,18 @@ class Keeper:
             is_pruned = all(self._prune(resolution) for resolution in RESOLUTIONS)
         return is_pruned and is_rolled_up
 
+    @property
+    def behind_seconds(self) -> int | None:
+        """How long the oldest minute that could be rolled up waits for that; None if the database rolls up by itself."""
+        if self.engine is Engine.CONTINUOUS or not self._done_until:
+            return None
+        return self._now_second() - tiers.GRACE_SECONDS - ROLLUPS[0].seconds - self._done_until
+
     def check(self) -> dict[str, Any]:
         """The readiness check: how far the minutes are rolled up."""
-        if self.engine is Engine.CONTINUOUS or not self._done_until:
+        behind = self.behind_seconds
+        if behind is None:
             return {"ok": True, "detail": str(self.engine)}
-        behind = self._now_second() - tiers.GRACE_SECONDS - ROLLUPS[0].seconds - self._done_until
         detail = f"rolled up to {to_text(self._done_until * SECOND)}"
         if behind <= BEHIND_SECONDS:
             return {"ok": True, "detail": detail}

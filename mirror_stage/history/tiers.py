@@ -103,20 +103,27 @@ def take_back(tx: Connection, now_second: int) -> bool:
     """Set progress that lies in the future, because EGO's clock was ahead once, back to now. Returns whether any did.
 
     `closed_until` and `done_until` never go behind `pruned_until` of the tier below: EGO computes a bucket only if all
-    its rows are there.
+    its rows are there. Of the present bucket some rows may be pruned, unless there is nothing from before now: a new
+    EGO has started before the time was synchronised.
     """
     known, coarsest = tiers(tx), RESOLUTIONS[-1].seconds
     if max(max(tier.closed_until, tier.done_until, tier.pruned_until) for tier in known.values()) <= now_second:
         return False
-    next_bucket_at = now_second - now_second % coarsest + coarsest
+    whole_from = now_second - now_second % coarsest + (coarsest if _has_rows_until(tx, now_second) else 0)
     below = 0
     for resolution in RESOLUTIONS:
         tier, over = known[resolution.name], now_second - GRACE_SECONDS
-        pruned, floor = min(tier.pruned_until, next_bucket_at), max(over - over % resolution.seconds, below)
+        pruned, floor = min(tier.pruned_until, whole_from), max(over - over % resolution.seconds, below)
         closed, done = min(tier.closed_until, floor), min(tier.done_until, floor)
         advance(tx, resolution, closed_until=closed, done_until=done, pruned_until=pruned)
         below = pruned
     return True
+
+
+def _has_rows_until(tx: Connection, second: int) -> bool:
+    """Whether a tier has rows up to a second."""
+    oldest = (tx.execute(_oldest_row(resolution), {"since": 0}).scalar() for resolution in RESOLUTIONS)
+    return any(found is not None and found <= second for found in oldest)
 
 
 # ------------------------------------------------------------------ late samples

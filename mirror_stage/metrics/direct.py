@@ -6,6 +6,7 @@ same service; everything else goes on to the route. `tests/metrics/test_direct.p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 
 from mirror_stage.access.gate import Gate, refuse_unless
 from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
+from mirror_stage.core.names import normalise_hostname
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.metrics.service import Ingest, receipt_on_wire
@@ -24,6 +26,7 @@ Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 PATH = "/api/metrics/batch"
+_NAMED = re.compile(rb'"hostname"\s*:\s*"([^"\\]{1,480})"')
 _NEEDS = PERMISSION_BY_ROUTE["metrics.post_batch"]
 
 
@@ -48,9 +51,21 @@ class DirectIngest:
 
     def _take(self, environ: Environ) -> dict[str, Any]:
         actor = self._gate.actor_of(environ)
-        refuse_unless(actor, _NEEDS)
+        if not actor.is_unverified:
+            refuse_unless(actor, _NEEDS)
         body = received(environ, int(environ["CONTENT_LENGTH"]), SMALL_BODY)
+        if actor.is_unverified:
+            refuse_unless(actor, _NEEDS, named_in(body))  # the refusal names the host, so that somebody can admit it
         return receipt_on_wire(self._ingest.take(body, actor, lenient=False))
+
+
+def named_in(body: bytes) -> str | None:
+    """The first hostname in a batch that was not decoded; None if none is found, or if it is not valid."""
+    match = _NAMED.search(body)
+    try:
+        return normalise_hostname(match[1].decode()) if match else None
+    except ValueError:
+        return None
 
 
 def is_usual(environ: Environ) -> bool:

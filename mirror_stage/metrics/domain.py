@@ -52,7 +52,7 @@ WRITTEN_MEANWHILE = 0.001  # of a dataset's size, between two readings: a pool t
 REPEATING = {"overlay", "aufs", "unionfs", "fuse.fuse-overlayfs", "fuse.bindfs", "nullfs", "lofs"}
 
 
-@dataclass(slots=True)
+@dataclass
 class Sample:
     """One host at one instant. Loads in percent, counters in bytes since boot; None is unknown.
 
@@ -85,6 +85,8 @@ class Sample:
     rack: str | None = None
     position: tuple[float, float, float] | None = None
     tags: Mapping[str, str] | None = None
+    pinned: tuple[str, ...] = ()  # the labels among rack and tags that an admin has pinned; not stored
+    is_unverified: bool = False  # EGO knows its agent only by the address; not stored
     command_policy: str | None = None
     agent_instance: str | None = None
     primary_interface: str | None = None
@@ -113,7 +115,7 @@ class Sample:
         return (self.reported_at - self.received_at) / 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Receipt:
     """How many samples of a batch are durable now, and how many of them were already stored."""
 
@@ -171,6 +173,13 @@ def believed_place(x: float | None, y: float | None, z: float | None) -> tuple[f
     if x is None or y is None or z is None:
         return None
     return (x, y, z) if max(abs(x), abs(y), abs(z)) <= POSITION_MAX else None
+
+
+def pin(sample: Sample, labels: Mapping[str, str]) -> None:
+    """Replace what the agent of a host says with what an admin has pinned: `rack`, and tags."""
+    sample.rack = labels.get("rack", sample.rack)
+    sample.tags = {**(sample.tags or {}), **{name: value for name, value in labels.items() if name != "rack"}}
+    sample.pinned = tuple(sorted(labels))
 
 
 def capacity_gbps(

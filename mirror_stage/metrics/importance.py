@@ -103,6 +103,6 @@ def _text(row: Any, member: str) -> str:
 def _number(row: Any, member: str) -> float:
     """A member of a row as a finite number; 0 where it is none."""
     value = row.get(member) if isinstance(row, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
         return 0.0
     return float(value)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 
-class Origin(StrEnum):
+class Origin(Enum):
     AGENT = "the agent reports it"
     SAMPLE = "EGO works it out from other fields of a sample"
     RATE = "EGO measures it between two samples: how fast a counter grows"
     LINK = "the same, of the host's link"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measure:
     """One number of a host; None is unknown."""
 
@@ -72,7 +72,7 @@ MEASURES = (
         "utilization_ratio", "utilization", "0-1", Origin.LINK, most=1, is_stored=False, is_in_host=False, decimals=3,
         scale=10_000, threshold=0.2,
     ),
-    Measure("fullest_disk_percent", "fullestDiskPercent", "%", Origin.SAMPLE, is_in_host=False, scale=10, threshold=5),
+    Measure("fullest_disk_percent", "fullestDiskPercent", "%", Origin.SAMPLE, decimals=1, scale=10, threshold=5),
     Measure(
         "disk_read_bytes_per_second", "diskReadBytesPerSecond", "B/s", Origin.RATE, counter="disk_read_bytes",
         is_aggregated=False, decimals=0, scale=1 / 1024, threshold=100_000_000,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -13,9 +13,9 @@ from mirror_stage.core.budget import Budget
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.config import is_loopback
 from mirror_stage.core.instants import Instant, to_text
-from mirror_stage.core.problems import Forbidden, Invalid, Problem, Refused
+from mirror_stage.core.problems import Forbidden, Invalid, Problem, Refused, Unauthorized
 from mirror_stage.metrics.decoder import Batch, decode_batch
-from mirror_stage.metrics.domain import Receipt, Sample, stamp
+from mirror_stage.metrics.domain import Receipt, Sample, pin, stamp
 from mirror_stage.web.problem_json import ERRORS_MAX
 
 _LARGE = 256 * 1024
@@ -33,32 +33,42 @@ class Writer(Protocol):
 
 
 NEW_HOSTS_AT_ONCE, NEW_HOSTS_PER_SECOND = 300.0, 1.0  # per address; programs on this machine have no limit
-_PEERS_MAX = 1_000
+SAMPLES_AT_ONCE, SAMPLES_PER_SECOND = 20_000.0, 100.0  # per host whose agent has a token: it may come back after a day
+_BUDGETS_MAX = 10_000
 
 
-class NewHostBudgets:
-    """The limit of new hosts for each address, so that a sender that invents names cannot use up the places of all."""
+class Budgets:
+    """A limit for each sender, so that one cannot use up what is there for all."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second, self._burst = per_second, burst
         self._budgets: dict[str, Budget] = {}
 
-    def budget(self, peer: str | None) -> Budget | None:
-        """The budget of an address; None if it has no limit."""
-        if not peer or is_loopback(peer):
-            return None
-        budget = self._budgets.pop(peer, None) or Budget(NEW_HOSTS_PER_SECOND, NEW_HOSTS_AT_ONCE)
-        self._budgets[peer] = budget  # the address used last is at the end
-        if len(self._budgets) > _PEERS_MAX:
+    def of(self, sender: str) -> Budget:
+        """The budget of a sender."""
+        budget = self._budgets.pop(sender, None) or Budget(self._per_second, self._burst)
+        self._budgets[sender] = budget  # the sender used last is at the end
+        if len(self._budgets) > _BUDGETS_MAX:
             del self._budgets[next(iter(self._budgets))]
         return budget
 
 
 class Ingest:
-    """Takes the samples of agents. `kept` is the longest retention of the history."""
+    """Takes the samples of agents. `kept` is the longest retention of the history, `labels_of` what an admin has pinned."""
 
-    def __init__(self, writer: Writer, clock: Clock, kept: Instant, *, is_known: Callable[[str], bool]):
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        kept: Instant,
+        *,
+        is_known: Callable[[str], bool],
+        labels_of: Callable[[str], Mapping[str, str]],
+    ):
         self._writer, self._clock, self._kept, self._is_known = writer, clock, kept, is_known
-        self._new_hosts = NewHostBudgets()
+        self._labels_of = labels_of
+        self._new_hosts = Budgets(NEW_HOSTS_PER_SECOND, NEW_HOSTS_AT_ONCE)
+        self._samples = Budgets(SAMPLES_PER_SECOND, SAMPLES_AT_ONCE)
 
     def take(self, body: bytes, actor: Actor, *, lenient: bool) -> dict[str, Any]:
         """Store the samples of a request body. Returns the receipt.
@@ -80,9 +90,13 @@ class Ingest:
             )
         if actor.hostname is not None:
             _refuse_other_hosts(batch.samples, actor)
+            self._count_samples(len(batch.samples), actor.hostname)
         received_at = self._clock.now()
         for sample in batch.samples:
-            sample.ip = sample.ip or actor.peer
+            sample.ip, sample.is_unverified = sample.ip or actor.peer, actor.is_unverified
+            labels = self._labels_of(sample.hostname)
+            if labels:
+                pin(sample, labels)
         receipt = self._submit(stamp(batch.samples, received_at, self._kept), actor.peer)
         answer: dict[str, Any] = {"accepted": receipt.accepted, "receivedAt": received_at}
         if receipt.duplicates:
@@ -97,12 +111,20 @@ class Ingest:
                 answer["moreErrors"] = len(batch.errors) - ERRORS_MAX
         return answer
 
+    def _count_samples(self, count: int, hostname: str) -> None:
+        """Raise Refused if the agent of a host sends too many samples."""
+        budget = self._samples.of(hostname)
+        if not budget.take(elapsed_seconds(), count):
+            wait = int((count - budget.left) / SAMPLES_PER_SECOND) + 1
+            detail = f"the agent of {hostname} may send {SAMPLES_AT_ONCE:,.0f} samples at once, then {SAMPLES_PER_SECOND:g} a second"
+            raise Refused(f"{detail}; nothing of this batch was stored", retry_after=wait)
+
     def _submit(self, samples: list[Sample], peer: str | None) -> Receipt:
         """Store the samples. Returns the receipt; raises Refused if an address brings too many new hosts."""
         new = len({sample.hostname for sample in samples if not self._is_known(sample.hostname)})
-        budget = self._new_hosts.budget(peer) if new else None
-        if budget is None:
+        if not new or not peer or is_loopback(peer):
             return self._writer.submit(samples)
+        budget = self._new_hosts.of(peer)
         count = min(float(new), NEW_HOSTS_AT_ONCE)  # a batch with more than that needs a full budget
         if not budget.take(elapsed_seconds(), count):
             detail = f"{new} new hosts: an address may add {NEW_HOSTS_AT_ONCE:g} at once, then one a second"
@@ -115,11 +137,12 @@ class Ingest:
 
 
 def _refuse_other_hosts(samples: list[Sample], actor: Actor) -> None:
-    """Raise Forbidden for the whole batch if one of its samples is of another host than the actor's."""
+    """Raise Forbidden, or Unauthorized if the actor has no credential, for the whole batch if one of its samples is of another host than the actor's."""
     for sample in samples:
         reason = decide(actor, REPORT, sample.hostname)
         if reason is not None:
-            raise Forbidden(f"{reason}; nothing of this batch was stored")
+            refused = f"{reason}; nothing of this batch was stored"
+            raise Unauthorized(refused) if actor.is_unverified else Forbidden(refused)
 
 
 def receipt_on_wire(receipt: dict[str, Any]) -> dict[str, Any]:

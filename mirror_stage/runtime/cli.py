@@ -1,5 +1,5 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | admin | users | tokens |
-sessions | audit | doctor | completion`.
+"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | signing | dispatch | enroll |
+agents | admin | users | tokens | sessions | audit | lock | doctor | completion`.
 
 It imports neither Flask nor a database.
 """
@@ -17,7 +17,17 @@ from mirror_stage.core import findings
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
-from mirror_stage.runtime import completion, db_commands, hosts_commands, people_commands, tls_commands
+from mirror_stage.runtime import (
+    agents_commands,
+    completion,
+    db_commands,
+    dispatch_commands,
+    hosts_commands,
+    lock,
+    people_commands,
+    signing_commands,
+    tls_commands,
+)
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line as simulator
 from mirror_stage.simulator.scenarios import SCENARIOS
@@ -88,8 +98,12 @@ def _parser() -> argparse.ArgumentParser:
 
     hosts_commands.add_to(commands)
     db_commands.add_to(commands)
+    agents_commands.add_to(commands)
     people_commands.add_to(commands)
+    lock.add_to(commands)
     tls_commands.add_to(commands)
+    signing_commands.add_to(commands)
+    dispatch_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -124,6 +138,9 @@ def _serve(chosen: argparse.Namespace) -> int:
     reason = doctor.taken(settings)
     if reason:
         return say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
+    reason = doctor.field_taken(settings)
+    if reason:
+        return say(f"MIRROR_STAGE_FIELD_BIND: cannot listen on {settings.field_bind}: {reason}; choose another port", 1)
     logs.configure(settings.log_level)
     if db_commands.bring_up_to_date(settings) != 0:
         if not settings.is_postgresql:
@@ -131,7 +148,8 @@ def _serve(chosen: argparse.Namespace) -> int:
         say("EGO starts all the same, and goes on asking for its database", 0)
     scheme = "https" if settings.has_tls else "http"
     print(f"MIRROR STAGE EGO: {address if address.startswith('unix:') else f'{scheme}://{address}'} (Ctrl-C ends it)")
-    gunicorn = ["-m", "mirror_stage.runtime.serving_process", "--config", str(path_of("gunicorn.conf.py"))]
+    # -P, because the folder where EGO runs is for its data: a cmd.py in it must not stand in for Python's.
+    gunicorn = ["-P", "-m", "mirror_stage.runtime.serving_process", "--config", str(path_of("gunicorn.conf.py"))]
     gunicorn += ["--pythonpath", str(path_of("wsgi.py").parent), "wsgi:app"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *gunicorn, *(["--reload"] if chosen.reload else [])])

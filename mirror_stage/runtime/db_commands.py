@@ -169,20 +169,29 @@ def _backup(chosen: argparse.Namespace) -> int:
 
 
 def _restore(chosen: argparse.Namespace) -> int:
-    """Check the file, own the database, replace it, bring its schema up to date."""
+    """Check the file, own the database, replace it, bring its schema up to date, revoke again what was revoked since."""
+    from mirror_stage.access.revocations import Revocations
     from mirror_stage.core.config import Config
     from mirror_stage.storage import backup, migrate
+    from mirror_stage.storage.db import Storage, db
 
     def step(app: Flask) -> None:
         settings = app.extensions["mirror_stage"][Config]
         revision = backup.check(settings, chosen.file, migrate.revisions(), tell)
         with app.app_context(), _owned(app):
+            revocations = app.extensions["mirror_stage"][Revocations]
+            if chosen.force and backup.has_data(settings) and migrate.current(app) == migrate.head():
+                revocations.enforce()  # the data that are replaced may hold what the file does not have yet
+            app.extensions["mirror_stage"][Storage].close()
             empty = partial(migrate.downgrade, app, "base")
             backup.restore(settings, chosen.file, force=chosen.force, take_away=empty, tell=tell)
             tell(f"bringing the schema from {revision} to {migrate.head()}")
             migrate.upgrade(app)
+            if not app.extensions["mirror_stage"][Storage].is_open:
+                app.extensions["mirror_stage"][Storage].open(db.engine)
+            done = revocations.enforce(is_restored=True)
         tell("")
-        print(f"{chosen.file} is restored; schema {migrate.head()}")
+        print(f"{chosen.file} is restored; schema {migrate.head()}; {done}")
 
     return on_database(step)
 
@@ -228,7 +237,7 @@ def _target(url: str) -> Iterator[Flask]:
     """An application whose storage is the database of this URL, open. Raises BadSetting or Invalid if EGO cannot use it."""
     from mirror_stage.app import create_app
     from mirror_stage.core.problems import Conflict, Invalid, Unavailable
-    from mirror_stage.core.urls import url_trouble
+    from mirror_stage.core.urls import database_url_trouble
     from mirror_stage.runtime.serving import read_settings
     from mirror_stage.storage import files
     from mirror_stage.storage.db import Storage, db
@@ -238,7 +247,7 @@ def _target(url: str) -> Iterator[Flask]:
         if not settings.sqlite_path.parent.is_dir():
             raise Invalid(f"--to: there is no folder {settings.sqlite_path.parent}")
     elif url.startswith(("postgresql://", "postgres://")):
-        trouble = url_trouble(url, ("postgresql", "postgres"), may_hold_password=True, needs_host=False)
+        trouble = database_url_trouble(url)
         if trouble:
             raise Invalid(f"--to: {trouble}")
         settings = replace(read_settings(), db_url=url)
@@ -270,7 +279,7 @@ def _stats(chosen: argparse.Namespace) -> int:
     def step(app: Flask) -> None:
         settings = app.extensions["mirror_stage"][Config]
         if not settings.is_postgresql and not settings.sqlite_path.exists():
-            raise Invalid(f"there is no database {settings.sqlite_path} yet; see MIRROR_STAGE_SQLITE_PATH")
+            raise Invalid(f"there is no database {settings.sqlite_path.absolute()} yet; see MIRROR_STAGE_SQLITE_PATH")
         revision = migrate.current(app)
         tiers = [(resolution.name, resolution.table) for resolution in RESOLUTIONS]
         tell("reading every table")

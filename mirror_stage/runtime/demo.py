@@ -34,6 +34,7 @@ def run(hosts: int, scenario: str) -> int:
             "PORT": str(settings.port),
             "MIRROR_STAGE_BIND": settings.bind,
             "MIRROR_STAGE_TLS": "off",
+            "MIRROR_STAGE_FIELD_BIND": "",
             "MIRROR_STAGE_SQLITE_PATH": os.path.join(folder, "ego.db"),
             "MIRROR_STAGE_DB_URL": "",
             "MIRROR_STAGE_REDIS_URL": "",
@@ -82,7 +83,7 @@ class _Part:
     """
 
     def __init__(self, *words: str, environment: Mapping[str, str] | None = None):
-        self._command = [sys.executable, "-m", "mirror_stage.runtime.cli", *words]
+        self._command = [sys.executable, "-P", "-m", "mirror_stage.runtime.cli", *words]
         self._environment = {**os.environ, **(environment or {})}
 
     def __enter__(self) -> subprocess.Popen[bytes]:

@@ -20,12 +20,16 @@ from typing import Any
 
 import psutil
 
+from mirror_stage.core import config
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.clock import is_plausible
 from mirror_stage.core.config import Config
 from mirror_stage.core.findings import Finding
 from mirror_stage.core.instants import day
+from mirror_stage.core.signed import to_text64
 from mirror_stage.runtime import serving
+from mirror_stage.signing.keys import KeyFolder
+from mirror_stage.signing.service import trouble_of
 from mirror_stage.storage import files
 from mirror_stage.tls.service import ServerCertificate
 
@@ -50,9 +54,14 @@ def listener(settings: Config) -> Finding:
     if settings.security == "open":
         advice = "keep MIRROR_STAGE_SECURITY=open only if everybody who can reach EGO may run commands on every host that allows them"
         return Finding("settings", "warning", "MIRROR_STAGE_SECURITY=open: all access checks are off", advice)
-    note = serving.workers_note(settings.workers)
+    note = serving.workers_note(settings.workers, settings)
     if note:
-        return Finding("settings", "warning", note, "unset WEB_CONCURRENCY")
+        return Finding("settings", "warning", note, "or unset WEB_CONCURRENCY")
+    doubts = config.doubts()
+    if doubts:
+        return Finding(
+            "settings", "warning", " ".join(doubts), "correct the name; if it is another program's, leave it"
+        )
     return Finding("settings", "ok", "all variables are valid")
 
 
@@ -65,6 +74,18 @@ def port(settings: Config) -> Finding:
     if _ego_answers(settings):
         return Finding("port", "ok", f"an EGO answers on {address}")
     return Finding("port", "problem", f"{address}: {reason}", "stop the other program, or choose another PORT")
+
+
+def field(settings: Config) -> Finding:
+    """Whether EGO listens for agents of another make, and what that means."""
+    if settings.field_bind is None:
+        return Finding("field", "ok", "off: every agent needs a token")
+    reason = field_taken(settings)
+    if reason is not None and not _ego_answers(_field_alone(settings)):
+        advice = "stop the other program, or choose another port in MIRROR_STAGE_FIELD_BIND"
+        return Finding("field", "problem", f"{settings.field_bind}: {reason}", advice)
+    advice = "unset MIRROR_STAGE_FIELD_BIND when no agent of another make is left"
+    return Finding("field", "warning", serving.field_note(settings.field_bind), advice)
 
 
 def tls(settings: Config) -> Finding:
@@ -88,6 +109,20 @@ def tls(settings: Config) -> Finding:
         level = "warning" if shown.certificate.is_valid(time.time()) else "problem"
         return Finding("tls", level, seen, trouble)
     return Finding("tls", "ok", seen, f"a client has to trust {shown.trusted_by}")
+
+
+def signing(settings: Config) -> Finding:
+    """Whether EGO can sign commands, and until when."""
+    kept = KeyFolder(settings.authority_folder)
+    try:
+        keys = kept.existing()
+    except BadSetting as error:
+        return Finding("signing", "problem", str(error), "agents with ego_signing_key refuse commands until then")
+    if keys is None:
+        return Finding("signing", "ok", f"the first start makes the keys that sign commands, in {kept.folder}")
+    seen = f"commands are signed; online key until {day(keys.about.ends / 1000)}"
+    trouble = trouble_of(keys, int(time.time() * 1000), str(kept.folder))
+    return Finding("signing", "warning" if trouble else "ok", seen, trouble or f"agents pin {to_text64(keys.root)}")
 
 
 def folder(settings: Config) -> Finding:
@@ -126,12 +161,12 @@ def disk(settings: Config) -> Finding:
 
 def database(settings: Config) -> Finding:
     """Whether the database answers, and whether its schema is this version's."""
-    if not settings.is_postgresql and not settings.sqlite_path.exists():
-        return Finding("database", "ok", "none yet: the first start creates it")
     from mirror_stage.storage import foreign, migrate
 
     try:
         trouble = None if settings.is_postgresql else foreign.trouble_of_file(settings.sqlite_path)
+        if trouble is None and not settings.is_postgresql and not settings.sqlite_path.exists():
+            return Finding("database", "ok", "none yet: the first start creates it")
         if trouble is None:
             with _connected(settings) as connection:
                 trouble = foreign.trouble_of_server(connection) if settings.is_postgresql else None
@@ -188,7 +223,9 @@ def open_files(_settings: Config) -> Finding:
 CHECKS: tuple[Callable[[Config], Finding], ...] = (
     listener,
     port,
+    field,
     tls,
+    signing,
     folder,
     disk,
     database,
@@ -215,6 +252,17 @@ def taken(settings: Config) -> str | None:
         who = _who_listens(settings.port)
         return f"taken by {who}" if who else (error.strerror or str(error)).lower()
     return None
+
+
+def field_taken(settings: Config) -> str | None:
+    """The reason why EGO cannot listen for agents of another make; None if it can, or if it shall not."""
+    return None if settings.field_bind is None else taken(_field_alone(settings))
+
+
+def _field_alone(settings: Config) -> Config:
+    """The settings of an EGO that would listen for agents of another make only."""
+    name, _, number = (settings.field_bind or "").rpartition(":")
+    return replace(settings, bind=name, port=int(number), tls="off")
 
 
 def _who_answers_at(path: str) -> str | None:

@@ -53,10 +53,14 @@ class Connection(ssl.SSLSocket):  # type: ignore[misc]  # gevent has no types
 
 
 class Handshakes:
-    """Makes a TLS connection of each connection, with the newest certificate."""
+    """Makes a TLS connection of each connection, with the newest certificate.
 
-    def __init__(self, certificate: ServerCertificate, refusals: Refusals):
-        self._certificate, self._refusals = certificate, refusals
+    `takes_plain` lets clients that speak plain HTTP through as they are, so that an open EGO can move to https client by
+    client.
+    """
+
+    def __init__(self, certificate: ServerCertificate, refusals: Refusals, *, takes_plain: bool):
+        self._certificate, self._refusals, self._takes_plain = certificate, refusals, takes_plain
         self._context: ssl.SSLContext | None = None
         self._loaded: Shown | None = None
         self.look()
@@ -81,8 +85,11 @@ class Handshakes:
                 f"{shown.chain} cannot be loaded: {error}; the certificate before it is still shown"
             )
 
-    def accept(self, client: Any, peer: str) -> Connection | None:
-        """The connection after its handshake. None if there was none; the client has its answer then, and is closed."""
+    def accept(self, client: Any, peer: str) -> Any:
+        """The `Connection` after its handshake, or the client itself if it may speak plain HTTP.
+
+        None if there was no handshake; the client has its answer then, and is closed.
+        """
         connection, is_open = client, False
         deadline = gevent.Timeout.start_new(HANDSHAKE_SECONDS)
         try:
@@ -92,6 +99,9 @@ class Handshakes:
                 connection.do_handshake()
                 is_open = True
                 return connection
+            if first.isalpha() and self._takes_plain:
+                is_open = True
+                return client
             if first.isalpha():
                 self._refusals.note(
                     peer, 426, "it sends plain HTTP; EGO speaks https on this port: write https:// there"

@@ -10,14 +10,14 @@ import operator
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import from_text
 
 Entry = Mapping[str, Any]  # a host as the snapshot of the twin shows it, with its `link` and `ageSeconds`
 Matches = Callable[[Entry], bool]
-Reader = Callable[[Entry], float | None]
+Reader = Callable[[Entry], Optional[float]]
 
 FIELDS = {
     "name": "hostname",
@@ -62,6 +62,7 @@ def _product(value: float | None, times: float) -> float | None:
 NUMBERS: Mapping[str, Reader] = {  # in the units of the HUD: percent, degrees, Gbit/s, MB/s, seconds
     "cpu": _metric("cpuLoad"),
     "mem": _metric("memoryUsedPercent"),
+    "disk": _metric("fullestDiskPercent"),
     "load": _metric("loadAverage"),
     "temp": _metric("cpuTemperature"),
     "gpu": _metric("gpuTemperature"),

@@ -12,21 +12,27 @@ import gevent
 
 from mirror_stage.access.domain import job
 from mirror_stage.access.gate import Gate
+from mirror_stage.access.revocations import Revocations
 from mirror_stage.access.service import People
 from mirror_stage.alerts.service import AlertService
+from mirror_stage.cluster.service import Cluster
+from mirror_stage.cluster.shared_snapshot import SharedSnapshot
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.ego_monitor.service import EgoMonitor
+from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
+from mirror_stage.signing.service import Signer
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
 from mirror_stage.storage.trusted_time import TrustedTime
+from mirror_stage.twin.audience import Audience
 from mirror_stage.web.realtime import Realtime
 from mirror_stage.web.services import Services
 
@@ -37,10 +43,14 @@ SAVE_SECONDS = 3.0  # a save writes a row for each host that reported; a start f
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A function that the scheduler runs every `every_seconds` after the start, if `is_enabled`."""
+    """A function that the scheduler runs every `every_seconds` after the start, if `is_enabled`.
+
+    Of several workers, only the owner of the twin runs a job with `is_owners`. All others run in each worker.
+    """
 
     run: Callable[[Services], object]
     every_seconds: Callable[[Config], float]
+    is_owners: bool = True
     is_enabled: Callable[[Config], bool] = lambda _config: True
 
     @property
@@ -60,10 +70,10 @@ def keep_ownership(ego: Services) -> None:
 
 
 def tick(ego: Services) -> None:
-    """Send one frame to every browser. Store the changes of alerts in a greenlet, because it may wait for the database.
-
-    Storing is no job of its own: after a step of the wall clock APScheduler counts every missed run of a frequent job.
-    """
+    """Send one frame to every browser. Store the changes of alerts in a greenlet, because it may wait for the database."""
+    if not ego[Owner].is_leading:
+        ego[Audience].show(ego[Clock].now())  # of the owner's newest frame
+        return
     ego[Owner].tick()
     gevent.spawn(_record, ego)
 
@@ -90,13 +100,28 @@ def watch_over_commands(ego: Services) -> None:
     ego[CommandService].watch_over(ego[Clock].now(), job("watch_over_commands"))
 
 
+def keep_dispatch_stopped(ego: Services) -> None:
+    """While dispatch is stopped, end every command; tell clients when it was stopped or resumed at the command line."""
+    ego[CommandService].keep_stopped(job("keep_dispatch_stopped"), ends_commands=ego[Owner].is_leading)
+
+
+def look_at_signing_keys(ego: Services) -> None:
+    """Renew the online key when that is due, and load one that the command line has made."""
+    ego[Signer].look()
+
+
+def sign_audit_head(ego: Services) -> None:
+    """Sign where the audit stands, if it has gone on."""
+    ego[People].sign_head(ego[Signer].keep_head)
+
+
 def look_for_pending_commands(ego: Services) -> None:
     """Wake agents that poll while a command is pending for them."""
     ego[CommandService].look_for_pending()
 
 
 def enforce_revocations(ego: Services) -> None:
-    """Cut the clients, and wake the waiting agents, whose token or session is not valid any more."""
+    """Cut the clients, and wake the waiting agents, whose token or session is not valid any more. Note what was revoked."""
     clients = list(ego[Gate].clients())
     commands = ego[CommandService]
     ended = ego[People].ended({credential for _, _, credential in clients} | commands.credentials_waiting())
@@ -105,11 +130,23 @@ def enforce_revocations(ego: Services) -> None:
             ego[Realtime].cut(namespace, sid)
     commands.look_again_for(ended)
     ego[People].keep_up()
+    if ego[Owner].is_leading:
+        ego[Revocations].note()
 
 
 def prune_people(ego: Services) -> None:
     """Remove sessions, credentials and rows of the audit that are past their time."""
     ego[People].prune(ego[TrustedTime].until())
+
+
+def look_after_agents(ego: Services) -> None:
+    """Learn what the command line has changed of agents; remove hosts that wait and ask no more."""
+    ego[Enrolment].look()
+
+
+def prune_agents(ego: Services) -> None:
+    """Remove revoked agents and ended codes that are past their time."""
+    ego[Enrolment].prune(ego[TrustedTime].until())
 
 
 def prune_commands(ego: Services) -> None:
@@ -144,24 +181,47 @@ def look_at_the_clock(ego: Services) -> None:
     ego[ClockWatch].look()
 
 
+def catch_up(ego: Services) -> None:
+    """Fold the samples of other workers that are not in the cluster's stream."""
+    cluster = ego.get(Cluster)
+    if cluster is not None:
+        cluster.catch_up()
+
+
+def share_snapshot(ego: Services) -> None:
+    """Keep the newest snapshot in Redis."""
+    ego[SharedSnapshot].share()
+
+
 def every(seconds: float) -> Callable[[Config], float]:
     """A period in seconds that no setting changes."""
     return lambda _config: seconds
 
 
 JOBS: tuple[Job, ...] = (
-    Job(keep_ownership, every(1)),
-    Job(tick, every(0.25)),
+    Job(keep_ownership, every(1), is_owners=False),
+    Job(tick, every(0.25), is_owners=False),
     Job(sweep, every(1)),
     Job(save, every(SAVE_SECONDS)),
     Job(watch_over_commands, every(1)),
-    Job(look_for_pending_commands, every(2)),
-    Job(enforce_revocations, every(1)),
+    Job(keep_dispatch_stopped, every(1), is_owners=False),
+    Job(look_for_pending_commands, every(2), is_owners=False),
+    Job(look_at_signing_keys, every(10), is_owners=False),
+    Job(sign_audit_head, every(3600)),
+    Job(enforce_revocations, every(1), is_owners=False),
     Job(prune_commands, every(3600)),
     Job(prune_people, every(3600)),
+    Job(look_after_agents, every(2), is_owners=False),
+    Job(prune_agents, every(3600)),
     Job(keep_history, every(5)),
     Job(prune_alerts, every(600)),
     Job(prune_past, every(3600)),
-    Job(look_at_the_clock, every(10)),
-    Job(observe_ego, lambda config: config.ego_monitor_interval_ms / 1000, lambda config: config.ego_monitor_enabled),
+    Job(look_at_the_clock, every(10), is_owners=False),
+    Job(catch_up, every(2)),
+    Job(share_snapshot, every(2), is_enabled=lambda config: config.redis_url is not None and not config.testing),
+    Job(
+        observe_ego,
+        lambda config: config.ego_monitor_interval_ms / 1000,
+        is_enabled=lambda config: config.ego_monitor_enabled,
+    ),
 )

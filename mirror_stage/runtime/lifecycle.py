@@ -11,28 +11,34 @@ from flask import Flask
 
 from mirror_stage.access.gate import Gate
 from mirror_stage.app import open_storage
+from mirror_stage.cluster.service import Cluster
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
+from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.runtime.scheduler import Scheduler
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
+from mirror_stage.twin.frames import Frames
 from mirror_stage.web.realtime import Realtime
 from mirror_stage.web.services import Services
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 2.0  # how long a worker waits for its database before it accepts requests and answers them with 503
+START_OF_SEVERAL_SECONDS = 10.0  # the same where other workers answer meanwhile
 
 
 def start(app: Flask) -> None:
     """Open the database, own it, migrate it, restore the twin, then start the writer and the jobs.
 
-    Returns after START_SECONDS at the latest. The start then goes on in the background until it succeeds.
+    Returns after START_SECONDS at the latest, or START_OF_SEVERAL_SECONDS with several workers on this machine. The start
+    then goes on in the background until it succeeds.
     """
     gc.freeze()  # imported objects stay: the garbage collector need not visit them again
     gc.set_threshold(
@@ -44,14 +50,18 @@ def start(app: Flask) -> None:
     for note in app.extensions["mirror_stage"][Gate].notes():
         log.warning("%s", note)
     app.extensions["mirror_stage_scheduler"] = Scheduler(app.extensions["mirror_stage"])
-    gevent.spawn(_start, app).join(timeout=START_SECONDS)
+    app.extensions["mirror_stage"][LoopLag].start()
+    config: Config = app.extensions["mirror_stage"][Config]
+    is_one_of_several = config.is_clustered and config.workers > 1
+    gevent.spawn(_start, app).join(timeout=START_OF_SEVERAL_SECONDS if is_one_of_several else START_SECONDS)
 
 
 def _start(app: Flask) -> None:
     ego: Services = app.extensions["mirror_stage"]
     while not _is_open(app):
-        gevent.sleep(1)
-    log.info("ready: %d hosts are known", len(ego[Owner].twin.hosts_by_name))
+        cluster = ego.get(Cluster)
+        gevent.sleep(0.1 if cluster is not None and cluster.has_begun else 1)
+    log.info("ready: %d hosts are known", ego[Frames].size)
     ego[Writer].start()
     app.extensions["mirror_stage_scheduler"].start()
 
@@ -75,10 +85,15 @@ def stop(app: Flask) -> None:
     """Stop the jobs, end the long polls, close the sockets, commit the queued samples, save the state, release the database."""
     ego: Services = app.extensions["mirror_stage"]
     app.extensions["mirror_stage_scheduler"].stop()
+    ego[LoopLag].stop()
     ego[CommandService].close()
     ego[Realtime].close_all()
     ego[Writer].stop()
-    if ego[Readiness].is_restored:
-        ego[Saver].finish(is_whole=ego[Writer].oldest_arrival is None)
+    cluster = ego.get(Cluster)
+    if ego[Owner].is_leading:
+        is_whole = cluster is None and ego[Writer].oldest_arrival is None
+        ego[Saver].finish(is_whole=is_whole)
+    if cluster is not None:
+        cluster.leave()
     ego[Storage].close()
     ego[Ownership].release()

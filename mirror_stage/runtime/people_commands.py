@@ -8,20 +8,19 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
-import pwd
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mirror_stage.access.domain import ADMIN, LOCAL, ROLES_OF_PEOPLE, Actor
-from mirror_stage.access.people import LINK_LASTS, TOKEN_LASTS, duration, name_trouble, password_trouble
+from mirror_stage.access.domain import ADMIN, ROLES_OF_PEOPLE, Actor
+from mirror_stage.access.people import LINK_LASTS, TOKEN_LASTS, name_trouble, password_trouble
 from mirror_stage.core.instants import MINUTE, to_optional_text, to_text
-from mirror_stage.core.names import BadField, normalise_hostname
-from mirror_stage.runtime.db_commands import on_database
+from mirror_stage.core.names import printable
+from mirror_stage.runtime.steps import address_for, command, group, host, lasting, on_services, print_rows, with_json
 
 if TYPE_CHECKING:
     from mirror_stage.access.service import People
+    from mirror_stage.web.services import Services
 
 Step = Callable[["People", Actor], object]
 
@@ -35,28 +34,11 @@ def add_to(commands: Any) -> None:
     _add_audit(commands)
 
 
-def _group(commands: Any, name: str, help: str, description: str) -> Any:
-    parser = commands.add_parser(name, help=help, description=description)
-    parser.set_defaults(of_service=True)
-    return parser.add_subparsers(title="commands", metavar="command", required=True)
-
-
-def _step(steps: Any, name: str, help: str, description: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = steps.add_parser(name, help=help, description=description)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _with_json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
-    return parser
-
-
 def _add_admin(commands: Any) -> None:
-    steps = _group(
+    steps = group(
         commands, "admin", "get in", "Get into EGO from its own machine, when nobody has signed in yet or nobody can."
     )
-    link = _step(
+    link = command(
         steps,
         "link",
         "print a link to sign in with",
@@ -66,13 +48,13 @@ def _add_admin(commands: Any) -> None:
     link.add_argument("--name", type=_name, default="admin", help="who signs in; default %(default)s")
     link.add_argument("--role", choices=ROLES_OF_PEOPLE, help=f"what a new name may do; default {ADMIN}")
     link.add_argument("--url", help="how browsers reach EGO, such as https://ego.example.org; default: by the settings")
-    _with_json(link)
+    with_json(link)
 
 
 def _add_users(commands: Any) -> None:
-    steps = _group(commands, "users", "people who may sign in", "Look after the people who may sign in.")
-    _with_json(_step(steps, "list", "print them", "Print everybody, with role and state.", _list_users))
-    add = _step(
+    steps = group(commands, "users", "people who may sign in", "Look after the people who may sign in.")
+    with_json(command(steps, "list", "print them", "Print everybody, with role and state.", _list_users))
+    add = command(
         steps,
         "add",
         "add somebody",
@@ -84,7 +66,7 @@ def _add_users(commands: Any) -> None:
     add.add_argument(
         "--password", action="store_true", help="ask for a password; without a terminal: the first line of stdin"
     )
-    password = _step(
+    password = command(
         steps,
         "password",
         "set a password",
@@ -92,7 +74,7 @@ def _add_users(commands: Any) -> None:
         _set_password,
     )
     password.add_argument("name", type=_name, help="whose")
-    disable = _step(
+    disable = command(
         steps,
         "disable",
         "keep somebody out",
@@ -103,9 +85,9 @@ def _add_users(commands: Any) -> None:
 
 
 def _add_tokens(commands: Any) -> None:
-    steps = _group(commands, "tokens", "tokens of scripts and agents", "Look after the tokens of scripts and agents.")
-    _with_json(_step(steps, "list", "print them", "Print every token without its secret.", _list_tokens))
-    create = _step(
+    steps = group(commands, "tokens", "tokens of scripts and agents", "Look after the tokens of scripts and agents.")
+    with_json(command(steps, "list", "print them", "Print every token without its secret.", _list_tokens))
+    create = command(
         steps,
         "create",
         "make one",
@@ -114,23 +96,25 @@ def _add_tokens(commands: Any) -> None:
     )
     whose = create.add_mutually_exclusive_group(required=True)
     whose.add_argument("--role", choices=ROLES_OF_PEOPLE, help="for a script: what it may do")
-    whose.add_argument("--agent", type=_hostname, metavar="HOST", help="for the agent of this host")
+    whose.add_argument("--agent", type=host, metavar="HOST", help="for the agent of this host")
     create.add_argument(
         "--expires",
-        type=_duration,
+        type=lasting,
         metavar="90d",
         help="how long it is valid: minutes (m), hours (h) or days (d); default: 90d for a script, no end for an agent",
     )
     create.add_argument("--note", help="what it is for")
-    _with_json(create)
-    revoke = _step(steps, "revoke", "revoke one", "Revoke a token: its clients are cut within 5 s.", _revoke)
+    with_json(create)
+    revoke = command(steps, "revoke", "revoke one", "Revoke a token: its clients are cut within 5 s.", _revoke)
     revoke.add_argument("id", help="the id that `tokens list` prints")
 
 
 def _add_sessions(commands: Any) -> None:
-    steps = _group(commands, "sessions", "who is signed in", "Look after the sessions of browsers.")
-    _with_json(_step(steps, "list", "print them", "Print who is signed in, from where and since when.", _list_sessions))
-    end = _step(
+    steps = group(commands, "sessions", "who is signed in", "Look after the sessions of browsers.")
+    with_json(
+        command(steps, "list", "print them", "Print who is signed in, from where and since when.", _list_sessions)
+    )
+    end = command(
         steps, "end", "end one or all", "End one session, or all of them: their browsers are cut within 5 s.", _end
     )
     which = end.add_mutually_exclusive_group(required=True)
@@ -139,9 +123,9 @@ def _add_sessions(commands: Any) -> None:
 
 
 def _add_audit(commands: Any) -> None:
-    steps = _group(commands, "audit", "who did what", "Read and check the record of who did what.")
-    _with_json(
-        _step(
+    steps = group(commands, "audit", "who did what", "Read and check the record of who did what.")
+    with_json(
+        command(
             steps,
             "verify",
             "check the chain",
@@ -149,12 +133,12 @@ def _add_audit(commands: Any) -> None:
             _verify,
         )
     )
-    listed = _step(
+    listed = command(
         steps, "list", "print the newest rows", "Print the newest rows of the audit, newest first.", _list_audit
     )
     listed.add_argument("--rows", type=_rows, default=50, metavar="N", help="how many; default %(default)s")
-    _with_json(listed)
-    _step(steps, "export", "print all rows", "Print all rows as JSON lines, oldest first.", _export)
+    with_json(listed)
+    command(steps, "export", "print all rows", "Print all rows as JSON lines, oldest first.", _export)
 
 
 def _name(text: str) -> str:
@@ -162,20 +146,6 @@ def _name(text: str) -> str:
     if trouble is not None:
         raise argparse.ArgumentTypeError(trouble)
     return text.lower()
-
-
-def _hostname(text: str) -> str:
-    try:
-        return normalise_hostname(text)
-    except BadField as error:
-        raise argparse.ArgumentTypeError(error.message) from error
-
-
-def _duration(text: str) -> int:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rows(text: str) -> int:
@@ -190,10 +160,10 @@ def _rows(text: str) -> int:
 def _link(chosen: argparse.Namespace) -> int:
     from mirror_stage.runtime import serving
 
-    address = chosen.url or serving.page_address(serving.read_settings())
+    address = address_for(serving.read_settings(), chosen.url)
 
     def step(people: People, actor: Actor) -> None:
-        link = f"{address.rstrip('/')}/#k={people.create_link(chosen.name, chosen.role, actor)}"
+        link = f"{address}/#k={people.create_link(chosen.name, chosen.role, actor)}"
         if chosen.json:
             print(json.dumps({"link": link, "name": chosen.name, "validSeconds": LINK_LASTS // 1000}))
         else:
@@ -215,7 +185,7 @@ def _list_users(chosen: argparse.Namespace) -> int:
             }
             for each in people.people(actor)
         ]
-        _print(rows, as_json=chosen.json)
+        print_rows(rows, as_json=chosen.json)
 
     return _with_people(step)
 
@@ -239,7 +209,7 @@ def _list_tokens(chosen: argparse.Namespace) -> int:
 
     def step(people: People, actor: Actor) -> None:
         people.note_reading("tokens list", actor)
-        _print([token_on_wire(each) for each in people.tokens()], as_json=chosen.json)
+        print_rows([token_on_wire(each) for each in people.tokens()], as_json=chosen.json)
 
     return _with_people(step)
 
@@ -268,7 +238,7 @@ def _list_sessions(chosen: argparse.Namespace) -> int:
         rows = [session_on_wire(each, None) for each in people.sessions(actor)]
         for row in rows:
             del row["isThis"]
-        _print(rows, as_json=chosen.json)
+        print_rows(rows, as_json=chosen.json)
 
     return _with_people(step)
 
@@ -284,18 +254,23 @@ def _end(chosen: argparse.Namespace) -> int:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
+    from mirror_stage.access.chain import SignedHead
     from mirror_stage.core.problems import Conflict
+    from mirror_stage.runtime.serving import read_settings
+    from mirror_stage.signing.service import kept_heads
+
+    kept, trouble = kept_heads(read_settings().authority_folder)
+    signed = [SignedHead(one["seq"], one["hash"], one["at"]) for one in kept]
 
     def step(people: People, actor: Actor) -> None:
-        fault, head, count = people.verify_audit(actor)
+        fault, head, count = people.verify_audit(actor, signed)
+        fault = fault or trouble
         if chosen.json:
-            print(
-                json.dumps(
-                    {"isWhole": fault is None, "fault": fault, "rows": count, "seq": head.seq, "hash": head.hash}
-                )
-            )
+            about = {"isWhole": fault is None, "fault": fault, "rows": count, "seq": head.seq, "hash": head.hash}
+            print(json.dumps(about | {"signedHeads": len(signed)}))
         elif fault is None:
-            print(f"{count:,} rows are whole; row {head.seq} has the hash {head.hash}")
+            fits = f"they fit {len(signed):,} signed heads" if signed else "no head was signed yet"
+            print(f"{count:,} rows are whole, and {fits}; row {head.seq} has the hash {head.hash}")
         if fault is not None:
             raise Conflict(f"the audit was tampered with: {fault}")
 
@@ -313,7 +288,7 @@ def _list_audit(chosen: argparse.Namespace) -> int:
             shown = [
                 {name: row[name] for name in ("at", "actor", "peer", "what", "subject", "detail")} for row in shown
             ]
-        _print(shown, as_json=chosen.json)
+        print_rows(shown, as_json=chosen.json)
 
     return _with_people(step)
 
@@ -324,7 +299,7 @@ def _export(_chosen: argparse.Namespace) -> int:
     def step(people: People, actor: Actor) -> None:
         people.note_reading("audit export", actor)
         for row in people.whole_audit():
-            print(json.dumps(audit_on_wire(row), ensure_ascii=False))
+            print(printable(json.dumps(audit_on_wire(row), ensure_ascii=False)))
 
     return _with_people(step)
 
@@ -334,34 +309,13 @@ def _export(_chosen: argparse.Namespace) -> int:
 
 def _with_people(step: Step) -> int:
     """Run `step` on the people of the database. Returns the exit status."""
-    from mirror_stage.access.service import People
-    from mirror_stage.core.problems import Conflict, NotFound, Refused
-    from mirror_stage.runtime.serving import read_settings
-    from mirror_stage.storage import revision
-    from mirror_stage.storage.db import Storage, db
 
-    actor = Actor(LOCAL, f"command-line:{_account()}", role=ADMIN)
+    def with_people(ego: Services, actor: Actor) -> None:
+        from mirror_stage.access.service import People
 
-    def opened(app: Any) -> None:
-        ego = app.extensions["mirror_stage"]
-        if not revision.is_newest(read_settings()):
-            raise Conflict("there is no database of this version yet: start EGO once, or run mirror-stage db upgrade")
-        with app.app_context():
-            ego[Storage].open(db.engine)
-            try:
-                step(ego[People], actor)
-            except (NotFound, Refused) as why:
-                raise Conflict(why.detail) from why
+        step(ego[People], actor)
 
-    return on_database(opened)
-
-
-def _account() -> str:
-    """The name of the account that runs this command, or its uid."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return on_services(with_people)
 
 
 def _asked_password() -> str:
@@ -378,23 +332,3 @@ def _asked_password() -> str:
     if trouble is not None:
         raise BadSetting(trouble)
     return password
-
-
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print rows as JSON, or as a table."""
-    if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    if not rows:
-        print("none")
-        return
-    shown = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[place]) for row in shown) for place in range(len(shown[0]))]
-    for row in shown:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)

@@ -8,10 +8,12 @@ from typing import Any
 
 import gevent
 from apscheduler.schedulers.gevent import GeventScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
+from mirror_stage.pipeline.owner import Owner
 from mirror_stage.runtime.jobs import JOBS, Job
 from mirror_stage.storage.db import Storage
 from mirror_stage.web.services import Services
@@ -19,6 +21,23 @@ from mirror_stage.web.services import Services
 log = logging.getLogger(__name__)
 
 STEP_NOTICED_SECONDS = 0.5
+
+
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Every so many seconds. Runs that were missed are skipped in one step.
+
+    APScheduler's own trigger steps through them one by one: after a clock that leaps by a year, that takes hours.
+    """
+
+    def __init__(self, seconds: float):
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The first time after `previous` that is later than `now`."""
+        if previous is None:
+            return now
+        missed = max(0, (now - previous) // self._interval)
+        return previous + (missed + 1) * self._interval
 
 
 class Scheduler:
@@ -45,10 +64,8 @@ class Scheduler:
         now, config = datetime.now(self._apscheduler.timezone), self._ego[Config]
         for job in JOBS:
             if job.is_enabled(config):
-                seconds = job.every_seconds(config)
-                self._apscheduler.add_job(
-                    _guarded, "interval", [job, self._ego], seconds=seconds, id=job.name, next_run_time=now
-                )
+                every = Every(job.every_seconds(config))
+                self._apscheduler.add_job(_guarded, every, [job, self._ego], id=job.name, next_run_time=now)
         self._apscheduler.start()
         self._watch = gevent.spawn(self._follow_steps, self._ego[Clock])
 
@@ -82,6 +99,8 @@ _complaints: dict[str, str] = {}  # by job: the last logged problem, so that an 
 
 def _guarded(job: Job, ego: Services) -> None:
     """Run a job. Log its failure, but the same Problem only once. The job runs again at its next time."""
+    if job.is_owners and not ego[Owner].is_leading:
+        return
     try:
         job.run(ego)
         if _complaints.pop(job.name, None):

@@ -31,7 +31,7 @@ from mirror_stage.core import config, logs
 from mirror_stage.core.addresses import normalise_address
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config, is_loopback
-from mirror_stage.runtime.handshakes import Handshakes, linger
+from mirror_stage.runtime.handshakes import Connection, Handshakes, linger
 from mirror_stage.storage import files
 from mirror_stage.tls.service import ServerCertificate
 from mirror_stage.web import walls
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
 CONNECTIONS_OF_PEER_MAX = 5_000  # half of worker_connections; no limit for programs of this machine and trusted proxies
-STOP_SECONDS = 2.0  # for the services to flush; every acknowledged write is durable already
+STOP_SECONDS = (
+    15.0  # for the services to save, mostly under one; gunicorn waits 20. Acknowledged writes are durable already
+)
 
 T = TypeVar("T")
 
@@ -77,15 +79,9 @@ def listen_address(settings: Config) -> str:
     return f"[{name}]:{settings.port}" if ":" in name else f"{name}:{settings.port}"
 
 
-def page_address(settings: Config) -> str:
-    """Where a browser finds the HUD: `http://127.0.0.1:3000`."""
-    if settings.bind.startswith("unix:"):
-        return f"http://{settings.ego_hostname}"
-    name = settings.bind.strip("[]")
-    if name in {"0.0.0.0", "::"}:
-        name = settings.ego_primary_ip or settings.ego_hostname
-    scheme = "https" if settings.has_tls else "http"
-    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{settings.port}"
+def listen_addresses(settings: Config) -> list[str]:
+    """All listen addresses in gunicorn's form: EGO's own, and that for agents of another make, if there is one."""
+    return [listen_address(settings), *([settings.field_bind] if settings.field_bind else [])]
 
 
 def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
@@ -93,7 +89,7 @@ def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
 
     gunicorn and systemd can pass other addresses than MIRROR_STAGE_BIND, which decides about TLS.
     """
-    exposed = [address for address in addresses if not is_loopback(_host_of(address))]
+    exposed = [address for address in _own(addresses, settings) if not is_loopback(_host_of(address))]
     if not exposed or settings.has_tls or settings.tls == "off" or settings.security == "open":
         return None
     return (
@@ -104,7 +100,7 @@ def exposure_refusal(addresses: Iterable[str], settings: Config) -> str | None:
 
 def exposure_notes(addresses: Iterable[str], settings: Config) -> Iterator[str]:
     """What an operator has to know of these listen addresses at every start."""
-    reached = " or ".join(address for address in addresses if not is_loopback(_host_of(address)))
+    reached = " or ".join(address for address in _own(addresses, settings) if not is_loopback(_host_of(address)))
     if settings.security == "open":
         yield f"MIRROR_STAGE_SECURITY=open: everybody who can reach {reached or settings.bind} can run commands on every host"
     elif reached:
@@ -116,16 +112,43 @@ def exposure_notes(addresses: Iterable[str], settings: Config) -> Iterator[str]:
         )
     if settings.tls_cert is not None and not settings.has_tls:
         yield "MIRROR_STAGE_TLS_CERT: is not used, because EGO speaks plain HTTP here; set MIRROR_STAGE_TLS=on"
+    if settings.field_bind is not None:
+        yield field_note(settings.field_bind)
 
 
-def workers_note(wanted: int) -> str | None:
-    """The reason why EGO runs one worker although WEB_CONCURRENCY is higher, or None if it is 1."""
-    if wanted == 1:
-        return None
+def field_note(address: str) -> str:
+    """What the listener for agents of another make means."""
     return (
-        f"WEB_CONCURRENCY is {wanted}, but EGO runs one worker: the twin is kept in the memory of one process. This "
-        "version cannot share it through Redis and PostgreSQL yet"
+        f"MIRROR_STAGE_FIELD_BIND: {address} is for agents of another make, in plain HTTP and without credentials: whoever can "
+        "read and change the network there can read and forge the samples, the commands and the results of the hosts that "
+        "are admitted (mirror-stage enroll field)"
     )
+
+
+def _own(addresses: Iterable[str], settings: Config) -> list[str]:
+    """The listen addresses but that for agents of another make."""
+    if settings.field_bind is None:
+        return list(addresses)
+    return [address for address in addresses if address.startswith("unix:") or _port_of(address) != settings.field_port]
+
+
+def workers_note(wanted: int, settings: Config) -> str | None:
+    """The reason why EGO runs one worker although WEB_CONCURRENCY is higher, or None if it does not."""
+    if wanted == 1 or settings.is_clustered:
+        return None
+    lacking = [
+        name
+        for name, value in (("MIRROR_STAGE_DB_URL", settings.db_url), ("MIRROR_STAGE_REDIS_URL", settings.redis_url))
+        if value is None
+    ]
+    return (
+        f"WEB_CONCURRENCY is {wanted}, but EGO runs one worker: several share one twin through PostgreSQL and Redis; set "
+        f"{' and '.join(lacking)}"
+    )
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _host_of(address: str) -> str:
@@ -153,10 +176,15 @@ def on_starting(server: Any) -> None:
     if settings.has_tls:
         shown = _or_exit(ServerCertificate(settings).prepare)
         server.cfg.set("certfile", str(shown.chain))  # gunicorn then logs https; the worker takes it back
-    for warning in exposure_notes(addresses, settings):
+    for warning in [*config.doubts(), *exposure_notes(addresses, settings)]:
         server.log.warning("%s", warning)
-    note = workers_note(max(settings.workers, server.num_workers))
-    if note:
+    wanted = max(settings.workers, server.num_workers)
+    note = workers_note(wanted, settings)
+    if settings.is_clustered:
+        server.cfg.set("workers", wanted)
+        server.num_workers = wanted
+        os.environ["WEB_CONCURRENCY"] = str(wanted)  # gunicorn may have it from its command line; each worker reads it
+    elif note:
         server.log.warning("%s", note)
         server.cfg.set("workers", 1)
         server.num_workers = 1
@@ -197,10 +225,11 @@ def post_worker_init(worker: Any) -> None:
     util.write_error = partial(_write_problem, refusals)
     handshakes = None
     if services[Config].has_tls:
-        handshakes = Handshakes(services[ServerCertificate], refusals)
+        takes_plain = services[Config].security == "open"
+        handshakes = Handshakes(services[ServerCertificate], refusals, takes_plain=takes_plain)
         gevent.spawn(handshakes.keep_up)
         worker.cfg.set("certfile", None)
-    worker.stopper = _Stopper(worker, walls.Rules(services[Config]), refusals, handshakes)
+    worker.stopper = _Stopper(worker, walls.Rules(services[Config]), refusals, handshakes, services[Config].field_port)
     gevent.spawn(worker.stopper.watch)
     starting = gevent.spawn(start, app)
     while worker.alive and not starting.ready():
@@ -288,9 +317,11 @@ class _Stopper:
     this class limits the connections of one peer, and lets other connections have a turn between two requests of one.
     """
 
-    def __init__(self, worker: Any, rules: walls.Rules, refusals: Refusals, handshakes: Handshakes | None):
+    def __init__(
+        self, worker: Any, rules: walls.Rules, refusals: Refusals, handshakes: Handshakes | None, plain_port: int | None
+    ):
         self._worker, self._serve, self._answer = worker, worker.handle, worker.handle_request
-        self._rules, self._refusals, self._handshakes = rules, refusals, handshakes
+        self._rules, self._refusals, self._handshakes, self._plain_port = rules, refusals, handshakes, plain_port
         self._descriptors: set[int] = set()  # of the connections; a TLS connection keeps that of its client
         self._counts: Counter[str] = Counter()  # of connections, by peer
         self._once, self._stopped = BoundedSemaphore(), False
@@ -306,7 +337,9 @@ class _Stopper:
         self._descriptors.add(descriptor)
         self._counts[peer] += 1
         try:
-            connection = client if self._handshakes is None else self._handshakes.accept(client, peer)
+            connection = client
+            if self._handshakes is not None and not self._is_plain(client):
+                connection = self._handshakes.accept(client, peer)
             if connection is not None:
                 self._serve(listener, connection, address)
         finally:
@@ -314,6 +347,10 @@ class _Stopper:
             self._counts[peer] -= 1
             if not self._counts[peer]:
                 del self._counts[peer]
+
+    def _is_plain(self, client: Any) -> bool:
+        """Whether a connection has arrived at the listener that speaks plain HTTP always."""
+        return self._plain_port is not None and client.getsockname()[1] == self._plain_port
 
     def _has_too_many(self, peer: str) -> bool:
         if self._counts[peer] < CONNECTIONS_OF_PEER_MAX:
@@ -326,7 +363,7 @@ class _Stopper:
 
     def _handle_request(self, listener: Any, request: Any, client: Any, address: Any) -> Any:
         """Answer one request as gunicorn does. Then let other connections have a turn, even if the next one has arrived."""
-        if self._handshakes is not None:
+        if isinstance(client, Connection):
             request.scheme = "https"  # gunicorn knows only of TLS of its own
         try:
             return self._answer(listener, request, client, address)
@@ -347,8 +384,12 @@ class _Stopper:
             if self._stopped:
                 return
             try:
-                with gevent.Timeout(STOP_SECONDS, False):
+                with gevent.Timeout(STOP_SECONDS):
                     stop(self._worker.wsgi)
+            except gevent.Timeout:
+                self._worker.log.warning(
+                    "the twin could not be saved within %g s: the next start replays the last samples", STOP_SECONDS
+                )
             except Exception:
                 self._worker.log.exception("the stop failed; everything that was acknowledged is stored")
             self._stopped = True

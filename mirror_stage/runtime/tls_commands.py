@@ -98,13 +98,14 @@ def _renew(_chosen: argparse.Namespace) -> int:
 
 
 def _root(_chosen: argparse.Namespace) -> int:
+    from mirror_stage.core import config
+
     certificate = _certificate()
     if certificate.is_own_files:
         return say("EGO shows your own certificate (MIRROR_STAGE_TLS_CERT): clients trust whoever issued it", 1)
     pem = certificate.root_pem()
     if pem is None:
-        return say(
-            "there is no authority yet: the first start with https makes it, and so does: mirror-stage tls renew", 1
-        )
+        folder = config.from_environment().authority_folder
+        return say(f"there is no authority in {folder} yet: run this command in the folder where EGO runs", 1)
     sys.stdout.write(pem.decode())
     return 0

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from mirror_stage.core.instants import SECOND
 from mirror_stage.simulator.behaviour import Vitals
@@ -50,7 +50,7 @@ JOURNAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Line:
     """A piece of output, printed `after` seconds from the start of the command."""
 
@@ -59,7 +59,7 @@ class Line:
     stream: str = "stdout"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """What a command prints and when, its exit code, and how many seconds it takes."""
 
@@ -384,7 +384,7 @@ PROGRAMS: Mapping[str, Program] = {
 
 def _now(vitals: Vitals) -> datetime:
     """The time by the machine's own clock."""
-    return datetime.fromtimestamp(vitals.at // SECOND, UTC)
+    return datetime.fromtimestamp(vitals.at // SECOND, timezone.utc)
 
 
 def _fill(disk: Disk, vitals: Vitals) -> float:
@@ -409,5 +409,5 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """The rows as aligned columns: the first and the last column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        cells = [text.rjust(width) for text, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        cells = [text.rjust(width) for text, width in zip(row[1:-1], widths[1:-1])]
         yield " ".join([row[0].ljust(widths[0]), *cells, row[-1]])

@@ -20,7 +20,7 @@ SENT_PER_READ_BYTE = 8  # most of what a machine sends comes from its memory, on
 CORE_PATTERN = (0.72, 1.31, 0.88, 1.07, 1.22, 0.64, 1.12, 1.04)  # its mean is 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vitals:
     """The changing values of one sample: ratios, °C, seconds, and byte counters since the last boot."""
 
@@ -42,7 +42,7 @@ class Vitals:
         return [min(1.0, self.load * weight) for weight in CORE_PATTERN[turn:] + CORE_PATTERN[:turn]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Start:
     """When a machine last booted, and the values of the integrals at that time."""
 

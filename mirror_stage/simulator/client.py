@@ -25,7 +25,7 @@ class Unanswered(Exception):
     """No answer came: nothing listens there, the connection broke, or it took too long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """What EGO answered."""
 

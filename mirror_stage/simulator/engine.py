@@ -34,7 +34,7 @@ class NotReached(Exception):
     """EGO did not answer at the start."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options:
     """What a fleet should do. `rate` is samples per second, MAX: as fast as EGO answers. `seconds` None means for ever."""
 

@@ -20,7 +20,7 @@ LINKS_MBPS = (1_000, 10_000, 25_000, 40_000, 100_000, 200_000, 400_000, 800_000,
 SWITCH = "switch"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hardware:
     """The hardware of a machine, as its BIOS and operating system report it."""
 
@@ -35,7 +35,7 @@ class Hardware:
     kernel: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Disk:
     """A mounted disk. `fill` is its used ratio, without the daily change."""
 
@@ -46,7 +46,7 @@ class Disk:
     fill: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Role:
     """A kind of server. Loads are ratios of the whole CPU; traffic is a ratio of the link at full load.
 
@@ -119,7 +119,7 @@ CPUS_BY_CORES: Mapping[int, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Machine:
     """A host of the fleet. `load` and `gpu_load` are ratios, `sends` and `receives` bytes per second.
 
@@ -158,7 +158,7 @@ class Machine:
         return self.link_mbps * 1e6 / 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fleet:
     """All machines; each comes after its uplink."""
 

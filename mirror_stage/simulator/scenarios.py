@@ -13,7 +13,7 @@ MINUTE = 60.0
 SETTLES = 10.0  # seconds before the first change, so that the normal state is visible first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outage:
     """Silence from `after` for `lasting` seconds, repeated every `every` seconds if that is set."""
 
@@ -29,7 +29,7 @@ class Outage:
         return (since if self.every is None else since % self.every) < self.lasting
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Skew:
     """A clock that is `seconds` ahead (behind if negative) from `after` until `until`."""
 
@@ -42,7 +42,7 @@ class Skew:
         return self.seconds if self.after <= seconds < self.until else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """What a scenario changes on a machine.
 
@@ -60,7 +60,7 @@ AS_USUAL = Change()
 Changes = Mapping[str, Change]  # by hostname; hosts that are missing behave as usual
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scenario:
     """A scenario: its name, what the user will see, and its changes for a fleet."""
 

@@ -30,7 +30,7 @@ class Moment:
         self.phases = tuple(cmath.exp(1j * omega * self.seconds) for omega in OMEGAS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signal:
     """A mean plus one wave for each common period, stored as phasors. `surge` is what a rush hour adds.
 
@@ -61,7 +61,7 @@ class Signal:
 
     def lagged(self, tau_seconds: float) -> Signal:
         """This signal x behind a first-order low-pass filter: the y with tau y' = x - y."""
-        waves = (wave / (1 + 1j * omega * tau_seconds) for wave, omega in zip(self.waves, OMEGAS, strict=True))
+        waves = (wave / (1 + 1j * omega * tau_seconds) for wave, omega in zip(self.waves, OMEGAS))
         return Signal(self.mean, tuple(waves), self.surge)
 
     def ripple(self) -> Signal:
@@ -69,7 +69,7 @@ class Signal:
 
         The caller adds the mean's part from its own start: counted from 1970, a float would lose single bytes.
         """
-        return Signal(0.0, tuple(wave / (1j * omega) for wave, omega in zip(self.waves, OMEGAS, strict=True)))
+        return Signal(0.0, tuple(wave / (1j * omega) for wave, omega in zip(self.waves, OMEGAS)))
 
 
 def total(signals: Iterable[Signal]) -> Signal:
@@ -81,7 +81,7 @@ def total(signals: Iterable[Signal]) -> Signal:
     return Signal(mean, waves, surge)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ramp:
     """Rises from 0 to `height` (falls if negative) from second `after` on within `over` seconds, and stays there."""
 

@@ -41,7 +41,7 @@ class Latencies:
         return self._slowest if self._counts else None
 
 
-@dataclass(slots=True)
+@dataclass
 class Tally:
     """Counts of samples by outcome, requests by status, and commands by outcome.
 

@@ -9,15 +9,22 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.builders import make_sample
 from tests.contract.wire import KeepingEgo
-from tests.servers import EgoServer, PostgresqlServer, running_ego
+from tests.servers import EgoServer, PostgresqlServer, running_ego, running_redis
+
+
+def with_hosts(ego: EgoServer) -> EgoServer:
+    """This EGO, with some hosts: of very few a snapshot can be smaller than a delta, and EGO sends what is smaller."""
+    assert ego.post_samples(*(make_sample(f"first-{number:02}") for number in range(30))).status_code == 202
+    return ego
 
 
 @pytest.fixture(scope="package")
 def sqlite_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     """One real EGO on SQLite."""
     with running_ego(tmp_path_factory.mktemp("ego-sqlite"), kind=KeepingEgo) as server:
-        yield server
+        yield with_hosts(server)
 
 
 @pytest.fixture(scope="package")
@@ -25,10 +32,24 @@ def postgresql_ego(postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPa
     """One real EGO on PostgreSQL."""
     settings = {"MIRROR_STAGE_DB_URL": postgresql.new_database()}
     with running_ego(tmp_path_factory.mktemp("ego-postgresql"), settings, kind=KeepingEgo) as server:
-        yield server
+        yield with_hosts(server)
 
 
-@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="package")
+def cluster_ego(postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """One real EGO of two workers."""
+    folder = tmp_path_factory.mktemp("ego-cluster")
+    with running_redis(folder) as redis:
+        settings = {
+            "MIRROR_STAGE_DB_URL": postgresql.new_database(),
+            "MIRROR_STAGE_REDIS_URL": redis,
+            "WEB_CONCURRENCY": "2",
+        }
+        with running_ego(folder, settings, kind=KeepingEgo) as server:
+            yield with_hosts(server)
+
+
+@pytest.fixture(scope="package", params=["sqlite", "postgresql", pytest.param("cluster", marks=pytest.mark.long)])
 def ego(request: pytest.FixtureRequest) -> EgoServer:
     """One real EGO on each kind of database, with the contract's defaults.
 

@@ -56,6 +56,7 @@ def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_be
         "subject": None,
         "threshold": fires,
         "currentValue": fires,
+        "peakValue": fires,
         "status": "active",
         "resolvedAt": None,
         "resolvedReason": None,
@@ -194,6 +195,17 @@ def test_there_is_one_active_alert_per_host_and_metric(ego: EgoServer) -> None:
     assert listed(ego, hostname=hostname)["total"] == 3
 
 
+def test_alerts_that_had_ended_by_a_moment_are_found(ego: EgoServer) -> None:
+    host = unique_hostname()
+    alert_at(ego, host, "cpu_load_high", cpu_load=95)
+    alert_at(ego, host, "cpu_load_high", cpu_load=5)
+    query = {"hostname": host, "status": "resolved"}
+    (ended,) = ego.get("/api/alerts", params=query).json()["items"]
+    assert ended["peakValue"] == 95
+    assert ego.get("/api/alerts", params=query | {"endedBy": ended["resolvedAt"]}).json()["items"] == [ended]
+    assert ego.get("/api/alerts", params=query | {"endedBy": ago(3600)}).json()["total"] == 0
+
+
 def test_an_offline_alert_ends_the_other_alerts_of_its_host_and_a_sample_ends_it(hasty_ego: EgoServer) -> None:
     hostname = unique_hostname()
     post(hasty_ego, make_sample(hostname, cpu_percent=95))
@@ -271,5 +283,5 @@ def test_the_active_alerts_are_a_plain_array_newest_first(ego: EgoServer) -> Non
 
 
 @pytest.mark.parametrize("query", ["status=on", "page=0", "pageSize=0", "pageSize=101", "hostname=a%2Fb"])
-def test_a_bad_query_is_refused_with_the_field_named(ego: EgoServer, query: str) -> None:
-    assert_problem(ego.get(f"/api/alerts?{query}"), 400, naming=query.partition("=")[0])
+def test_a_bad_query_is_refused_with_the_field_named(sqlite_ego: EgoServer, query: str) -> None:
+    assert_problem(sqlite_ego.get(f"/api/alerts?{query}"), 400, naming=query.partition("=")[0])

@@ -77,7 +77,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
     "gzip with something behind it": (gzip.compress(b"{}") + b"more", GZIP, 400),
     "brotli": (b'{"a": 1}', JSON | {"Content-Encoding": "br"}, 415),
     "gzip twice": (gzip.compress(gzip.compress(b"{}")), JSON | {"Content-Encoding": "gzip, gzip"}, 415),
-    "a bomb": (gzip.compress(b"\0" * 32 * 2**20), GZIP, 413),
+    "a bomb": (gzip.compress(b"\0" * 17 * 2**20), GZIP, 413),
 }
 
 
@@ -317,17 +317,18 @@ def test_none_of_the_refused_hosts_is_in_the_twin(ego: EgoServer) -> None:
 
 # ------------------------------------------------------------------ gzip
 
-BOMBS: dict[str, tuple[bytes, int]] = {
-    "21 to 1": (b'{"samples": []}' + b" " * 2**21, 413),
-    "a thousand to 1": (b" " * 2**24, 413),
-    "beyond 16 MiB": (b" " * (2**24 + 1), 413),
+BOMBS = {
+    "21 to 1": b'{"samples": []}' + b" " * 2**21,
+    "a thousand to 1": b" " * 2**24,
+    "beyond 16 MiB": b" " * (2**24 + 1),
 }
 
 
-@pytest.mark.parametrize(("unpacked", "status"), BOMBS.values(), ids=BOMBS.keys())
-def test_a_body_that_unpacks_to_too_much_is_refused(sqlite_ego: EgoServer, unpacked: bytes, status: int) -> None:
-    answer, seconds = elapsed(lambda: sqlite_ego.post("/api/metrics/batch", data=gzip.compress(unpacked), headers=GZIP))
-    assert_problem(answer, status)
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_body_that_unpacks_to_too_much_is_refused(sqlite_ego: EgoServer, bomb: str) -> None:
+    packed = gzip.compress(BOMBS[bomb])
+    answer, seconds = elapsed(lambda: sqlite_ego.post("/api/metrics/batch", data=packed, headers=GZIP))
+    assert_problem(answer, 413)
     assert seconds < 1
 
 

@@ -508,7 +508,7 @@ def test_a_heartbeat_extends_the_lease_and_says_whether_to_stop(ego: EgoServer) 
     for phase in ("started", "running"):
         answer = act(ego, command_id, "heartbeat", {"phase": phase})
         assert answer.status_code == 200
-        assert answer.json().keys() == {"leaseUntil", "cancelRequested"}
+        assert answer.json().keys() == {"leaseUntil", "cancelRequested", "signedCancel"}
         assert answer.json()["cancelRequested"] is False
     after = command(ego, command_id)
     assert after["leaseUntil"] == answer.json()["leaseUntil"] > before["leaseUntil"]
@@ -523,7 +523,7 @@ def test_output_is_answered_like_a_heartbeat_whether_it_is_new_or_not(ego: EgoSe
     for seq in (0, 1, 1, 0, 5):
         answer = act(ego, command_id, "output", {"seq": seq, "stream": "stdout", "data": f"line {seq}\n"})
         assert answer.status_code == 200
-        assert answer.json().keys() == {"leaseUntil", "cancelRequested"}
+        assert answer.json().keys() == {"leaseUntil", "cancelRequested", "signedCancel"}
     assert command(ego, command_id)["stdout"] is None  # the result says what it was
     most = act(ego, command_id, "output", {"seq": 6, "stream": "stderr", "data": "x" * 16 * KIB})
     assert most.status_code == 200

@@ -124,10 +124,12 @@ def test_its_statuses_success_and_error_are_understood(
 
 
 @pytest.mark.parametrize("status", ["done", "running", "", 1, None])
-def test_an_unknown_status_is_refused(ego: EgoServer, status: Any) -> None:
-    command_id = running_command(ego)
-    assert_problem(ego.post(f"/api/field/commands/result/{command_id}", json={"status": status}), 400, naming="status")
-    assert command(ego, command_id)["status"] == "running"
+def test_an_unknown_status_is_refused(sqlite_ego: EgoServer, status: Any) -> None:
+    command_id = running_command(sqlite_ego)
+    assert_problem(
+        sqlite_ego.post(f"/api/field/commands/result/{command_id}", json={"status": status}), 400, naming="status"
+    )
+    assert command(sqlite_ego, command_id)["status"] == "running"
 
 
 def test_it_takes_its_turn_with_the_newer_agents_of_its_host(ego: EgoServer) -> None:

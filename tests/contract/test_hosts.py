@@ -25,7 +25,7 @@ from tests.contract.wire import (
     shown,
     snapshot,
 )
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 
 def names(ego: EgoServer, **query: str) -> set[str]:
@@ -68,9 +68,21 @@ def test_hosts_are_found_by_status_rack_tag_and_part_of_a_name(ego: EgoServer) -
     assert names(ego, rack=rack, search="no such thing") == set()
 
 
+def test_hosts_are_found_by_whether_their_agents_take_commands(ego: EgoServer) -> None:
+    rack = unique_hostname("rack")
+    polls, off, silent = (unique_hostname(stem) for stem in ("polls", "off", "silent"))
+    post(ego, *(make_sample(host, rack=rack, command_policy=policy) for host, policy in ((polls, None), (off, "off"))))
+    post(ego, make_sample(silent, rack=rack))
+    settled(ego)
+    for host in (polls, off):
+        assert ego.get(f"/api/commands/pending/{host}").status_code == 200
+    wait_until(lambda: names(ego, rack=rack, takesCommands="true") == {polls}, what="the poll is in a frame")
+    assert names(ego, rack=rack, takesCommands="false") == {off, silent}
+
+
 @pytest.mark.parametrize("status", ["asleep", "ONLINE", "", "online,stale"])
-def test_a_status_that_does_not_exist_is_refused_by_name(ego: EgoServer, status: str) -> None:
-    assert_problem(ego.get("/api/hosts", params={"status": status}), 400, naming="status")
+def test_a_status_that_does_not_exist_is_refused_by_name(sqlite_ego: EgoServer, status: str) -> None:
+    assert_problem(sqlite_ego.get("/api/hosts", params={"status": status}), 400, naming="status")
 
 
 def test_one_host_has_its_entry_and_more(ego: EgoServer) -> None:

@@ -106,7 +106,7 @@ def test_a_key_may_be_any_text_of_a_header(ego: EgoServer, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-def test_a_key_that_is_none_is_refused(ego: EgoServer, key: str) -> None:
+def test_a_key_that_is_none_is_refused(sqlite_ego: EgoServer, key: str) -> None:
     body = {"hostname": unique_hostname(), "command": "reboot"}
-    assert_problem(send(ego, body, key), 400)
-    assert claim(ego, body["hostname"]) == []
+    assert_problem(send(sqlite_ego, body, key), 400)
+    assert claim(sqlite_ego, body["hostname"]) == []

@@ -13,6 +13,12 @@ from tests.servers import EgoServer
 GIGABIT = 125_000_000  # bytes
 
 
+@pytest.fixture
+def ego(sqlite_ego: EgoServer) -> EgoServer:
+    """Links and rates are worked out in memory, so one database is enough."""
+    return sqlite_ego
+
+
 def hang(ego: EgoServer, uplinks: dict[str, str | None]) -> dict[str, str]:
     """Where each host hangs in the twin, after each asked for an uplink; in the order given."""
     for hostname, uplink in uplinks.items():

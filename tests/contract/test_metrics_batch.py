@@ -146,6 +146,7 @@ def test_every_field_of_a_sample_arrives_in_the_twin(ego: EgoServer) -> None:
         "netThroughputGbps": None,
         "diskReadBytesPerSecond": None,
         "netCapacityGbps": 10,
+        "fullestDiskPercent": 28.3,
     }
     assert {key: entry[key] for key in ("displayName", "label", "ip", "rack", "room", "tier", "role")} == {
         "displayName": "Titan Eins",
@@ -206,6 +207,7 @@ def test_a_value_that_a_sample_does_not_have_is_null_and_its_key_is_there(ego: E
     entry = shown(ego, hostname)
     unknown = {"cpuTemperature", "gpuTemperature", "memoryTotalBytes", "memoryAvailableBytes", "swapUsedPercent"}
     unknown |= {"netBytesTx", "netBytesRx", "netThroughputGbps", "netCapacityGbps", "diskReadBytesPerSecond"}
+    unknown |= {"fullestDiskPercent"}
     assert {name for name, value in entry["metrics"].items() if value is None} == unknown
     assert [entry[name] for name in ("rack", "room", "tier", "severity")] == [None] * 4
     assert entry["displayName"] == hostname
@@ -292,11 +294,11 @@ def test_a_hostname_is_trimmed_and_brought_to_nfc(ego: EgoServer) -> None:
     ],
 )
 def test_ip_wins_over_ipv4_and_without_both_the_peer_counts(
-    ego: EgoServer, addresses: dict[str, Any], expected: str
+    sqlite_ego: EgoServer, addresses: dict[str, Any], expected: str
 ) -> None:
     hostname = unique_hostname()
-    post(ego, make_sample(hostname, **addresses))
-    assert shown(ego, hostname)["ip"] == expected
+    post(sqlite_ego, make_sample(hostname, **addresses))
+    assert shown(sqlite_ego, hostname)["ip"] == expected
 
 
 @pytest.mark.parametrize(
@@ -309,10 +311,12 @@ def test_ip_wins_over_ipv4_and_without_both_the_peer_counts(
         ({"x": None, "y": 7, "z": None}, (0, 7, 0)),
     ],
 )
-def test_each_coordinate_defaults_to_zero(ego: EgoServer, position: dict[str, Any], expected: tuple[float]) -> None:
+def test_each_coordinate_defaults_to_zero(
+    sqlite_ego: EgoServer, position: dict[str, Any], expected: tuple[float]
+) -> None:
     hostname = unique_hostname()
-    post(ego, make_sample(hostname, position=position))
-    entry = shown(ego, hostname)
+    post(sqlite_ego, make_sample(hostname, position=position))
+    entry = shown(sqlite_ego, hostname)
     assert entry["position"] == dict(zip("xyz", expected, strict=True))
     assert entry["positionSource"] == "sample"
 
@@ -327,9 +331,9 @@ def test_a_batch_has_at_most_a_thousand_samples(ego: EgoServer) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-def test_the_content_type_is_json_with_or_without_a_charset(ego: EgoServer, content_type: str) -> None:
+def test_the_content_type_is_json_with_or_without_a_charset(sqlite_ego: EgoServer, content_type: str) -> None:
     body = json.dumps({"samples": [make_sample(unique_hostname())]})
-    answer = ego.post("/api/metrics/batch", data=body, headers={"Content-Type": content_type})
+    answer = sqlite_ego.post("/api/metrics/batch", data=body, headers={"Content-Type": content_type})
     assert answer.status_code == 202
 
 

@@ -52,6 +52,12 @@ SHOWN = {
 }
 
 
+@pytest.fixture
+def ego(sqlite_ego: EgoServer) -> EgoServer:
+    """A sample is read before storage is reached, so one database is enough."""
+    return sqlite_ego
+
+
 @pytest.mark.parametrize(("field", "sent", "shown", "count"), LISTS.values(), ids=LISTS.keys())
 def test_an_odd_entry_costs_that_entry(ego: EgoServer, field: str, sent: Any, shown: Any, count: int) -> None:
     hostname = unique_hostname()

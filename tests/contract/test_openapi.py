@@ -64,6 +64,22 @@ ROUTES = {
     ("POST", "/api/tokens"),
     ("DELETE", "/api/tokens/{id}"),
     ("GET", "/api/audit"),
+    ("POST", "/api/agents/enroll"),
+    ("POST", "/api/agents/field"),
+    ("POST", "/api/agents/self/rotate"),
+    ("GET", "/api/agents"),
+    ("POST", "/api/agents/{id}/approve"),
+    ("POST", "/api/agents/{id}/labels"),
+    ("POST", "/api/agents/{id}/unlock"),
+    ("POST", "/api/agents/{id}/revoke"),
+    ("GET", "/api/enrol-codes"),
+    ("POST", "/api/enrol-codes"),
+    ("DELETE", "/api/enrol-codes/{id}"),
+    ("GET", "/api/dispatch"),
+    ("GET", "/api/prometheus/targets"),
+    ("GET", "/metrics"),
+    ("GET", "/metrics/fleet"),
+    ("PUT", "/api/dispatch"),
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -112,7 +128,7 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(document: dict[s
         assert operation["responses"], where
         default = resolved(document, operation["responses"]["default"])
         assert default["content"].keys() == {"application/problem+json"}, where
-        if method == "POST" and not path.endswith("/cancel"):
+        if method == "POST" and not path.endswith(("/cancel", "/rotate", "/unlock", "/revoke")):
             assert operation["requestBody"]["content"].keys() == {"application/json"}, where
         if "{" in path:
             item = document["paths"][path].get("parameters", []) + operation.get("parameters", [])
@@ -187,6 +203,10 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
         checked.add(("POST", path))
         check(document, "POST", path, ego.post(filled or path, **kwargs))
 
+    def put(path: str, **kwargs: Any) -> None:
+        checked.add(("PUT", path))
+        check(document, "PUT", path, requests.put(ego.url + path, timeout=10, **kwargs))
+
     def delete(path: str, filled: str | None = None) -> None:
         checked.add(("DELETE", path))
         check(document, "DELETE", path, requests.delete(ego.url + (filled or path), timeout=10))
@@ -255,10 +275,41 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     get("/api/tokens")
     delete("/api/tokens/{id}", f"/api/tokens/{made['id']}")
     delete("/api/tokens/{id}", "/api/tokens/none")
+    for code in ({"hostPattern": "oak-*", "labels": {"rack": "R1"}}, {"uses": 0}):
+        send("/api/enrol-codes", json=code)
+    get("/api/enrol-codes")
+    code = ego.post("/api/enrol-codes", json={}).json()
+    enrolling = {"code": code["code"], "hostname": unique_hostname(), "key": "k" * 43}
+    for asked in (enrolling, enrolling, enrolling | {"key": "l" * 43}, {"hostname": "oak-9", "key": "k" * 43}, {}):
+        send("/api/agents/enroll", json=asked)
+    delete("/api/enrol-codes/{id}", f"/api/enrol-codes/{code['id']}")
+    delete("/api/enrol-codes/{id}", "/api/enrol-codes/none")
+    for labels in ({"rack": "R2", "room": None}, {"rack": ""}):
+        send("/api/agents/{id}/labels", "/api/agents/oak-8/labels", json={"labels": labels})
+    token = ego.post("/api/agents/enroll", json={"hostname": "oak-8", "key": "k" * 43})
+    assert token.status_code == 202
+    admitted = {"hostname": unique_hostname("titan"), "address": "10.0.0.10"}
+    for asked in (admitted, admitted, admitted | {"address": "10.0.0.10:80"}):
+        send("/api/agents/field", json=asked)
+    get("/api/agents")
+    for name, what in (("oak-8", "approve"), ("oak-8", "unlock"), ("oak-9", "revoke"), ("none", "revoke")):
+        send(f"/api/agents/{{id}}/{what}", f"/api/agents/{name}/{what}")
+    token = ego.post("/api/agents/enroll", json={"hostname": "oak-8", "key": "k" * 43}).json()["token"]
+    for headers in ({"Authorization": f"Bearer {token}"}, {}):
+        send("/api/agents/self/rotate", headers=headers)
     delete("/api/sessions/{id}", "/api/sessions/none")
     delete("/api/sessions")
     delete("/api/session")
     get("/api/audit")
+    get("/api/prometheus/targets")
+    for port in ("9100", "0"):
+        get("/api/prometheus/targets", params={"port": port})
+    get("/metrics")
+    get("/metrics/fleet")
+    get("/api/dispatch")
+    for wanted in ({"stopped": True, "reason": "a test"}, {"stopped": False}, {}):
+        put("/api/dispatch", json=wanted)
+        send("/api/commands", json=body)
     assert checked == ROUTES
 
 
@@ -270,6 +321,8 @@ def test_the_required_keys_of_an_answer_are_all_its_keys(document: dict[str, Any
         "Check": {"latencyMs"},
         "Histories": {"groupBy", "groups", "hosts"},
         "Snapshot": {"at", "resolution", "alerts"},  # of a moment of the past
+        "Host": {"unverified"},
+        "HostDetail": {"unverified"},
     }
     answered: set[str] = set()
 

@@ -41,6 +41,12 @@ FOREIGN_ORIGINS = [
 ]
 
 
+@pytest.fixture
+def ego(sqlite_ego: EgoServer) -> EgoServer:
+    """Who asks is decided before storage is reached, so one database is enough."""
+    return sqlite_ego
+
+
 def get(ego: EgoServer, path: str, **headers: str) -> requests.Response:
     """The answer to a GET with these headers; underscores stand for hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}

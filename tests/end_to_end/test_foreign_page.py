@@ -1,9 +1,12 @@
-"""T20 in a real browser: a page from another port of this machine can read, change and claim nothing."""
+"""T20 in a real browser: a page from another port of this machine can read, change and claim nothing.
+
+Also not where somebody has signed in to EGO with this browser: the browser then sends EGO's cookie to the other port, too.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.security.credentials import run
 from tests.servers import EgoServer, running_ego
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -21,8 +25,9 @@ CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrom
 ATTEMPTS = """
 async (ego) => {
   const attempt = (promise) => promise.catch(() => "refused");
-  const get = (path, options) => attempt(fetch(ego + path, options).then((answer) => answer.text()));
-  const blindly = (path, options) => attempt(fetch(ego + path, {mode: "no-cors", ...options}).then(() => "sent"));
+  const all = {credentials: "include"};
+  const get = (path, options) => attempt(fetch(ego + path, {...all, ...options}).then((answer) => answer.text()));
+  const blindly = (path, options) => attempt(fetch(ego + path, {...all, mode: "no-cors", ...options}).then(() => "sent"));
   const post = (type) => ({method: "POST", body: create, headers: {"Content-Type": type}});
   const create = JSON.stringify({hostname: "titan-01", command: "id"});
   const load = (tag, path) => new Promise((done) => {
@@ -40,9 +45,11 @@ async (ego) => {
   });
   return {
     "read": await get("/api/twin/state"),
+    "with a half": await get("/api/twin/state", {headers: {"X-Mirror-Stage-Page": "guessed"}}),
     "JSON post": await get("/api/commands", post("application/json")),
     "text post": await get("/api/commands", post("text/plain")),
     "blind post": await blindly("/api/commands", post("text/plain")),
+    "sign out": await get("/api/session", {method: "DELETE"}),
     "claim": await get("/api/commands/pending/titan-01"),
     "blind claim": await blindly("/api/commands/pending/titan-01"),
     "image": await load("img", "/api/commands/pending/titan-01"),
@@ -54,6 +61,13 @@ async (ego) => {
 """
 
 
+SIGN_IN = """
+(link) => fetch("/api/session", {
+  method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({link}),
+}).then((answer) => answer.json()).then((answer) => answer.page)
+"""
+
+
 @pytest.fixture(scope="module")
 def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
     with running_ego(tmp_path_factory.mktemp("ego")) as server:
@@ -61,15 +75,25 @@ def own_ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
 
 
 @pytest.fixture
-def foreign_site(tmp_path: Path) -> Iterator[str]:
+def cookies_received() -> list[str]:
+    """The Cookie header of each request to the foreign site."""
+    return []
+
+
+@pytest.fixture
+def foreign_site(tmp_path: Path, cookies_received: list[str]) -> Iterator[str]:
     """The address of another server on this machine, with one page."""
     (tmp_path / "index.html").write_text("<!doctype html><title>foreign</title><body></body>")
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class Listening(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            cookies_received.append(self.headers.get("Cookie", ""))
+            super().do_GET()
+
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Listening, directory=str(tmp_path))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -93,6 +117,55 @@ def test_a_foreign_page_gets_and_changes_nothing(own_ego: EgoServer, foreign_sit
     assert {name: answer for name, answer in got.items() if answer not in {"refused", "sent"}} == {}
     listed = own_ego.get("/api/commands").json()
     assert [(row["id"], row["status"]) for row in listed["items"]] == [(command["id"], "pending")]
+
+
+def test_a_foreign_page_gets_nothing_from_the_session_of_who_has_signed_in(
+    start_ego: Callable[..., EgoServer], foreign_site: str, cookies_received: list[str], page: Any
+) -> None:
+    ego = start_ego({"MIRROR_STAGE_SECURITY": "strict"})
+    page.goto(f"{ego.url}/icon.svg")
+    half = page.evaluate(SIGN_IN, run(ego, "admin link").strip().partition("#k=")[2])
+    own = {"X-Mirror-Stage-Page": half}
+    create = {"hostname": "titan-01", "command": "true"}
+    run(ego, "tokens create --agent titan-01")  # EGO takes no command for a stranger
+    assert page.request.post(f"{ego.url}/api/commands", headers=own, data=create).status == 201
+
+    page.goto(foreign_site)
+    got = page.evaluate(ATTEMPTS, ego.url)
+    assert {name: answer for name, answer in got.items() if answer not in {"refused", "sent"}} == {}
+    page.evaluate("(ego) => { document.body.innerHTML = `<form method=post action=${ego}/api/session>` }", ego.url)
+    with page.expect_navigation() as sent:
+        page.evaluate("document.forms[0].submit()")
+    assert sent.value.status in {403, 415}
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+
+    (cookie,) = {text for text in cookies_received if text}
+    assert cookie.startswith("mirror-stage-session="), "the other service of this machine has received the cookie"
+    for headers in ({"Cookie": cookie}, {"Cookie": cookie, "X-Mirror-Stage-Page": cookie.partition("=")[2]}):
+        assert ego.get("/api/twin/state", headers=headers).status_code == 401
+        assert ego.post("/api/commands", json=create, headers=headers).status_code == 401
+
+    listed = page.request.get(f"{ego.url}/api/commands", headers=own)
+    assert listed.status == 200, "the session is as before"
+    assert [(row["command"], row["status"]) for row in listed.json()["items"]] == [("true", "pending")]
+
+
+def test_a_foreign_page_that_sets_the_cookie_of_a_session_signs_nobody_in(
+    start_ego: Callable[..., EgoServer], foreign_site: str, page: Any
+) -> None:
+    """Session fixation: the attacker's own cookie is put into the browser, with a narrower path so that it is sent first."""
+    ego = start_ego({"MIRROR_STAGE_SECURITY": "strict"})
+    answer = ego.post("/api/session", json={"link": run(ego, "admin link --name mallory").strip().partition("#k=")[2]})
+    planted = answer.cookies["mirror-stage-session"]
+    page.goto(foreign_site)
+    page.evaluate("(value) => { document.cookie = `mirror-stage-session=${value}; path=/api` }", planted)
+    page.goto(f"{ego.url}/icon.svg")
+    me = "() => fetch('/api/me', {headers: {'X-Mirror-Stage-Page': half}}).then((answer) => answer.json())"
+    page.evaluate("window.half = ''")
+    assert page.evaluate(me)["role"] == "nobody"
+    half = page.evaluate(SIGN_IN, run(ego, "admin link --name ada").strip().partition("#k=")[2])
+    page.evaluate("(half) => { window.half = half }", half)
+    assert page.evaluate(me)["name"] == "ada"
 
 
 def test_egos_own_page_may_read_the_twin_and_open_a_socket_io_session(own_ego: EgoServer, page: Any) -> None:

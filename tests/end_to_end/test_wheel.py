@@ -104,6 +104,15 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
+def test_wheel_and_sdist_carry_what_hosts_download(wheel: Path, sdist: Path) -> None:
+    with tarfile.open(sdist) as packed:
+        in_sdist = {Path(name).name for name in packed.getnames() if "/build/agent/" in name}
+    in_wheel = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/_shipped/agent/" in name}
+    assert in_wheel == in_sdist
+    assert f"mirror_stage_reflector-{VERSION}-py3-none-any.whl" in in_wheel
+    assert sorted(name.partition("-")[0] for name in in_wheel) == ["mirror_stage_reflector", *["psutil"] * 4, "tomli"]
+
+
 def test_the_wheel_has_every_shipped_file_and_no_tests_or_caches(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mirror_stage/_shipped/{name}" for name in SHIPPED} <= names

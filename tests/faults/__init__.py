@@ -13,6 +13,12 @@ def short_and_full(short: Any, full: Any, *, minutes: int = 30) -> list[Any]:
     return [pytest.param(short, id="short"), pytest.param(full, id="full", marks=marks)]
 
 
+# For slow tests of what both databases do in the same way: on PostgreSQL only in the full form.
+on_postgresql_in_full = pytest.mark.parametrize(
+    "database_settings", short_and_full("sqlite", "postgresql"), indirect=True
+)
+
+
 def print_figures(test: str, **figures: object) -> None:
     """Print one line with what was measured: `T1: kills 3/3, missing 0`."""
     print(f"{test}: " + ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in figures.items()))

@@ -13,7 +13,7 @@ from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant, from_text
 from tests.builders import make_sample
 from tests.faults.agents import claimed, command
 from tests.faults.stepped_clock import SteppedClock
-from tests.servers import EgoServer, wait_until
+from tests.servers import EgoServer, slowness, wait_until
 
 STEPS = (3600.0, 0.0, -3600.0, 86_400.0, -86_400.0, 0.0)
 UNUSUAL_TIMES = {  # what EGO takes, and the instant that it means
@@ -87,6 +87,19 @@ def test_jobs_continue_after_the_clock_was_set_back(stepped: tuple[EgoServer, St
     answer = ego.post("/api/commands", json={"hostname": "nobody", "command": "true", "expiresInSeconds": 2})
     wait_until(lambda: status_of(ego, "silent") == "offline", 15, what="silence is found")
     wait_until(lambda: command(ego, answer.json()["id"])["reason"] == "expired", 10, what="the command expires")
+
+
+def test_a_clock_that_leaps_by_years_stalls_nobody(stepped: tuple[EgoServer, SteppedClock]) -> None:
+    """EGO does not step through the runs of its jobs that the leap has skipped: there would be a billion."""
+    ego, clock = stepped
+    clock.step_to(10 * 365 * 86_400)
+    wait_until(lambda: not ego.get("/api/health/ready").json()["checks"]["clock"]["ok"], 15, what="EGO sees the step")
+    for _ in range(10):
+        began = time.monotonic()
+        ego.post_samples(make_sample("calm", at=true_now())).raise_for_status()
+        assert time.monotonic() - began < 2 * slowness()
+        time.sleep(0.3)  # longer than the period of the most frequent job
+    assert status_of(ego, "calm") == "online"
 
 
 def test_an_agents_wrong_clock_is_reported_and_its_host_stays_online(start_ego: Callable[..., EgoServer]) -> None:

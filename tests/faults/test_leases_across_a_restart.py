@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.builders import unique_hostname
-from tests.faults import print_figures
+from tests.faults import on_postgresql_in_full, print_figures
 from tests.faults.agents import claimed, command, report
 from tests.servers import EgoServer, wait_until
 
@@ -15,6 +15,7 @@ COMMANDS = 10
 LEASE_SECONDS, DOWN_SECONDS = 4.0, 6.5  # EGO is down for longer than the leases last, and than 5 s
 
 
+@on_postgresql_in_full
 def test_no_command_is_lost_because_ego_was_down(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str]
 ) -> None:

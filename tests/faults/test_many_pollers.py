@@ -18,7 +18,7 @@ import sqlalchemy
 from mirror_stage.access.domain import EGO
 from mirror_stage.commands import store
 from mirror_stage.commands.domain import NewCommand
-from tests.builders import unique_hostname
+from tests.builders import NoSigner, unique_hostname
 from tests.faults import print_figures, short_and_full
 from tests.faults.agents import create
 from tests.servers import EgoServer, PostgresqlServer, running_ego, wait_until
@@ -137,7 +137,7 @@ def test_two_processes_never_claim_the_same_command(postgresql: PostgresqlServer
     with engine.begin() as tx:
         for _ in range(100):
             new, id = NewCommand("titan-01", "true"), str(uuid.uuid4())
-            created.append(store.create(tx, new, EGO, NOW, id=id, key=None)[0].id)
+            created.append(store.create(tx, new, EGO, NOW, NoSigner(), id=id, key=None)[0].id)
     spawn = multiprocessing.get_context("spawn")
     together = spawn.Barrier(3)  # all three processes begin together
     with ProcessPoolExecutor(3, mp_context=spawn, initializer=connect, initargs=(url, together)) as processes:

@@ -6,9 +6,12 @@ import itertools
 import threading
 from collections.abc import Callable
 
+from mirror_stage.pipeline.saving import HOSTS_AT_ONCE
+from tests.builders import make_sample
 from tests.faults import print_figures
 from tests.faults.browsers import GoodBrowser, open_browser
 from tests.faults.load import Batches, Load, stored_samples
+from tests.faults.slow_database import slowed_commits
 from tests.servers import EgoServer, wait_until
 
 STOP_SECONDS = 3.0
@@ -57,3 +60,15 @@ def test_ego_stops_quickly_while_requests_are_under_way(
     assert set(load.statuses) <= {202, 408, 503}  # after each of these refusals an agent sends again
     ego.start()
     assert load.acknowledged <= stored_samples(ego).keys()
+
+
+def test_a_stop_that_needs_longer_to_save_is_not_cut(start_ego: Callable[..., EgoServer]) -> None:
+    """Otherwise the next start replays samples, however cleanly EGO was stopped."""
+    ego = start_ego()
+    with slowed_commits(ego, held_seconds=1.0, free_seconds=0.1):
+        samples = [make_sample(f"h{number}") for number in range(4 * HOSTS_AT_ONCE)]
+        assert ego.post_samples(*samples).status_code == 202
+        assert ego.post_samples(*(make_sample(sample["hostname"]) for sample in samples)).status_code == 202
+        assert ego.stop() > 2.5  # it had to wait for commits: the fault fired
+    assert ego.rows("SELECT value FROM ego_state WHERE name = 'saved_whole'") == [("yes",)]
+    assert "could not be saved" not in ego.log

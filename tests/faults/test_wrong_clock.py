@@ -9,6 +9,7 @@ from typing import Any
 
 from mirror_stage.core.instants import DAY, HOUR, MINUTE, Instant
 from tests.builders import make_sample
+from tests.faults import on_postgresql_in_full
 from tests.faults.agents import claimed
 from tests.faults.stepped_clock import SteppedClock
 from tests.servers import EgoServer, wait_until
@@ -30,6 +31,7 @@ def history_check(ego: EgoServer) -> dict[str, Any]:
     return dict(ego.get("/api/health/ready").json()["checks"]["history"])
 
 
+@on_postgresql_in_full
 def test_a_start_forty_days_ahead_deletes_nothing_and_ego_recovers_by_itself(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], tmp_path: Path
 ) -> None:

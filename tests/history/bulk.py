@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
+
+import psycopg
 
 from tests.servers import EgoServer
 
@@ -44,3 +48,32 @@ def fill_history(ego: EgoServer, *, hosts: int, rows: int, until: int | None = N
         )
         values = VALUES.replace("%", "%%") if is_postgresql else VALUES
         ego.rows(f"INSERT INTO host_metric_samples ({COLUMNS}) SELECT {values} FROM {seconds} CROSS JOIN {chosen}")
+
+
+def fill_history_of(ego: EgoServer, *, first: int, last: int) -> int:
+    """Insert a sample of every known host for each second from `first` to before `last`; the number of rows.
+
+    EGO must not run. It is quick: a crash meanwhile would spoil the database.
+    """
+    url, rows = ego.settings.get("MIRROR_STAGE_DB_URL"), 0
+    known = "SELECT id FROM host_metrics WHERE at IS NOT NULL ORDER BY id"
+    with contextlib.ExitStack() as stack:
+        if url:
+            connection = stack.enter_context(psycopg.connect(url, autocommit=True))
+            connection.execute("SET synchronous_commit = off")
+            series = "generate_series(CAST({0} AS bigint), {1} - 1) AS s(at)"
+        else:
+            opened = sqlite3.connect(ego.environment["MIRROR_STAGE_SQLITE_PATH"], isolation_level=None)
+            connection = stack.enter_context(contextlib.closing(opened))  # type: ignore[assignment]
+            for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
+                connection.execute(f"PRAGMA {pragma}")  # type: ignore[arg-type]
+            series = "(WITH RECURSIVE s(at) AS (SELECT {0} UNION ALL SELECT at + 1 FROM s WHERE at + 1 < {1}) SELECT at FROM s) AS s"
+        for second in range(first, last, 100):
+            seconds = series.format(second, min(second + 100, last))
+            insert = (
+                f"INSERT INTO host_metric_samples ({COLUMNS}) SELECT {VALUES} FROM {seconds} CROSS JOIN ({known}) AS h"
+            )
+            rows += connection.execute(insert).rowcount  # type: ignore[arg-type]
+        if url:
+            connection.execute("ANALYZE host_metric_samples")
+    return rows

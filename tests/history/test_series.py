@@ -49,7 +49,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[HistoryRun]:
                 )
             )  # fmt: skip
         run.bench.saver.save()
-        run.bench.owner.forget("b", EGO)
+        run.bench.remover.remove("b", EGO)
         run.clock.instant = (SINCE + SECONDS + 25) * SECOND  # a minute closes 30 s after its end
         run.keep()
         assert run.tiers()["1m"].done_until == DONE

@@ -14,7 +14,7 @@ from marshmallow import Schema, fields, post_load, validate
 from mirror_stage.core.names import BadField
 from mirror_stage.metrics.decoder import NoFastPath, compile_struct, decode_batch, decode_fast, decode_slow
 from mirror_stage.metrics.schemas import SampleSchema
-from mirror_stage.web.schemas import SAFE_WHOLE, Number, Text
+from mirror_stage.web.schemas import SAFE_WHOLE, Number, Text, Truth, Whole
 from tests.builders import make_sample
 
 numbers = st.one_of(
@@ -81,6 +81,55 @@ def test_the_fast_path_takes_the_usual_sample() -> None:
     usual = {name: value for name, value in FULL.items() if name != "cpu_logical_cores"}
     raw = memoryview(json.dumps(usual).encode())
     assert decode_fast(raw) == decode_slow(raw)[0]
+
+
+def with_text(member: fields.Field[Any], text: str) -> Any:
+    """A value of the field, with the text wherever a text can stand."""
+    match member:
+        case Number() | Whole():
+            return 1
+        case Truth():
+            return True
+        case fields.Nested():
+            return {name: with_text(inner, text) for name, inner in member.schema.fields.items()}
+        case fields.List():
+            return [with_text(member.inner, text)]
+        case fields.Dict():
+            return {text: with_text(member.value_field, text)}  # type: ignore[arg-type]
+    return text
+
+
+@pytest.mark.parametrize("decode", [decode_fast, lambda raw: decode_slow(raw)[0]])
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", r"\u001b[2J"),
+        ("a\nb\x7f", r"a\nb\u007f"),
+        ("\x9b1m", r"\u009b1m"),
+        ("a\u202eb\u2066", r"a\u202eb\u2066"),
+        ("a\u3164\ufe0f", r"a\u3164\ufe0f"),
+        ("\U000e0041", r"\udb40\udc41"),
+        (r"C:\new", r"C:\new"),
+        ("웹 서버 é", "웹 서버 é"),
+    ],
+)
+def test_what_cannot_be_seen_is_a_visible_escape_in_every_text(
+    decode: Any, ensure_ascii: bool, text: str, shown: str
+) -> None:
+    usual = {"hostname": "web-01", "timestamp": FULL["timestamp"], "ip": None, "ipv4": None, "command_policy": None}
+    every = {name: with_text(member, text) for name, member in SampleSchema().fields.items()} | usual
+    sample = decode(memoryview(json.dumps(every, ensure_ascii=ensure_ascii).encode()))
+    expected = {name: with_text(member, shown) for name, member in SampleSchema().fields.items()} | usual
+    assert msgspec.to_builtins(sample.details) == expected
+    assert (sample.agent_version, sample.platform, sample.rack) == (shown, shown, shown)
+    assert (sample.tags, sample.primary_interface, sample.agent_instance) == ({shown: shown}, shown, shown)
+
+
+def test_values_are_judged_as_the_host_sent_them() -> None:
+    tags = {"primary_interface_speed_mbps": "1000\n"}
+    sample = decode_fast(memoryview(json.dumps(FULL | {"cpu_logical_cores": 8, "rack": "R1\n", "tags": tags}).encode()))
+    assert (sample.net_capacity_gbps, sample.rack) == (1.0, "R1")
 
 
 def test_every_field_of_the_contract_arrives() -> None:

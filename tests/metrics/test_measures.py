@@ -36,7 +36,7 @@ def test_no_two_numbers_have_one_name() -> None:
 
 def test_the_columns_of_the_delta_stream_are_those_that_the_contract_lists() -> None:
     assert GAUGES == (
-        "cpuLoad", "memoryUsedPercent", "loadAverage", "cpuTemperature", "gpuTemperature", "diskReadBytesPerSecond", "rxGbps",
-        "txGbps", "utilization",
+        "cpuLoad", "memoryUsedPercent", "loadAverage", "cpuTemperature", "gpuTemperature", "fullestDiskPercent",
+        "diskReadBytesPerSecond", "rxGbps", "txGbps", "utilization",
     )  # fmt: skip
     assert set(GAUGES) <= set(wires_of(MEASURES))

@@ -1,6 +1,6 @@
 """Bare Debian machines for tests: systemd-nspawn boots them, each in a network namespace of its own.
 
-They share one cable, and each has a way of its own to the package registries, through slirp4netns. apt, pip and npm are set
+They share one cable, and each may have a way of its own to the package registries, through slirp4netns. apt, pip and npm are set
 up like on the machine that runs the tests.
 """
 
@@ -73,10 +73,32 @@ def settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if SETTINGS.fullmatch(name)}
 
 
-def install(root: Path, packages: Sequence[str]) -> str | None:
-    """Install the smallest Debian, BASE and `packages` in a folder. Returns why it cannot, in one line; else None."""
+def places_for(root: Path) -> set[Path]:
+    """What this machine's settings of pip and npm name: all files, and the folders that the other Debian lacks."""
+    texts = [*settings().values()]
+    for source in FILES:
+        with contextlib.suppress(OSError):
+            texts.append(Path(source).expanduser().read_text())
+    named = {Path(path) for text in texts for path in re.findall(r"(?<![:/\w])(?:file://)?(/[^\s:]+)", text)}
+    folders = {Path(*path.parts[:3]) for path in named if path.is_dir()}  # an index and its files have one above them
+    lacking = {path for path in folders if not (root / path.relative_to("/")).exists()}
+    return lacking | {path for path in named if path.is_file()}
+
+
+def lend_registries(root: Path, homes: Sequence[str]) -> None:
+    """Set up pip and npm in another Debian like here."""
+    for source, target in FILES.items():
+        for home in homes:
+            with contextlib.suppress(OSError):
+                there = root / target.replace("~", home).lstrip("/")
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(source).expanduser(), there)
+
+
+def install(root: Path, packages: Sequence[str], base: Sequence[str] = BASE) -> str | None:
+    """Install the smallest Debian, `base` and `packages` in a folder. Returns why it cannot, in one line; else None."""
     suite = next(line.split()[2] for line in sources().splitlines())
-    included = ",".join(dict.fromkeys((*BASE, *packages)))
+    included = ",".join(dict.fromkeys((*base, *packages)))
     made = subprocess.run(
         ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={included}", suite, str(root)],
         input=sources(),
@@ -95,6 +117,7 @@ class Machine:
     root: Path
     address: str  # on the cable, such as 10.0.0.7
     may_sudo: bool = False
+    has_internet: bool = True
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -123,12 +146,7 @@ class Machine:
             kept = " ".join(settings())
             rule.write_text(f'Defaults env_keep += "{kept}"\n{USER} ALL=(ALL) NOPASSWD: ALL\n')
             rule.chmod(0o440)
-        for source, target in FILES.items():
-            for home in ("/root", f"/home/{USER}"):
-                with contextlib.suppress(OSError):
-                    there = self.root / target.replace("~", home).lstrip("/")
-                    there.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(Path(source).expanduser(), there)
+        lend_registries(self.root, ("/root", f"/home/{USER}"))
         self.own(self.home)
 
     def own(self, path: Path) -> None:
@@ -149,12 +167,13 @@ class Machine:
         """Boot it, and wait until its systemd is up."""
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
         self._in_namespace("ip", "link", "set", "lo", "up")
-        way_out = ["slirp4netns", "--configure", "--disable-host-loopback", "--netns-type=path"]
-        self._spawn([*way_out, f"/run/netns/{self.namespace}", "tap0"])
+        if self.has_internet:
+            way_out = ["slirp4netns", "--configure", "--disable-host-loopback", "--netns-type=path"]
+            self._spawn([*way_out, f"/run/netns/{self.namespace}", "tap0"])
         boot = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"]
         boot += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", f"--directory={self.root}"]
         boot += [f"--network-namespace-path=/run/netns/{self.namespace}", f"--hostname={self.name}"]
-        self._spawn([*boot, *(f"--bind-ro={path}" for path in self._shared())])
+        self._spawn([*boot, *(f"--bind-ro={path}" for path in places_for(self.root))])
         wait_until(self._is_up, 90, 0.2, f"{self.name} is up")
 
     def run(self, script: str, seconds: float = 60, folder: str = "~") -> subprocess.CompletedProcess[str]:
@@ -218,19 +237,6 @@ class Machine:
             )
             return asked.stdout.strip() in {"running", "degraded"}
         return False
-
-    def _shared(self) -> set[Path]:
-        """The files and folders of this machine that its settings of pip and npm name and that the other one needs."""
-        texts = [*settings().values()]
-        for source in FILES:
-            with contextlib.suppress(OSError):
-                texts.append(Path(source).expanduser().read_text())
-        named = {Path(path) for text in texts for path in re.findall(r"(?<![:/\w])(?:file://)?(/[^\s:]+)", text)}
-        folders = {
-            Path(*path.parts[:3]) for path in named if path.is_dir()
-        }  # an index and its files have one above them
-        missing = {path for path in folders if not (self.root / path.relative_to("/")).exists()}
-        return missing | {path for path in named if path.is_file()}
 
     def _spawn(self, command: list[str]) -> None:
         command = ["setpriv", "--pdeathsig=TERM", *command]  # it ends with this process

@@ -28,7 +28,7 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["d"], ["demo", "db", "doctor"]),
+        (["d"], ["demo", "db", "dispatch", "doctor"]),
         (["db", "b"], ["backup"]),
         (["tokens", "c"], ["create"]),
         (["admin", "link", "--r"], ["--role"]),

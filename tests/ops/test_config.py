@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.core.bad_setting import BadSetting
-from mirror_stage.core.config import VARIABLES, Config, from_environment, is_loopback
+from mirror_stage.core.config import VARIABLES, Config, doubts, from_environment, is_loopback
 from mirror_stage.core.variables import OTHERS
 from mirror_stage.runtime.serving import exposure_notes, exposure_refusal, listen_address, read_settings, workers_note
 from tests.proxies import certificate
-from tests.servers import ROOT
+from tests.servers import ROOT, EgoServer
 
 
 class Setting(NamedTuple):
@@ -31,6 +32,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "PORT": Setting("port", 3000, "8080", 8080, "65536"),
     "MIRROR_STAGE_BIND": Setting("bind", "127.0.0.1", "::1", "::1", "a b"),
+    "MIRROR_STAGE_FIELD_BIND": Setting("field_bind", None, "[::]:3001", "[::]:3001", "unix:/run/field.sock"),
     "MIRROR_STAGE_SOCKET_MODE": Setting("socket_mode", 0o600, "0660", 0o660, "0777"),
     "MIRROR_STAGE_DB_URL": Setting("db_url", None, "postgres://u:p@h:5432/d", "postgres://u:p@h:5432/d", "mysql://h/d"),
     "MIRROR_STAGE_DB_SSL": Setting("db_ssl", False, "true", True, "perhaps"),
@@ -149,7 +151,7 @@ def test_a_misspelt_key_of_the_alert_rules_stops_the_start(program: str, tmp_pat
     words = [*program.split(), *(["-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"] if program == "gunicorn" else [])]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MIRROR_STAGE_ALERT_RULES": str(file)}
     run = subprocess.run(
-        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=False, timeout=20
+        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=False, timeout=90
     )
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
@@ -165,7 +167,7 @@ def ego(command: str, settings: dict[str, str]) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=90,
         env=environment | {"PYTHONPATH": str(ROOT)} | settings,
     )
 
@@ -191,7 +193,9 @@ def test_the_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("MIRROR_STAGE_RETENTION_DAYS", "MIRROR_STAGE_RETENTION_1M_DAYS"),
         ("MIRROR_STAGE_PORT", "PORT"),
         ("mirror_stage_log_level", "MIRROR_STAGE_LOG_LEVEL"),
+        ("MIRRORSTAGE_BIND", "MIRROR_STAGE_BIND"),
         ("EGO_HOSTNAM", "EGO_HOSTNAME"),
+        ("WEB_CONCURENCY", "WEB_CONCURRENCY"),
     ],
 )
 def test_a_misspelt_name_stops_the_start_and_names_the_nearest(
@@ -205,10 +209,61 @@ def test_a_misspelt_name_stops_the_start_and_names_the_nearest(
     assert line.startswith(f"mirror-stage: {variable}: there is no such setting; did you mean {nearest}?")
 
 
+NEAR = [
+    ("EGO_HOST", "EGO_HOSTNAME"),
+    ("EGO_IP", "EGO_PRIMARY_IP"),
+    ("EGO_PORT", "PORT"),
+    ("EGO_BIND", "MIRROR_STAGE_BIND"),
+    ("PROT", "PORT"),
+    ("MIRROR_BIND", "MIRROR_STAGE_BIND"),
+]
+
+
+@pytest.mark.parametrize(("variable", "meant"), NEAR)
+def test_a_name_that_may_be_another_programs_is_told_and_stops_nothing(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "3")
+    assert from_environment() == Config()
+    (line,) = doubts()
+    assert line == f"{variable}: is no setting of EGO, so it changes nothing; did you mean {meant}?"
+
+
+def test_a_doubtful_name_is_told_at_the_start_and_by_doctor(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=debug\n")
+    ego_server = EgoServer(tmp_path, {"EGO_HOST": "atlas"})
+    try:
+        ego_server.start()
+        assert "EGO_HOST: is no setting of EGO, so it changes nothing; did you mean EGO_HOSTNAME?" in ego_server.log
+        assert (
+            "LOG_LEVEL: is no setting of EGO, so it changes nothing; did you mean MIRROR_STAGE_LOG_LEVEL?"
+            in ego_server.log
+        )
+    finally:
+        ego_server.stop()
+    said = ego("doctor", {"EGO_HOST": "atlas"}).stdout
+    assert "did you mean EGO_HOSTNAME?" in said
+    assert "did you mean MIRROR_STAGE_LOG_LEVEL?" in said
+
+
+@pytest.mark.parametrize("variable", ["EGO_HOST", "EGO_TOP"])
+def test_in_egos_own_file_every_name_that_begins_with_ego_is_a_setting(variable: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"{variable}=3\n")
+    with pytest.raises(BadSetting, match=f"^{variable}: there is no such setting"):
+        from_environment()
+
+
 def test_a_variable_of_another_program_changes_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     others = {
         "EGO_TOP": "/opt/ego",
         "EGO_URL": "http://127.0.0.1:3000",
+        "EGO_CONFDIR": "/opt/ego/conf",
+        "HOSTNAME": "atlas",
+        "PORT0": "31000",  # schedulers of containers
+        "PORTS": "31000,31001",
+        "PGPORT": "5432",
+        "LOG_LEVEL": "debug",
+        "REDIS_URL": "redis://10.0.0.9",
         "MIRROR_STAGE_HUD": "build",
         "MIRROR_STAGE_COMMAND_ID": "x",
         "MIRROR_STAGE_SERVICE_HOST": "10.0.0.9",  # Kubernetes, where the service is called mirror-stage
@@ -217,7 +272,21 @@ def test_a_variable_of_another_program_changes_no_setting(monkeypatch: pytest.Mo
     }
     for name, value in others.items():
         monkeypatch.setenv(name, value)
+    assert (from_environment(), doubts()) == (Config(), [])
+
+
+@pytest.mark.parametrize("variable", SETTINGS)
+def test_an_empty_value_is_as_if_it_was_not_set(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "")
     assert from_environment() == Config()
+
+
+def test_files_that_an_editor_of_windows_has_written_are_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPORT=3201\r\nMIRROR_STAGE_ALERT_RULES=rules.toml\r\n")
+    (tmp_path / "rules.toml").write_bytes(b"\xef\xbb\xbf[cpu_load_high]\r\nfire_at = 95\r\n")
+    settings = read_settings()
+    assert settings.port == 3201
+    assert {rule.name: rule.fire_at for rule in alert_rules.load(settings)}["cpu_load_high"] == 95
 
 
 def test_every_variable_of_another_part_is_used_by_one_of_them() -> None:
@@ -284,6 +353,29 @@ def test_only_loopback_addresses_and_unix_sockets_are_local(address: str, is_loc
 
 
 @pytest.mark.parametrize(
+    ("text", "port"),
+    [("10.0.0.100:3001", 3001), ("0.0.0.0:1", 1), ("[::]:65535", 65535), ("[FD00::1]:3001", 3001)],
+)
+def test_the_listener_of_agents_of_another_make_has_an_address_and_a_port(
+    monkeypatch: pytest.MonkeyPatch, text: str, port: int
+) -> None:
+    monkeypatch.setenv("MIRROR_STAGE_FIELD_BIND", text)
+    assert from_environment().field_port == port
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3001", ":3001", "10.0.0.100", "10.0.0.100:0", "10.0.0.100:65536", "::1:3001", "[::1]", "ego:3001", "unix:/run/f.sock", "10.0.0.100:3000"],
+)  # fmt: skip
+def test_another_form_or_egos_own_port_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("MIRROR_STAGE_FIELD_BIND", text)
+    with pytest.raises(BadSetting, match=r"\AMIRROR_STAGE_FIELD_BIND: .+\Z"):
+        from_environment()
+
+
+@pytest.mark.parametrize(
     ("settings", "has_tls"),
     [
         ({}, False),
@@ -316,6 +408,13 @@ def test_exposure_turns_tls_on_unless_ego_runs_open(settings: dict[str, Any], ha
         ([":3000"], {"security": "strict"}, False),
         (["127.0.0.1:3000", "10.0.0.100:3000"], {}, False),
         (["127.0.0.1:3000", "10.0.0.100:3000"], {"tls": "on"}, True),
+        (["127.0.0.1:3000", "10.0.0.100:3001"], {"field_bind": "10.0.0.100:3001"}, True),  # plain on purpose
+        (["127.0.0.1:3000", "10.0.0.100:3002"], {"field_bind": "10.0.0.100:3001"}, False),
+        (
+            ["unix:/run/ego.sock", "10.0.0.100:3001"],
+            {"bind": "unix:/run/ego.sock", "field_bind": "10.0.0.100:3001"},
+            True,
+        ),
     ],
 )
 def test_ego_refuses_an_address_of_the_network_that_no_setting_knows(
@@ -365,5 +464,10 @@ def test_settings_of_tls_that_cannot_be_together(
 
 
 def test_a_note_says_why_ego_runs_only_one_worker() -> None:
-    assert workers_note(1) is None
-    assert "Redis" in (workers_note(4) or "")
+    both = {"db_url": "postgresql://h/d", "redis_url": "redis://h"}
+    assert workers_note(1, Config()) is None
+    assert workers_note(4, Config(**both)) is None
+    for name, variable in (("db_url", "MIRROR_STAGE_DB_URL"), ("redis_url", "MIRROR_STAGE_REDIS_URL")):
+        lacking = workers_note(4, Config(**{**both, name: None})) or ""
+        assert variable in lacking
+        assert "one worker" in lacking

@@ -1,9 +1,8 @@
 """Containerfile and compose.yaml name files, variables, ports and commands that exist.
 
-These tests read the two files; they build nothing. By hand, Docker 20.10 built the image on a base made with mmdebstrap
-(Debian 12, in the place of python:3.11-slim-bookworm), and docker-compose 1.29 started it with `--profile ego up -d`. In the place
-of the images of TimescaleDB and Redis stood PostgreSQL 15 and Redis 7 of Debian: all three became healthy, EGO ran as uid 10001,
-and ended with status 0 at SIGTERM.
+These tests read the two files; they build nothing. `test_container_built.py` builds the image and runs it. By hand,
+docker-compose 1.29 started all three services with `--profile ego up -d`, with PostgreSQL 15 and Redis 7 of Debian in the place of
+the images of TimescaleDB and Redis.
 """
 
 from __future__ import annotations

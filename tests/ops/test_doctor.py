@@ -57,6 +57,15 @@ def test_a_unix_socket_is_taken_only_while_somebody_answers_there(settings: Conf
     assert doctor.taken(at_socket) is None  # left over
 
 
+def test_a_listener_for_agents_of_another_make_is_named_with_what_it_means(settings: Config) -> None:
+    assert doctor.field(settings) == Finding("field", "ok", "off: every agent needs a token")
+    beside = replace(settings, field_bind=f"127.0.0.1:{free_port()}")
+    found = doctor.field(beside)
+    assert (found.level, "in plain HTTP and without credentials" in found.seen) == ("warning", True)
+    with socket.create_server(("127.0.0.1", beside.field_port or 0)):
+        assert doctor.field(beside).level == "problem"
+
+
 @pytest.mark.usefixtures("other_program")
 def test_a_taken_port_is_a_problem_that_names_the_process(settings: Config) -> None:
     finding = doctor.port(settings)

@@ -47,6 +47,28 @@ def test_where_only_the_agent_is_installed_a_command_of_ego_says_what_to_install
     assert "pip install" in line
 
 
+@pytest.mark.parametrize("words", ["serve", "demo --hosts 1"])
+def test_a_module_in_the_folder_where_ego_runs_is_not_imported(words: str, tmp_path: Path) -> None:
+    """What others put into the folder would else run as EGO's user."""
+    program = tmp_path / "mirror-stage"
+    program.write_text("import sys; from mirror_stage.runtime.entry import main; sys.exit(main())")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("cmd", "json", "random", "wsgi", "gunicorn", "mirror_stage", "psutil", "sitecustomize"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})")
+    server = EgoServer(folder)
+    with (folder / "ego.log").open("ab") as log:
+        server.process = subprocess.Popen(
+            [sys.executable, str(program), *words.split()], cwd=folder, env=server.environment, stdout=log, stderr=log
+        )
+    try:
+        server.wait_ready()
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
+    assert not (tmp_path / "imported").exists()
+
+
 @is_root
 @pytest.mark.parametrize("command", ["run", "check", "run --once"])
 def test_a_user_without_a_home_folder_gets_the_advice_to_set_a_state_folder(command: str) -> None:

@@ -1,7 +1,8 @@
 """Every command of the README and of three pages beside it, as they stand there, on two bare Debian machines.
 
 On `ego` a person without sudo has this checkout and what the README says to install. `titan-02` is the second host: there
-the person may use sudo. Minutes long; `make test-long` runs it.
+the person may use sudo. In a third network namespace a man stands between them when the line is pasted, and from then on. Minutes
+long; `make test-long` runs it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.man import MODES, Man
 from tests.ops import debian
 from tests.ops.debian import Machine
 from tests.servers import ROOT, wait_until
@@ -69,18 +72,23 @@ def packages_of(text: str) -> list[str]:
 class Walk:
     """Does what a page says, and keeps what runs until Ctrl-C."""
 
-    def __init__(self, ego: Machine, other: Machine, folder: Path):
-        self.ego, self.other, self._folder = ego, other, folder
+    def __init__(self, ego: Machine, other: Machine, man: Man, folder: Path):
+        self.ego, self.other, self.man, self._folder = ego, other, man, folder
         self.said: list[tuple[str, str]] = []  # each command with its output
         self._serving = contextlib.ExitStack()
+        self.is_exposed = False  # EGO asks everybody for a credential
+        self._auth: str | None = None
 
     def block(self, block: Block) -> None:
         if block.language == "toml":
             self._set(block.code)
+        elif block.language == "text":
+            self._paste()
         elif block.language == "python":
             self._listen(block.code)
         elif any(RUNS_ON.search(line) for line in block.lines()):
             for line in block.lines():
+                self.is_exposed = self.is_exposed or "MIRROR_STAGE_BIND=0.0.0.0" in line
                 self._line(line)
         elif block.language == "sh":
             machine = self.other if ON_THE_OTHER.search(block.code) else self.ego
@@ -97,6 +105,28 @@ class Walk:
             self._until_seen(line)
         else:
             self._run(self.ego, line, 3000)
+
+    def _paste(self) -> None:
+        """Paste on the other machine the line that `enroll code` has printed."""
+        line = self.said[-1][1].strip()
+        assert line.endswith("| sudo sh"), line
+        self._paste_where_a_man_interferes(line)
+        began = time.monotonic()
+        self._run(self.other, line)
+        self.until(lambda: self.hosts().get(OTHER, {}).get("status") == "online", 60, f"{OTHER} is online")
+        print(f"from the paste to the first sample: {time.monotonic() - began:.0f} s")
+
+    def _paste_where_a_man_interferes(self, line: str) -> None:
+        """Nothing is installed. At the end he only listens, and goes on with that."""
+        self.man.stand_between()
+        for mode in MODES:
+            self.man.turn(mode)
+            ended = self.other.run(line, 120)
+            assert "curl: (" in ended.stderr, ended
+            assert self.man.count(mode) >= 1
+            assert self.other.run("ls /opt /etc/mirror-stage").stdout.split() == ["/opt:"]
+            assert b"ms_enroll" not in self.man.heard(mode)
+        self.man.turn("pass")
 
     def _until_seen(self, line: str) -> None:
         """Run a demo, a simulation or an agent until its hosts are in the twin, then end it with Ctrl-C."""
@@ -141,10 +171,20 @@ class Walk:
         with self.ego.running(".venv/bin/python -u listen.py", self._log("listen"), CHECKOUT):
             self.until(lambda: OTHER in self._log("listen").read_text(), 30, "a frame with the second host")
 
-    def hosts(self, port: int = PORT) -> dict[str, dict[str, object]]:
+    def hosts(self, port: int = PORT) -> dict[str, dict[str, Any]]:
         """The hosts of the twin, by name; none while no EGO answers."""
-        asked = self.ego.run(f"curl --silent --fail http://127.0.0.1:{port}/api/twin/state", 20)
-        return {host["hostname"]: host for host in json.loads(asked.stdout)["hosts"]} if asked.returncode == 0 else {}
+        found = self.asked("/api/twin/state", port=port)
+        return {} if found is None else {host["hostname"]: host for host in found["hosts"]}
+
+    def asked(self, path: str, body: dict[str, str] | None = None, port: int = PORT) -> Any:
+        """What EGO answers, over https once it is open to the network; None if it does not, or refuses."""
+        if self.is_exposed and self._auth is None:
+            made = self.ego.run(".venv/bin/mirror-stage tokens create --role operator", 60, CHECKOUT)
+            self._auth = f"--insecure --header {shlex.quote(f'Authorization: Bearer {made.stdout.strip()}')}"
+        how = f"--header 'Content-Type: application/json' --data {shlex.quote(json.dumps(body))}" if body else ""
+        scheme, auth = ("https", self._auth) if self.is_exposed else ("http", "")
+        answer = self.ego.run(f"curl --silent --fail {auth} {how} {scheme}://127.0.0.1:{port}{path}", 20)
+        return json.loads(answer.stdout) if answer.returncode == 0 else None
 
     def heard_since(self, began: datetime, port: int = PORT) -> int:
         """How many hosts have reported since then; an earlier simulation had the same ones."""
@@ -183,7 +223,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("walk")
     ego = Machine("ego", folder / "ego", address="10.0.0.100")
-    other = Machine(OTHER, folder / OTHER, address="10.0.0.7", may_sudo=True)
+    other = Machine(OTHER, folder / OTHER, address="10.0.0.7", may_sudo=True, has_internet=False)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         reason = debian.install(ego.root, packages_of(README))
@@ -195,25 +235,34 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
             stack.callback(machine.stop)
             machine.start()
         debian.connect(ego, other)
+        man = Man(folder / "man", other.namespace, ego.namespace)
+        stack.callback(man.stop)
+        man.start()
         debian.copy_checkout(ego.home / "mirror-stage")
         ego.own(ego.home / "mirror-stage")
         ego.trust(other)
-        walked = Walk(ego, other, folder)
+        walked = Walk(ego, other, man, folder)
         stack.callback(walked.end)
         yield walked
 
 
-def test_the_readme_leads_from_nothing_to_a_command_on_a_second_host(walk: Walk) -> None:
+def test_the_readme_leads_from_nothing_to_a_signed_command_on_a_second_host(walk: Walk) -> None:
+    walk.ego.run(
+        "echo EGO_PRIMARY_IP=10.0.0.100 > .env", folder=CHECKOUT
+    )  # its other network leads to the package mirrors
     for block in blocks("README.md"):
         walk.block(block)
-        if "reflector install" in block.code:
-            walk.until(lambda: walk.hosts().get(OTHER, {}).get("status") == "online", 60, f"{OTHER} is online")
-    (seen,) = (said for command, said in walk.said if "api/twin/state" in command)
-    (host,) = (host for host in json.loads(seen)["hosts"] if host["hostname"] == OTHER)
+    host = walk.hosts()[OTHER]
     assert (host["rack"], host["room"]) == ("R1", "cellar")
     command = json.loads(walk.said[-1][1])
     assert (command["status"], command["exitCode"]) == ("succeeded", 0)
     assert "load average" in command["stdout"]
+    heard = walk.man.heard("pass")
+    assert len(heard) > 10_000, "the man has had all that the host has sent"
+    assert not [secret for secret in (b"ms_enroll", b"ms_agent", b"load average", b"Authorization") if secret in heard]
+    walk.man.step_aside()
+    settings = walk.other.run("sudo cat /etc/mirror-stage/reflector.toml").stdout
+    assert re.search(r"^ego_signing_key = ", settings, re.MULTILINE)
 
 
 def test_each_pattern_of_the_readmes_allow_list_works_in_the_installed_service(walk: Walk) -> None:
@@ -221,13 +270,10 @@ def test_each_pattern_of_the_readmes_allow_list_works_in_the_installed_service(w
     (patterns,) = re.findall(r"^command_allow = (.*)$", block.code, re.MULTILINE)
     for pattern in json.loads(patterns):
         command = pattern.replace("*", "mirror-stage")  # a folder that the agent has made
-        order = shlex.quote(json.dumps({"hostname": OTHER, "command": command}))
-        url = f"http://127.0.0.1:{PORT}/api/commands"
-        made = walk.ego.run(f"curl -sS {url} -H 'Content-Type: application/json' --data {order}")
-        path = f"{url}/{json.loads(made.stdout)['id']}"
+        made = walk.asked("/api/commands", {"hostname": OTHER, "command": command})
 
-        def ended(path: str = path) -> dict[str, object] | None:
-            answer = json.loads(walk.ego.run(f"curl -sS {path}").stdout)
+        def ended(id: str = made["id"]) -> Any:
+            answer = walk.asked(f"/api/commands/{id}")
             return answer if answer["completedAt"] else None
 
         result = wait_until(ended, 30, 0.5, command)
@@ -236,12 +282,17 @@ def test_each_pattern_of_the_readmes_allow_list_works_in_the_installed_service(w
 
 @pytest.mark.parametrize("page", ["docs/api.md", "docs/simulator.md", "docs/agent.md"])
 def test_a_page_beside_the_readme_works_as_it_stands(page: str, walk: Walk) -> None:
+    if walk.is_exposed:  # these pages are for an EGO that listens on its own machine only
+        walk.end()
+        walk.ego.run("rm .env", folder=CHECKOUT)
+        walk.is_exposed = False
+        walk.block(Block("", "sh", "make run"))
     for command in re.findall(r"`(\.venv/bin/pip install [^`]+)`", (ROOT / page).read_text()):
         walk.block(Block("", "sh", command))
     done: list[Block] = []
     for block in blocks(page):
         needs_agent = any(block_after(line) == block for before in done for line in before.lines())
-        if not needs_agent and block.language != "ini":
+        if not needs_agent and block.language not in {"ini", "text"}:  # the line to paste was pasted for the README
             walk.block(block)
         done.append(block)
     assert done
@@ -250,5 +301,4 @@ def test_a_page_beside_the_readme_works_as_it_stands(page: str, walk: Walk) -> N
 def test_what_install_wrote_is_gone_after_uninstall(walk: Walk) -> None:
     (command,) = set(re.findall(r"`(sudo \S+ reflector uninstall --purge)`", (ROOT / "docs/agent.md").read_text()))
     walk.block(Block("", "sh", command))
-    left = walk.other.run("sudo find /etc /var/lib -name '*mirror-stage*' -o -name reflector.toml").stdout.split()
-    assert left in ([], ["/etc/mirror-stage"])
+    assert walk.other.run("sudo find /etc /var/lib -path '*mirror-stage*'").stdout.split() == []

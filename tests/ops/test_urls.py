@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mirror_stage.core.urls import url_trouble
+from mirror_stage.core.urls import database_url_trouble, url_trouble
 from tests.servers import ROOT
 
-DATABASE, HTTP = ("postgresql", "postgres"), ("http", "https")
+HTTP = ("http", "https")
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,14 @@ DATABASE, HTTP = ("postgresql", "postgres"), ("http", "https")
         "postgresql://u:p%5Bss%40@[::1]:5432/d",
         "postgresql://u:a:b!$&'()*+,;=@h/d",
         "postgresql://h/d?application_name=a@b",
+        "postgresql://one,two/d",
+        "postgresql:///d?host=one:5432&host=two:5433",
+        "postgresql:///d?host=one,two&port=5432,5433",
+        "postgresql://h/d?port=5433&sslmode=require",
     ],
 )
 def test_a_good_url_has_no_trouble(url: str) -> None:
-    assert url_trouble(url, DATABASE, may_hold_password=True, needs_host=False) is None
+    assert database_url_trouble(url) is None
 
 
 @pytest.mark.parametrize(
@@ -50,13 +54,43 @@ def test_a_good_url_has_no_trouble(url: str) -> None:
         ("postgresql://u:pass@[::1/d", "an IPv6 address stands in brackets"),
         ("postgresql://u:pass@::1/d", "an IPv6 address stands in brackets"),
         ("postgresql://u:pass@[nowhere]/d", "an IPv6 address stands in brackets"),
+        ("postgresql://u:pass@h:5432,h2:5432/d", "names several hosts with ports"),
+        ("postgresql://u:pass@h/d?port=abc", "has a parameter port"),
+        ("postgresql://u:pass@h/d?port=5432,5433", "has a parameter port"),
+        ("postgresql://u:pass@h/d?port=5432&port=5433", "has a parameter twice"),
+        ("postgresql://u:pass@h/d?sslmode=require&sslmode=disable", "has a parameter twice"),
+        ("postgresql://u:pass@h/d?autocommit=1", "has the parameter autocommit, which EGO sets itself"),
+        ("postgresql://u:pass@h/d?row_factory=x", "has the parameter row_factory, which EGO sets itself"),
+        ("postgresql://u:pass%00@h/d", "has %00"),
         ("postgresql://u:pass@a\\b/d", "has a host with a character that no name of a machine has"),
     ],
 )
 def test_the_error_of_a_bad_url_says_what_is_wrong_and_shows_no_password(url: str, said: str) -> None:
-    told = url_trouble(url, DATABASE, may_hold_password=True, needs_host=False)
+    told = database_url_trouble(url)
     assert said in str(told)
-    assert "pa" not in str(told).replace("password", "").replace("space", "")
+    assert "pa" not in str(told).replace("password", "").replace("space", "").replace("parameter", "")
+
+
+@pytest.mark.parametrize("host", ["a..lan", ".", ".lan", f"{'a' * 64}.lan", "xn--ü"])
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_a_host_that_no_resolver_can_look_up_is_refused(scheme: str, host: str) -> None:
+    assert "has a host that is no name" in str(trouble_of(f"{scheme}://{host}:3000"))
+
+
+@pytest.mark.parametrize("host", ["ego.lan.", "한글.lan", "10.0.0.1", "[::1]", f"{'a' * 63}.lan"])
+def test_a_host_that_a_resolver_can_look_up_is_taken(host: str) -> None:
+    assert trouble_of(f"http://{host}:3000") is None
+
+
+def test_the_error_of_a_port_speaks_of_passwords_only_where_one_may_stand() -> None:
+    assert str(trouble_of("http://ego:abc")).endswith("after the colon")
+    assert "percent-encoded" in str(trouble_of("postgresql://ego:abc"))
+
+
+def trouble_of(url: str) -> str | None:
+    if url.startswith("http"):
+        return url_trouble(url, HTTP, may_hold_password=False, needs_host=True)
+    return database_url_trouble(url)
 
 
 def test_an_address_of_ego_has_a_host_and_no_password() -> None:
@@ -69,6 +103,7 @@ def test_an_address_of_ego_has_a_host_and_no_password() -> None:
     [
         ("serve", "MIRROR_STAGE_DB_URL", "postgresql://u:pa[ss@h/db"),
         ("db current", "MIRROR_STAGE_DB_URL", "postgresql://u:pass@h:abc/db"),
+        ("db current", "MIRROR_STAGE_DB_URL", "postgresql://u:pass@h/db?port=abc"),
         ("serve", "MIRROR_STAGE_REDIS_URL", "redis://:pa[ss@h"),
         ("serve", "MIRROR_STAGE_REDIS_URL", "redis://h:abc"),
         ("serve", "MIRROR_STAGE_ALLOWED_ORIGINS", "http://[::1"),
@@ -76,7 +111,11 @@ def test_an_address_of_ego_has_a_host_and_no_password() -> None:
         ("reflector run", "REFLECTOR_EGO", "http://ego:abc"),
         ("reflector check --ego http://u:pa[ss@h", "--ego", ""),
         ("simulate --ego http://[::1", "--ego", ""),
+        ("simulate --ego http://ego..lan", "--ego", ""),
         ("simulate --ego http://u:pa[ss@h:abc", "--ego", ""),
+        ("admin link --url https://u:pa[ss@h", "--url", ""),
+        ("enroll code --url ego.example.org", "--url", ""),
+        ("enroll code --url https://ego/#k", "--url", ""),
     ],
 )
 def test_a_bad_url_stops_the_command_with_one_line_and_without_its_password(
@@ -89,7 +128,7 @@ def test_a_bad_url_stops_the_command_with_one_line_and_without_its_password(
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=90,
         cwd=tmp_path,
         env=environment,
     )

@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 RUN = [*PROJECT["project"]["dependencies"], *EXTRAS["build"]]
-DECLARED = {"run": RUN, "dev": [*RUN, *EXTRAS["dev"]]}
-NOT_LOCKED = {"mirror-stage", "pip", "setuptools"}  # this project, and what a new environment brings with it
+AGENT = tomllib.loads((ROOT / "packaging/reflector/pyproject.toml").read_text())["project"]["dependencies"]
+DECLARED = {"run": RUN, "dev": [*RUN, *EXTRAS["dev"]], "agent": AGENT}
+NOT_LOCKED = {"mirror-stage", "setuptools"}  # this project, and what a new environment brings with it
 
 
 def text_of(lock: str) -> str:
@@ -64,6 +65,7 @@ def test_every_locked_package_has_its_hashes_and_no_registry_is_named(lock: str)
 
 def test_both_locks_have_the_same_versions() -> None:
     run, dev = pins_of("run"), pins_of("dev")
+    assert str(pins_of("agent")["psutil"].specifier) == str(run["psutil"].specifier)
     assert {name: str(pin.specifier) for name, pin in run.items()} == {name: str(dev[name].specifier) for name in run}
 
 

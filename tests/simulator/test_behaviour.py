@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,7 +110,7 @@ def test_the_servers_of_a_rack_rise_and_fall_together() -> None:
 def test_a_sample_is_complete_for_ego() -> None:
     machine = next(machine for machine in fleet_of(60, 7).machines if machine.gpu_load is not None)
     (sample,) = samples_at([Encoder(Behaviour(machine))], BEGAN_AT)
-    missing = [name for name in sample.__slots__ if getattr(sample, name) is None]
+    missing = [name for name in (row.name for row in fields(sample)) if getattr(sample, name) is None]
     assert set(missing) == {
         "position",
         "interval_seconds",

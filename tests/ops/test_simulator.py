@@ -72,7 +72,7 @@ def test_ctrl_c_ends_a_running_fleet_with_its_result(ego: EgoServer) -> None:
 def test_it_sends_as_fast_as_answers_come(ego: EgoServer) -> None:
     with simulated_fleet(ego, hosts=10, batch=1, rate="max", seconds=1, commands=False) as running:
         running.wait(20)
-    assert running.result["samplesPerSecond"] > 100
+    assert running.result["samplesPerSecond"] > 20  # ten hosts at the usual interval of 5 s send 2
     assert running.result["statuses"] == {"202": running.result["accepted"]}
     assert running.result["latencyMs"]["p50"] <= running.result["latencyMs"]["p99"]
 

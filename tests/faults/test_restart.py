@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -134,9 +135,10 @@ def without_lease(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_time_while_ego_was_down_ages_hosts_but_fires_no_alert_and_ends_no_lease(
-    hasty_ego: EgoServer,
+    start_ego: Callable[..., EgoServer],
 ) -> None:
-    ego, hostname = hasty_ego, unique_hostname()
+    hasty = {"MIRROR_STAGE_STALE_AFTER_SECONDS": "1.5", "MIRROR_STAGE_OFFLINE_AFTER_SECONDS": "3"}
+    ego, hostname = start_ego(hasty), unique_hostname()
     post(ego, make_sample(hostname, cpu_percent=95))
     command_id = create(ego, hostname, timeoutSeconds=10)["id"]
     (item,) = claim(ego, hostname)
