@@ -146,7 +146,9 @@ class Cluster:
 
     def _look(self) -> None:
         if self.is_owner:
-            if not all(worker.is_linked for worker in self.membership.standing.alive):
+            if all(worker.is_linked for worker in self.membership.standing.alive):
+                self._without_redis.drop_frame()
+            else:
                 self._without_redis.store_frame(self.membership.generation)
         elif not self.stream.is_up:
             self._is_following = False

@@ -47,8 +47,10 @@ _KEEP_FRAME = text(
     " revision = excluded.revision, body = excluded.body WHERE cluster_frame.generation <= excluded.generation"
 )
 _FRAME = text(
-    "SELECT epoch, revision, body FROM cluster_frame WHERE id = 1 AND (epoch, revision) IS DISTINCT FROM (:epoch, :revision)"
+    "SELECT f.epoch, f.revision, f.body FROM cluster_frame f JOIN cluster_owner o ON o.generation = f.generation"
+    " WHERE (f.epoch, f.revision) IS DISTINCT FROM (:epoch, :revision)"
 )
+_DROP_FRAME = text("DELETE FROM cluster_frame")
 _END_OWN_WORK = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name AND usename = current_user"
 )
@@ -145,9 +147,14 @@ def keep_frame(tx: Connection, generation: int, epoch: str, revision: int, body:
 
 
 def frame(tx: Connection, epoch: str, revision: int) -> tuple[str, int, bytes] | None:
-    """Epoch, revision and body of the stored frame; None if it is the one of this epoch and revision, or if there is none."""
+    """Epoch, revision and body of the present owner's stored frame. None if it is of this epoch and revision, or if there is none."""
     row = tx.execute(_FRAME, {"epoch": epoch, "revision": revision}).first()
     return None if row is None else (row.epoch, row.revision, bytes(row.body))
+
+
+def drop_frame(tx: Connection) -> None:
+    """Remove the stored frame, before it is old."""
+    tx.execute(_DROP_FRAME)
 
 
 def forget_old(tx: Connection) -> None:

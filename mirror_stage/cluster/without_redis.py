@@ -1,7 +1,7 @@
 """While Redis fails, the database carries what the stream would: the owner's frames, and what happened since the last look.
 
-The owner stores a whole frame each second, as long as some worker lacks the stream. Such a worker reads that frame, and
-the alerts, commands and outputs that changed. Browsers are at most 3 s behind then.
+The owner stores a whole frame each second, as long as some worker lacks the stream, and removes it afterwards. Such a
+worker reads that frame, and the alerts, commands and outputs that changed. Browsers are at most 3 s behind then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mirror_stage.twin.frames import Frames
 
 LOOKED_BACK: Instant = 5 * SECOND  # a change may be committed late, and the clocks of two machines differ
 
+NONE = ("", -1)  # epoch and revision of no frame
+
 Show = Callable[[wire.FrameForm], None]
 Tell = Callable[[str, str, str, int, Any], None]  # namespace, event, subject, version, payload
 
@@ -30,7 +32,7 @@ class WithoutRedis:
 
     def __init__(self, storage: Storage, clock: Clock, frames: Frames, commands: CommandService):
         self._storage, self._clock, self._frames, self._commands = storage, clock, frames, commands
-        self._stored = self._shown = ("", -1)  # epoch and revision
+        self._stored = self._shown = NONE
         self._told_until = clock.now()
 
     def store_frame(self, generation: int) -> None:
@@ -41,6 +43,12 @@ class WithoutRedis:
             body = wire.of_whole(*newest, frames.generated_at, frames.hosts(), with_details=False)
             self._storage.own.write(lambda tx: store.keep_frame(tx, generation, *newest, body))
             self._stored = newest
+
+    def drop_frame(self) -> None:
+        """Remove the stored frame: a worker that has just begun would take it for the newest. For the owner."""
+        if self._stored != NONE:
+            self._storage.own.write(store.drop_frame)
+            self._stored = NONE
 
     def show_frame(self, show: Show) -> None:
         """Show the owner's newest frame. For the others."""

@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from sqlalchemy import create_engine, text
 
+from mirror_stage.cluster import store
+from mirror_stage.cluster.without_redis import NONE
 from tests.builders import make_sample
 from tests.cluster.conftest import Pair, hosts_of
 from tests.contract.clients import Listener
@@ -110,3 +113,25 @@ def test_a_cluster_starts_without_redis(pair: Pair) -> None:
         wait_until(lambda ego=ego: {f"by-{one.port}" for one in pair.both} <= hosts_of(ego).keys())
     pair.redis.start()
     wait_until(lambda: all(pair.checks(ego)["cluster"]["ok"] for ego in pair.both), 30, what="both use Redis")
+
+
+def test_a_worker_that_begins_shows_no_frame_of_before(pair: Pair) -> None:
+    """A frame is in the database while some worker lacks Redis: it would be old when the next worker begins."""
+    pair.redis.signal(signal.SIGSTOP)
+    wait_until(lambda: stored_frames(pair) == 1, 30, what="the owner stores its frame")
+    pair.redis.signal(signal.SIGCONT)
+    wait_until(lambda: stored_frames(pair) == 0, 30, what="the stored frame is removed")
+    pair.one.rows(
+        "INSERT INTO cluster_frame (id, generation, epoch, revision, body) VALUES (1, ?, 'before', 1, '')",
+        pair.generation() - 1,
+    )
+    engine = create_engine(pair.one.settings["MIRROR_STAGE_DB_URL"].replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as tx:
+        assert store.frame(tx, *NONE) is None
+        tx.execute(text("UPDATE cluster_frame SET generation = generation + 1"))
+        assert store.frame(tx, *NONE) == ("before", 1, b"")
+    engine.dispose()
+
+
+def stored_frames(pair: Pair) -> int:
+    return len(pair.one.rows("SELECT 1 FROM cluster_frame"))
