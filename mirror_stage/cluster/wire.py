@@ -17,7 +17,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.decoder import SampleStruct
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.port import Message
-from mirror_stage.twin.domain import Gauges, Host, Rival
+from mirror_stage.twin.domain import Host, Rival
 from mirror_stage.twin.frames import Step
 from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.throughput import LinkRates
@@ -63,7 +63,7 @@ _HOST_HINTS = get_type_hints(Host) | {"sample": SampleForm | None, "rival": Riva
 HostForm: Any = msgspec.defstruct("HostForm", [(name, _HOST_HINTS[name]) for name in _HOST], array_like=True, gc=False)
 _of_host = attrgetter(*_HOST)
 _AT_SAMPLE, _AT_RIVAL = _HOST.index("sample"), _HOST.index("rival")
-_VALUES = ("sample", "last_seen_at", "rates", "utilization", "gauges", "status")
+_VALUES = ("sample", "last_seen_at", "rates", "utilization", "status")
 _AT_VALUES = tuple(_HOST.index(name) for name in _VALUES)
 
 
@@ -76,7 +76,6 @@ class ValuesForm(msgspec.Struct, array_like=True, gc=False):
     last_seen_at: Instant | None
     rates: LinkRates | None
     utilization: float | None
-    gauges: Gauges
     status: str
 
 
@@ -185,7 +184,6 @@ def of_step(step: Step) -> bytes:
                     host.last_seen_at,
                     host.rates,
                     host.utilization,
-                    host.gauges,
                     host.status,
                 )
             )
@@ -218,7 +216,7 @@ def to_step(frame: FrameForm, here: Callable[[int], Host | None], known: KnownSa
 def _with_values(host: Host, sample: Sample, form: ValuesForm) -> Host:
     """`dataclasses.replace` would take five times as long."""
     values = list(_of_host(host))
-    told = (sample, form.last_seen_at, form.rates, form.utilization, form.gauges, form.status)
+    told = (sample, form.last_seen_at, form.rates, form.utilization, form.status)
     for place, value in zip(_AT_VALUES, told, strict=True):
         values[place] = value
     return Host(*values)

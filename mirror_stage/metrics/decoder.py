@@ -172,16 +172,15 @@ def split(body: bytes) -> list[memoryview]:
 def decode_fast(raw: memoryview) -> Sample:
     """One sample, by the compiled decoder. Raises MsgspecError, BadField or _NotFast."""
     content = bytes(raw)
-    if len(content) > SAMPLE_BYTES_MAX or b"\\u0000" in content or strict_json.is_too_deep(content):
+    has_escapes = b"\\" in content
+    if len(content) > SAMPLE_BYTES_MAX or (has_escapes and b"\\u0000" in content) or strict_json.is_too_deep(content):
         raise _NotFast
     sample = normalise(_decode_sample(content))
-    return sample if _is_printable(content) else with_escapes(sample)
+    return with_escapes(sample) if has_escapes or not _is_printable(content) else sample
 
 
 def _is_printable(content: bytes) -> bool:
-    """Whether no text of a sample can need an escape. False: each has to be looked at."""
-    if b"\\" in content:
-        return False
+    """Whether no text of a sample without JSON's escapes can need one of ours. False: each has to be looked at."""
     return b"\x7f" not in content if content.isascii() else is_printable(content.decode())
 
 

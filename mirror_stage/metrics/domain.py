@@ -123,7 +123,7 @@ class Receipt:
     duplicates: int
 
 
-_reported = attrgetter(*names_of(REPORTED))
+_reported, _needed = attrgetter(*names_of(REPORTED)), attrgetter(*NEEDED)
 
 
 def normalise(raw: Any) -> Sample:
@@ -134,9 +134,10 @@ def normalise(raw: Any) -> Sample:
         raise BadField("timestamp", f"not an ISO 8601 date and time: {raw.timestamp[:40]!r}") from error
     if not EARLIEST <= reported_at <= LATEST:
         raise BadField("timestamp", "the year must be 1970 to 2100")
-    for name in NEEDED:
-        if getattr(raw, name) is None and name not in (raw.unknown or ()):
-            raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
+    if None in _needed(raw):
+        for name in NEEDED:
+            if getattr(raw, name) is None and name not in (raw.unknown or ()):
+                raise BadField(name, "is required; an agent that cannot read it names it in `unknown`")
     position = raw.position
     sample = Sample(  # type: ignore[misc]  # MEASURES decides how many numbers there are
         normalise_hostname(raw.hostname),

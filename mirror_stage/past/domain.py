@@ -165,7 +165,7 @@ def with_hub(hosts: Sequence[Host], scene: Scene) -> list[Host]:
     hub = next((host for host in hosts if host.role == Role.HUB), None)
     if hub is None:
         children = (host for host in hosts if host.uplink == scene.hub)
-        hub = Host(0, scene.hub, Role.HUB, ORIGIN, ip=scene.hub_ip, gauges=sum_of_links(children))
+        hub = Host(0, scene.hub, Role.HUB, ORIGIN, ip=scene.hub_ip, rates=sum_of_links(children))
     return [hub, *(host for host in hosts if host is not hub)]
 
 

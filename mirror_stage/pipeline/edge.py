@@ -60,18 +60,21 @@ class Edge:
         finally:
             self._committing_since = None
         stored = [samples for samples, answer in zip(batches, answers, strict=True) if not _is_refused(answer)]
-        self._tell(stored, newcomers)  # samples that the owner has already change nothing
+        self._tell(stored, newcomers, measured)  # samples that the owner has already change nothing
         return answers
 
     def recovered(self) -> None:
         """Note that the database takes writes again, although no sample has been committed since the failure."""
         self.trouble = None
 
-    def _tell(self, batches: Iterable[Sequence[Sample]], newcomers: Newcomers | None = None) -> None:
+    def _tell(
+        self, batches: Iterable[Sequence[Sample]], newcomers: Newcomers | None = None, measured: Measured | None = None
+    ) -> None:
         samples = [sample for samples in batches for sample in samples]
         if samples:
             polls = {hostname: at for hostname in newcomers or () if (at := self._known.last_poll_of(hostname))}
-            self._port.send(Message(newcomers=newcomers or {}, samples=samples, polls=polls))
+            changes = measured.changes() if measured is not None else {}
+            self._port.send(Message(newcomers=newcomers or {}, samples=samples, polls=polls, measured=changes))
 
     # ------------------------------------------------------------------ committing
 

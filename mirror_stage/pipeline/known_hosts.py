@@ -30,8 +30,13 @@ class KnownHosts:
     def hear(self, message: Message) -> None:
         """Update what is known from a message of the port."""
         self.ids_by_hostname |= {hostname: host_id for hostname, (host_id, _) in message.newcomers.items()}
+        done = set()
+        for hostname, (before, after) in message.measured.items():
+            if hostname in self.ids_by_hostname and self.newest_of(hostname) is before:
+                self._newest[hostname] = after
+                done.add(hostname)
         for sample in message.samples:
-            if sample.hostname in self.ids_by_hostname:
+            if sample.hostname in self.ids_by_hostname and sample.hostname not in done:
                 self._newest[sample.hostname], _ = self.newest_of(sample.hostname).after(sample)
         for hostname, at in message.polls.items():
             self._remember_poll(hostname, at)
@@ -116,6 +121,10 @@ class Measured:
         self._newest[sample.hostname], kind = newest.after(sample)
         set_rates(sample, newest.sample if kind is Arrival.FRESH else None)
         return kind is Arrival.FRESH or kind is Arrival.REANCHORED
+
+    def changes(self) -> dict[str, tuple[Newest, Newest]]:
+        """By hostname, what was known before the first sample, and what is known now."""
+        return {hostname: (before, self._newest[hostname]) for hostname, before in self._found.items()}
 
     def keep(self, trial: Measured) -> None:
         """Take over the newest samples of `trial`, whose batch was stored."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample
+from mirror_stage.twin.domain import Newest
 from mirror_stage.twin.geometry import Place
 
 Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
@@ -20,13 +21,16 @@ Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
 class Message:
     """What happened: new hosts, samples, polls, removed hosts. A listener applies what concerns it, in this order.
 
-    A sample is complete: it has its rates. `polls` says when a host's agent last asked for commands.
+    A sample is complete: it has its rates. `polls` says when a host's agent last asked for commands. `measured` is what
+    the edge has worked out for these samples already: by hostname, the host's `Newest` before and after them. It does not
+    leave the process.
     """
 
     newcomers: Registered = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     polls: Mapping[str, Instant] = field(default_factory=dict)
     removed: Sequence[str] = ()
+    measured: Mapping[str, tuple[Newest, Newest]] = field(default_factory=dict)
 
 
 class Port:

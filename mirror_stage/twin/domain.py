@@ -34,13 +34,13 @@ LINK_GAUGES = tuple(one for one in OF_LINK if one.decimals is not None)
 GAUGES = wires_of((*SAMPLE_GAUGES, *LINK_GAUGES))
 
 Gauges = tuple[float | None, ...]
-NO_GAUGES: Gauges = (None,) * len(GAUGES)
 
 _of_sample = attrgetter(*names_of(SAMPLE_GAUGES))
 _reported = attrgetter(*names_of(REPORTED))
 # None rounds to a whole number, and is quicker than 0.
 _DECIMALS = [one.decimals or None for one in SAMPLE_GAUGES]
 _LINK_DECIMALS = [one.decimals for one in LINK_GAUGES]  # received, sent, utilization
+_NO_SAMPLE: Gauges = (None,) * len(SAMPLE_GAUGES)
 _UNMEASURED: Gauges = (None,) * len(LINK_GAUGES)
 
 
@@ -88,7 +88,7 @@ class Host:
     """A host as the twin shows it.
 
     Treat it as a value: a change makes a new Host, because frames keep the old one. `utilization` is not clamped to 0..1.
-    `gauges` are the values of GAUGES, rounded.
+    The `rates` of a hub that nobody reports are the sums over its links.
     """
 
     id: int
@@ -102,7 +102,6 @@ class Host:
     last_poll_at: Instant | None = None
     rates: LinkRates | None = None
     utilization: float | None = None
-    gauges: Gauges = NO_GAUGES
     status: str = Status.ONLINE
     severity: str | None = None
     uplink: str | None = None
@@ -122,9 +121,10 @@ class Host:
     def tags(self) -> Mapping[str, str]:
         return (self.sample.tags if self.sample is not None else None) or {}
 
-    def gauge(self, name: str) -> float | None:
-        """One of the gauges, by its name on the wire."""
-        return self.gauges[GAUGES.index(name)]
+    @property
+    def gauges(self) -> Gauges:
+        """The values of GAUGES, rounded."""
+        return gauges(self.sample, self.rates, self.utilization)
 
     @property
     def display_name(self) -> str:
@@ -348,7 +348,6 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 last_poll_at=host.last_poll_at,
                 rates=rates,
                 utilization=utilization,
-                gauges=gauges(sample, rates, utilization),
                 status=host.status,
                 severity=host.severity,
                 uplink=host.uplink,
@@ -368,28 +367,26 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
     return replace(host, late=newest.late, rival=newest.rival, last_seen_at=seen), kind
 
 
-def gauges(sample: Sample, rates: LinkRates | None, utilization: float | None) -> Gauges:
+def gauges(sample: Sample | None, rates: LinkRates | None, utilization: float | None) -> Gauges:
     """The values of GAUGES, rounded."""
-    told = [
-        None if value is None else round(value, decimals)
-        for value, decimals in zip(_of_sample(sample), _DECIMALS, strict=True)
-    ]
+    told = (
+        _NO_SAMPLE
+        if sample is None
+        else [
+            None if value is None else round(value, decimals)
+            for value, decimals in zip(_of_sample(sample), _DECIMALS, strict=True)
+        ]
+    )
     if rates is None:
         return (*told, *_UNMEASURED)
-    return (*told, *_measured(rates.rx_gbps, rates.tx_gbps, None if utilization is None else clamped(utilization)))
-
-
-def _measured(rx_gbps: float, tx_gbps: float, utilization: float | None) -> Gauges:
-    """The values of LINK_GAUGES, rounded."""
     rx, tx, share = _LINK_DECIMALS
-    return round(rx_gbps, rx), round(tx_gbps, tx), None if utilization is None else round(utilization, share)
+    used = None if utilization is None else round(clamped(utilization), share)
+    return (*told, round(rates.rx_gbps, rx), round(rates.tx_gbps, tx), used)
 
 
 def without_rates(host: Host, status: Status) -> Host:
     """The host in this status, with unknown throughput."""
-    return replace(
-        host, status=status, rates=None, utilization=None, gauges=(*host.gauges[: len(SAMPLE_GAUGES)], *_UNMEASURED)
-    )
+    return replace(host, status=status, rates=None, utilization=None)
 
 
 def not_after(host: Host, now: Instant) -> Host:
@@ -400,13 +397,14 @@ def not_after(host: Host, now: Instant) -> Host:
     return replace(host, sample=sample, last_seen_at=min(host.last_seen_at, now))
 
 
-def sum_of_links(children: Iterable[Host]) -> Gauges:
-    """The gauges of a hub that nobody reports: the sum over the links of its children."""
+def sum_of_links(children: Iterable[Host]) -> LinkRates | None:
+    """The rates of a hub that nobody reports: the sums over the links of its children, rounded as they are shown."""
     rates = [host.rates for host in children if host.rates is not None]
     if not rates:
-        return NO_GAUGES
-    rx, tx = sum(rate.rx_gbps for rate in rates), sum(rate.tx_gbps for rate in rates)
-    return (*NO_GAUGES[: len(SAMPLE_GAUGES)], *_measured(rx, tx, None))
+        return None
+    rx, tx, _ = _LINK_DECIMALS
+    sent, received = sum(rate.tx_gbps for rate in rates), sum(rate.rx_gbps for rate in rates)
+    return LinkRates(tx_gbps=round(sent, tx), rx_gbps=round(received, rx))
 
 
 def clamped(utilization: float) -> float:

@@ -49,11 +49,9 @@ def host_entry(host: Host) -> dict[str, Any]:
 
 def _metrics(host: Host) -> dict[str, Any]:
     """The metrics of a host, with the throughput of both directions. A hub that nobody reports has only the throughput."""
-    if host.sample is None:
-        rx, tx = host.gauge("rxGbps"), host.gauge("txGbps")
-        throughput = rx + tx if rx is not None and tx is not None else None
-        return {**dict.fromkeys(_METRICS), "netThroughputGbps": throughput}
     throughput = host.rates.tx_gbps + host.rates.rx_gbps if host.rates is not None else None
+    if host.sample is None:
+        return {**dict.fromkeys(_METRICS), "netThroughputGbps": throughput}
     return {**dict(zip(_METRICS, _values(host.sample), strict=True)), "netThroughputGbps": throughput}
 
 

@@ -243,8 +243,8 @@ class Twin:
         if hub is None or hub.sample is not None or not self._changes:
             return
         sums = sum_of_links(host for host in self.hosts_by_name.values() if host.uplink == self.hub)
-        if sums != hub.gauges:
-            self._change(replace(hub, gauges=sums), upserted=False)
+        if sums != hub.rates:
+            self._change(replace(hub, rates=sums), upserted=False)
 
     def _change(self, host: Host, *, upserted: bool) -> None:
         self.hosts_by_name[host.hostname] = host

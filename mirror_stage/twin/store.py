@@ -14,7 +14,7 @@ from mirror_stage.core.instants import Instant
 from mirror_stage.metrics.domain import Sample, believed_place
 from mirror_stage.metrics.measures import OF_SAMPLE, names_of
 from mirror_stage.storage.rows import REPLACE, insert_rows
-from mirror_stage.twin.domain import NO_GAUGES, Host, Identity, Role, fold, gauges, gone, identity_of
+from mirror_stage.twin.domain import Host, Identity, Role, fold, gone, identity_of
 from mirror_stage.twin.geometry import ORIGIN, Place, place
 from mirror_stage.twin.models import HostDetails, HostIdentity, HostMetrics
 from mirror_stage.twin.throughput import LinkRates, utilization_ratio
@@ -120,7 +120,7 @@ def removed_of(tx: Connection, hostnames: Collection[str]) -> list[str]:
 def _host(row: RowMapping, hub: str, ego: str) -> Host:
     hostname = row["hostname"]
     sample = _sample(row) if row["at"] is not None else None
-    rates = LinkRates(row["tx_gbps"], row["rx_gbps"]) if row["tx_gbps"] is not None else None
+    rates = LinkRates(row["tx_gbps"], row["rx_gbps"]) if sample is not None and row["tx_gbps"] is not None else None
     utilization = utilization_ratio(rates, row["net_capacity_gbps"])
     return Host(
         id=row["id"],
@@ -135,7 +135,6 @@ def _host(row: RowMapping, hub: str, ego: str) -> Host:
         rates=rates,
         utilization=utilization,
         interval=row["interval_ms"],
-        gauges=gauges(sample, rates, utilization) if sample is not None else NO_GAUGES,
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from mirror_stage.metrics.domain import Receipt
+from mirror_stage.twin.domain import Newest
 from tests.builders import make_sample
 from tests.pipeline.conftest import Bench
 
@@ -44,7 +45,9 @@ def check(bench: Bench, given_steps: list[tuple[int, float, bool]], data: st.Dat
         receipt = bench.post(*(stream[n] for n in batch))
         assert isinstance(receipt, Receipt)
         accepted, duplicates = accepted + receipt.accepted, duplicates + receipt.duplicates
-        rates = bench.twin.hosts_by_name[host].rates
+        shown = bench.twin.hosts_by_name[host]
+        assert bench.known.newest_of(host) == Newest(shown.sample, shown.late, shown.rival)
+        rates = shown.rates
         if rates is not None:
             assert 0 <= rates.tx_gbps <= LINK_MBPS / 1000 * 1.001
             assert rates.rx_gbps == 0
