@@ -18,7 +18,7 @@ HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --r
 
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of pytest compiles every test again
 
-.PHONY: run help demo agent-wheel agent-wheels test test-ops test-faults test-e2e test-long check lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo agent-wheel agent-wheels test test-ops test-faults test-e2e test-long check static lock format lint types hud hud-types hud-check screenshots cov bench \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -51,11 +51,12 @@ test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server an
 test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)
 
-check: .venv/.dev  ## everything that must hold before a commit
+check: static test test-ops test-faults test-e2e  ## everything that must hold before a commit
+
+static: .venv/.dev hud-check  ## what is checked without running EGO: format, lint, types, the HUD
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) hud-check test test-ops test-faults test-e2e
 
 lock: .venv/lock/bin/uv  ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --upgrade --extra build --extra dev --output-file requirements/dev.txt
