@@ -18,7 +18,7 @@ HUD_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js --root-types --r
 
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of pytest compiles every test again
 
-.PHONY: run help demo agent-wheel agent-wheels test test-ops test-faults test-e2e test-long check static lock format lint types hud hud-types hud-check screenshots cov bench \
+.PHONY: run help demo agent-wheel agent-wheels test test-ops test-faults test-e2e test-long check static lock format lint types hud hud-types hud-check screenshots cov bench bench-peers \
 	bench-history clean
 
 run: .venv/.run $(HUD)  ## serve on http://127.0.0.1:3000
@@ -93,8 +93,12 @@ cov: .venv/.dev  ## run the tests and show which lines they miss
 	$(BIN)/coverage run -m pytest -m "not long" $(call unless_named,--ignore=tests/end_to_end) $(ARGS)
 	$(BIN)/coverage report --skip-covered --show-missing
 
-bench: .venv/.dev  ## how many samples per second EGO stores, and the CPU and memory that this takes; two minutes on an idle machine
+bench: .venv/.dev  ## samples, commands, reads, frames, memory, starts on SQLite, PostgreSQL and two workers; ten minutes on an idle machine
 	@$(BIN)/python -m tests.benchmarks.ingest $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.answers $(ARGS)
+
+bench-peers: .venv/.dev  ## EGO beside InfluxDB and VictoriaMetrics on the same samples; needs the Debian packages influxdb, victoria-metrics, wrk
+	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 screenshots: .venv/.dev $(HUD)  ## save pictures of every screen with four fleets in screenshots/, for a person to look at
 	@$(BIN)/python -m tests.hud.screenshots $(ARGS)

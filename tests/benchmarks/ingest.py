@@ -1,4 +1,4 @@
-"""How fast EGO accepts samples, what that costs, and whether each case reaches its limit and its aim.
+"""How fast EGO accepts samples on each engine, what that costs, and whether each case reaches its limit and its aim.
 
 Each case has an EGO of its own. All hosts are known before the measurement. The fleet and the viewers compute on
 the same machine: read CPU seconds and ratios rather than rates, and see that the fleet's own share stays below a core.
@@ -6,16 +6,19 @@ the same machine: read CPU seconds and ratios rather than rates, and see that th
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.benchmarks.engines import ENGINES, Engines
 from tests.faults.browsers import GoodBrowser
 from tests.fleet import simulated_fleet
-from tests.servers import EgoServer, running_ego
+from tests.servers import EgoServer
 
 SECONDS = 8
 SEED_SECONDS = 3
@@ -113,19 +116,34 @@ def verdicts(case: Case, figures: dict[str, float], rates: dict[str, float]) -> 
 
 
 def main() -> int:
-    """Measure every case, or those whose names contain a given word, and print a table."""
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    print(f"{'':28}" + "".join(f"{column:>16}" for column in COLUMNS))
-    rates: dict[str, float] = {}
-    for case in CASES:
-        if wanted not in case.name and not any(wanted in other.name and other.loses_to == case.name for other in CASES):
-            continue
-        with tempfile.TemporaryDirectory() as folder, running_ego(Path(folder)) as ego:
-            figures = measure(case, ego)
-        rates[case.name] = figures["samples/s"]
-        cells = "".join(f"{figures[name]:>16,.{3 if name.startswith('CPU') else 1}f}" for name in COLUMNS)
-        print(f"{case.name:28}{cells}   {' · '.join(verdicts(case, figures, rates))}", flush=True)
+    """Measure the cases on the engines, print a table, and write JSON if `--json` names a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="?", default="", help="only the cases whose names contain these words")
+    parser.add_argument("--engine", choices=ENGINES, action="append", help="default: all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    asked = parser.parse_args()
+    print(f"{'':42}" + "".join(f"{column:>16}" for column in COLUMNS))
+    measured: list[dict[str, Any]] = []
+    with Engines() as engines:
+        for engine in asked.engine or ENGINES:
+            rates: dict[str, float] = {}
+            for case in wanted(asked.words):
+                with engines.ego(engine) as ego:
+                    figures = measure(case, ego)
+                rates[case.name] = figures["samples/s"]
+                found = verdicts(case, figures, rates)
+                measured.append({"engine": engine, "case": case.name, "figures": figures, "verdicts": found})
+                cells = "".join(f"{figures[name]:>16,.{3 if name.startswith('CPU') else 1}f}" for name in COLUMNS)
+                print(f"{engine + ': ' + case.name:42}{cells}   {' · '.join(found)}", flush=True)
+    if asked.json:
+        asked.json.write_text(json.dumps(measured, indent=1))
     return 0
+
+
+def wanted(words: str) -> list[Case]:
+    """The cases whose names contain these words, and those that they are compared with."""
+    compared = {case.loses_to for case in CASES if words in case.name}
+    return [case for case in CASES if words in case.name or case.name in compared]
 
 
 if __name__ == "__main__":

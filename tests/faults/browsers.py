@@ -56,6 +56,7 @@ class GoodBrowser:
     def __init__(self, port: int, *, stream: str = "full"):
         self.stream = stream
         self.ages_seconds: list[float] = []
+        self.received_bytes = 0
         self.error: str | None = None
         self._client = open_browser(port, stream=stream)
         self._stopping = False
@@ -78,6 +79,7 @@ class GoodBrowser:
                 self.error = repr(error)
 
     def _note(self, text: str) -> None:
+        self.received_bytes += len(text.encode())
         generated_at, revision = _GENERATED_AT.search(text), _REVISION.search(text)
         if generated_at is None or revision is None:
             return
