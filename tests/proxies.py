@@ -1,4 +1,4 @@
-"""Real reverse proxies on free ports of loopback: Caddy, nginx and Traefik, each with the configuration that a test gives."""
+"""Real reverse proxies on free ports of loopback: Caddy, HAProxy, nginx and Traefik, each with the configuration that a test gives."""
 
 from __future__ import annotations
 
@@ -39,6 +39,16 @@ def running_caddy(port: int, site: str) -> Iterator[None]:
         options = "{\nadmin off\ndefault_bind 127.0.0.1\nskip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}\n}\n"
         (folder / "Caddyfile").write_text(options + site)
         with _running([program, "run", "--config", str(folder / "Caddyfile")], port, folder):
+            yield
+
+
+@contextlib.contextmanager
+def running_haproxy(port: int, configuration: str) -> Iterator[None]:
+    """An HAProxy that listens on `port`, which its configuration must say."""
+    program = installed("haproxy", "haproxy")
+    with _folder("haproxy") as folder:
+        (folder / "haproxy.cfg").write_text(configuration)
+        with _running([program, "-db", "-f", str(folder / "haproxy.cfg")], port, folder):
             yield
 
 

@@ -88,7 +88,8 @@ class EgoServer:
     @property
     def trusted(self) -> str:
         """The file of what a client has to trust over https."""
-        return self.settings.get("MIRROR_STAGE_TLS_CERT") or str(self.folder / "ego.tls/root.pem")
+        own = Path(self.settings.get("MIRROR_STAGE_TLS_DIR", str(self.folder / "ego.tls")))
+        return self.settings.get("MIRROR_STAGE_TLS_CERT") or str(own / "root.pem")
 
     @property
     def log(self) -> str:
