@@ -18,6 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from mirror_stage.cluster import wire
+from mirror_stage.core import sentinels
 from mirror_stage.core.clock import elapsed_seconds
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ AGAIN_SECONDS = 0.5
 KEPT_MS = 20_000  # entries that are older are dropped: a new owner needs those since the last save
 ENTRIES_MAX = 20_000
 READ_AT_ONCE = 50
-SENTINEL = "redis+sentinel://"
 
 Handler = Callable[["Entry"], None]
 
@@ -174,26 +174,15 @@ def _order(id: str) -> tuple[int, int]:
 
 
 def connected(url: str, seconds: float) -> redis.Redis:
-    """A client that gives up after `seconds`. With SENTINEL URLs it finds the master through the sentinels."""
+    """A client that gives up after `seconds`. With the URL of sentinels it finds the master through the sentinels."""
     options: dict[str, Any] = {
         "socket_timeout": seconds,
         "socket_connect_timeout": min(seconds, ADD_SECONDS),
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
-    if not url.startswith(SENTINEL):
+    if not url.startswith(sentinels.SCHEME):
         return redis.Redis.from_url(url, **options)
-    places, _, path = url.removeprefix(SENTINEL).partition("/")
-    login, _, hosts = places.rpartition("@")
-    user, _, password = login.partition(":")
-    service, _, number = path.partition("/")
-    addresses = [_address(one) for one in hosts.split(",")]
-    sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": ADD_SECONDS})
-    return sentinel.master_for(
-        service, db=int(number or 0), username=user or None, password=password or None, **options
-    )  # type: ignore[no-any-return]
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return (host or text, int(port) if host else 26_379)
+    found = sentinels.parse_sentinels(url)
+    sentinel = Sentinel(found.addresses, sentinel_kwargs={"socket_timeout": ADD_SECONDS})
+    return sentinel.master_for(found.master, db=found.database, username=found.user, password=found.password, **options)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dotenv.parser import parse_stream
 from environs import Env, EnvError, validate
 
+from mirror_stage.core import sentinels
 from mirror_stage.core.addresses import address_for_others
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
@@ -359,12 +360,13 @@ def _url(trouble_of: Callable[[str], str | None]) -> Reader:
     return read
 
 
-_SENTINELS = re.compile(r"redis\+sentinel://([^/@]*@)?[^/@,]+(,[^/@,]+)*/[^/?#]+(/\d+)?")
-
-
 def _redis_url_trouble(url: str) -> str | None:
-    if url.startswith("redis+sentinel://"):  # several addresses in the place of one, which no URL parser takes
-        return None if _SENTINELS.match(url) else "must be redis+sentinel://HOST:PORT,HOST:PORT/MASTER"
+    if url.startswith(sentinels.SCHEME):
+        try:
+            sentinels.parse_sentinels(url)
+        except ValueError as why:
+            return str(why)
+        return None
     return url_trouble(url, ("redis", "rediss", "unix"), may_hold_password=True, needs_host=False)
 
 

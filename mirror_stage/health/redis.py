@@ -9,22 +9,28 @@ from typing import Any
 
 from redis.connection import parse_url
 
+from mirror_stage.core import sentinels
 from mirror_stage.core.clock import elapsed_seconds
 
 SECONDS = 0.5
-SENTINEL = "redis+sentinel://"
 _LINE_MAX = 512
 
 
 def redis_trouble(url: str, seconds: float = SECONDS) -> str | None:
     """Why Redis does not answer at this URL within `seconds`, in one line; None if it does. Of sentinels, one has to answer."""
-    if url.startswith(SENTINEL):
-        addresses = url.removeprefix(SENTINEL).partition("/")[0].rpartition("@")[2].split(",")
-        troubles = [redis_trouble(f"redis://{address}", seconds) for address in addresses]
+    if url.startswith(sentinels.SCHEME):
+        places = [{"host": host, "port": port} for host, port in sentinels.parse_sentinels(url).addresses]
+        troubles = [_trouble_at(place, seconds) for place in places]
         return None if None in troubles else troubles[0]
+    try:
+        return _trouble_at(parse_url(url), seconds)
+    except (ValueError, TypeError) as error:  # a URL may have unknown options
+        return _in_a_line(error)
+
+
+def _trouble_at(options: dict[str, Any], seconds: float) -> str | None:
     deadline = elapsed_seconds() + seconds
     try:
-        options = parse_url(url)
         with contextlib.closing(_connected(options, deadline)) as connection:
             secret = [text for text in (options.get("username"), options.get("password")) if text]
             for words in ([["AUTH", *secret]] if options.get("password") else []) + [["PING"]]:
@@ -36,8 +42,12 @@ def redis_trouble(url: str, seconds: float = SECONDS) -> str | None:
         return None
     except TimeoutError:
         return f"no whole answer within {seconds:g} s"
-    except (OSError, ValueError, TypeError) as error:  # a URL may have unknown options
-        return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except (OSError, ValueError, TypeError) as error:
+        return _in_a_line(error)
+
+
+def _in_a_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _connected(options: dict[str, Any], deadline: float) -> socket.socket:

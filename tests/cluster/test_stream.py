@@ -12,6 +12,7 @@ from mirror_stage.cluster import wire
 from mirror_stage.cluster.stream import Stream, connected
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import from_environment
+from mirror_stage.core.sentinels import Sentinels, parse_sentinels
 from mirror_stage.health.redis import redis_trouble
 from tests.servers import RedisServer, free_port, installed, wait_until
 
@@ -46,12 +47,25 @@ def test_an_entry_goes_to_the_master_that_the_sentinels_name(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["redis+sentinel://", "redis+sentinel://h:1", "redis+sentinel://h:1/", "redis+nonsense://h"]
+    "url",
+    [
+        "redis+sentinel://",
+        "redis+sentinel://h:1",
+        "redis+sentinel://h:1/",
+        "redis+sentinel://h:x/m",
+        "redis+nonsense://h",
+    ],
 )
 def test_a_bad_url_is_refused_at_the_start(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIRROR_STAGE_REDIS_URL", url)
     with pytest.raises(BadSetting, match="MIRROR_STAGE_REDIS_URL"):
         from_environment()
+
+
+def test_a_url_of_sentinels_says_where_they_are_and_how_to_sign_in() -> None:
+    assert parse_sentinels("redis+sentinel://me:p%40ss@one,two:7,[::1]:8/main/2") == Sentinels(
+        (("one", 26_379), ("two", 7), ("::1", 8)), "main", 2, "me", "p@ss"
+    )
 
 
 def test_a_stream_without_redis_takes_nothing_and_waits_for_nobody(tmp_path: Path) -> None:
