@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,20 @@ def takes(ego: EgoServer, hostname: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_pair(folder: Path, database: str, **settings: str) -> Iterator[Pair]:
-    """A cluster of two. It is ended afterwards."""
+def running_pair(
+    folder: Path,
+    database: str,
+    own: Callable[[RedisServer], Sequence[dict[str, str]]] = lambda _: ({}, {}),
+    **settings: str,
+) -> Iterator[Pair]:
+    """A cluster of two. It is ended afterwards. `own` gives the settings of each alone."""
     with RedisServer(folder) as redis:
         shared = {"MIRROR_STAGE_DB_URL": database, "MIRROR_STAGE_REDIS_URL": redis.url, **settings}
         folders = [folder / name for name in ("one", "other")]
-        for own in folders:
-            own.mkdir()
+        for each in folders:
+            each.mkdir()
         shared["MIRROR_STAGE_TLS_DIR"] = str(folder / "keys")  # both machines sign with the same keys
-        pair = Pair(*(EgoServer(own, dict(shared)) for own in folders), redis)
+        pair = Pair(*(EgoServer(each, shared | more) for each, more in zip(folders, own(redis), strict=True)), redis)
         try:
             yield pair.begin()
         finally:
