@@ -298,8 +298,18 @@ class PostgresqlServer:
             self.process.wait(timeout=30)
             self.process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to each of its processes, for instance SIGSTOP."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (self.process.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def remove(self) -> None:
         """Stop the server and delete its folder."""
+        if self.process is not None:
+            self.signal(signal.SIGCONT)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import gevent
 
 from mirror_stage.cluster import store
-from mirror_stage.cluster.store import Standing, Worker
+from mirror_stage.cluster.store import LOST_AFTER, Standing, Worker
 from mirror_stage.core.clock import Clock, elapsed_seconds
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Problem, Unavailable
 from mirror_stage.core.version import VERSION
 from mirror_stage.storage.db import Lane, Storage, Tx
@@ -22,6 +22,10 @@ from mirror_stage.storage.db import Lane, Storage, Tx
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.3
+SLOW_SECONDS = 1.0  # a beat that takes longer counts as one that failed
+LISTENED_SECONDS = (
+    LOST_AFTER / SECOND
+)  # so long a worker asks the database after it failed, before it takes an owner for dead
 UNLINKED_SECONDS = 1.0  # an owner without the stream resigns after this, if a worker with it lives
 
 
@@ -48,6 +52,7 @@ class Membership:
         self.standing = Standing(0, None, 0, ())
         self.trouble: str | None = None  # why the database could not be asked last
         self._unlinked_since: float | None = None
+        self._listens_since = -LISTENED_SECONDS  # by `elapsed_seconds`; nothing has failed yet
         self._beating: gevent.Greenlet | None = None
 
     @property
@@ -85,6 +90,7 @@ class Membership:
                     log.info("the cluster: the database answers again")
                 self.trouble = None
             except (Problem, BadRow) as why:
+                self._listens_since = elapsed_seconds()
                 if self.trouble is None:
                     log.warning("the cluster: %s", why)
                 self.trouble = str(why)
@@ -93,8 +99,10 @@ class Membership:
             gevent.sleep(BEAT_SECONDS)
 
     def _beat(self) -> None:
-        me = self._me()
+        me, began = self._me(), elapsed_seconds()
         self.standing = standing = self._lane.write(lambda tx: store.seen(tx, me))
+        if elapsed_seconds() - began > SLOW_SECONDS:
+            self._listens_since = elapsed_seconds()
         if self.generation and standing.generation != self.generation:
             self._depose(f"worker {standing.worker} owns the twin by now")
         elif self.generation:
@@ -115,10 +123,13 @@ class Membership:
         )
 
     def _may_take(self) -> bool:
-        """Whether the twin has no living owner, and no other worker should take it: one that has the stream goes first."""
+        """Whether the twin has no living owner, and no other worker should take it: one that has the stream goes first.
+
+        After the database has failed the owner may only have to show itself again.
+        """
         standing = self.standing
         owner = standing.of(standing.worker)
-        if owner is not None and owner.is_alive:
+        if owner is not None and (owner.is_alive or elapsed_seconds() - self._listens_since < LISTENED_SECONDS):
             return False
         return self._is_linked() or not any(worker.is_linked for worker in standing.alive if worker.id != self.id)
 
