@@ -1,4 +1,4 @@
-"""How often somebody may try something, and what the audit is told of tries that failed. Time is an argument, in seconds."""
+"""How often somebody may try something, and how failed tries come into the audit. Time is an argument, in seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES_MAX = 5  # in one report
 
 
 class Attempts:
-    """The limits of sign-in, or of another `what`: for each account, for each address, and in total."""
+    """Limits how often `what` may be tried: for each account, for each address, and in total."""
 
     def __init__(
         self,

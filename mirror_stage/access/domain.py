@@ -20,7 +20,7 @@ VIEW: Final = "view"  # read the twin, alerts and history
 READ_COMMANDS: Final = "read-commands"  # read commands, and what they print
 OPERATE: Final = "operate"  # queue and cancel commands, delete hosts
 OWN_SESSIONS: Final = "own-sessions"  # see and end one's own sessions
-MANAGE: Final = "manage"  # tokens, agents, the sessions of all, the audit
+MANAGE: Final = "manage"  # tokens, agents, the sessions of all, the audit; let commands run again after a stop
 PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, READ_COMMANDS, OPERATE, OWN_SESSIONS, MANAGE)
 
 USER: Final = "user"  # a person, or a script with a token

@@ -22,7 +22,7 @@ def hashed(password: str) -> str:
 
 
 def is_right(stored: str | None, password: str) -> bool:
-    """Whether a password has this hash; never without one. Takes as long in each case."""
+    """Whether a password has this hash; False if there is none. It takes the same time in each case."""
     try:
         return _hasher.verify(stored or NOBODYS_HASH, password) and stored is not None
     except (VerificationError, InvalidHashError):

@@ -1,4 +1,4 @@
-"""What was revoked, in a file outside the database, so that a restored backup brings nothing back. So is whether commands are stopped.
+"""What was revoked, and whether commands are stopped: in a file outside the database, so that a restored backup undoes neither.
 
 The file has one line of JSON for each row of the audit that revokes something, and for each stop of all commands and its end: whose
 audit, the row's number and hash, what, and whom. EGO adds the lines within a second. At a start it looks for the newest line in the audit of the database:

@@ -286,7 +286,7 @@ class People:
             after = rows[-1].seq
 
     def verify_audit(self, actor: Actor, signed: Sequence[SignedHead] = ()) -> tuple[str | None, Head, int]:
-        """What is wrong with the audit (None: nothing), the newest row that fits, and how many rows fit. Recorded.
+        """What is wrong with the audit (None: nothing), the newest row that fits, and how many rows fit. The audit records this.
 
         `signed` are the heads that EGO has signed and kept elsewhere.
         """
@@ -320,7 +320,7 @@ class People:
     # ------------------------------------------------------------------ people
 
     def people(self, actor: Actor) -> list[Person]:
-        """Everybody, by name. Recorded."""
+        """Everybody, by name. The audit records that somebody has read it."""
         self.note_reading("users list", actor)
         return self._storage.read(store.people)
 

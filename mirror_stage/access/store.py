@@ -130,7 +130,7 @@ def set_password(tx: Connection, name: str, password_hash: str, actor: Actor, no
 
 
 def disable(tx: Connection, name: str, actor: Actor, now: Instant) -> None:
-    """Disable a person: sessions, tokens and links stop to work. Raises NotFound."""
+    """Disable a person: their sessions, tokens and links stop working. Raises NotFound."""
     changed = update(_PEOPLE).where(_P.name == name, _P.disabled_at.is_(None)).values(disabled_at=now)
     if not tx.execute(changed).rowcount:
         raise NotFound(f"there is no user {name} who may sign in; mirror-stage users list shows all")

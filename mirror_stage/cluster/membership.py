@@ -1,4 +1,4 @@
-"""Who owns the twin: each worker shows the database that it lives; if the owner does not, one of the others takes over."""
+"""Who owns the twin: each worker writes a heartbeat into the database; if the owner's stops, another worker takes over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNLINKED_SECONDS = 1.0  # an owner without the stream resigns after this, if a w
 
 
 class Membership:
-    """This worker's place in the cluster. `lead` is called in a greenlet when it becomes the owner, `depose` when it is no longer."""
+    """This worker's place in the cluster. `lead` is called in a greenlet when it becomes the owner, `depose` when it no longer is."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Membership:
         return self.generation > 0
 
     def begin(self) -> None:
-        """Show that this worker lives, from now on."""
+        """Send heartbeats from now on."""
         if self._beating is None:
             self._beating = gevent.spawn(self._beat_on)
 
@@ -123,7 +123,7 @@ class Membership:
         )
 
     def _may_take(self) -> bool:
-        """Whether the twin has no living owner, and no other worker should take it: one that has the stream goes first.
+        """Whether this worker may take the twin: it has no living owner, and no other worker goes first because it alone has the stream.
 
         After the database has failed the owner may only have to show itself again.
         """
@@ -158,5 +158,5 @@ class Membership:
 
 
 def application_name(worker: str) -> str:
-    """How the connections for the own work of a worker call themselves in PostgreSQL."""
+    """The `application_name` in PostgreSQL of the connections for a worker's own work (`storage.own`)."""
     return f"mirror-stage-own-{worker}"

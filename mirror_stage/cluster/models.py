@@ -1,4 +1,4 @@
-"""The tables of the cluster: which worker owns the twin, and which workers there are. One EGO of one worker writes neither."""
+"""The tables of the cluster: which worker owns the twin, and which workers there are. An EGO that is no cluster writes none of them."""
 
 from __future__ import annotations
 

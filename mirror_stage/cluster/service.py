@@ -234,13 +234,13 @@ class Cluster:
         self._linked_again_at = elapsed_seconds()
 
     def _publish(self, namespace: str, event: str, subject: str, version: int, body: bytes) -> None:
-        """Tell the clients of all workers of an event, each at most once."""
+        """Send an event to the clients of all workers, to each client at most once."""
         if self._is_new(subject, version):
             self._realtime.publish_here(namespace, event, body)
         self.stream.add(wire.TOLD, wire.encode(wire.Event(namespace, event, subject, version, body)))
 
     def _wake(self, hostnames: Sequence[str]) -> None:
-        """Wake the agents of these hosts that wait at other workers."""
+        """Wake the agents of these hosts whose polls wait at other workers."""
         self.stream.add(wire.WOKEN, wire.encode(list(hostnames)))
 
     def _print(self, id: str, chunk: Chunk) -> None:
@@ -254,9 +254,9 @@ class Cluster:
     # ------------------------------------------------------------------ what readers wait for
 
     def refresh(self, after: Instant | None = None) -> None:
-        """Wait until the newest frame has everything that any worker has acknowledged, at most SHOWN_WITHIN_SECONDS.
+        """Wait until the newest frame has everything that any worker has acknowledged: at most SHOWN_WITHIN_SECONDS.
 
-        With `after`, the `receivedAt` of an answer, at most AFTER_WITHIN_SECONDS: also while Redis fails.
+        `after` is the `receivedAt` of an answer. With it, wait at most AFTER_WITHIN_SECONDS, also while Redis fails.
         """
         if after is None:
             if self._clock.now() - self._frames.generated_at >= self._frames.size // HOSTS_REFRESHED_PER_MS:

@@ -1,6 +1,6 @@
 """The stream in Redis that all workers read: adds entries, reads those of the others, and notices when Redis fails.
 
-Nothing waits for Redis longer than ADD_SECONDS, and no request fails because of it.
+An entry is added within ADD_SECONDS or not at all, and no request fails because of Redis.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Stream:
                 log.exception("the stream of the cluster: an entry was passed over")
 
     def _begin_at_the_end(self) -> None:
-        """What was in the stream before is not read."""
+        """Begin after the newest entry: earlier entries are not read."""
         newest: Any = self._reading.xrevrange(self.key, count=1)
         self.position = newest[0][0].decode() if newest else "0-0"
 

@@ -88,7 +88,7 @@ class MessageForm(msgspec.Struct, array_like=True, gc=False):
 
 
 class FrameForm(msgspec.Struct, array_like=True, gc=False):
-    """A step: hosts in full, those with new values alone, those that left. Or a whole frame: then `hosts` are all."""
+    """A step of the owner's frames: hosts in full, hosts that have new values only, hosts that left. Or a whole frame: `hosts` are all hosts."""
 
     epoch: str
     revision: int
@@ -99,7 +99,7 @@ class FrameForm(msgspec.Struct, array_like=True, gc=False):
 
 
 class Ask(msgspec.Struct, array_like=True, gc=False):
-    """`number` is the asker's own. `is_recorded`: alerts and identities shall be in the database, too."""
+    """`number` is the asker's own. `is_recorded`: alerts and identities must be in the database, too."""
 
     number: int
     is_recorded: bool

@@ -144,14 +144,14 @@ def pattern_trouble(pattern: str) -> str | None:
 
 
 def waiting_trouble(networks: Sequence[str], network: str) -> str | None:
-    """Why no more host may wait; None if one may. `networks` are those of the hosts that wait, `network` is the next one's."""
+    """Why one more host may not wait; None if it may. `networks` are those of the hosts that wait, `network` is the new host's."""
     if networks.count(network) >= WAITING_OF_ADDRESS_MAX:
         return f"{WAITING_OF_ADDRESS_MAX} hosts of this address wait already"
     return f"{WAITING_MAX} hosts wait already" if len(networks) >= WAITING_MAX else None
 
 
 def line_to_paste(url: str, pin: str | None, code: str) -> str:
-    """The line that enrols a host. The code is not in the arguments of a program, where others could read it."""
+    """The line that enrols a host. The code is never among the arguments of a process, where other accounts could read it."""
     trusted = f"curl -fsSk --pinnedpubkey {shlex.quote(pin)}" if pin is not None else "curl -fsS"
     script = shlex.quote(f"{url.rstrip('/')}/enroll.sh")
     return f"{{ echo {shlex.quote(f'code={code}')}; {trusted} {script}; }} | sudo sh"

@@ -255,7 +255,7 @@ class Enrolment:
         return {agent.hostname for agent in self._admitted.values()}
 
     def check(self) -> dict[str, Any]:
-        """The readiness check: ok unless an agent is suspended, or a spent code was shown in the last hour."""
+        """The readiness check: ok unless an agent is suspended, or a used-up code was shown in the last hour."""
         troubles = []
         if self._suspended:
             names = sorted(self._suspended)

@@ -52,12 +52,12 @@ _TURN_OF_HOST, _TURN_OF_WAITING = 4, 5  # the kinds 1 to 3 of advisory locks are
 
 
 class SpentCode(Unauthorized):
-    """A host has shown a code that has no use left, and that did not enrol this host."""
+    """A host has shown a used-up code that did not enrol this host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """An agent that has enrolled just now, with its new token, and the commands that waited for a former one: cancelled."""
+    """An agent that has just enrolled, its new token, and the cancelled commands that waited for a former agent."""
 
     agent: AgentRow
     token: Token

@@ -59,7 +59,7 @@ class Asked:
 
 
 class EgoFigures:
-    """The figures of this process, and those of EGO that it owns."""
+    """The figures of this process; if it owns the twin, those of twin and alerts, too."""
 
     def __init__(self, ego: Services):
         self._ego = ego
@@ -282,7 +282,7 @@ class EgoFigures:
     def _asked(self) -> Asked | None:
         """What database and Redis answer; None if they take longer than ASKED_SECONDS.
 
-        Scrapes that come meanwhile wait for the same answer, so that a database that hangs is asked once and not by each.
+        Scrapes that come meanwhile wait for the same answer, so a database that hangs is asked once, and not by every scrape.
         """
         if self._asking is None or self._asking.ready():
             self._asking = gevent.spawn(self._ask)

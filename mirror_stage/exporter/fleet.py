@@ -1,4 +1,4 @@
-"""The figures of the fleet, in node_exporter's names and labels where one tells the truth of what a sample has.
+"""The figures of the fleet, under node_exporter's names and labels where these fit what a sample has.
 
 The text is written here and not by prometheus-client, which takes four times as long (measured), and does not let others
 run meanwhile. A host that is offline has no lines at all: Prometheus then ends its series. No line has a time: with one,
@@ -26,7 +26,7 @@ Labels = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A host that has figures. `details` are None if they were read back from the database: they are not of now."""
+    """A host that has figures. `details` are None if they come from the database after a start: they are not current."""
 
     host: Host
     sample: Sample
@@ -36,7 +36,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric. `value` gives that of a host, or of a part of a host; None has no line."""
+    """A metric family. `value` returns the value of a host, or of a part of a host; None has no line."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Families with the same labels. `parts` gives what of a host has them: (labels, part), the labels in braces."""
+    """Families with the same labels. `parts` returns the parts of a host that have values, as (labels in braces, part)."""
 
     parts: Callable[[Shown], Iterable[tuple[str, Any]]]
     families: tuple[Family, ...]
@@ -76,7 +76,7 @@ def pieces(hosts: Sequence[Host], form: str) -> Iterator[str]:
 class Table:
     """The values of a group: the labels of each part, and a column for each family.
 
-    Long lists of texts and numbers: a list for each part would make the garbage collector look at all of them.
+    These are few and long lists. A list for each part would be many, and the garbage collector would look at every one.
     """
 
     def __init__(self, group: Group):
@@ -115,7 +115,7 @@ def _itself(shown: Shown) -> Iterable[tuple[str, Any]]:
 
 
 def _known(name: str, meaning: str, values: Callable[[Shown], Labels]) -> Group:
-    """A family of 1, whose labels say what a host is; a host of which nothing is known has no line."""
+    """An info metric: its value is 1, and its labels say what a host is. A host of which nothing is known has no line."""
 
     def parts(shown: Shown) -> Iterable[tuple[str, Any]]:
         known = labels(values(shown))
@@ -125,7 +125,7 @@ def _known(name: str, meaning: str, values: Callable[[Shown], Labels]) -> Group:
 
 
 def _each(member: str, named: Callable[[Any], Labels]) -> Callable[[Shown], Iterable[tuple[str, Any]]]:
-    """Each entry of a list of the details, with its labels. Of two with the same labels the first one counts: a series is there once."""
+    """Each entry of a list of the details, with its labels. Of two with the same labels the first one counts, because a series may be there only once."""
 
     def parts(shown: Shown) -> Iterable[tuple[str, Any]]:
         listed = getattr(shown.details, member, None) or ()

@@ -74,7 +74,7 @@ class Wheels:
         return built is not None and built.stat().st_mtime >= max(sources)
 
     def _build(self, builder: Path) -> None:
-        """Build the wheels. Everybody may ask for the script, so a failed build is repeated after a minute at the earliest."""
+        """Build the wheels. Everybody may ask for the script, so a failed build is not repeated within a minute."""
         if time.monotonic() > self._failed_at + RETRY_SECONDS:
             log.info("building the wheels of the agent, which hosts download")
             command = [sys.executable, str(builder)]

@@ -12,7 +12,7 @@ from mirror_stage.pipeline.writer import Answer, Store
 
 
 class Commits:
-    """Commits a group by `store`, and counts its samples by what became of them, its size, and how long that took."""
+    """Commits a group with `store`. Counts its samples by outcome, its size, and how long the commit took."""
 
     def __init__(self, store: Store):
         self._store = store

@@ -97,7 +97,7 @@ class KnownHosts:
 
 
 class Measured:
-    """Works out the rates of samples that are about to be committed, each from its host's newest sample until then."""
+    """Works out the rates of samples that are about to be committed: each from the newest sample of its host before it."""
 
     def __init__(self, known: KnownHosts | Measured):
         self._before = known

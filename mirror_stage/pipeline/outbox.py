@@ -1,4 +1,4 @@
-"""Transitions of alerts that wait to be stored. The listeners are told of each one after that."""
+"""Transitions of alerts that wait to be stored. Once a transition is stored, the listeners are told of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The owner: folds samples into the live twin and judges alerts. Nothing else changes twin or alerts."""
+"""The owner: folds samples into the live twin and judges alerts. Nothing else changes these, but `restore.py` at a start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAUSE_SECONDS = 3.0  # a sweep is due each second; a longer gap between two mean
 
 
 class Owner:
-    """The only part that changes the twin and the open alerts. It receives samples through the port."""
+    """Changes the twin and the open alerts. It receives samples, polls and removals through the port."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Owner:
         self._audience.show(now)
 
     def refresh(self, after: Instant | None = None) -> None:
-        """Make a new frame for a REST request, unless the newest one is new enough. `after` asks for a new one always."""
+        """Make a new frame for a REST request, unless the newest one is new enough. With `after`, always make one."""
         if after is None:
             self._frames.refresh(self._clock.now())
         else:

@@ -1,7 +1,7 @@
 """The port between edges and the owner of the twin, and the one kind of message that crosses it.
 
 An edge takes requests: it decodes, works out rates, commits, answers. The owner folds samples into the live twin and
-judges alerts. Both run in one process, so the port is a function call.
+judges alerts. Within a process the port is a function call; `cluster/` carries the messages to the other workers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Removes a host: first in the database, then in every process through the port."""
+"""Removes a host: first from the database, then, by a message of the port, from the memory of every process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mirror_stage.twin.domain import OWN_VERSIONS, Host, Role
 
 
 class Remover:
-    """Removes hosts for whoever may. `find` returns a host of the twin; `record` saves what the owner has not saved yet."""
+    """Removes hosts. `find` returns a host of the twin; `record` saves what the owner has not saved yet."""
 
     def __init__(
         self,

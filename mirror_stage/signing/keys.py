@@ -5,7 +5,7 @@
 | `signing-root.pub` | the root key that agents pin, base64; it never changes |
 | `signing-root.key` | its private half; needed for a new online key only, so it may be kept elsewhere |
 | `signing-online.json` | the online key with its certificate; 90 days |
-| `signing.seq` | commands may have used the numbers up to this one |
+| `signing.seq` | a number: commands may have used it and every smaller one |
 | `audit.heads` | the signed heads of the audit, one a line |
 """
 

@@ -158,7 +158,7 @@ class Signer:
 
 
 def _number(signed_form: str | None, most: int) -> int:
-    """The number of a signed command; 0 if there is none, or if nobody can have signed such a number."""
+    """The number of a signed command; 0 if there is none, or if it is above `most`, so that EGO cannot have signed it."""
     try:
         envelope = json.loads(signed_form or "{}")
         number = int(json.loads(signed.from_text64(envelope["payload"]))["seq"])
