@@ -12,4 +12,4 @@ class Readiness:
 
     def tell(self, share: float) -> None:
         """Say how much of the past is back, 0 to 1."""
-        self.why_not = f"restoring, {share:.0%}".replace("%", " %")
+        self.why_not = f"restoring, {share:.0%}"

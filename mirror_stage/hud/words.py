@@ -15,7 +15,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "seen": "Last seen", "online": "online", "stale": "stale", "offline": "offline", "info": "info",
         "warning": "warning", "critical": "critical", "virtual": "virtual", "unverified": "unverified",
         "more": "Another machine appears here when it sends a sample to {path}.",
-        "noscript": "Without JavaScript this page shows the moment at which it was loaded.",
+        "noscript": "Without JavaScript this page shows the hosts as they were when it was loaded.",
         "lost": "no answer, trying again",
     },
     "ko": {

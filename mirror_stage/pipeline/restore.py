@@ -133,7 +133,7 @@ class Restorer:
             self._readiness.tell(share)
             if elapsed_seconds() - logged_at > LOG_EVERY_SECONDS:
                 logged_at = elapsed_seconds()
-                log.info("restoring, %.0f %%: %d samples replayed", share * 100, folded)
+                log.info("restoring, %.0f%%: %d samples replayed", share * 100, folded)
             gevent.sleep(0)
 
     def _unsaved(self, saved_at: Instant, now: Instant, samples: Mapping[int, Sample]) -> Iterator[tuple[float, Rows]]:

@@ -122,11 +122,11 @@ def test_the_critical_alert_comes_first_and_a_resolved_alert_moves_to_the_resolv
         ego.post_samples(make_sample(host, cpu_percent=93.5))
         expect(active.get_by_role("listitem").filter(has_text=host)).to_contain_text("93.5% (fires at 80%)")
         page.get_by_role("radio", name="Rule").check(force=True)
-        expect(active.get_by_role("heading", level=3)).to_contain_text(["Link load", "CPU load"])
+        expect(active.get_by_role("heading", level=3)).to_contain_text(["Link utilization", "CPU load"])
         expect(page).to_have_url(re.compile("by=rule"))
         ego.post_samples(make_sample(host, cpu_percent=3))
         over = resolved.get_by_role("listitem").filter(has_text=host)
-        expect(over).to_contain_text(re.compile(r"CPU load.*peak 93\.5%.*over at ≤ 70%"))
+        expect(over).to_contain_text(re.compile(r"CPU load.*peak 93\.5%.*resolved at ≤ 70%"))
         expect(over.locator("time")).to_have_count(2)  # from when until when
         expect(active.get_by_role("listitem").filter(has_text=host)).to_have_count(0)
 

@@ -168,7 +168,7 @@ def test_waiting_hosts_are_shown_in_the_menu_and_decided_by_keyboard(hud: Open, 
         expect(agent).to_contain_text("generation 1")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")  # refuse
-        expect(waiting).to_contain_text("No host waits.")
+        expect(waiting).to_contain_text("No host is waiting.")
         expect(page.get_by_role("button", name=re.compile("waiting for approval"))).to_have_count(0)
 
 

@@ -185,11 +185,11 @@ def test_an_empty_hud_says_how_to_add_a_host_and_a_banner_shows_while_ego_is_los
     ego = start_ego(PATIENT)
     small = {"width": 800, "height": 520}  # because the CPU draws every pixel of the scene
     with opened(browser, f"{ego.url}/?probe=1#/table", lost=True, viewport=small, reduced_motion="reduce") as page:
-        expect(page.get_by_role("heading", name="No host reports yet")).to_be_visible()
+        expect(page.get_by_role("heading", name="No host has sent data yet")).to_be_visible()
         expect(page.get_by_text(f"mirror-stage reflector run --ego http://EGO-ADDRESS:{ego.port}")).to_be_visible()
         ego.post_samples(make_sample("kept"))
         expect(row(page, "kept")).to_be_visible()
-        expect(page.get_by_role("heading", name="No host reports yet")).to_have_count(0)
+        expect(page.get_by_role("heading", name="No host has sent data yet")).to_have_count(0)
         ego.kill()
         expect(page.locator("[data-banner=lost]")).to_contain_text("Last update")
         expect(row(page, "kept")).to_be_visible()

@@ -270,7 +270,7 @@ def test_a_wall_can_be_read_from_afar_and_outlives_a_reload(hud: Open) -> None:
         assert len(sizes) > 10
         assert min(sizes) >= 28
         assert page.locator("[data-wall]").evaluate("wall => getComputedStyle(wall).cursor") == "none"
-        expect(page.get_by_role("listitem").filter(has_text="full-01")).to_contain_text("Link load")
+        expect(page.get_by_role("listitem").filter(has_text="full-01")).to_contain_text("Link utilization")
         assert axe_violations(page) == []
         page.reload()
         expect(critical).to_contain_text("1")

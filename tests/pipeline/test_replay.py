@@ -97,7 +97,7 @@ def test_readiness_says_how_much_is_restored(bench: Bench) -> None:
     bench.saver.save()
     bench.post(make_sample("a", at=bench.clock.advance(600)))
     again = bench.again()
-    assert again.readiness.why_not == "restoring, 100 %"
+    assert again.readiness.why_not == "restoring, 100%"
     assert again.readiness.is_restored
 
 

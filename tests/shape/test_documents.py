@@ -12,6 +12,7 @@ from mirror_stage.access.permissions import PERMISSION_BY_ROUTE
 from mirror_stage.app import create_app
 from mirror_stage.core import config
 from mirror_stage.core.config import Config
+from mirror_stage.hud.words import WORDS
 from mirror_stage.runtime import cli
 from mirror_stage.simulator.fleet import make_fleet
 
@@ -133,6 +134,16 @@ def test_both_readmes_name_the_same_pages_and_link_to_each_other() -> None:
     assert links("README.md") - {"README.ko.md"} == links("README.ko.md") - {"README.md"}
     assert "README.ko.md" in links("README.md")
     assert "README.md" in links("README.ko.md")
+
+
+def test_korean_texts_have_no_word_that_contributing_forbids() -> None:
+    """The HUD's own texts are checked in dictionaries.test.ts."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| English | Korean | never |")[1].split("\n\n")[0]
+    never = [word for word in re.findall(r"`([^`]+)`", table) if not word.isascii()]
+    assert "띠" in never
+    for text in ((ROOT / "README.ko.md").read_text(), *WORDS["ko"].values()):
+        found = [word for word in never if word in text]
+        assert not found, text[:80]
 
 
 def long_lines(path: Path) -> list[int]:

@@ -10,7 +10,7 @@ export const en = {
     enter: 'Sign in',
     entering: 'Signing in',
     wrong: 'The name or the password is wrong.',
-    wrongLink: 'This link does not work any more. It was used already, or it is too old. Make a new one with the command below.',
+    wrongLink: 'This link does not work any more. It was used already, or it has expired. Make a new one with the command below.',
     wait: (seconds: string) => `Too many attempts. Try again in ${seconds} s.`,
     byLink: 'Or run this on the machine of EGO and open the link that it prints:',
     linkOnly: 'Run this on the machine of EGO and open the link that it prints:',
@@ -28,7 +28,7 @@ export const en = {
   endOthers: 'End all others',
   loading: 'Loading',
   tokens: 'Tokens',
-  tokensHint: 'A script or an agent shows EGO its token with each request.',
+  tokensHint: 'A script or an agent sends its token with each request.',
   noTokens: 'There are no tokens yet.',
   newToken: 'New token',
   for: 'For',
@@ -39,7 +39,7 @@ export const en = {
   noteHint: 'what it is for',
   expiry: 'Valid for',
   days: (days: string) => `${days} d`,
-  always: 'Always',
+  always: 'Without end',
   create: 'Create token',
   shownOnce: 'Copy the token now. EGO shows it only once.',
   done: 'Done',
@@ -60,7 +60,7 @@ export const en = {
 
 export const ko: typeof en = {
   signIn: {
-    ended: '로그인이 끝났습니다. 다시 로그인하면 보던 화면에서 이어집니다.',
+    ended: '세션이 종료되었습니다. 다시 로그인하면 보던 화면이 그대로 이어집니다.',
     name: '이름',
     password: '비밀번호',
     enter: '로그인',
@@ -92,7 +92,7 @@ export const ko: typeof en = {
   role: '역할',
   hostname: '호스트 이름',
   note: '메모',
-  noteHint: '어디에 쓰는지',
+  noteHint: '사용 목적',
   expiry: '유효 기간',
   days: (days) => `${days}일`,
   always: '무기한',
@@ -110,7 +110,7 @@ export const ko: typeof en = {
   revoked: '폐기됨',
   revoke: '폐기',
   revokeToken: (what) => `토큰 폐기: ${what}`,
-  revokeSure: '이 토큰을 쓰는 쪽은 지금부터 거부됩니다.',
+  revokeSure: '이 토큰을 사용한 요청은 지금부터 거부됩니다.',
   keep: '유지',
 };
 

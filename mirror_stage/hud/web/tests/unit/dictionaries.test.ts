@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { en as lateEnglish, ko as lateKorean } from '../../src/i18n/access';
 import { en as enrolmentEnglish, ko as enrolmentKorean } from '../../src/i18n/enrolment';
@@ -33,13 +34,32 @@ test('a message with values says them in both languages', () => {
   }
 });
 
+const said = (message: string | ((...values: string[]) => string)): string => (typeof message === 'string' ? message : message('⟨1⟩', '⟨2⟩', '⟨3⟩', '⟨4⟩'));
+
 /** Names that are the same in both. */
 const SAME = /^(name|dispatch\.stoppedBy|menu\.checks\.redis|metrics\.cpuLoad|roles\.ego|host\.(bios|extent))$/;
 
 test('what has words in English has Korean words in Korean', () => {
-  const said = (message: string | ((...values: string[]) => string)): string => (typeof message === 'string' ? message : message('1', '2', '3', '4'));
   for (const [path, message] of korean) {
     const hasWords = /[a-z]{2}/i.test(said(english.get(path) as typeof message));
     if (hasWords && !SAME.test(path)) expect(said(message), path).toMatch(/[가-힣]/);
   }
+});
+
+const CONTRIBUTING = readFileSync(new URL('../../../../../CONTRIBUTING.md', import.meta.url), 'utf8');
+
+test('no message has a word that the table in CONTRIBUTING.md forbids', () => {
+  const rows = CONTRIBUTING.split('| English | Korean | never |')[1]?.split('\n\n')[0] ?? '';
+  const never = [...rows.matchAll(/`([^`]+)`/g)].map((found) => found[1] as string);
+  expect(never).toContain('띠');
+  for (const [path, message] of [...english, ...korean])
+    for (const word of never) expect(said(message), path).not.toMatch(/[a-z]/.test(word) ? new RegExp(`\\b${word}s?\\b`, 'i') : new RegExp(word));
+});
+
+test('a percent sign follows its number without a space', () => {
+  for (const [path, message] of [...english, ...korean]) expect(said(message), path).not.toMatch(/\s%/);
+});
+
+test('no particle follows an inserted value: the right one depends on its last letter', () => {
+  for (const [path, message] of korean) expect(said(message), path).not.toMatch(/⟩\s?(은|는|이|가|을|를|과|와|으로|로|이라|라|이나|나)(?![가-힣])/);
 });
