@@ -379,7 +379,7 @@ export const en = {
     hottest: 'Hottest',
     firesAt: (value: string) => `an alert fires at ${value}`,
     recent: 'The last 15 minutes',
-    extent: (least: string, most: string) => `${least} to ${most}`,
+    extent: (least: string, most: string) => (least === most ? most : `${least} to ${most}`),
     sparkLabel: (metric: string, now: string, extent: string) => `${metric} now ${now}, in the last 15 minutes ${extent}`,
     notYet: 'no data yet',
     alerts: 'Alerts of this host',

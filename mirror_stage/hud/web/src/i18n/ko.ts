@@ -378,7 +378,7 @@ export const ko: Dictionary = {
     hottest: '최고 온도',
     firesAt: (value) => `${value} 이상이면 경보`,
     recent: '최근 15분',
-    extent: (least, most) => `${least}~${most}까지`,
+    extent: (least, most) => (least === most ? most : `${least}~${most}까지`),
     sparkLabel: (metric, now, extent) => `${metric} 현재 ${now}, 최근 15분 ${extent}`,
     notYet: '아직 데이터 없음',
     alerts: '이 호스트의 경보',
