@@ -1,4 +1,4 @@
-"""Makes a fleet from a seed: halls, racks, switches and servers, with their hardware and load patterns. Pure."""
+"""Makes a fleet from a seed: rooms, racks, switches and servers, with their hardware and load patterns. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mirror_stage.core.instants import DAY, SECOND, Instant
 from mirror_stage.simulator.signals import PERIODS_SECONDS, Signal, total
 
-HUB = "core-switch"  # EGO's default hub; the uplink of the hall switches
+HUB = "core-switch"  # EGO's default hub; the uplink of each room's switch
 COUNTER_LIMIT = 0.9 * 2**53  # bytes; counters must stay below 2^53
 GIB = 2**30
 SMALLEST_NETWORK = 4  # hosts; a smaller fleet has no switches
@@ -198,19 +198,19 @@ class _Builder:
     def machines(self) -> Iterator[Machine]:
         """All machines; a switch comes before the machines below it."""
         if self._hosts < SMALLEST_NETWORK:
-            yield from self._servers("Hall A", "A1", "10.1.1", self._hosts, HUB)
+            yield from self._servers("Room A", "A1", "10.1.1", self._hosts, HUB)
             return
-        for hall, racks in enumerate(_plan(self._hosts)):
-            letter = _letters(hall)
-            room, hall_switch = f"Hall {letter}", f"agg-{letter.lower()}"
+        for number, racks in enumerate(_plan(self._hosts)):
+            letter = _letters(number)
+            room, room_switch = f"Room {letter}", f"agg-{letter.lower()}"
             trunks: list[Machine] = []
             below: list[Machine] = []
             for index, height in enumerate(racks, start=1):
-                rack, network = f"{letter}{index}", f"10.{hall + 1}.{index}"
+                rack, network = f"{letter}{index}", f"10.{number + 1}.{index}"
                 servers = list(self._servers(room, rack, network, height - 1, f"sw-{rack.lower()}"))
-                trunks.append(self._switch(f"sw-{rack.lower()}", room, rack, f"{network}.1", hall_switch, servers))
+                trunks.append(self._switch(f"sw-{rack.lower()}", room, rack, f"{network}.1", room_switch, servers))
                 below += [trunks[-1], *servers]
-            yield self._switch(hall_switch, room, f"{letter}1", f"10.{hall + 1}.0.1", HUB, trunks)
+            yield self._switch(room_switch, room, f"{letter}1", f"10.{number + 1}.0.1", HUB, trunks)
             yield from below
 
     def _servers(self, room: str, rack: str, network: str, count: int, uplink: str) -> Iterator[Machine]:
@@ -318,12 +318,12 @@ def _load(role: Role, rack_waves: list[complex], dice: random.Random) -> Signal:
 
 
 def _plan(hosts: int) -> list[list[int]]:
-    """The halls, each as a list of its racks' heights in hosts. A rack's switch counts; the hall's own switch does not."""
+    """The rooms, each as a list of its racks' heights in hosts. A rack's switch counts; the room's own switch does not."""
     height = TALL_RACK_HEIGHT if hosts >= TALL_FROM else RACK_HEIGHT
     racks = math.ceil(hosts / height)
-    halls = math.ceil(math.sqrt(racks) / 1.5)
-    heights = iter(_shares(hosts - halls, racks))
-    return [[next(heights) for _ in range(count)] for count in _shares(racks, halls)]
+    rooms = math.ceil(math.sqrt(racks) / 1.5)
+    heights = iter(_shares(hosts - rooms, racks))
+    return [[next(heights) for _ in range(count)] for count in _shares(racks, rooms)]
 
 
 def _shares(count: int, parts: int) -> list[int]:
