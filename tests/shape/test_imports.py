@@ -62,7 +62,7 @@ BESIDE: dict[str, tuple[set[str], set[str]]] = {
 
 # Modules without Flask, SQL, files, a clock or randomness: values and rules. They import each other, and what stands here.
 PURE_FILES = {"domain", "people", "tokens", "chain", "measures", "importance", "throughput", "geometry", "state"}
-PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.signed"}
+PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.selector", "core.signed"}
 PURE_LIBRARIES = {
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime.timezone", "datetime.datetime", "datetime.timedelta", "enum", "fnmatch",
     "functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID",
