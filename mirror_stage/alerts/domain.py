@@ -2,128 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
+from functools import lru_cache
+from re import Pattern, compile
 from uuid import UUID, uuid5
 
-from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.alerts.measures import DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
+from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant
+from mirror_stage.core.selector import EVERY_HOST, Selector, parse
 from mirror_stage.twin.domain import Host
 
 TOLD_EVERY: Instant = 10 * SECOND  # at most one `updated` per alert in this time, unless its severity changes
-MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # an alert ends after at least 3 samples and 30 s without its value
+MISSING_SAMPLES, MISSING_FOR = 3, 30 * SECOND  # a value is missing after at least 3 samples and 30 s without it
+UNKNOWN_MAX: Instant = DAY  # an alert whose value is missing for so long ends, whatever its rule says
+ACK_FOR, ACK_MAX = 4 * HOUR, 7 * DAY  # how long an acknowledgement holds, and may hold
+PATIENCE: Instant = 15 * SECOND  # what waits begins anew after a longer gap between two samples
 SEVERITIES = ("info", "warning", "critical")
 HOST_OFFLINE = "host_offline"
-SILENCE = "silenceSeconds"
-DISK_USED = "diskUsedPercent"
-MACHINES = "machinesOfName"
 NO_DATA = "no-data"
+NO_DATA_OF = ":no-data"  # the end of the name under which a rule tells that a value is missing
+RESOLVE, KEEP, ALERT = "resolve", "keep", "alert"  # what a rule does when its value is missing
+BUILT_IN, FILE, HUD = "built-in", "file", "hud"  # where a rule comes from
+ACTIVE, RESOLVED, PENDING = "active", "resolved", "pending"
 _ALERT_IDS = UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
 
 Key = tuple[str, str | None]  # (name of the rule, subject): identifies an alert among those of its host
 OFFLINE: Key = (HOST_OFFLINE, None)
+EVERYBODY = parse(EVERY_HOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A severity: from `fire` on. It ends at `resolve` (the first step of a rule), or beyond it (the others)."""
+
+    severity: str
+    fire: float
+    resolve: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What holds instead for the hosts of `where`: `rule`, which differs from the rule around it in `keys`."""
+
+    where: Selector
+    keys: tuple[str, ...]
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Fires at or above `fire_at`, resolves at or below `resolve_at`; in between nothing happens.
+    """Fires at or above the `fire` of its first step, resolves at or below its `resolve`; in between nothing happens.
 
-    `measure` says which value it judges. Where `critical_at` is set the alert is critical from there until its value is
-    below `critical_below`.
+    With `is_above` False it is the other way round: fires at or below, resolves at or above. `measure` says which value it
+    judges. A step begins once the value has called for it in each sample for `fire_after`, and ends in the same way after
+    `resolve_after`. `where` says for which hosts it is, `subjects` for which of their disks, interfaces, ...
     """
 
     name: str
     measure: str
-    unit: str
-    fire_at: float
-    resolve_at: float | None
-    severity: str
-    critical_at: float | None = None
-    critical_below: float | None = None
+    steps: tuple[Step, ...]
+    unit: str = ""
+    where: Selector = EVERYBODY
+    is_above: bool = True
+    fire_after: Instant = 0
+    resolve_after: Instant = 0
+    subjects: tuple[str, ...] = ("*",)
+    no_data: str = RESOLVE
+    no_data_after: Instant = MISSING_FOR
+    overrides: tuple[Override, ...] = ()
+    is_enabled: bool = True
+    source: str = field(default=BUILT_IN, compare=False)
+
+    @property
+    def fire_at(self) -> float:
+        return self.steps[0].fire
+
+    @property
+    def resolve_at(self) -> float | None:
+        return self.steps[0].resolve
+
+    @property
+    def severity(self) -> str:
+        return self.steps[0].severity
+
+    @property
+    def critical_at(self) -> float | None:
+        """From where on the alert is critical, if it is not from the beginning."""
+        last = self.steps[-1]
+        return last.fire if len(self.steps) > 1 and last.severity == "critical" else None
+
+    def beginning_at(self, least: float) -> Rule:
+        """The rule, with no step that begins below `least`."""
+        return replace(self, steps=tuple(replace(step, fire=max(step.fire, least)) for step in self.steps))
+
+    def is_breached(self, value: float) -> bool:
+        """Whether a value is at or beyond the first step."""
+        return value >= self.steps[0].fire if self.is_above else value <= self.steps[0].fire
+
+
+def built_in(
+    name: str,
+    measure: str,
+    fire: float,
+    resolve: float | None,
+    severity: str,
+    *,
+    critical: tuple[float, float] | None = None,
+) -> Rule:
+    """A rule for every host. `critical` is where its alert becomes critical, and where it is that no more."""
+    steps = [Step(severity, fire, resolve)]
+    if critical is not None:
+        steps.append(Step("critical", *critical))
+    return Rule(name, measure, tuple(steps), RULE_MEASURES[measure].unit)
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("cpu_load_high", "cpuLoad", "%", 80, 70, "warning"),
-    Rule("memory_high", "memoryUsedPercent", "%", 90, 80, "warning"),
-    Rule("swap_full", "swapUsedPercent", "%", 90, 85, "warning", critical_at=97, critical_below=95),
-    Rule("disk_full", DISK_USED, "%", 90, 85, "warning", critical_at=97, critical_below=95),
-    Rule("cpu_temperature_high", "cpuTemperature", "°C", 85, 75, "warning"),
-    Rule("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning"),
-    Rule("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", critical_at=1.0, critical_below=0.95),
-    Rule("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info"),
-    Rule("identity_conflict", MACHINES, "machines", 2, 1, "warning"),
-    Rule(HOST_OFFLINE, SILENCE, "s", 60, None, "critical"),
+    built_in("cpu_load_high", "cpuLoad", 80, 70, "warning"),
+    built_in("memory_high", "memoryUsedPercent", 90, 80, "warning"),
+    built_in("swap_full", "swapUsedPercent", 90, 85, "warning", critical=(97, 95)),
+    built_in("disk_full", DISK_USED, 90, 85, "warning", critical=(97, 95)),
+    built_in("cpu_temperature_high", "cpuTemperature", 85, 75, "warning"),
+    built_in("gpu_temperature_high", "gpuTemperature", 80, 70, "warning"),
+    built_in("link_congestion", "utilization", 0.9, 0.7, "warning", critical=(1.0, 0.95)),
+    built_in("clock_skew", "clockOffsetSeconds", 300, 240, "info"),
+    built_in("identity_conflict", MACHINES, 2, 1, "warning"),
+    built_in(HOST_OFFLINE, SILENCE, 60, None, "critical"),
 )
-
-
-def _clock_offset(host: Host) -> float | None:
-    sample = host.sample
-    return abs(sample.clock_offset_seconds) if sample is not None and sample.is_newest_of_request else None
-
-
-# The measures of which a host has one value.
-VALUES: Mapping[str, Callable[[Host], float | None]] = {
-    "cpuLoad": lambda host: host.sample.cpu_load if host.sample else None,
-    "memoryUsedPercent": lambda host: host.sample.memory_used_percent if host.sample else None,
-    "swapUsedPercent": lambda host: host.sample.swap_used_percent if host.sample else None,
-    "cpuTemperature": lambda host: host.sample.cpu_temperature if host.sample else None,
-    "gpuTemperature": lambda host: host.sample.gpu_temperature if host.sample else None,
-    "utilization": lambda host: host.utilization,
-    "clockOffsetSeconds": _clock_offset,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Several:
-    """A measure of which a host may have several values: the highest, quick to find, and that of each subject."""
-
-    highest: Callable[[Host], float | None]
-    by_subject: Callable[[Host], Mapping[str, float]]
-
-
-def _machines(host: Host) -> Mapping[str, float]:
-    """`{"<both>": 2.0}`: two addresses that report under the host's name, and two names that a person takes for one."""
-    found, rival = {}, host.rival
-    if rival is not None and rival.since is not None:
-        addresses = {sample.ip or "an unknown address" for sample in (host.sample, rival.sample) if sample is not None}
-        found[" and ".join(sorted(addresses))] = 2.0
-    if host.namesake is not None:
-        found[" and ".join(sorted((host.hostname, host.namesake)))] = 2.0
-    return found
-
-
-def _has_another(host: Host) -> bool:
-    return host.namesake is not None or (host.rival is not None and host.rival.since is not None)
-
-
-VALUES_BY_SUBJECT: Mapping[str, Several] = {
-    MACHINES: Several(lambda host: 2.0 if _has_another(host) else None, _machines),
-    DISK_USED: Several(
-        lambda host: host.sample.fullest_disk_percent if host.sample else None,
-        lambda host: host.sample.disks_used_percent if host.sample else {},
-    ),
-}
-
-MESSAGES: Mapping[str, str] = {
-    "cpuLoad": "CPU load is {value} %",
-    "memoryUsedPercent": "memory is {value} % used",
-    "swapUsedPercent": "swap is {value} % used",
-    DISK_USED: "disk {subject} is {value} % used",
-    "cpuTemperature": "CPU temperature is {value} °C",
-    "gpuTemperature": "GPU temperature is {value} °C",
-    "utilization": "the link carries {value} of its capacity",
-    "clockOffsetSeconds": "the clock is {value} s away from EGO's",
-    MACHINES: "{value} machines report under this name: {subject}",
-    SILENCE: "no sample for {value} s",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One thing that is or was wrong. Its key is (hostname, metric, subject); `metric` is the name of its rule.
 
-    `peak_value` is the highest value so far, None if it was not recorded.
+    `peak_value` is the worst value so far, None if it was not recorded. `unknown_since`: its value is missing, and its rule
+    keeps it. `ack_*` is its acknowledgement.
     `told_*` is what clients heard last; `version` counts what they heard. The last `missing` samples, since
     `missing_since`, did not have its value; these two are kept in memory only.
+    `waits` has an instant for each step of the rule: since when, without a break, the values call for it to begin, or to
+    end; 0 if they do not. `judged_at` is the time of the sample that set it.
+    An alert that is `pending` has fired for nobody yet: only its `waits` count.
     """
 
     id: str
@@ -136,86 +155,287 @@ class Alert:
     created_at: Instant
     updated_at: Instant
     subject: str | None = None
-    status: str = "active"
+    status: str = ACTIVE
     resolved_at: Instant | None = None
     resolved_reason: str | None = None
     version: int = 1
     peak_value: float | None = None
+    unknown_since: Instant | None = None
+    ack_by: str | None = None
+    ack_note: str | None = None
+    ack_at: Instant | None = None
+    ack_until: Instant | None = None
     told_value: float = 0.0
     told_at: Instant = 0
     missing: int = 0
     missing_since: Instant = 0
+    waits: tuple[Instant, ...] = ()
+    judged_at: Instant = 0
 
     @property
     def key(self) -> Key:
         return self.metric, self.subject
 
     @property
+    def rule(self) -> str:
+        """The name of its rule, also where it tells that a value is missing."""
+        return self.metric.removesuffix(NO_DATA_OF)
+
+    @property
+    def unit(self) -> str:
+        found = RULE_MEASURES.get(self.measure)
+        return found.unit if found is not None else ""
+
+    @property
+    def state(self) -> str:
+        """`firing`, `unknown` or `resolved`."""
+        if self.status == RESOLVED:
+            return RESOLVED
+        return "firing" if self.unknown_since is None else "unknown"
+
+    @property
     def message(self) -> str:
         value = f"{self.current_value:,.0f}" if abs(self.current_value) >= 1_000 else f"{self.current_value:.4g}"
-        return f"{self.hostname}: {MESSAGES[self.measure].format(value=value, subject=self.subject)}"
+        words = RULE_MEASURES[self.measure].words if self.measure in RULE_MEASURES else "{value}"
+        return f"{self.hostname}: {words.format(value=value, subject=self.subject)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What happened to an alert: `fired`, `updated`, `resolved`, or `moved` (its value changed, clients are not told).
+    """What happened to an alert: `fired`, `updated`, `resolved`, or what clients are not told: `moved` (its value changed),
+    `pending` (it waits to fire) and `passed` (it did not fire).
 
-    `event` is what the table `alert_events` records of it: `fired`, `severity`, `resolved`, or nothing.
+    `event` is what the table `alert_events` records of it: `fired`, `severity`, `unknown`, `known`, `acknowledged`,
+    `ack-ended`, `resolved`, or nothing. `reason` and `actor` go with it, where the alert does not say them. `since`: it was
+    pending from then on, which is an event `pending`.
     """
 
     kind: str
     alert: Alert
     event: str | None = None
+    reason: str | None = None
+    since: Instant | None = None
+    actor: str | None = None
 
 
-def evaluate(rules: Sequence[Rule], host: Host, open_alerts: Mapping[Key, Alert], now: Instant) -> list[Transition]:
-    """The transitions that follow from the host's newest values. A value that stays missing ends its alert."""
+NOTHING: Mapping[Key, Alert] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a sample is judged: `now` by EGO's clock, `at` by the sample's own time, which a replay repeats.
+
+    What waits begins anew after a gap between two samples of more than `patience`.
+    """
+
+    now: Instant
+    at: Instant
+    patience: Instant
+    cause: Instant
+
+
+def evaluate(
+    rules: Sequence[Rule],
+    host: Host,
+    open_alerts: Mapping[Key, Alert],
+    now: Instant,
+    pending: Mapping[Key, Alert] = NOTHING,
+    patience: Instant = PATIENCE,
+) -> list[Transition]:
+    """The transitions that follow from the host's newest values, by the rules that are in force for it.
+
+    A value that stays missing ends its alert, or leaves it unknown, as its rule says.
+    """
+    sample = host.sample
+    when = Moment(now, now, patience, now) if sample is None else Moment(now, sample.order[0], patience, sample.at)
     found: list[Transition] = []
     for rule in rules:
-        value_of = VALUES.get(rule.measure)
-        if value_of is None:
-            several = VALUES_BY_SUBJECT.get(rule.measure)
-            if several is not None:
-                highest = several.highest(host)
-                if open_alerts or (highest is not None and highest >= rule.fire_at):
-                    found += _judge_subjects(rule, host, several.by_subject(host), open_alerts, now)
-            continue
-        value = value_of(host)
-        if open_alerts:
-            found += _judge(rule, host, None, value, open_alerts.get((rule.name, None)), now)
-        elif value is not None and value >= rule.fire_at:
-            found += _judge(rule, host, None, value, None, now)
+        measure = RULE_MEASURES[rule.measure]
+        if measure.value is not None:
+            value = measure.value(host)
+            alert = open_alerts.get((rule.name, None)) or pending.get((rule.name, None))
+            if alert is not None or (value is not None and rule.is_breached(value)):
+                found += _judge(rule, host.hostname, None, value, alert, when)
+            if rule.no_data == ALERT:
+                found += _judge_missing(rule, host, {rule.measure: value is None}, open_alerts, pending, when)
+        elif measure.values is not None and (sample is None or sample.is_whole):
+            found += _judge_subjects(rule, measure, host, open_alerts, pending, when)
     return found
 
 
 def _judge_subjects(
-    rule: Rule, host: Host, values: Mapping[str, float], open_alerts: Mapping[Key, Alert], now: Instant
+    rule: Rule,
+    measure: RuleMeasure,
+    host: Host,
+    open_alerts: Mapping[Key, Alert],
+    pending: Mapping[Key, Alert],
+    when: Moment,
 ) -> list[Transition]:
     """The transitions of one rule, for each subject that the host has and for those that have gone."""
-    if host.sample is not None and not host.sample.is_whole:
-        return []
+    if not open_alerts and not pending and rule.no_data != ALERT and rule.is_above and measure.highest is not None:
+        highest = measure.highest(host)
+        if highest is None or not rule.is_breached(highest):
+            return []
+    assert measure.values is not None
+    values = measure.values(host)
     found: list[Transition] = []
     for subject, value in values.items():
-        found += _judge(rule, host, subject, value, open_alerts.get((rule.name, subject)), now)
-    gone = [alert for (name, subject), alert in open_alerts.items() if name == rule.name and subject not in values]
-    return found + [miss(alert, now) for alert in gone]
+        alert = open_alerts.get((rule.name, subject)) or pending.get((rule.name, subject))
+        if alert is not None or (rule.is_breached(value) and is_meant(rule.subjects, subject)):
+            found += _judge(rule, host.hostname, subject, value, alert, when)
+    gone = [
+        alert
+        for alerts in (open_alerts, pending)
+        for alert in alerts.values()
+        if alert.metric == rule.name and alert.subject not in values
+    ]
+    for alert in gone:
+        found += _judge(rule, host.hostname, alert.subject, None, alert, when)
+    if rule.no_data == ALERT:
+        kept = {alert.subject for alert in gone if alert.status == ACTIVE}
+        told = {
+            alert.subject
+            for alerts in (open_alerts, pending)
+            for alert in alerts.values()
+            if alert.metric == rule.name + NO_DATA_OF
+        }
+        missing = {subject: subject in kept for subject in kept | told if subject is not None}
+        found += _judge_missing(rule, host, missing | {rule.measure: not values}, open_alerts, pending, when)
+    return found
+
+
+def _judge_missing(
+    rule: Rule,
+    host: Host,
+    missing: Mapping[str, bool],
+    open_alerts: Mapping[Key, Alert],
+    pending: Mapping[Key, Alert],
+    when: Moment,
+) -> list[Transition]:
+    """What values do that are missing, or there again, to the warnings that they are missing. `missing` is by subject."""
+    name = rule.name + NO_DATA_OF
+    found: list[Transition] = []
+    for subject, is_missing in missing.items():
+        alert = open_alerts.get((name, subject)) or pending.get((name, subject))
+        if is_missing or alert is not None:
+            found += _judge(missing_rule(rule), host.hostname, subject, float(is_missing), alert, when)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def missing_rule(rule: Rule) -> Rule:
+    """The rule that warns that a value of `rule` is missing."""
+    return Rule(rule.name + NO_DATA_OF, IS_MISSING, (Step("warning", 1, 0),), fire_after=rule.no_data_after)
 
 
 def _judge(
-    rule: Rule, host: Host, subject: str | None, value: float | None, alert: Alert | None, now: Instant
+    rule: Rule, hostname: str, subject: str | None, value: float | None, alert: Alert | None, when: Moment
 ) -> list[Transition]:
-    """What one value does to its alert, or the alert that it fires: at most one transition."""
+    """What one value does to its alert, pending or active, or the alert that it fires: at most one transition."""
     if value is None:
-        return [miss(alert, now)] if alert is not None else []
-    if alert is None:
-        if value < rule.fire_at:
-            return []
-        return [fire(rule, host.hostname, subject, value, now, host.sample.at if host.sample is not None else now)]
-    if rule.resolve_at is not None and value <= rule.resolve_at:
-        return [resolve(alert, now, "value", value)]
-    if value != alert.current_value or alert.missing or round(value, 1) != alert.told_value:
-        return [move(rule, alert, value, now)]
-    return []
+        return _miss(rule, alert, when) if alert is not None else []
+    if alert is None or alert.status == PENDING:
+        return _rise(rule, hostname, subject, value, alert, when)
+    level = level_of(rule, alert.severity)
+    reached, waits = _waited(rule, value, level, alert, when)
+    if not reached:
+        return [resolve(alert, when.now, "value", value)]
+    is_same = value == alert.current_value and not alert.missing and round(value, 1) == alert.told_value
+    if is_same and reached == level and not any(waits) and not any(alert.waits) and alert.unknown_since is None:
+        return []
+    waiting = replace(alert, waits=waits, judged_at=when.at)
+    return move(rule, waiting, value, when.now, rule.steps[reached - 1].severity)
+
+
+def _rise(
+    rule: Rule, hostname: str, subject: str | None, value: float, alert: Alert | None, when: Moment
+) -> list[Transition]:
+    """What a value does where nothing has fired yet: it fires, waits, or passes."""
+    reached, waits = _waited(rule, value, 0, alert, when)
+    if reached:
+        return [fire(rule, hostname, subject, value, when, reached, since=_begun(alert, when), waits=waits)]
+    if any(waits):
+        return [Transition(PENDING, _pending(rule, hostname, subject, value, waits, alert, when))]
+    return [Transition("passed", alert)] if alert is not None else []
+
+
+def level_of(rule: Rule, severity: str) -> int:
+    """How many steps of a rule an alert of this severity has reached: at least one, also if the rule was changed since."""
+    worst = SEVERITIES.index(severity)
+    return max(1, sum(SEVERITIES.index(step.severity) <= worst for step in rule.steps))
+
+
+def _waited(rule: Rule, value: float, level: int, alert: Alert | None, when: Moment) -> tuple[int, tuple[Instant, ...]]:
+    """How many steps the alert has reached after this value, and since when the others wait to begin or to end."""
+    before = _waits_of(alert, rule, when)
+    sign = 1 if rule.is_above else -1
+    reached, waits = 0, []
+    for n, step in enumerate(rule.steps):
+        is_on = n < level
+        if is_on:
+            over = None if step.resolve is None else sign * (value - step.resolve)
+            changes = over is not None and (over <= 0 if n == 0 else over < 0)
+        else:
+            changes = sign * (value - step.fire) >= 0
+        since = (before[n] or when.at) if changes else 0
+        if changes and when.at - since >= (rule.resolve_after if is_on else rule.fire_after):
+            is_on, since = not is_on, 0
+        if is_on and reached == n:
+            reached = n + 1
+        waits.append(since)
+    return reached, tuple(waits)
+
+
+def _waits_of(alert: Alert | None, rule: Rule, when: Moment) -> Sequence[Instant]:
+    if alert is None or len(alert.waits) != len(rule.steps) or not 0 <= when.at - alert.judged_at <= when.patience:
+        return (0,) * len(rule.steps)
+    return alert.waits
+
+
+def _begun(alert: Alert | None, when: Moment) -> Instant:
+    """Since when an alert that fires now was pending."""
+    return min((since for since in alert.waits if since), default=when.at) if alert is not None else when.at
+
+
+def _pending(
+    rule: Rule,
+    hostname: str,
+    subject: str | None,
+    value: float,
+    waits: tuple[Instant, ...],
+    alert: Alert | None,
+    when: Moment,
+) -> Alert:
+    if alert is not None:
+        return replace(alert, waits=waits, judged_at=when.at, current_value=value, updated_at=when.now)
+    return Alert(
+        id="",
+        hostname=hostname,
+        metric=rule.name,
+        measure=rule.measure,
+        severity=rule.severity,
+        threshold=rule.fire_at,
+        current_value=value,
+        created_at=when.now,
+        updated_at=when.now,
+        subject=subject,
+        status=PENDING,
+        waits=waits,
+        judged_at=when.at,
+    )
+
+
+@lru_cache(maxsize=16_384)
+def is_meant(patterns: tuple[str, ...], subject: str) -> bool:
+    """Whether a rule is for a subject: a pattern finds it, and none of those that begin with `!`. `*` and `?` are wild."""
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
+    spared = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    return any(_glob(one).match(subject) for one in wanted) and not any(_glob(one).match(subject) for one in spared)
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> Pattern[str]:
+    return compile(translate(pattern.replace("[", "[[]")))
 
 
 def evaluate_silence(
@@ -224,55 +444,120 @@ def evaluate_silence(
     """The transitions after `silence` ms without a sample. When a host goes offline, its other alerts end."""
     alert, seconds = open_alerts.get((rule.name, None)), silence / SECOND
     if alert is not None:
+        severity = _severity_of_silence(rule, seconds)
+        if SEVERITIES.index(severity) > SEVERITIES.index(alert.severity):
+            return move(rule, alert, seconds, now, severity)
         return [Transition("moved", replace(alert, current_value=seconds, peak_value=seconds, updated_at=now))]
     if seconds < rule.fire_at:
         return []
-    others = [resolve(other, now, "host-offline") for other in open_alerts.values()]
-    return [fire(rule, hostname, None, seconds, now, now - silence), *others]
+    ended = open_alerts.values() if rule.name == HOST_OFFLINE else ()
+    others = [resolve(other, now, "host-offline") for other in ended if other.measure != SILENCE]
+    level = sum(seconds >= step.fire for step in rule.steps)
+    when = Moment(now, now - silence, 0, now - silence)
+    return [fire(rule, hostname, None, seconds, when, level, since=when.at), *others]
 
 
-def fire(rule: Rule, hostname: str, subject: str | None, value: float, now: Instant, cause: Instant) -> Transition:
-    """A new alert. Its id is computed from its key and `cause`, so that a replay of the history gives the same id.
+def _severity_of_silence(rule: Rule, seconds: float) -> str:
+    return rule.steps[max(1, sum(seconds >= step.fire for step in rule.steps)) - 1].severity
 
-    `cause` is the instant of the sample that has the value; for a silence, when the host was last seen.
+
+def fire(
+    rule: Rule,
+    hostname: str,
+    subject: str | None,
+    value: float,
+    when: Moment,
+    level: int,
+    *,
+    since: Instant,
+    waits: tuple[Instant, ...] = (),
+) -> Transition:
+    """A new alert that has reached `level` steps, pending since `since`.
+
+    Its id is computed from its key and `when.cause`, so that a replay of the history gives the same id: the instant of the
+    sample that has the value; for a silence, when the host was last seen.
     """
-    parts = (hostname, rule.name, str(cause)) if subject is None else (hostname, rule.name, subject, str(cause))
+    cause = str(when.cause)
+    parts = (hostname, rule.name, cause) if subject is None else (hostname, rule.name, subject, cause)
     alert = Alert(
         id=str(uuid5(_ALERT_IDS, "\n".join(parts))),
         hostname=hostname,
         metric=rule.name,
         measure=rule.measure,
-        severity=severity_of(rule, value, None),
+        severity=rule.steps[level - 1].severity,
         threshold=rule.fire_at,
         current_value=value,
-        created_at=now,
-        updated_at=now,
+        created_at=when.now,
+        updated_at=when.now,
         subject=subject,
         peak_value=value,
         told_value=round(value, 1),
-        told_at=now,
+        told_at=when.now,
+        waits=waits,
+        judged_at=when.at,
     )
-    return Transition("fired", alert, "fired")
+    return Transition("fired", alert, "fired", since=when.now - (when.at - since) if rule.fire_after else None)
 
 
-def move(rule: Rule, alert: Alert, value: float, now: Instant) -> Transition:
-    """The alert with its new value. Clients hear of a new severity at once, of a new rounded value every 10 s."""
-    severity = severity_of(rule, value, alert.severity)
-    peak = None if alert.peak_value is None else max(alert.peak_value, value)
-    moved = replace(alert, current_value=value, peak_value=peak, severity=severity, updated_at=now, missing=0)
-    rounded = round(value, 1)
-    if severity == alert.severity and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
-        return Transition("moved", moved)
+def move(rule: Rule, alert: Alert, value: float, now: Instant, severity: str) -> list[Transition]:
+    """The alert with its new value. Clients hear of a new severity at once, of a new rounded value every 10 s.
+
+    A worse severity ends the acknowledgement first: it was for less.
+    """
+    is_new = severity != alert.severity
+    ended = []
+    if alert.ack_at is not None and SEVERITIES.index(severity) > SEVERITIES.index(alert.severity):
+        ended = [end_ack(alert, now, "severity")]
+        alert = ended[0].alert
+    peak = None if alert.peak_value is None else (max if rule.is_above else min)(alert.peak_value, value)
+    moved = replace(
+        alert, current_value=value, peak_value=peak, severity=severity, updated_at=now, missing=0, unknown_since=None
+    )
+    rounded, is_known = round(value, 1), alert.unknown_since is not None
+    if not is_new and not is_known and (rounded == alert.told_value or now - alert.told_at < TOLD_EVERY):
+        return [Transition("moved", moved)]
     updated = replace(moved, told_value=rounded, told_at=now, version=alert.version + 1)
-    return Transition("updated", updated, "severity" if severity != alert.severity else None)
+    return [*ended, Transition("updated", updated, "severity" if is_new else "known" if is_known else None)]
 
 
-def miss(alert: Alert, now: Instant) -> Transition:
-    """The alert after one more sample without its value; resolved, if the value has been missing for long enough."""
+def _miss(rule: Rule, alert: Alert, when: Moment) -> list[Transition]:
+    """The alert after one more sample without its value: ended or unknown, if the value has been missing for long enough."""
+    now = when.now
+    if alert.status == PENDING:
+        return [] if 0 <= when.at - alert.judged_at <= when.patience else [Transition("passed", alert)]
+    if alert.unknown_since is not None:
+        return [resolve(alert, now, NO_DATA)] if now - alert.unknown_since >= UNKNOWN_MAX else []
     since = alert.missing_since if alert.missing else now
-    if alert.missing + 1 >= MISSING_SAMPLES and now - since >= MISSING_FOR:
-        return resolve(alert, now, NO_DATA)
-    return Transition("moved", replace(alert, missing=alert.missing + 1, missing_since=since))
+    missed = replace(alert, missing=alert.missing + 1, missing_since=since)
+    if missed.missing < MISSING_SAMPLES or now - since < rule.no_data_after:
+        return [Transition("moved", missed)]
+    if rule.no_data == RESOLVE:
+        return [resolve(alert, now, NO_DATA)]
+    return [
+        Transition("updated", replace(missed, unknown_since=now, updated_at=now, version=alert.version + 1), "unknown")
+    ]
+
+
+def acknowledge(
+    alert: Alert, by: str | None, note: str | None, at: Instant, until: Instant, now: Instant
+) -> Transition:
+    """The alert, acknowledged by somebody until then. `at` is when they asked for it."""
+    taken = replace(_at(alert, now), ack_by=by, ack_note=note, ack_at=at, ack_until=until, version=alert.version + 1)
+    return Transition("updated", taken, "acknowledged")
+
+
+def end_ack(alert: Alert, now: Instant, reason: str, actor: str | None = None) -> Transition:
+    """The alert without its acknowledgement, which ended for a reason: `severity`, `expired` or `withdrawn`."""
+    ended = replace(_at(alert, now), ack_by=None, ack_note=None, ack_at=None, ack_until=None, version=alert.version + 1)
+    return Transition("updated", ended, "ack-ended", reason, actor=actor)
+
+
+def _at(alert: Alert, now: Instant) -> Alert:
+    """The alert, updated now. The value of a silence is that of now, because `silent_since` follows from the two."""
+    if alert.measure != SILENCE:
+        return replace(alert, updated_at=now)
+    seconds = max(0, now - silent_since(alert)) / SECOND
+    return replace(alert, updated_at=now, current_value=seconds, peak_value=seconds)
 
 
 def silent_since(offline: Alert) -> Instant:
@@ -292,24 +577,20 @@ def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None)
     now = max(now, alert.created_at)
     resolved = replace(
         alert,
-        status="resolved",
+        status=RESOLVED,
         resolved_at=now,
         updated_at=now,
         resolved_reason=reason,
         current_value=alert.current_value if value is None else value,
         peak_value=value if alert.measure == SILENCE else alert.peak_value,
+        unknown_since=None,
+        ack_by=None,
+        ack_note=None,
+        ack_at=None,
+        ack_until=None,
         version=alert.version + 1,
     )
     return Transition("resolved", resolved, "resolved")
-
-
-def severity_of(rule: Rule, value: float, current: str | None) -> str:
-    """The severity at a value, with its own hysteresis."""
-    if rule.critical_at is None or rule.critical_below is None:
-        return rule.severity
-    if value >= rule.critical_at or (current == "critical" and value >= rule.critical_below):
-        return "critical"
-    return rule.severity
 
 
 def worst(alerts: Iterator[Alert]) -> str | None:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mirror_stage.alerts.domain import Alert, Key, Transition, worst
+from mirror_stage.alerts.domain import ACTIVE, PENDING, Alert, Key, Transition, worst
 
 _NONE: Mapping[Key, Alert] = {}
 
 
 class OpenAlerts:
-    """At most one open alert for each host, rule and subject."""
+    """At most one open alert for each host, rule and subject; and at most one that is pending: it waits to fire."""
 
     def __init__(self) -> None:
         self._by_host: dict[str, dict[Key, Alert]] = {}
+        self._pending: dict[str, dict[Key, Alert]] = {}
 
     def of(self, hostname: str) -> Mapping[Key, Alert]:
         """A host's open alerts by rule and subject."""
         return self._by_host.get(hostname, _NONE)
+
+    def pending_of(self, hostname: str) -> Mapping[Key, Alert]:
+        """A host's pending alerts by rule and subject."""
+        return self._pending.get(hostname, _NONE)
+
+    def all_pending(self) -> list[Alert]:
+        """Every pending alert."""
+        return [alert for alerts in self._pending.values() for alert in alerts.values()]
 
     def all(self) -> list[Alert]:
         """Every open alert, newest first."""
@@ -34,13 +43,24 @@ class OpenAlerts:
             self._by_host.setdefault(alert.hostname, {})[alert.key] = alert
 
     def apply(self, transitions: Iterable[Transition]) -> None:
-        """Keep the alerts that are active after these transitions, drop those that are resolved."""
+        """Keep the alerts that are active or pending after these transitions, drop the others."""
         for transition in transitions:
-            alert = transition.alert
-            open_alerts = self._by_host.setdefault(alert.hostname, {})
-            if alert.status == "active":
-                open_alerts[alert.key] = alert
-            else:
-                open_alerts.pop(alert.key, None)
-                if not open_alerts:
-                    del self._by_host[alert.hostname]
+            alert, is_pending = transition.alert, transition.kind == PENDING
+            if transition.kind != "passed" and not is_pending:
+                _keep(self._by_host, alert, is_kept=alert.status == ACTIVE)
+            if is_pending or alert.hostname in self._pending:
+                _keep(self._pending, alert, is_kept=is_pending)
+
+    def forget_pending(self, hostname: str) -> None:
+        """Drop what is pending of a host."""
+        self._pending.pop(hostname, None)
+
+
+def _keep(by_host: dict[str, dict[Key, Alert]], alert: Alert, *, is_kept: bool) -> None:
+    alerts = by_host.setdefault(alert.hostname, {})
+    if is_kept:
+        alerts[alert.key] = alert
+    else:
+        alerts.pop(alert.key, None)
+    if not alerts:
+        del by_host[alert.hostname]

@@ -22,7 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-from mirror_stage.alerts.domain import SILENCE, Alert, Transition
+from mirror_stage.alerts.domain import Alert, Transition
+from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.models import AlertEvent, AlertRow
 from mirror_stage.core.instants import Instant
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows

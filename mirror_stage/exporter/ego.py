@@ -254,8 +254,7 @@ class EgoFigures:
 
     def _alerts(self) -> Families:
         rules, outbox = self._ego[Owner].rules, self._ego[Outbox]
-        active: Counter[Labels] = Counter({(rule.name, rule.severity): 0 for rule in rules})
-        active.update({(rule.name, "critical"): 0 for rule in rules if rule.critical_at is not None})
+        active: Counter[Labels] = Counter({(rule.name, step.severity): 0 for rule in rules for step in rule.steps})
         active.update((alert.metric, alert.severity) for alert in self._ego[AlertService].active())
         yield _gauges("mirror_stage_alerts_active", "Active alerts.", ("rule", "severity"), active)
         told: Counter[Labels] = Counter(

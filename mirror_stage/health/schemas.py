@@ -21,7 +21,10 @@ class ReadySchema(WireSchema):
 
 
 class RuleSchema(WireSchema):
-    """A rule; `measure` names the value that it judges. From `criticalAt` on an alert is critical, if it is set."""
+    """A rule; `measure` names the value that it judges. From `criticalAt` on an alert is critical, if it is set.
+
+    `where`: for which hosts it is. With `above` false it fires at or below `fireAt`.
+    """
 
     name = fields.String(required=True)
     measure = fields.String(required=True)
@@ -30,6 +33,8 @@ class RuleSchema(WireSchema):
     resolveAt = fields.Float(required=True, allow_none=True, attribute="resolve_at")
     severity = fields.String(required=True)
     criticalAt = fields.Float(required=True, allow_none=True, attribute="critical_at")
+    above = fields.Boolean(required=True, attribute="is_above")
+    where = fields.String(required=True, attribute="where.text")
 
 
 class InfoDispatchSchema(WireSchema):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from mirror_stage.alerts.domain import SILENCE, VALUES, Alert, silent_since, worst
+from mirror_stage.alerts.domain import Alert, silent_since, worst
+from mirror_stage.alerts.measures import SILENCE, VALUES
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.history.domain import Reading
 from mirror_stage.metrics.domain import Sample

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import gevent
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import SEVERITIES, SILENCE, Alert, silent_since
+from mirror_stage.alerts.domain import SEVERITIES, Alert, silent_since
+from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.schemas import AlertSchema
 from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import CREATED, SUCCEEDED

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mirror_stage.alerts.domain import Transition
+from mirror_stage.alerts.domain import PENDING, Transition
 from mirror_stage.core.instants import SECOND, Instant
 
 log = logging.getLogger(__name__)
 
+UNTOLD = {"moved", "passed", PENDING}  # kinds of transitions
 PATIENCE: Instant = SECOND // 2  # a transition that waits longer is told before it is stored
 WAITING_MAX = 50_000  # while the database fails; beyond that, only the newest transition of each alert is kept
 
@@ -40,8 +41,8 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, transitions: Iterable[Transition], now: Instant, *, is_told: bool) -> None:
-        """Add transitions that have just happened. Those that are only `moved` are neither stored nor told."""
-        self._waiting += [Waiting(one, now, is_told) for one in transitions if one.kind != "moved"]
+        """Add transitions that have just happened. What is in UNTOLD is neither stored nor told."""
+        self._waiting += [Waiting(one, now, is_told) for one in transitions if one.kind not in UNTOLD]
 
     def transitions(self) -> list[Transition]:
         """All transitions that wait, oldest first."""

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mirror_stage.alerts.domain import OFFLINE, SILENCE, Rule, Transition, evaluate, evaluate_silence, resolve
+from mirror_stage.alerts.domain import (
+    ALERT,
+    OFFLINE,
+    PENDING,
+    Alert,
+    Key,
+    Rule,
+    Transition,
+    evaluate_silence,
+    is_meant,
+    resolve,
+)
+from mirror_stage.alerts.judge import Judge
+from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.domain import Sample
-from mirror_stage.pipeline.outbox import Outbox
+from mirror_stage.pipeline.outbox import UNTOLD, Outbox
 from mirror_stage.pipeline.port import Message, Registered
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.twin.audience import Audience
@@ -44,12 +56,20 @@ class Owner:
         """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still."""
         self._frames, self._audience, self._saver, self._outbox, self._clock = frames, audience, saver, outbox, clock
         self._is_listening, self._elapsed = is_listening, elapsed
-        self.twin, self.open_alerts, self.rules = twin, open_alerts, rules
-        self._silence_rule = next((rule for rule in rules if rule.measure == SILENCE), None)
+        self.twin, self.open_alerts = twin, open_alerts
+        self._judge_by = self._new_judge(rules)
         self._swept_at = elapsed()
         self._resumed_at: Instant = 0  # when this process last began to listen again
         self.started_at: Instant = clock.now()
         self.is_leading = False  # until the twin is restored; with several workers, one of them leads
+
+    def _new_judge(self, rules: Iterable[Rule]) -> Judge:
+        return Judge(rules, lambda host: self.twin.limits.of(host.interval).stale_after)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force."""
+        return self._judge_by.rules
 
     # ------------------------------------------------------------------ what happens
 
@@ -82,10 +102,10 @@ class Owner:
 
     def _judge(self, host: Host, now: Instant) -> None:
         """Update the host's alerts from its newest sample, which also ends its offline alert."""
-        open_alerts = self.open_alerts.of(host.hostname)
-        transitions = evaluate(self.rules, host, open_alerts, now)
-        if open_alerts and OFFLINE in open_alerts:
-            transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))
+        open_alerts, pending = self.open_alerts.of(host.hostname), self.open_alerts.pending_of(host.hostname)
+        transitions = self._judge_by.judge(host, open_alerts, now, pending)
+        if open_alerts:
+            transitions += [resolve(alert, now, "sample") for alert in _silences(open_alerts)]
         if transitions:
             self._apply(transitions)
 
@@ -93,28 +113,30 @@ class Owner:
         """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
         self.open_alerts.apply(transitions)
         self._outbox.put(transitions, self._clock.now(), is_told=not self.is_leading)
-        for hostname in {t.alert.hostname for t in transitions if t.kind != "moved"}:
+        for hostname in {t.alert.hostname for t in transitions if t.kind not in UNTOLD}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
     def sweep(self) -> None:
         """Mark silent hosts stale, then offline, and update their alerts. Silence counts only while EGO listened."""
-        now, rule = self._clock.now(), self._silence_rule
+        now = self._clock.now()
         self._notice_pause(now)
         self.twin.sweep(now, self._resumed_at)
-        if rule is None:
-            return
         listening_since = max(self.started_at, self._resumed_at)
         transitions: list[Transition] = []
         for host in self.twin.hosts_by_name.values():
             if host.last_seen_at is None:
                 continue
-            open_alerts = self.open_alerts.of(host.hostname)
-            limit = max(rule.fire_at, self.twin.limits.of(host.interval).offline_after / SECOND if host.interval else 0)
-            if now - max(host.last_seen_at, listening_since) >= limit * SECOND:
-                silence, its_rule = now - host.last_seen_at, replace(rule, fire_at=limit) if host.interval else rule
-                transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
-            elif OFFLINE in open_alerts and host.last_seen_at > open_alerts[OFFLINE].created_at:
-                transitions.append(resolve(open_alerts[OFFLINE], now, "sample"))  # a late sample counts too
+            open_alerts, silence = self.open_alerts.of(host.hostname), now - host.last_seen_at
+            listened = now - max(host.last_seen_at, listening_since)
+            for rule in self._judge_by.plan_of(host).silence:
+                its_rule = rule
+                if host.interval:
+                    its_rule = rule.beginning_at(self.twin.limits.of(host.interval).offline_after / SECOND)
+                alert = open_alerts.get((rule.name, None))
+                if listened >= its_rule.fire_at * SECOND:
+                    transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
+                elif alert is not None and host.last_seen_at > alert.created_at:
+                    transitions.append(resolve(alert, now, "sample"))  # a late sample counts too
         self._apply(transitions)
 
     def _notice_pause(self, now: Instant) -> None:
@@ -148,6 +170,7 @@ class Owner:
     def _leave(self, hostname: str) -> None:
         """Take a removed host out of the twin, and resolve its alerts."""
         host = self.twin.forget(hostname)
+        self.open_alerts.forget_pending(hostname)
         if host is None:
             return
         transitions = [
@@ -158,6 +181,25 @@ class Owner:
         self._apply(transitions)
         self._saver.save()
         self.tick()
+
+    def change_rules(self, rules: Iterable[Rule]) -> None:
+        """Judge by these rules from now on. Alerts of rules that are no longer for their host end."""
+        self._judge_by = self._new_judge(rules)
+        self._end_unruled(self._clock.now())
+
+    def _end_unruled(self, now: Instant) -> None:
+        """End the alerts of hosts that were removed, and those whose rule is not in force for their host."""
+        for alert in [*self.open_alerts.all(), *self.open_alerts.all_pending()]:
+            host = self.twin.hosts_by_name.get(alert.hostname)
+            reason = "host-removed" if host is None else None
+            if host is not None and not self._is_ruled(host, alert):
+                reason = "rule-removed"
+            if reason is not None:
+                self._apply([Transition("passed", alert) if alert.status == PENDING else resolve(alert, now, reason)])
+
+    def _is_ruled(self, host: Host, alert: Alert) -> bool:
+        plan = self._judge_by.plan_of(host)
+        return any(one.rule.name == alert.rule and _is_of(one.rule, alert) for one in plan.applied)
 
     # ------------------------------------------------------------------ a start
 
@@ -176,11 +218,18 @@ class Owner:
 
         Those are the alerts of hosts that were removed and of rules that are no longer in force.
         """
-        rules = {rule.name for rule in self.rules}
-        for alert in self.open_alerts.all():
-            if alert.hostname not in self.twin.hosts_by_name:
-                self._apply([resolve(alert, self.started_at, "host-removed")])
-            elif alert.metric not in rules:
-                self._apply([resolve(alert, self.started_at, "rule-removed")])
+        self._end_unruled(self.started_at)
         for hostname in {alert.hostname for alert in self.open_alerts.all()}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
+
+
+def _silences(open_alerts: Mapping[Key, Alert]) -> list[Alert]:
+    """Those of a host's open alerts that a sample ends."""
+    return [alert for alert in open_alerts.values() if alert.measure == SILENCE]
+
+
+def _is_of(rule: Rule, alert: Alert) -> bool:
+    """Whether a rule would still fire an alert about this."""
+    if alert.metric != rule.name:
+        return rule.no_data == ALERT  # it tells that a value of the rule is missing
+    return rule.measure == alert.measure and (alert.subject is None or is_meant(rule.subjects, alert.subject))

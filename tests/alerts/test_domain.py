@@ -8,14 +8,11 @@ from dataclasses import replace
 import pytest
 
 from mirror_stage.alerts.domain import (
-    MESSAGES,
     OFFLINE,
     RULES,
-    SILENCE,
-    VALUES,
-    VALUES_BY_SUBJECT,
     Alert,
     Key,
+    Step,
     Transition,
     evaluate,
     evaluate_silence,
@@ -23,6 +20,7 @@ from mirror_stage.alerts.domain import (
     resolve,
     silent_since,
 )
+from mirror_stage.alerts.measures import RULE_MEASURES, SILENCE
 from mirror_stage.core.instants import from_text
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
@@ -114,7 +112,7 @@ def test_an_alert_keeps_its_highest_value_which_is_not_the_one_that_ended_it() -
         ("fired", 85, 85), ("moved", 97, 97), ("moved", 90, 97), ("resolved", 30, 97),
     ]  # fmt: skip
     unrecorded = replace(steps[0][0].alert, peak_value=None)
-    assert move(RULES_BY_NAME["cpu_load_high"], unrecorded, 99, NOW).alert.peak_value is None
+    assert move(RULES_BY_NAME["cpu_load_high"], unrecorded, 99, NOW, "warning")[0].alert.peak_value is None
     fired = evaluate_silence(RULES_BY_NAME["host_offline"], "a", 61_500, {}, NOW)[0].alert
     assert resolve(fired, NOW + 4_000, "sample").alert.peak_value == 65.5
 
@@ -146,13 +144,8 @@ def test_an_offline_alert_knows_when_the_host_was_last_seen() -> None:
 
 
 def test_each_change_of_severity_is_an_event_of_its_own_and_a_new_value_is_none() -> None:
-    rule = RULES_BY_NAME["link_congestion"]
-    alert, events = run("link_congestion", [0.92])[0][0].alert, []
-    for value in (1.0, 0.92, 0.93, 1.5):
-        moved = move(rule, alert, value, NOW + 60_000)
-        alert = moved.alert
-        events.append((moved.event, alert.severity, alert.version))
-    assert events == [
+    steps = run("link_congestion", [0.92, 1.0, 0.92, 0.93, 1.5])
+    assert [(step[0].event, step[0].alert.severity, step[0].alert.version) for step in steps[1:]] == [
         ("severity", "critical", 2),
         ("severity", "warning", 3),
         (None, "warning", 3),
@@ -252,12 +245,13 @@ def test_no_alert_ends_before_it_began() -> None:
 
 def test_every_rule_has_a_measure_with_a_value_and_a_message() -> None:
     for rule in RULES:
-        assert rule.measure in MESSAGES
-        assert rule.measure == SILENCE or (rule.measure in VALUES) != (rule.measure in VALUES_BY_SUBJECT)
+        measure = RULE_MEASURES[rule.measure]
+        assert measure.words
+        assert rule.measure == SILENCE or (measure.value is None) != (measure.values is None)
 
 
 def test_a_rule_of_another_name_judges_the_same_measure() -> None:
-    rule = replace(RULES_BY_NAME["cpu_load_high"], name="hot", fire_at=20, resolve_at=10)
+    rule = replace(RULES_BY_NAME["cpu_load_high"], name="hot", steps=(Step("warning", 20, 10),))
     (fired,) = evaluate([rule], host_with("cpu_load_high", 30), {}, NOW)
     assert (fired.alert.metric, fired.alert.message) == ("hot", "a: CPU load is 30 %")
 

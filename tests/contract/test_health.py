@@ -14,6 +14,7 @@ from tests.servers import EgoServer, PostgresqlServer, wait_until
 
 RULES = [
     dict(zip(("name", "measure", "unit", "fireAt", "resolveAt", "severity", "criticalAt"), row, strict=True))
+    | {"above": True, "where": "*"}
     for row in (
         ("cpu_load_high", "cpuLoad", "%", 80, 70, "warning", None),
         ("memory_high", "memoryUsedPercent", "%", 90, 80, "warning", None),

@@ -67,6 +67,8 @@ def test_a_file_changes_the_rules(other_ego: EgoServer) -> None:
         "resolveAt": 20,
         "severity": "critical",
         "criticalAt": None,
+        "above": True,
+        "where": "*",
     }
     assert rules["cpu_load_high"] == changed
     assert "memory_high" not in rules

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, VALUES, VALUES_BY_SUBJECT
+from mirror_stage.alerts.domain import HOST_OFFLINE
+from mirror_stage.alerts.measures import RULE_MEASURES
 from mirror_stage.core.instants import SECOND, to_text
 from mirror_stage.core.problems import Invalid
 from mirror_stage.metrics.decoder import SAMPLE_BYTES_MAX, decode_batch
@@ -227,8 +228,9 @@ def lasting_alerts(bench: Bench, host: Host) -> set[str]:
     """The rules that a host's newest values do not resolve."""
     found = set()
     for rule in bench.rules:
-        one, several = VALUES.get(rule.measure), VALUES_BY_SUBJECT.get(rule.measure)
-        values = [one(host)] if one is not None else several.by_subject(host).values() if several is not None else []
+        measure = RULE_MEASURES[rule.measure]
+        several = measure.values(host).values() if measure.values is not None else ()
+        values = [measure.value(host)] if measure.value is not None else several
         if any(value is not None and rule.resolve_at is not None and value > rule.resolve_at for value in values):
             found.add(rule.name)
     return found

@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
-    "alerts": {"core", "web", "storage", "twin"},
+    "alerts": {"core", "web", "storage", "metrics", "twin"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -61,7 +61,18 @@ BESIDE: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 
 # Modules without Flask, SQL, files, a clock or randomness: values and rules. They import each other, and what stands here.
-PURE_FILES = {"domain", "people", "tokens", "chain", "measures", "importance", "throughput", "geometry", "state"}
+PURE_FILES = {
+    "domain",
+    "people",
+    "tokens",
+    "chain",
+    "measures",
+    "importance",
+    "throughput",
+    "geometry",
+    "state",
+    "judge",
+}
 PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.selector", "core.signed"}
 PURE_LIBRARIES = {
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime.timezone", "datetime.datetime", "datetime.timedelta", "enum", "fnmatch",

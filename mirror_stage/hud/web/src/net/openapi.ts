@@ -2148,6 +2148,8 @@ export interface components {
             resolveAt: number | null;
             severity: string;
             criticalAt: number | null;
+            above: boolean;
+            where: string;
         };
         InfoDispatch: {
             stopped: boolean;

@@ -45,7 +45,7 @@ export class Rules {
 
   constructor(all: readonly Rule[]) {
     this.byName = new Map(all.map((rule) => [rule.name, rule]));
-    for (const rule of [...all].sort((one, other) => one.fireAt - other.fireAt)) {
+    for (const rule of all.filter(isOfEveryHost).sort((one, other) => one.fireAt - other.fireAt)) {
       const measure = measureOf(rule);
       if (measure !== null) this.byMeasure.set(measure, [...(this.byMeasure.get(measure) ?? []), rule]);
     }
@@ -90,6 +90,9 @@ export class Rules {
     return worst;
   }
 }
+
+/** Whether a rule says of every host where its value is too high. Only such rules colour a number or mark a chart. */
+const isOfEveryHost = (rule: Rule): boolean => (rule.above ?? true) && (rule.where ?? '*') === '*';
 
 function measureOf(rule: { name: string; measure?: string | null }): string | null {
   const measure = rule.measure ?? MEASURES[rule.name] ?? null;
