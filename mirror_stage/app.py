@@ -208,6 +208,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         recovered=edge.recovered,
         arrived_until=lambda: writer.oldest_arrival or clock.now(),
         position=lambda: cluster.stream.position if cluster is not None else None,
+        waiting_of=open_alerts.waiting_of,
     )
     owner = Owner(
         twin=twin,

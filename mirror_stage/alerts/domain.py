@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import lru_cache
 from re import Pattern, compile
+from typing import Any
 from uuid import UUID, uuid5
 
 from mirror_stage.alerts.measures import DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
@@ -139,7 +140,7 @@ class Alert:
     `peak_value` is the worst value so far, None if it was not recorded. `unknown_since`: its value is missing, and its rule
     keeps it. `ack_*` is its acknowledgement.
     `told_*` is what clients heard last; `version` counts what they heard. The last `missing` samples, since
-    `missing_since`, did not have its value; these two are kept in memory only.
+    `missing_since`, did not have its value.
     `waits` has an instant for each step of the rule: since when, without a break, the values call for it to begin, or to
     end; 0 if they do not. `judged_at` is the time of the sample that set it.
     An alert that is `pending` has fired for nobody yet: only its `waits` count.
@@ -194,6 +195,18 @@ class Alert:
         return "firing" if self.unknown_since is None else "unknown"
 
     @property
+    def ack(self) -> dict[str, Any] | None:
+        """Who has acknowledged it, with which note, since when, until when; None: nobody has."""
+        if self.ack_at is None:
+            return None
+        return {"by": self.ack_by, "note": self.ack_note, "at": self.ack_at, "until": self.ack_until}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something of it waits, so that a restart has to know it."""
+        return self.missing > 0 or any(self.waits)
+
+    @property
     def message(self) -> str:
         value = f"{self.current_value:,.0f}" if abs(self.current_value) >= 1_000 else f"{self.current_value:.4g}"
         words = RULE_MEASURES[self.measure].words if self.measure in RULE_MEASURES else "{value}"
@@ -207,7 +220,7 @@ class Transition:
 
     `event` is what the table `alert_events` records of it: `fired`, `severity`, `unknown`, `known`, `acknowledged`,
     `ack-ended`, `resolved`, or nothing. `reason` and `actor` go with it, where the alert does not say them. `since`: it was
-    pending from then on, which is an event `pending`.
+    pending from then on, which is an event `pending`. `ack_at` is of the acknowledgement that ends with it.
     """
 
     kind: str
@@ -216,6 +229,7 @@ class Transition:
     reason: str | None = None
     since: Instant | None = None
     actor: str | None = None
+    ack_at: Instant | None = None
 
 
 NOTHING: Mapping[Key, Alert] = {}
@@ -538,6 +552,34 @@ def _miss(rule: Rule, alert: Alert, when: Moment) -> list[Transition]:
     ]
 
 
+_NO_ACK: Mapping[str, Any] = dict.fromkeys(("ack_by", "ack_note", "ack_at", "ack_until"))
+FLAGS = ("severity", "unknown", "known", "acknowledged", "ack-ended")  # events that change a flag of an alert
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event of FLAGS, as it was recorded."""
+
+    event: str
+    at: Instant
+    actor: str | None
+    note: str | None
+    until: Instant | None
+
+
+def as_of(alert: Alert, changes: Iterable[Change]) -> Alert:
+    """The alert with the flags that it had after these changes, the oldest first. A new severity has a value, so it is known."""
+    unknown_since, ack = None, _NO_ACK
+    for one in changes:
+        if one.event in {"unknown", "known", "severity"}:
+            unknown_since = one.at if one.event == "unknown" else None
+        elif one.event == "acknowledged":
+            ack = {"ack_by": one.actor, "ack_note": one.note, "ack_at": one.at, "ack_until": one.until}
+        else:
+            ack = _NO_ACK
+    return replace(alert, unknown_since=unknown_since, **ack)
+
+
 def acknowledge(
     alert: Alert, by: str | None, note: str | None, at: Instant, until: Instant, now: Instant
 ) -> Transition:
@@ -548,8 +590,8 @@ def acknowledge(
 
 def end_ack(alert: Alert, now: Instant, reason: str, actor: str | None = None) -> Transition:
     """The alert without its acknowledgement, which ended for a reason: `severity`, `expired` or `withdrawn`."""
-    ended = replace(_at(alert, now), ack_by=None, ack_note=None, ack_at=None, ack_until=None, version=alert.version + 1)
-    return Transition("updated", ended, "ack-ended", reason, actor=actor)
+    ended = replace(_at(alert, now), **_NO_ACK, version=alert.version + 1)
+    return Transition("updated", ended, "ack-ended", reason, actor=actor, ack_at=alert.ack_at)
 
 
 def _at(alert: Alert, now: Instant) -> Alert:
@@ -584,13 +626,10 @@ def resolve(alert: Alert, now: Instant, reason: str, value: float | None = None)
         current_value=alert.current_value if value is None else value,
         peak_value=value if alert.measure == SILENCE else alert.peak_value,
         unknown_since=None,
-        ack_by=None,
-        ack_note=None,
-        ack_at=None,
-        ack_until=None,
+        **_NO_ACK,
         version=alert.version + 1,
     )
-    return Transition("resolved", resolved, "resolved")
+    return Transition("resolved", resolved, "resolved", ack_at=alert.ack_at)
 
 
 def worst(alerts: Iterator[Alert]) -> str | None:

@@ -31,6 +31,11 @@ class AlertRow(Base):
     resolved_reason: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
     peak_value: Mapped[float | None] = mapped_column(Double)
+    unknown_since: Mapped[int | None] = mapped_column(BigInteger)
+    ack_by: Mapped[str | None] = mapped_column(Text)
+    ack_note: Mapped[str | None] = mapped_column(Text)
+    ack_at: Mapped[int | None] = mapped_column(BigInteger)
+    ack_until: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         Index(
@@ -48,9 +53,10 @@ class AlertRow(Base):
 
 
 class AlertEvent(Base):
-    """One transition of an alert: `fired`, `severity` or `resolved`, committed with the alert before clients are told.
+    """One change of an alert (see `Transition.event`), committed with the alert before clients are told.
 
-    `value` is the alert's value at that time, None where it was not recorded.
+    `value` is the alert's value at that time, None where it was not recorded. Who acknowledges it is the `actor`; `note` and
+    `until` are theirs. Version 0 says since when an alert was pending that fired later.
     """
 
     __tablename__ = "alert_events"
@@ -62,5 +68,44 @@ class AlertEvent(Base):
     severity: Mapped[str] = mapped_column(Text)
     value: Mapped[float | None] = mapped_column(Double)
     reason: Mapped[str | None] = mapped_column(Text)
+    actor: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    until: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class AlertWait(Base):
+    """What of a host waits: to fire, to become more or less severe, to resolve, or for its value. It is saved with the host.
+
+    `since` is a JSON list with an instant for each step of the rule, 0 where nothing waits.
+    """
+
+    __tablename__ = "alert_waits"
+
+    hostname: Mapped[str] = mapped_column(Text, primary_key=True)
+    metric: Mapped[str] = mapped_column(Text, primary_key=True)
+    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    measure: Mapped[str] = mapped_column(Text)
+    since: Mapped[str] = mapped_column(Text)
+    judged_at: Mapped[int] = mapped_column(BigInteger)
+    missing: Mapped[int] = mapped_column(Integer)
+    missing_since: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class AlertAck(Base):
+    """That somebody acknowledges an alert. Any worker writes it; the owner of the twin takes it up, and removes it at its end."""
+
+    __tablename__ = "alert_acks"
+
+    alert_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    by: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[int] = mapped_column(BigInteger)
+    withdrawn_at: Mapped[int | None] = mapped_column(BigInteger)
+    withdrawn_by: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = ({"sqlite_with_rowid": False},)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema
+from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema, instant
+
+
+class AckSchema(WireSchema):
+    by = fields.String(required=True, allow_none=True)
+    note = fields.String(required=True, allow_none=True)
+    at = instant()
+    until = instant()
 
 
 class AlertSchema(WireSchema):
@@ -26,6 +33,14 @@ class AlertSchema(WireSchema):
     updatedAt = InstantText(required=True, attribute="updated_at")
     resolvedAt = InstantText(required=True, allow_none=True, attribute="resolved_at")
     resolvedReason = fields.String(required=True, allow_none=True, attribute="resolved_reason")
+    rule = fields.String(required=True)
+    measure = fields.String(required=True)
+    unit = fields.String(required=True)
+    state = fields.String(required=True, validate=OneOf(("firing", "unknown", "resolved")))
+    unknownSince = InstantText(required=True, allow_none=True, attribute="unknown_since")
+    ack = fields.Nested(
+        AckSchema, required=True, allow_none=True, metadata={"description": "who has acknowledged it; null: nobody has"}
+    )
 
 
 class AlertQuery(PageQuery):

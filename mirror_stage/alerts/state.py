@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from mirror_stage.alerts.domain import ACTIVE, PENDING, Alert, Key, Transition, worst
 
@@ -41,6 +42,27 @@ class OpenAlerts:
         """Put alerts in as they were saved."""
         for alert in alerts:
             self._by_host.setdefault(alert.hostname, {})[alert.key] = alert
+
+    def restore_waits(self, waiting: Iterable[Alert]) -> None:
+        """Put back what waited when it was saved: of an open alert, or of one that is pending."""
+        for one in waiting:
+            alerts = self._by_host.get(one.hostname, {})
+            alert = alerts.get(one.key)
+            if alert is not None:
+                alerts[one.key] = replace(
+                    alert,
+                    waits=one.waits,
+                    judged_at=one.judged_at,
+                    missing=one.missing,
+                    missing_since=one.missing_since,
+                )
+            else:
+                self._pending.setdefault(one.hostname, {})[one.key] = one
+
+    def waiting_of(self, hostname: str) -> list[Alert]:
+        """A host's alerts of which something waits."""
+        alerts = (*self.of(hostname).values(), *self.pending_of(hostname).values())
+        return [alert for alert in alerts if alert.is_waiting]
 
     def apply(self, transitions: Iterable[Transition]) -> None:
         """Keep the alerts that are active or pending after these transitions, drop the others."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -20,37 +22,51 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    update,
 )
 
-from mirror_stage.alerts.domain import Alert, Transition
+from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Alert, Change, Transition, as_of
 from mirror_stage.alerts.measures import SILENCE
-from mirror_stage.alerts.models import AlertEvent, AlertRow
+from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertWait
 from mirror_stage.core.instants import Instant
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
 _EVENTS: Table = AlertEvent.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(column.name for column in _TABLE.columns)
-_EVENT = tuple(column.name for column in _EVENTS.columns)
+_WAITS: Table = AlertWait.__table__  # type: ignore[assignment]
+_ACKS: Table = AlertAck.__table__  # type: ignore[assignment]
+_EVENT = (
+    "alert_id", "version", "transition", "at", "severity", "value", "reason", "actor", "note", "until",
+)  # fmt: skip
+_WAIT = tuple(column.name for column in _WAITS.columns)
+_ACK = ("alert_id", "by", "note", "at", "until", "withdrawn_at", "withdrawn_by")
+ASKED_AT_ONCE = 500  # ids in one question
 
 
 def record(tx: Connection, transitions: Sequence[Transition]) -> None:
     """Write alerts as they are after these transitions, and each transition that is an event.
 
     Resolved alerts are written first, so that one key never has two active alerts. An event that is stored already
-    stays as it is.
+    stays as it is. The wish to acknowledge leaves with the end of what was acknowledged.
     """
     newest = {transition.alert.id: transition.alert for transition in transitions}
     in_order = sorted(newest.values(), key=lambda alert: alert.status == "active")
     insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
-    events = [_event(each.event, each.alert) for each in transitions if each.event is not None]
-    insert_rows(tx, _EVENTS, _EVENT, events, KEEP_FIRST)
+    insert_rows(tx, _EVENTS, _EVENT, [row for each in transitions for row in _events(each)], KEEP_FIRST)
+    for each in transitions:
+        if each.ack_at is not None:
+            tx.execute(delete(_ACKS).where(_ACKS.c.alert_id == each.alert.id, _ACKS.c.at <= each.ack_at))
 
 
-def _event(event: str, alert: Alert) -> tuple[Any, ...]:
-    return (
-        alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, alert.resolved_reason,
-    )  # fmt: skip
+def _events(each: Transition) -> Iterator[tuple[Any, ...]]:
+    alert, event = each.alert, each.event
+    if each.since is not None:
+        yield alert.id, 0, PENDING, each.since, alert.severity, None, None, None, None, None
+    if event is not None:
+        reason, actor = each.reason or alert.resolved_reason, each.actor
+        of_ack = (alert.ack_by, alert.ack_note, alert.ack_until) if event == "acknowledged" else (actor, None, None)
+        yield alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, reason, *of_ack
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -64,11 +80,81 @@ def load_active(tx: Connection) -> list[Alert]:
 
 
 def changed_since(tx: Connection, since: Instant) -> list[Transition]:
-    """The alerts that fired or resolved since then, oldest first, as transitions."""
-    changed = or_(_TABLE.c.created_at >= since, _TABLE.c.resolved_at >= since)
+    """The alerts that changed since then, oldest first, as transitions."""
+    is_updated = and_(_TABLE.c.status == ACTIVE, _TABLE.c.updated_at >= since)
+    changed = or_(_TABLE.c.created_at >= since, _TABLE.c.resolved_at >= since, is_updated)
     rows = tx.execute(select(_TABLE).where(changed).order_by(_TABLE.c.updated_at, _TABLE.c.id)).mappings()
     alerts = [_alert(row) for row in rows]
-    return [Transition("fired" if alert.status == "active" else "resolved", alert) for alert in alerts]
+    return [Transition(_kind_of(alert, since), alert) for alert in alerts]
+
+
+def _kind_of(alert: Alert, since: Instant) -> str:
+    if alert.status != ACTIVE:
+        return "resolved"
+    return "fired" if alert.created_at >= since else "updated"
+
+
+def save_waits(tx: Connection, waiting: Mapping[str, Sequence[Alert]]) -> None:
+    """Write what waits of some hosts, given by their names, instead of what was stored of them."""
+    names = list(waiting)
+    for first in range(0, len(names), ASKED_AT_ONCE):
+        tx.execute(delete(_WAITS).where(_WAITS.c.hostname.in_(names[first : first + ASKED_AT_ONCE])))
+    rows = [
+        (
+            one.hostname, one.metric, one.subject or "", one.measure, orjson.dumps(one.waits).decode(), one.judged_at,
+            one.missing, one.missing_since,
+        )
+        for alerts in waiting.values() for one in alerts
+    ]  # fmt: skip
+    insert_rows(tx, _WAITS, _WAIT, rows, REPLACE)
+
+
+def load_waits(tx: Connection) -> list[Alert]:
+    """What waits, as pending alerts: only their keys, their measures and what waits are meant."""
+    return [
+        Alert(
+            id="", hostname=row["hostname"], metric=row["metric"], measure=row["measure"], severity="info", threshold=0.0,
+            current_value=0.0, created_at=row["judged_at"], updated_at=row["judged_at"], subject=row["subject"] or None,
+            status=PENDING, waits=tuple(orjson.loads(row["since"])), judged_at=row["judged_at"], missing=row["missing"],
+            missing_since=row["missing_since"],
+        )
+        for row in tx.execute(select(_WAITS)).mappings()
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """That somebody acknowledges an alert from `at` until then, unless it was withdrawn."""
+
+    alert_id: str
+    by: str | None
+    note: str | None
+    at: Instant
+    until: Instant
+    withdrawn_at: Instant | None = None
+    withdrawn_by: str | None = None
+
+
+def put_ack(tx: Connection, ack: Ack) -> None:
+    """Store it. It replaces an older one of this alert."""
+    insert_rows(tx, _ACKS, _ACK, [tuple(getattr(ack, name) for name in _ACK)], REPLACE)
+
+
+def withdraw_ack(tx: Connection, alert_id: str, at: Instant, by: str | None) -> None:
+    """Note that the alert is no longer acknowledged."""
+    wanted = update(_ACKS).where(_ACKS.c.alert_id == alert_id, _ACKS.c.withdrawn_at.is_(None))
+    tx.execute(wanted.values(withdrawn_at=at, withdrawn_by=by))
+
+
+def acks(tx: Connection) -> dict[str, Ack]:
+    """What is asked for, by the id of the alert: at most one for each alert that is open."""
+    return {row["alert_id"]: Ack(**row) for row in tx.execute(select(*(_ACKS.c[name] for name in _ACK))).mappings()}
+
+
+def find(tx: Connection, alert_id: str) -> Alert | None:
+    """One alert; None if there is none of this id."""
+    row = tx.execute(select(_TABLE).where(_TABLE.c.id == alert_id)).mappings().first()
+    return _alert(row) if row is not None else None
 
 
 def prune(tx: Connection, ended_before: Instant, most_kept: int, most: int) -> int:
@@ -84,19 +170,35 @@ def prune(tx: Connection, ended_before: Instant, most_kept: int, most: int) -> i
     oldest = select(_TABLE.c.id).where(ended < ended_before).order_by(ended).limit(most)
     ids = list(tx.execute(oldest).scalars())
     tx.execute(delete(_EVENTS).where(_EVENTS.c.alert_id.in_(ids)))
+    tx.execute(delete(_ACKS).where(_ACKS.c.alert_id.in_(ids)))
+    tx.execute(delete(_WAITS).where(_WAITS.c.judged_at < ended_before))  # of hosts that nobody hears of any more
     tx.execute(delete(_TABLE).where(_TABLE.c.id.in_(ids)))
     return len(ids)
 
 
 def active_at(tx: Connection, at: Instant) -> list[Alert]:
-    """Every alert that was active at an instant, newest first, with the severity that it had then."""
+    """Every alert that was active at an instant, newest first, with the severity and the flags that it had then."""
     of_then = select(_EVENTS.c.severity).where(_EVENTS.c.alert_id == _TABLE.c.id, _EVENTS.c.at <= at)
     newest = of_then.order_by(_EVENTS.c.version.desc()).limit(1).scalar_subquery()
     severity = func.coalesce(newest, _TABLE.c.severity)
     others = (one for one in _TABLE.c if one.name != "severity")
     wanted = _was_active(select(*others, severity.label("severity")), at)
     newest_first = wanted.order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
-    return [_alert(row) for row in tx.execute(newest_first).mappings()]
+    alerts = [_alert(row) for row in tx.execute(newest_first).mappings()]
+    changes = _flags_until(tx, [alert.id for alert in alerts], at)
+    return [as_of(alert, changes.get(alert.id, ())) for alert in alerts]
+
+
+def _flags_until(tx: Connection, ids: Sequence[str], at: Instant) -> dict[str, list[Change]]:
+    """The changes of flags of these alerts until an instant, oldest first."""
+    found: dict[str, list[Change]] = {}
+    columns = (_EVENTS.c[name] for name in ("transition", "at", "actor", "note", "until"))
+    wanted = select(_EVENTS.c.alert_id, *columns).where(_EVENTS.c.transition.in_(FLAGS), _EVENTS.c.at <= at)
+    for first in range(0, len(ids), ASKED_AT_ONCE):
+        some = wanted.where(_EVENTS.c.alert_id.in_(ids[first : first + ASKED_AT_ONCE])).order_by(_EVENTS.c.version)
+        for alert_id, *change in tx.execute(some):
+            found.setdefault(alert_id, []).append(Change(*change))
+    return found
 
 
 def _was_active(wanted: Select[Any], at: Instant) -> Select[Any]:

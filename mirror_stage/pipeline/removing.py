@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mirror_stage.access.domain import Actor
+from mirror_stage.alerts import store as alert_store
 from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import Command
 from mirror_stage.core.clock import Clock
@@ -55,6 +56,7 @@ def _is_spoofed(host: Host) -> bool:
 
 def _remove(tx: Tx, host: Host, actor: Actor, now: Instant) -> list[Command]:
     twin_store.remove(tx, host.id, now)
+    alert_store.save_waits(tx, {host.hostname: ()})
     if host.role == Role.HUB:
         twin_store.make_synthetic(tx, host.id)
     return command_store.cancel_pending_of(tx, host.hostname, "host removed", actor, now)

@@ -75,6 +75,7 @@ class Restorer:
             if host.sample is not None or host.role is Role.HUB:
                 self._restore_host(host, details, identities.get(host.id), now)
         self._owner.open_alerts.restore(self._storage.read(alert_store.load_active))
+        self._owner.open_alerts.restore_waits(self._storage.read(alert_store.load_waits))
         self._owner.end_orphaned_alerts()
         if saved_at is not None:
             self._judge_first(saved_at)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import Transition
+from mirror_stage.alerts.domain import Alert, Transition
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Problem
@@ -50,6 +50,7 @@ class Batch:
     details: Sequence[Host] = ()
     saved_until: Instant | None = None
     position: str | None = None
+    waiting: Mapping[str, Sequence[Alert]] = field(default_factory=dict)  # alerts of which something waits, by host
 
     def write(self, tx: Tx, now: Instant) -> None:
         twin_store.save(tx, self.hosts)
@@ -57,6 +58,7 @@ class Batch:
         details = {host.id: msgspec.json.encode(host.sample.details).decode() for host in self.details if host.sample}
         twin_store.save_details(tx, details, now)
         alert_store.record(tx, self.transitions)
+        alert_store.save_waits(tx, self.waiting)
         if self.saved_until is not None:
             notes.write(tx, notes.SAVED_AT, str(self.saved_until))
         if self.position is not None:
@@ -68,6 +70,7 @@ class Batch:
         found += [(f"identity of host {one.host_id}", Batch(identities=[one])) for one in self.identities]
         found += [(host.hostname, Batch(details=[host])) for host in self.details]
         found += [(one.alert.message, Batch(transitions=[one])) for one in self.transitions]
+        found += [(f"what waits of {name}", Batch(waiting={name: alerts})) for name, alerts in self.waiting.items()]
         return [*found, ("the time of saving", Batch(saved_until=self.saved_until, position=self.position))]
 
 
@@ -76,7 +79,7 @@ class Saver:
 
     `is_degraded` says whether the last commit of samples failed; `recovered` is called when a save succeeds.
     `arrived_until` returns an instant: every sample that arrived before it is in the twin. A start replays later ones.
-    `position` says the same of the cluster's stream.
+    `position` says the same of the cluster's stream. `waiting_of` returns the alerts of a host of which something waits.
     """
 
     def __init__(
@@ -90,10 +93,13 @@ class Saver:
         recovered: Callable[[], None],
         arrived_until: Callable[[], Instant] | None = None,
         position: Callable[[], str | None] = lambda: None,
+        waiting_of: Callable[[str], Sequence[Alert]] = lambda _hostname: (),
     ):
         self._storage, self._twin, self._outbox, self._clock = storage, twin, outbox, clock
         self._is_degraded, self._recovered = is_degraded, recovered
         self._arrived_until, self._position = arrived_until or clock.now, position
+        self._waiting_of = waiting_of
+        self._without_waits: set[str] = set()  # hosts of which the database has nothing that waits
         self._details: dict[int, Saved] = {}
         self._saving = BoundedSemaphore(1)
         self._begun = self._ended = 0  # how many writes, also failed ones
@@ -167,7 +173,8 @@ class Saver:
         due = [host for host in hosts if self._details_are_due(host, now)]
         hosts += self._twin.present({one.alert.hostname for one in transitions}.difference(names))
         try:
-            self._commit(Batch(transitions, identities, hosts, due, saved_until, position), now)
+            waiting = self._waiting(hosts)
+            self._commit(Batch(transitions, identities, hosts, due, saved_until, position, waiting), now)
         except BaseException as why:
             self._twin.mark_dirty(host.hostname for host in hosts)
             self._twin.mark_identities(identities)
@@ -185,9 +192,16 @@ class Saver:
             log.info("the twin is saved again")
         self._failed = False
         self._outbox.stored(len(transitions))
+        self._without_waits -= waiting.keys()
+        self._without_waits |= {name for name, alerts in waiting.items() if not alerts}
         for host in due:
             self._details[host.id] = Saved(now, _hardware(host))
         return True
+
+    def _waiting(self, hosts: Iterable[Host]) -> dict[str, Sequence[Alert]]:
+        """What waits of these hosts: those of which something does, or of which the database may have something."""
+        found = {host.hostname: self._waiting_of(host.hostname) for host in hosts}
+        return {name: alerts for name, alerts in found.items() if alerts or name not in self._without_waits}
 
     def _commit(self, batch: Batch, now: Instant) -> None:
         try:

@@ -30,6 +30,10 @@ RULES: dict[str, tuple[str, float, float, float, float, float]] = {
     "cpu_temperature_high": ("cpu_temperature", 84.9, 85, 80, 75.1, 75),
     "gpu_temperature_high": ("gpu_temperature", 79.9, 80, 75, 70.1, 70),
 }
+MEASURES = {
+    "cpu_load_high": "cpuLoad", "memory_high": "memoryUsedPercent", "cpu_temperature_high": "cpuTemperature",
+    "gpu_temperature_high": "gpuTemperature",
+}  # fmt: skip
 
 
 def alert_at(ego: EgoServer, hostname: str, metric: str, **fields: Any) -> dict[str, Any] | None:
@@ -60,6 +64,12 @@ def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_be
         "status": "active",
         "resolvedAt": None,
         "resolvedReason": None,
+        "rule": metric,
+        "measure": MEASURES[metric],
+        "unit": "°C" if "temperature" in field else "%",
+        "state": "firing",
+        "unknownSince": None,
+        "ack": None,
     }
     assert abs((instant(fired["createdAt"]) - now()).total_seconds()) < 5
     assert fired["message"]

@@ -71,6 +71,7 @@ class Bench:
             is_degraded=lambda: self.edge.trouble is not None,
             recovered=self.edge.recovered,
             arrived_until=lambda: self.oldest_arrival or self.clock.now(),
+            waiting_of=self.open_alerts.waiting_of,
         )
         self.owner = Owner(
             twin=self.twin,

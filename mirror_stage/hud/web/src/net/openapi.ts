@@ -2356,6 +2356,14 @@ export interface components {
             moreDropped?: number;
             moreErrors?: number;
         };
+        Ack: {
+            by: string | null;
+            note: string | null;
+            /** Format: date-time */
+            at: string;
+            /** Format: date-time */
+            until: string;
+        };
         Alert: {
             id: string;
             hostname: string;
@@ -2377,6 +2385,15 @@ export interface components {
             /** Format: date-time */
             resolvedAt: string | null;
             resolvedReason: string | null;
+            rule: string;
+            measure: string;
+            unit: string;
+            /** @enum {string} */
+            state: "firing" | "unknown" | "resolved";
+            /** Format: date-time */
+            unknownSince: string | null;
+            /** @description who has acknowledged it; null: nobody has */
+            ack: components["schemas"]["Ack"] | null;
         };
         Point: {
             x: number;
@@ -3129,6 +3146,7 @@ export type Batch = components['schemas']['Batch'];
 export type SampleError = components['schemas']['SampleError'];
 export type Dropped = components['schemas']['Dropped'];
 export type Receipt = components['schemas']['Receipt'];
+export type Ack = components['schemas']['Ack'];
 export type Alert = components['schemas']['Alert'];
 export type Point = components['schemas']['Point'];
 export type Metrics = components['schemas']['Metrics'];
