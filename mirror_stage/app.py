@@ -17,6 +17,7 @@ from mirror_stage.access.routes import blp as access_blp
 from mirror_stage.access.service import People
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
+from mirror_stage.alerts import store as alerts_store
 from mirror_stage.alerts.domain import Transition
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.service import AlertService
@@ -220,6 +221,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         saver=saver,
         clock=clock,
         is_listening=lambda: not (edge.is_stuck or writer.is_full),
+        acks=lambda: storage.own.read(alerts_store.acks),
     )
     restorer = Restorer(
         storage.own,
@@ -314,7 +316,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             labels_of=enrolment.labels_of,
         ),
         twin_service,
-        AlertService(storage, open_alerts, until_recorded, config.alerts_kept, is_here=lambda: owner.is_leading),
+        AlertService(
+            storage,
+            open_alerts,
+            until_recorded,
+            config.alerts_kept,
+            clock,
+            tell=lambda alert_id: port.send(Message(acknowledged=[alert_id])),
+            is_here=lambda: owner.is_leading,
+        ),
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),

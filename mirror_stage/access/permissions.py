@@ -31,6 +31,8 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "history.of_many": VIEW,
     "alerts.active": VIEW,
     "alerts.list_alerts": VIEW,
+    "alerts.put_ack": OPERATE,
+    "alerts.delete_ack": OPERATE,
     "commands.create": OPERATE,
     "commands.list_commands": READ_COMMANDS,
     "commands.get_command": READ_COMMANDS,

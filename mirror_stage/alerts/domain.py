@@ -557,6 +557,19 @@ FLAGS = ("severity", "unknown", "known", "acknowledged", "ack-ended")  # events 
 
 
 @dataclass(frozen=True, slots=True)
+class Ack:
+    """That somebody acknowledges an alert from `at` until then, unless they have withdrawn it."""
+
+    alert_id: str
+    by: str | None
+    note: str | None
+    at: Instant
+    until: Instant
+    withdrawn_at: Instant | None = None
+    withdrawn_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """An event of FLAGS, as it was recorded."""
 
@@ -580,11 +593,27 @@ def as_of(alert: Alert, changes: Iterable[Change]) -> Alert:
     return replace(alert, unknown_since=unknown_since, **ack)
 
 
-def acknowledge(
-    alert: Alert, by: str | None, note: str | None, at: Instant, until: Instant, now: Instant
-) -> Transition:
-    """The alert, acknowledged by somebody until then. `at` is when they asked for it."""
-    taken = replace(_at(alert, now), ack_by=by, ack_note=note, ack_at=at, ack_until=until, version=alert.version + 1)
+def heed(alert: Alert, asked: Ack | None, now: Instant) -> Transition | None:
+    """What the wish to acknowledge an open alert, or the time, does to it; None: nothing."""
+    if asked is not None and asked.withdrawn_at is not None:
+        is_over = alert.ack_at is not None and alert.ack_at <= asked.at
+        return end_ack(alert, now, "withdrawn", asked.withdrawn_by) if is_over else None
+    if asked is not None and asked.at != alert.ack_at and asked.until > now:
+        return acknowledge(alert, asked, now)
+    is_over = alert.ack_until is not None and alert.ack_until <= now
+    return end_ack(alert, now, "expired") if is_over else None
+
+
+def acknowledge(alert: Alert, ack: Ack, now: Instant) -> Transition:
+    """The alert, acknowledged."""
+    taken = replace(
+        _at(alert, now),
+        ack_by=ack.by,
+        ack_note=ack.note,
+        ack_at=ack.at,
+        ack_until=ack.until,
+        version=alert.version + 1,
+    )
     return Transition("updated", taken, "acknowledged")
 
 

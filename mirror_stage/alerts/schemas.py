@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from marshmallow import fields
-from marshmallow.validate import OneOf
+from marshmallow import EXCLUDE, fields
+from marshmallow.validate import Length, OneOf
 
 from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema, instant
 
@@ -41,6 +41,17 @@ class AlertSchema(WireSchema):
     ack = fields.Nested(
         AckSchema, required=True, allow_none=True, metadata={"description": "who has acknowledged it; null: nobody has"}
     )
+
+
+class NewAckSchema(WireSchema):
+    """What somebody says who acknowledges an alert. `until`: 4 hours from now, if it is left out."""
+
+    class Meta:
+        unknown = EXCLUDE
+        may_be_empty = True
+
+    note = Text(load_default=None, allow_none=True, validate=Length(max=500))
+    until = InstantQuery(load_default=None, allow_none=True, metadata={"type": "string", "format": "date-time"})
 
 
 class AlertQuery(PageQuery):

@@ -1,4 +1,4 @@
-"""Answers questions about alerts, and removes old ones."""
+"""Answers questions about alerts, takes up who acknowledges them, and removes old ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from functools import partial
 
 import gevent
 
+from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
-from mirror_stage.alerts.domain import Alert
+from mirror_stage.alerts.domain import ACK_FOR, ACK_MAX, ACTIVE, Ack, Alert, acknowledge
 from mirror_stage.alerts.state import OpenAlerts
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import DAY, Instant, to_text
+from mirror_stage.core.problems import Conflict, Invalid, NotFound
 from mirror_stage.storage.db import Storage
 
 ENDED_MAX = 1_000_000  # how many resolved alerts are kept, at most
@@ -21,6 +24,7 @@ class AlertService:
     """Reads the active alerts from memory, if the owner is in this process, and all alerts from the database.
 
     `until_recorded` waits until all earlier changes are in the database. `kept` is the retention of resolved alerts.
+    `tell` tells the owner that an alert, given by its id, was acknowledged, or no longer is.
     """
 
     def __init__(
@@ -29,11 +33,13 @@ class AlertService:
         open_alerts: OpenAlerts,
         until_recorded: Callable[[], None],
         kept: Instant,
+        clock: Clock,
         *,
+        tell: Callable[[str], None],
         is_here: Callable[[], bool] = lambda: True,
     ):
         self._storage, self._open_alerts, self._until_recorded = storage, open_alerts, until_recorded
-        self._kept, self._is_here = kept, is_here
+        self._kept, self._clock, self._tell, self._is_here = kept, clock, tell, is_here
 
     def active(self) -> list[Alert]:
         """The active alerts, newest first."""
@@ -52,6 +58,41 @@ class AlertService:
         )
         open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # only these have the newest values
         return [open_by_id.get(alert.id, alert) for alert in stored], total
+
+    def acknowledge(self, alert_id: str, note: str | None, until: Instant | None, actor: Actor) -> Alert:
+        """Acknowledge an open alert until then (default: ACK_FOR from now). Returns it. Raises NotFound, Conflict, Invalid."""
+        alert, now = self._find(alert_id), self._clock.now()
+        if alert.status != ACTIVE:
+            over = to_text(alert.resolved_at or now)
+            raise Conflict(f"the alert {alert_id} is over since {over}; there is nothing to acknowledge")
+        ack = Ack(alert_id, actor.name, note, now, now + ACK_FOR if until is None else until)
+        if not now < ack.until <= now + ACK_MAX:
+            detail = f"must be after now, {to_text(now)}, and at most {ACK_MAX // DAY} days ahead"
+            raise Invalid(f"until: {detail}", errors=[{"field": "until", "message": detail}])
+        self._storage.write(lambda tx: store.put_ack(tx, ack))
+        self._tell(alert_id)
+        found = self._find(alert_id)
+        is_taken = found.ack_at is not None or found.status != ACTIVE
+        return found if is_taken else acknowledge(found, ack, now).alert  # the owner takes it up in a moment
+
+    def withdraw(self, alert_id: str, actor: Actor) -> None:
+        """Acknowledge an alert no longer. Raises NotFound."""
+        self._find(alert_id)
+        now = self._clock.now()
+        self._storage.write(lambda tx: store.withdraw_ack(tx, alert_id, now, actor.name))
+        self._tell(alert_id)
+
+    def _find(self, alert_id: str) -> Alert:
+        """An alert as it is now. Raises NotFound."""
+        if self._is_here():
+            here = next((alert for alert in self._open_alerts.each() if alert.id == alert_id), None)
+            if here is not None:
+                return here
+        self._until_recorded()
+        found = self._storage.read(lambda tx: store.find(tx, alert_id))
+        if found is None:
+            raise NotFound(f"there is no alert {alert_id[:64]}; GET /api/alerts lists those that there are")
+        return found
 
     def prune(self, now: Instant) -> None:
         """Remove resolved alerts that are older than the retention or more than ENDED_MAX, in small steps."""

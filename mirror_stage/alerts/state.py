@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from mirror_stage.alerts.domain import ACTIVE, PENDING, Alert, Key, Transition, worst
@@ -25,14 +25,17 @@ class OpenAlerts:
         """A host's pending alerts by rule and subject."""
         return self._pending.get(hostname, _NONE)
 
+    def each(self) -> Iterator[Alert]:
+        """Every open alert, in no order."""
+        return (alert for alerts in list(self._by_host.values()) for alert in list(alerts.values()))
+
     def all_pending(self) -> list[Alert]:
         """Every pending alert."""
         return [alert for alerts in self._pending.values() for alert in alerts.values()]
 
     def all(self) -> list[Alert]:
         """Every open alert, newest first."""
-        alerts = [alert for alerts in self._by_host.values() for alert in alerts.values()]
-        return sorted(alerts, key=lambda alert: (alert.created_at, alert.id), reverse=True)
+        return sorted(self.each(), key=lambda alert: (alert.created_at, alert.id), reverse=True)
 
     def severity_of(self, hostname: str) -> str | None:
         """The worst severity of a host's open alerts; None if there are none."""

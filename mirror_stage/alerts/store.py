@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Alert, Change, Transition, as_of
+from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Ack, Alert, Change, Transition, as_of
 from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertWait
 from mirror_stage.core.instants import Instant
@@ -55,8 +54,11 @@ def record(tx: Connection, transitions: Sequence[Transition]) -> None:
     insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
     insert_rows(tx, _EVENTS, _EVENT, [row for each in transitions for row in _events(each)], KEEP_FIRST)
     for each in transitions:
-        if each.ack_at is not None:
+        if each.ack_at is not None:  # a newer wish stays
             tx.execute(delete(_ACKS).where(_ACKS.c.alert_id == each.alert.id, _ACKS.c.at <= each.ack_at))
+    resolved = [each.alert.id for each in transitions if each.event == "resolved"]
+    for first in range(0, len(resolved), ASKED_AT_ONCE):
+        tx.execute(delete(_ACKS).where(_ACKS.c.alert_id.in_(resolved[first : first + ASKED_AT_ONCE])))
 
 
 def _events(each: Transition) -> Iterator[tuple[Any, ...]]:
@@ -122,19 +124,6 @@ def load_waits(tx: Connection) -> list[Alert]:
     ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """That somebody acknowledges an alert from `at` until then, unless it was withdrawn."""
-
-    alert_id: str
-    by: str | None
-    note: str | None
-    at: Instant
-    until: Instant
-    withdrawn_at: Instant | None = None
-    withdrawn_by: str | None = None
-
-
 def put_ack(tx: Connection, ack: Ack) -> None:
     """Store it. It replaces an older one of this alert."""
     insert_rows(tx, _ACKS, _ACK, [tuple(getattr(ack, name) for name in _ACK)], REPLACE)
@@ -170,7 +159,7 @@ def prune(tx: Connection, ended_before: Instant, most_kept: int, most: int) -> i
     oldest = select(_TABLE.c.id).where(ended < ended_before).order_by(ended).limit(most)
     ids = list(tx.execute(oldest).scalars())
     tx.execute(delete(_EVENTS).where(_EVENTS.c.alert_id.in_(ids)))
-    tx.execute(delete(_ACKS).where(_ACKS.c.alert_id.in_(ids)))
+    tx.execute(delete(_ACKS).where(_ACKS.c.until < ended_before))  # of an alert that ended as it was acknowledged
     tx.execute(delete(_WAITS).where(_WAITS.c.judged_at < ended_before))  # of hosts that nobody hears of any more
     tx.execute(delete(_TABLE).where(_TABLE.c.id.in_(ids)))
     return len(ids)

@@ -325,6 +325,7 @@ class Cluster:
                     samples=decoded,
                     polls=message.polls,
                     removed=self._really_removed(message.removed),
+                    acknowledged=message.acknowledged,  # the owner looks into the database
                 )
             )
         else:

@@ -85,6 +85,7 @@ class MessageForm(msgspec.Struct, array_like=True, gc=False):
     samples: list[msgspec.Raw]
     polls: dict[str, Instant]
     removed: list[str]
+    acknowledged: list[str] = []
 
 
 class FrameForm(msgspec.Struct, array_like=True, gc=False):
@@ -149,6 +150,7 @@ def of_message(message: Message) -> bytes:
             [msgspec.Raw(encode(SampleForm(*_of_sample(sample)))) for sample in message.samples],
             dict(message.polls),
             list(message.removed),
+            list(message.acknowledged),
         )
     )
 
@@ -159,7 +161,8 @@ def to_message(body: bytes) -> tuple[Message, list[tuple[str, bytes]]]:
     if len(form.hostnames) != len(form.samples):
         raise msgspec.ValidationError("each sample needs a hostname")
     samples = [(hostname, bytes(raw)) for hostname, raw in zip(form.hostnames, form.samples, strict=True)]
-    return Message(newcomers=form.newcomers, polls=form.polls, removed=form.removed), samples
+    message = Message(newcomers=form.newcomers, polls=form.polls, removed=form.removed, acknowledged=form.acknowledged)
+    return message, samples
 
 
 def to_sample(raw: bytes) -> Sample:

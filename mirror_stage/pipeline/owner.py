@@ -9,11 +9,13 @@ from mirror_stage.alerts.domain import (
     ALERT,
     OFFLINE,
     PENDING,
+    Ack,
     Alert,
     Key,
     Rule,
     Transition,
     evaluate_silence,
+    heed,
     is_meant,
     resolve,
 )
@@ -52,10 +54,17 @@ class Owner:
         clock: Clock,
         is_listening: Callable[[], bool] = lambda: True,
         elapsed: Callable[[], float] = elapsed_seconds,
+        acks: Callable[[], Mapping[str, Ack]] = dict,
     ):
-        """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still."""
+        """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still.
+
+        `acks` reads which alerts somebody acknowledges, by their ids.
+        """
         self._frames, self._audience, self._saver, self._outbox, self._clock = frames, audience, saver, outbox, clock
-        self._is_listening, self._elapsed = is_listening, elapsed
+        self._is_listening, self._elapsed, self._acks = is_listening, elapsed, acks
+        self._ended_acks: dict[
+            str, Instant
+        ] = {}  # by alert: when that was asked for which has ended, until it is stored
         self.twin, self.open_alerts = twin, open_alerts
         self._judge_by = self._new_judge(rules)
         self._swept_at = elapsed()
@@ -74,13 +83,15 @@ class Owner:
     # ------------------------------------------------------------------ what happens
 
     def hear(self, message: Message) -> None:
-        """Apply a message of an edge: new hosts, samples, polls, removed hosts."""
+        """Apply a message of an edge: new hosts, samples, polls, removed hosts, acknowledged alerts."""
         self._add(message.newcomers)
         self.absorb(message.samples)
         for hostname, at in message.polls.items():
             self.twin.polled(hostname, at)
         for hostname in message.removed:
             self._leave(hostname)
+        if message.acknowledged:
+            self.look_at_acks()
 
     def _add(self, newcomers: Registered) -> None:
         for hostname, (host_id, place) in newcomers.items():
@@ -109,10 +120,11 @@ class Owner:
         if transitions:
             self._apply(transitions)
 
-    def _apply(self, transitions: Iterable[Transition]) -> None:
+    def _apply(self, transitions: Sequence[Transition]) -> None:
         """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
         self.open_alerts.apply(transitions)
         self._outbox.put(transitions, self._clock.now(), is_told=not self.is_leading)
+        self._ended_acks |= {t.alert.id: t.ack_at for t in transitions if t.ack_at is not None}
         for hostname in {t.alert.hostname for t in transitions if t.kind not in UNTOLD}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
@@ -138,6 +150,21 @@ class Owner:
                 elif alert is not None and host.last_seen_at > alert.created_at:
                     transitions.append(resolve(alert, now, "sample"))  # a late sample counts too
         self._apply(transitions)
+
+    def look_at_acks(self) -> None:
+        """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.
+
+        The database is the truth, so it does not matter which worker was asked, nor whether this one has heard of it.
+        """
+        acks, now = self._acks(), self._clock.now()
+        self._ended_acks = {id: at for id, at in self._ended_acks.items() if id in acks}
+        for alert in [one for one in self.open_alerts.each() if one.ack_at is not None or one.id in acks]:
+            asked = acks.get(alert.id)
+            if asked is not None and asked.at <= self._ended_acks.get(alert.id, -1):
+                continue
+            transition = heed(alert, asked, now)
+            if transition is not None:
+                self._apply([transition])
 
     def _notice_pause(self, now: Instant) -> None:
         """Count silence from now on, if EGO stood still (stopped, suspended or blocked) or no sample gets through."""

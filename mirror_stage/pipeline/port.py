@@ -19,7 +19,9 @@ Registered = Mapping[str, tuple[int, Place]]  # (id, place) by hostname
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What happened: new hosts, samples, polls, removed hosts. A listener applies what concerns it, in this order.
+    """What happened: new hosts, samples, polls, removed hosts, alerts that were acknowledged or no longer are.
+
+    A listener applies what concerns it, in this order.
 
     A sample is complete: it has its rates. `polls` says when a host's agent last asked for commands. `measured` is what
     the edge has worked out for these samples already: by hostname, the host's `Newest` before and after them. It does not
@@ -31,6 +33,7 @@ class Message:
     polls: Mapping[str, Instant] = field(default_factory=dict)
     removed: Sequence[str] = ()
     measured: Mapping[str, tuple[Newest, Newest]] = field(default_factory=dict)
+    acknowledged: Sequence[str] = ()  # ids of alerts; the database says what was asked for
 
 
 class Port:

@@ -90,6 +90,11 @@ def sweep(ego: Services) -> None:
     ego[Owner].sweep()
 
 
+def look_at_acks(ego: Services) -> None:
+    """Take up who acknowledges alerts at any worker, and end what is over."""
+    ego[Owner].look_at_acks()
+
+
 def save(ego: Services) -> None:
     """Write the hosts that changed to the database."""
     ego[Saver].save()
@@ -202,6 +207,7 @@ JOBS: tuple[Job, ...] = (
     Job(keep_ownership, every(1), is_owners=False),
     Job(tick, every(0.25), is_owners=False),
     Job(sweep, every(1)),
+    Job(look_at_acks, every(1)),
     Job(save, every(SAVE_SECONDS)),
     Job(watch_over_commands, every(1)),
     Job(keep_dispatch_stopped, every(1), is_owners=False),

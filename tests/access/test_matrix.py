@@ -57,6 +57,7 @@ MAY = {
 
 # The declared table: what is new has to be written here too, by somebody who thinks about it.
 MATRIX = {
+    "DELETE /api/alerts/<id>/ack": OPERATORS,
     "DELETE /api/enrol-codes/<id>": ADMINS,
     "DELETE /api/hosts/<hostname>": OPERATORS,
     "DELETE /api/session": EVERYBODY,
@@ -100,6 +101,7 @@ MATRIX = {
     "GET /metrics/fleet": VIEWERS,
     "GET /plain": VIEWERS,
     "GET /plain/<name>": EVERYBODY,
+    "POST /api/alerts/<id>/ack": OPERATORS,
     "POST /api/agents/field": ADMINS,
     "POST /api/agents/<id>/approve": ADMINS,
     "POST /api/agents/<id>/labels": ADMINS,

@@ -200,6 +200,23 @@ def test_entries_of_strangers_are_ignored_and_counted(shared_pair: Pair) -> None
         assert "Traceback" not in ego.log
 
 
+def test_an_alert_is_acknowledged_at_whichever_worker(shared_pair: Pair) -> None:
+    def alert_at(ego: EgoServer) -> dict[str, Any]:
+        return next((one for one in ego.get("/api/alerts/active").json() if one["hostname"] == "acknowledged"), {})
+
+    shared_pair.owner().post_samples(make_sample("acknowledged", cpu_percent=95))
+    edge, owner = shared_pair.edge(), shared_pair.owner()
+    alert = wait_until(lambda: alert_at(edge), what="the alert is recorded")
+    path = f"/api/alerts/{alert['id']}/ack"
+    assert edge.post(path, json={"note": "on it"}).json()["ack"]["note"] == "on it"
+    for ego in shared_pair.both:
+        wait_until(
+            lambda ego=ego: (alert_at(ego).get("ack") or {}).get("note") == "on it", 3, what="each worker shows it"
+        )
+    assert requests.delete(edge.url + path, timeout=10).status_code == 204
+    wait_until(lambda: alert_at(owner).get("ack") is None, 3, what="it is acknowledged no longer")
+
+
 def forged_removal(hostname: str) -> bytes:
     """An entry that says that a host was removed, although the database does not know of it."""
     return msgspec.msgpack.encode([{}, [], [], {}, [hostname]])

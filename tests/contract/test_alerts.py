@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+import requests
 
 from tests.builders import make_sample, unique_hostname
 from tests.contract.wire import (
@@ -295,3 +296,30 @@ def test_the_active_alerts_are_a_plain_array_newest_first(ego: EgoServer) -> Non
 @pytest.mark.parametrize("query", ["status=on", "page=0", "pageSize=0", "pageSize=101", "hostname=a%2Fb"])
 def test_a_bad_query_is_refused_with_the_field_named(sqlite_ego: EgoServer, query: str) -> None:
     assert_problem(sqlite_ego.get(f"/api/alerts?{query}"), 400, naming=query.partition("=")[0])
+
+
+def test_an_alert_is_acknowledged_and_no_longer(ego: EgoServer) -> None:
+    hostname = unique_hostname()
+    fired = alert_at(ego, hostname, "cpu_load_high", cpu_load=90)
+    assert fired is not None
+    path = f"/api/alerts/{fired['id']}/ack"
+    answer = ego.post(path, json={"note": "on it"})
+    assert answer.status_code == 200, answer.text
+    ack = answer.json()["ack"]
+    assert (answer.json().keys(), ack["note"], ack["by"]) == (
+        ALERT_KEYS,
+        "on it",
+        None,
+    )  # this caller shows no credential
+    assert (instant(ack["until"]) - instant(ack["at"])).total_seconds() == 4 * 3600
+    assert active_alerts(ego, hostname)["cpu_load_high"]["ack"] == ack
+    assert [one["ack"] for one in listed(ego, hostname=hostname)["items"]] == [ack]
+    for _ in range(2):
+        assert requests.delete(ego.url + path, timeout=10).status_code == 204
+    assert active_alerts(ego, hostname)["cpu_load_high"]["ack"] is None
+    assert ego.post(path).status_code == 200  # a body is not needed
+    assert_problem(ego.post(path, json={"until": ago(-8 * 86_400)}), 400, naming="until")
+    assert_problem(ego.post(path, json={"note": "x" * 501}), 400, naming="note")
+    assert_problem(ego.post("/api/alerts/none/ack"), 404)
+    alert_at(ego, hostname, "cpu_load_high", cpu_load=5)
+    assert_problem(ego.post(path), 409)

@@ -15,6 +15,7 @@ from tests.contract.test_metrics_batch import FULL
 from tests.contract.wire import (
     UNKNOWN_ID,
     act,
+    active_alerts,
     ago,
     claim,
     create,
@@ -43,6 +44,8 @@ ROUTES = {
     ("GET", "/api/history"),
     ("GET", "/api/alerts"),
     ("GET", "/api/alerts/active"),
+    ("POST", "/api/alerts/{id}/ack"),
+    ("DELETE", "/api/alerts/{id}/ack"),
     ("POST", "/api/commands"),
     ("GET", "/api/commands"),
     ("GET", "/api/commands/pending/{hostname}"),
@@ -237,6 +240,10 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     get("/api/alerts")
     get("/api/alerts", "/api/alerts?page=0")
     get("/api/alerts/active")
+    alert = active_alerts(ego, hostname)["cpu_load_high"]["id"]
+    for alert_id, body_now in ((alert, {"note": "on it"}), (alert, {"until": "2000-01-01"}), (UNKNOWN_ID, {})):
+        send("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack", json=body_now)
+        delete("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack")
     for headers, body_now in ((key, body), (key, body), (key, body | {"command": "v"}), ({}, {})):
         send("/api/commands", json=body_now, headers=headers)
     get("/api/commands")

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import RULES, Rule
 from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
+from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.config import Config
+from mirror_stage.core.instants import DAY
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.pipeline.edge import Edge
 from mirror_stage.pipeline.known_hosts import KnownHosts
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
-from mirror_stage.pipeline.port import Port
+from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
@@ -84,6 +87,7 @@ class Bench:
             clock=clock,
             is_listening=lambda: self.is_listening,
             elapsed=lambda: self.elapsed_seconds,
+            acks=lambda: self.storage.read(alert_store.acks),
         )
         self.remover = Remover(
             self.storage,
@@ -92,6 +96,14 @@ class Bench:
             find=self.twin.hosts_by_name.get,
             record=self.saver.save,
             tell_cancelled=self.cancelled.extend,
+        )
+        self.alerts = AlertService(
+            self.storage,
+            self.open_alerts,
+            self.saver.until_recorded,
+            90 * DAY,
+            clock,
+            tell=lambda alert_id: port.send(Message(acknowledged=[alert_id])),
         )
         port.listen(self.known.hear)
         port.listen(self.owner.hear)

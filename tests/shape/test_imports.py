@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
-    "alerts": {"core", "web", "storage", "metrics", "twin"},
+    "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},

@@ -630,6 +630,73 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alerts/{id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Acknowledge an active alert: somebody looks after it. It ends with the alert, a worse severity, or its time. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["NewAck"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Alert"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Acknowledge an alert no longer. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/commands": {
         parameters: {
             query?: never;
@@ -2698,6 +2765,15 @@ export interface components {
             pageSize: number;
             items: components["schemas"]["Alert"][];
         };
+        NewAck: {
+            /** @default null */
+            note?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            until?: string | null;
+        };
         NewCommand: {
             hostname: string;
             command: string;
@@ -3177,6 +3253,7 @@ export type CommandsTimeline = components['schemas']['CommandsTimeline'];
 export type HostsTimeline = components['schemas']['HostsTimeline'];
 export type Timeline = components['schemas']['Timeline'];
 export type AlertPage = components['schemas']['AlertPage'];
+export type NewAck = components['schemas']['NewAck'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];
