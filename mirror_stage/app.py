@@ -20,6 +20,8 @@ from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts import store as alerts_store
 from mirror_stage.alerts.domain import Transition
 from mirror_stage.alerts.routes import blp as alerts_blp
+from mirror_stage.alerts.routes import host_rules_blp, rules_blp
+from mirror_stage.alerts.rulebook import RuleBook
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
 from mirror_stage.alerts.state import OpenAlerts
@@ -33,6 +35,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config, from_environment
+from mirror_stage.core.instants import to_text
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
@@ -95,7 +98,7 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, commands_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, commands_blp,
     field_blp, dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
 )  # fmt: skip
 
@@ -157,7 +160,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     clock, storage, readiness, realtime = Clock(), Storage(config), Readiness(), Realtime(socketio)
     refusals, people, certificate = Refusals(), People(storage, clock), ServerCertificate(config)
     signer = Signer(config, clock, enrolment_store.recipient)
-    rules, open_alerts = alert_rules.load(config), OpenAlerts()
+    open_alerts = OpenAlerts()
+    book = RuleBook(
+        storage,
+        clock,
+        alert_rules.read(config),
+        tell=lambda at: realtime.publish(
+            alert_events.NAMESPACE, alert_events.RULES_CHANGED, {"at": to_text(at)}, subject="alert rules", version=at
+        ),
+    )
     twin = Twin(
         hub=config.hub_hostname,
         hub_ip=config.hub_ip,
@@ -214,7 +225,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     owner = Owner(
         twin=twin,
         open_alerts=open_alerts,
-        rules=rules,
+        rules=book.in_force,
         frames=frames,
         audience=audience,
         outbox=outbox,
@@ -223,6 +234,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         is_listening=lambda: not (edge.is_stuck or writer.is_full),
         acks=lambda: storage.own.read(alerts_store.acks),
     )
+    book.change = owner.change_rules
     restorer = Restorer(
         storage.own,
         owner,
@@ -325,6 +337,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             tell=lambda alert_id: port.send(Message(acknowledged=[alert_id])),
             is_here=lambda: owner.is_leading,
         ),
+        book,
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),
@@ -351,7 +364,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             describe=lambda: {
                 "twinId": frames.twin_id,
                 "ego": twin.ego,
-                "rules": rules,
+                "rules": book.in_force,
                 "dispatch": commands.dispatch_shown(),
             },
         ),
@@ -401,6 +414,7 @@ def open_storage(app: Flask) -> None:
             with migrating(db.engine, ego[Config]):  # one after the other: the first one makes the keys
                 ego[Signer].open()
             ego[Enrolment].look()
+            ego[RuleBook].look()
             cluster.begin(lambda: _lead(ego))
             return
         ego[Signer].open()
@@ -417,4 +431,5 @@ def _lead(ego: Services) -> None:
     ego[TrustedTime].check()
     ego[Keeper].begin()
     ego[Enrolment].look()
+    ego[RuleBook].look()
     ego[Restorer].restore()

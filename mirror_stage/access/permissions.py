@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mirror_stage.access.domain import AGENT, MANAGE, OPEN, OPERATE, OWN_SESSIONS, READ_COMMANDS, REPORT, VIEW
+from mirror_stage.access.domain import (
+    AGENT,
+    CONFIGURE,
+    MANAGE,
+    OPEN,
+    OPERATE,
+    OWN_SESSIONS,
+    READ_COMMANDS,
+    REPORT,
+    VIEW,
+)
 
 PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "health.live": OPEN,
@@ -33,6 +43,12 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alerts.list_alerts": VIEW,
     "alerts.put_ack": OPERATE,
     "alerts.delete_ack": OPERATE,
+    "alert-rules.list_rules": VIEW,
+    "alert-rules.create_rule": CONFIGURE,
+    "alert-rules.get_rule": VIEW,
+    "alert-rules.put_rule": CONFIGURE,
+    "alert-rules.delete_rule": CONFIGURE,
+    "host-rules.of_host": VIEW,
     "commands.create": OPERATE,
     "commands.list_commands": READ_COMMANDS,
     "commands.get_command": READ_COMMANDS,

@@ -9,6 +9,7 @@ from mirror_stage.alerts.schemas import AlertSchema
 
 NAMESPACE = "/alerts"
 ALERT_UPDATE = "alert-update"
+RULES_CHANGED = "rules-changed"
 _schema = AlertSchema()
 
 

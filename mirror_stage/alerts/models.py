@@ -109,3 +109,15 @@ class AlertAck(Base):
     withdrawn_by: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class AlertRule(Base):
+    """A rule that somebody has made over REST, or a built-in one that somebody has changed. `document` is JSON."""
+
+    __tablename__ = "alert_rules"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    updated_by: Mapped[str | None] = mapped_column(Text)

@@ -28,6 +28,7 @@ from mirror_stage.alerts.measures import ALIASES, JUDGED, RULE_MEASURES, SILENCE
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
+from mirror_stage.core.names import is_printable
 from mirror_stage.core.selector import BadSelector, Selector, parse
 from mirror_stage.core.variables import nearest
 
@@ -35,6 +36,7 @@ Document = Mapping[str, Any]
 
 RULES_MAX = 200
 OVERRIDES_MAX, SUBJECTS_MAX, SUBJECT_LENGTH_MAX = 20, 20, 200
+NUMBER_MAX = 1e300
 WAIT_MAX: Instant = 7 * DAY
 KEYS = (
     "measure", "where", "above", "steps", "for", "resolve_for", "subjects", "no_data", "no_data_after", "overrides", "enabled",
@@ -45,7 +47,7 @@ KEYS_OF_STEP = ("severity", "fire", "resolve")
 ON_WIRE = {"resolve_for": "resolveFor", "no_data": "noData", "no_data_after": "noDataAfter"}
 _FROM_WIRE = {wire: key for key, wire in ON_WIRE.items()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
 _UNITS: Mapping[str, Instant] = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 
 _VARIABLE = "MIRROR_STAGE_ALERT_RULES"
@@ -159,8 +161,9 @@ def _check(key: str, value: Any, where: str) -> None:
 
 def of_wire(name: str, document: Document, base: Rule | None, source: str) -> Rule:
     """The rule of a document in the spelling of the wire. Raises BadRule, whose key is spelt so, too."""
+    respelt = _respelt(document, _FROM_WIRE)
     try:
-        return rule_of(name, _respelt(document, _FROM_WIRE), base, source)
+        return rule_of(name, respelt, base, source)
     except BadRule as why:
         key = ".".join(ON_WIRE.get(part, part) for part in why.key.split("."))
         raise BadRule(key, why.message) from why
@@ -168,6 +171,9 @@ def of_wire(name: str, document: Document, base: Rule | None, source: str) -> Ru
 
 def _respelt(document: Any, spelling: Mapping[str, str]) -> Any:
     if isinstance(document, Mapping):
+        for key in document:
+            if key in ON_WIRE:
+                raise BadRule(key, f"is spelt {ON_WIRE[key]} here")
         return {spelling.get(key, key): _respelt(value, spelling) for key, value in document.items()}
     return [_respelt(one, spelling) for one in document] if isinstance(document, list) else document
 
@@ -355,6 +361,7 @@ def _subjects(value: Any, measure: str) -> tuple[str, ...]:
         not isinstance(value, list)
         or not 1 <= len(value) <= SUBJECTS_MAX
         or not all(isinstance(one, str) and 0 < len(one.removeprefix("!")) <= SUBJECT_LENGTH_MAX for one in value)
+        or not all(is_printable(one) for one in value)
     ):
         raise BadRule("subjects", f"must be a list of 1 to {SUBJECTS_MAX} patterns such as '/data/*' or '!/snap/*'")
     if RULE_MEASURES[measure].values is None and value != ["*"]:
@@ -375,7 +382,7 @@ def _enabled(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -NUMBER_MAX <= value <= NUMBER_MAX
 
 
 def document_of(rule: Rule) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import EXCLUDE, fields
 from marshmallow.validate import Length, OneOf
 
+from mirror_stage.alerts.rules import OVERRIDES_MAX, SUBJECTS_MAX
 from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema, instant
 
 
@@ -63,3 +64,79 @@ class AlertQuery(PageQuery):
 
 class AlertPage(Page):
     items = fields.List(fields.Nested(AlertSchema), required=True)
+
+
+_SEVERITY = OneOf(("info", "warning", "critical"))
+
+
+class RuleStepSchema(WireSchema):
+    """A severity: from `fire` on, until `resolve`. A silence has no `resolve`."""
+
+    severity = fields.String(required=True, validate=_SEVERITY)
+    fire = fields.Float(required=True)
+    resolve = fields.Float(required=True, allow_none=True)
+
+
+class _Figures(WireSchema):
+    """What an override may change, too. Waits are written as 90s, 3m, 2h or 1d."""
+
+    steps = fields.List(fields.Nested(RuleStepSchema), validate=Length(1, 3))
+    for_ = fields.String(data_key="for")
+    resolveFor = fields.String()
+    subjects = fields.List(fields.String(), validate=Length(1, SUBJECTS_MAX))
+    noData = fields.String(validate=OneOf(("resolve", "keep", "alert")))
+    noDataAfter = fields.String()
+    enabled = fields.Boolean()
+
+
+class RuleOverrideSchema(_Figures):
+    """What holds instead for the hosts of `where`. The first one that is for a host counts."""
+
+    where = fields.String(required=True)
+
+
+class NewRuleBody(_Figures):
+    """An alert rule; docs/contract.md, Alerts, says what its members mean. `measure` and `steps` are needed."""
+
+    measure = fields.String()
+    where = fields.String()
+    above = fields.Boolean()
+    overrides = fields.List(fields.Nested(RuleOverrideSchema), validate=Length(max=OVERRIDES_MAX))
+
+
+class NamedRuleBody(NewRuleBody):
+    """An alert rule with its name."""
+
+    name = fields.String(required=True)
+
+
+class AlertRuleSchema(NamedRuleBody):
+    """An alert rule. Only one of the `source` hud can be changed, and a built-in one, which then is of hud."""
+
+    unit = fields.String(required=True)
+    source = fields.String(required=True, validate=OneOf(("built-in", "file", "hud")))
+    etag = fields.String(required=True)
+    updatedAt = InstantText(required=True, allow_none=True)
+    updatedBy = fields.String(required=True, allow_none=True)
+
+
+class AlertRuleList(WireSchema):
+    items = fields.List(fields.Nested(AlertRuleSchema), required=True)
+    total = fields.Integer(required=True)
+
+
+class AppliedRuleSchema(_Figures):
+    """A rule as it is in force for a host. `why` is the `where` of the override that counts; null: none does."""
+
+    name = fields.String(required=True)
+    unit = fields.String(required=True)
+    source = fields.String(required=True)
+    measure = fields.String(required=True)
+    above = fields.Boolean(required=True)
+    why = fields.String(required=True, allow_none=True)
+
+
+class AppliedRuleList(WireSchema):
+    hostname = fields.String(required=True)
+    items = fields.List(fields.Nested(AppliedRuleSchema), required=True)
+    total = fields.Integer(required=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -24,10 +26,14 @@ from sqlalchemy import (
     update,
 )
 
+from mirror_stage.access import store as access
+from mirror_stage.access.chain import Event
+from mirror_stage.access.domain import Actor
 from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Ack, Alert, Change, Transition, as_of
 from mirror_stage.alerts.measures import SILENCE
-from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertWait
+from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertRule, AlertWait
 from mirror_stage.core.instants import Instant
+from mirror_stage.storage import notes
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
@@ -38,8 +44,11 @@ _ACKS: Table = AlertAck.__table__  # type: ignore[assignment]
 _EVENT = (
     "alert_id", "version", "transition", "at", "severity", "value", "reason", "actor", "note", "until",
 )  # fmt: skip
+_RULES_OF_PEOPLE: Table = AlertRule.__table__  # type: ignore[assignment]
+_R = _RULES_OF_PEOPLE.c
 _WAIT = tuple(column.name for column in _WAITS.columns)
 _ACK = ("alert_id", "by", "note", "at", "until", "withdrawn_at", "withdrawn_by")
+CREATED, CHANGED, REMOVED = "rule-created", "rule-changed", "rule-removed"  # in the audit
 ASKED_AT_ONCE = 500  # ids in one question
 
 
@@ -270,3 +279,59 @@ def page(
 def _alert(row: RowMapping) -> Alert:
     values = {name: row[name] for name in _COLUMNS} | {"subject": row["subject"] or None}
     return Alert(**values, told_value=round(row["current_value"], 1), told_at=row["updated_at"])
+
+
+# ------------------------------------------------------------------ rules
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    """A rule as it is stored; `document` is what `alerts.rules` makes a rule of."""
+
+    name: str
+    document: Mapping[str, Any]
+    version: int
+    updated_at: Instant
+    updated_by: str | None
+
+
+def rules_revision(tx: Connection) -> str | None:
+    """What changes with every change of a rule."""
+    return notes.read(tx, notes.ALERT_RULES)
+
+
+def rules(tx: Connection) -> list[StoredRule]:
+    """Every stored rule, by name."""
+    rows = tx.execute(select(_RULES_OF_PEOPLE).order_by(_R.name)).mappings()
+    return [StoredRule(**{**row, "document": orjson.loads(row["document"])}) for row in rows]
+
+
+def put_rule(tx: Connection, rule: StoredRule, actor: Actor, what: str) -> bool:
+    """Store a rule after the version before it. False: that is not the stored one any more."""
+    values = {
+        "document": orjson.dumps(rule.document).decode(), "version": rule.version, "updated_at": rule.updated_at,
+        "updated_by": rule.updated_by,
+    }  # fmt: skip
+    if rule.version == 1:
+        columns = ("name", *values)
+        stored = insert_rows(tx, _RULES_OF_PEOPLE, columns, [(rule.name, *values.values())], KEEP_FIRST)
+    else:
+        is_it = and_(_R.name == rule.name, _R.version == rule.version - 1)
+        stored = tx.execute(update(_RULES_OF_PEOPLE).where(is_it).values(values)).rowcount
+    if stored:
+        _note_change(tx, rule.name, actor, what, rule.updated_at)
+    return bool(stored)
+
+
+def remove_rule(tx: Connection, rule: StoredRule, actor: Actor, now: Instant) -> bool:
+    """Remove a rule of this version. False: that is not the stored one any more."""
+    is_it = and_(_R.name == rule.name, _R.version == rule.version)
+    removed = tx.execute(delete(_RULES_OF_PEOPLE).where(is_it)).rowcount
+    if removed:
+        _note_change(tx, rule.name, actor, REMOVED, now)
+    return bool(removed)
+
+
+def _note_change(tx: Connection, name: str, actor: Actor, what: str, now: Instant) -> None:
+    notes.write(tx, notes.ALERT_RULES, f"{now}-{secrets.token_hex(4)}")  # two workers may write at the same instant
+    access.record(tx, actor, Event(what, name), now)

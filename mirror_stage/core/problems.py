@@ -49,6 +49,12 @@ class Conflict(Problem):
     status = HTTPStatus.CONFLICT
 
 
+class PreconditionFailed(Problem):
+    """What is to be changed is not what If-Match says any more."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
 class TooLarge(Problem):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 

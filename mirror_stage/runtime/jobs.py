@@ -14,6 +14,7 @@ from mirror_stage.access.domain import job
 from mirror_stage.access.gate import Gate
 from mirror_stage.access.revocations import Revocations
 from mirror_stage.access.service import People
+from mirror_stage.alerts.rulebook import RuleBook
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.cluster.service import Cluster
 from mirror_stage.cluster.shared_snapshot import SharedSnapshot
@@ -93,6 +94,11 @@ def sweep(ego: Services) -> None:
 def look_at_acks(ego: Services) -> None:
     """Take up who acknowledges alerts at any worker, and end what is over."""
     ego[Owner].look_at_acks()
+
+
+def look_at_rules(ego: Services) -> None:
+    """Judge by the alert rules that somebody has changed at another worker."""
+    ego[RuleBook].look()
 
 
 def save(ego: Services) -> None:
@@ -208,6 +214,7 @@ JOBS: tuple[Job, ...] = (
     Job(tick, every(0.25), is_owners=False),
     Job(sweep, every(1)),
     Job(look_at_acks, every(1)),
+    Job(look_at_rules, every(1), is_owners=False),
     Job(save, every(SAVE_SECONDS)),
     Job(watch_over_commands, every(1)),
     Job(keep_dispatch_stopped, every(1), is_owners=False),

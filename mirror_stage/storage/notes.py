@@ -18,6 +18,7 @@ LIVED_UNTIL = "lived_until"  # the last time at which EGO's clock was believed: 
 CLOCK_APART = "clock_apart"  # when the machine's clock differed from EGO's: JSON
 STAMPED_AT = "stamped_at"  # when the command queue was last running: an Instant
 DISPATCH = "dispatch"  # that no command is handed out, why, since when, by whom: JSON
+ALERT_RULES = "alert_rules"  # changes whenever an alert rule was changed over REST
 AUDIT_PRUNED = "audit_pruned"  # number and hash of the newest row of the audit that was pruned: JSON
 
 

@@ -41,8 +41,8 @@ SECURITY_HEADERS: Headers = [
     ("X-Frame-Options", "DENY"),
 ]
 PREFLIGHT_HEADERS: Headers = [
-    ("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE"),
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Prefer"),
     ("Access-Control-Max-Age", "600"),
 ]
 

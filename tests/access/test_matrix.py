@@ -57,6 +57,7 @@ MAY = {
 
 # The declared table: what is new has to be written here too, by somebody who thinks about it.
 MATRIX = {
+    "DELETE /api/alert-rules/<name>": ADMINS,
     "DELETE /api/alerts/<id>/ack": OPERATORS,
     "DELETE /api/enrol-codes/<id>": ADMINS,
     "DELETE /api/hosts/<hostname>": OPERATORS,
@@ -67,6 +68,8 @@ MATRIX = {
     "GET /": EVERYBODY,
     "GET /THIRD_PARTY_LICENSES.txt": EVERYBODY,
     "GET /api/agents": ADMINS,
+    "GET /api/alert-rules": VIEWERS,
+    "GET /api/alert-rules/<name>": VIEWERS,
     "GET /api/alerts": VIEWERS,
     "GET /api/alerts/active": VIEWERS,
     "GET /api/audit": ADMINS,
@@ -82,6 +85,7 @@ MATRIX = {
     "GET /api/history": VIEWERS,
     "GET /api/hosts": VIEWERS,
     "GET /api/hosts/<hostname>": VIEWERS,
+    "GET /api/hosts/<hostname>/alert-rules": VIEWERS,
     "GET /api/hosts/<hostname>/history": VIEWERS,
     "GET /api/info": VIEWERS,
     "GET /api/me": EVERYBODY,
@@ -101,6 +105,7 @@ MATRIX = {
     "GET /metrics/fleet": VIEWERS,
     "GET /plain": VIEWERS,
     "GET /plain/<name>": EVERYBODY,
+    "POST /api/alert-rules": ADMINS,
     "POST /api/alerts/<id>/ack": OPERATORS,
     "POST /api/agents/field": ADMINS,
     "POST /api/agents/<id>/approve": ADMINS,
@@ -119,6 +124,7 @@ MATRIX = {
     "POST /api/metrics/batch": AGENTS,
     "POST /api/session": EVERYBODY,
     "POST /api/tokens": ADMINS,
+    "PUT /api/alert-rules/<name>": ADMINS,
     "PUT /api/dispatch": OPERATORS,  # only admins resume: test_dispatch.py
     "/alerts connect": VIEWERS,
     "/commands connect": OPERATORS,

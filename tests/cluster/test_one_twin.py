@@ -217,6 +217,24 @@ def test_an_alert_is_acknowledged_at_whichever_worker(shared_pair: Pair) -> None
     wait_until(lambda: alert_at(owner).get("ack") is None, 3, what="it is acknowledged no longer")
 
 
+def test_a_rule_that_one_worker_was_given_is_judged_by_within_a_second(shared_pair: Pair) -> None:
+    edge, owner = shared_pair.edge(), shared_pair.owner()
+    step = {"severity": "info", "fire": 20, "resolve": 10}
+    rule = {"name": "of_the_edge", "measure": "cpuLoad", "where": "host:ruled", "steps": [step]}
+    assert edge.post("/api/alert-rules", json=rule).status_code == 201
+
+    def is_in_force(ego: EgoServer) -> bool:
+        return "of_the_edge" in [one["name"] for one in ego.get("/api/info").json()["rules"]]
+
+    wait_until(lambda: is_in_force(owner), 2, what="the owner has the rule")
+    edge.post_samples(make_sample("ruled", cpu_percent=25))
+    wait_until(lambda: "ruled" in [one["hostname"] for one in owner.get("/api/alerts/active").json()], what="it fires")
+    assert requests.delete(f"{edge.url}/api/alert-rules/of_the_edge", timeout=10).status_code == 204
+    wait_until(
+        lambda: "ruled" not in [one["hostname"] for one in owner.get("/api/alerts/active").json()], 3, what="it ends"
+    )
+
+
 def forged_removal(hostname: str) -> bytes:
     """An entry that says that a host was removed, although the database does not know of it."""
     return msgspec.msgpack.encode([{}, [], [], {}, [hostname]])

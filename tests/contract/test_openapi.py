@@ -44,6 +44,12 @@ ROUTES = {
     ("GET", "/api/history"),
     ("GET", "/api/alerts"),
     ("GET", "/api/alerts/active"),
+    ("GET", "/api/alert-rules"),
+    ("POST", "/api/alert-rules"),
+    ("GET", "/api/alert-rules/{name}"),
+    ("PUT", "/api/alert-rules/{name}"),
+    ("DELETE", "/api/alert-rules/{name}"),
+    ("GET", "/api/hosts/{hostname}/alert-rules"),
     ("POST", "/api/alerts/{id}/ack"),
     ("DELETE", "/api/alerts/{id}/ack"),
     ("POST", "/api/commands"),
@@ -206,9 +212,9 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
         checked.add(("POST", path))
         check(document, "POST", path, ego.post(filled or path, **kwargs))
 
-    def put(path: str, **kwargs: Any) -> None:
+    def put(path: str, filled: str | None = None, **kwargs: Any) -> None:
         checked.add(("PUT", path))
-        check(document, "PUT", path, requests.put(ego.url + path, timeout=10, **kwargs))
+        check(document, "PUT", path, requests.put(ego.url + (filled or path), timeout=10, **kwargs))
 
     def delete(path: str, filled: str | None = None) -> None:
         checked.add(("DELETE", path))
@@ -244,6 +250,20 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for alert_id, body_now in ((alert, {"note": "on it"}), (alert, {"until": "2000-01-01"}), (UNKNOWN_ID, {})):
         send("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack", json=body_now)
         delete("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack")
+    rule = {
+        "name": unique_hostname("rule"),
+        "measure": "swap",
+        "steps": [{"severity": "info", "fire": 9, "resolve": 8}],
+    }
+    for rule_now in (rule, rule, rule | {"measure": "coffee"}):
+        send("/api/alert-rules", json=rule_now)
+    get("/api/alert-rules")
+    for name, headers in ((rule["name"], {}), (rule["name"], {"If-Match": '"x"'}), ("none", {}), ("cpu_load_high", {})):
+        get("/api/alert-rules/{name}", f"/api/alert-rules/{name}")
+        put("/api/alert-rules/{name}", f"/api/alert-rules/{name}", json=rule, headers=headers)
+        delete("/api/alert-rules/{name}", f"/api/alert-rules/{name}")
+    for name in (hostname, "nobody"):
+        get("/api/hosts/{hostname}/alert-rules", f"/api/hosts/{name}/alert-rules")
     for headers, body_now in ((key, body), (key, body), (key, body | {"command": "v"}), ({}, {})):
         send("/api/commands", json=body_now, headers=headers)
     get("/api/commands")

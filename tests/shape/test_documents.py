@@ -61,6 +61,7 @@ def test_every_event_is_documented() -> None:
         "command-update",
         "command-output",
         "alert-update",
+        "rules-changed",
     }:
         assert event in CONTRACT, event
 

@@ -697,6 +697,212 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alert-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every alert rule, also those that are switched off: the built-in ones first. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRuleList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Make an alert rule. EGO judges by it within a second. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NamedRuleBody"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRule"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-rules/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** One alert rule; its `ETag` is for If-Match. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRule"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Change an alert rule: the whole of one's own, of a built-in one the members that are given. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewRuleBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRule"];
+                    };
+                };
+                /** @description It is not the rule of If-Match any more */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove an alert rule, with its alerts. A built-in one is again as it was. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description It is not the rule of If-Match any more */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/hosts/{hostname}/alert-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** The alert rules that are in force for a host, with the figures that count, and why. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AppliedRuleList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/commands": {
         parameters: {
             query?: never;
@@ -2774,6 +2980,99 @@ export interface components {
              */
             until?: string | null;
         };
+        RuleStep: {
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            fire: number;
+            resolve: number | null;
+        };
+        RuleOverride: {
+            steps?: components["schemas"]["RuleStep"][];
+            for?: string;
+            resolveFor?: string;
+            subjects?: string[];
+            /** @enum {string} */
+            noData?: "resolve" | "keep" | "alert";
+            noDataAfter?: string;
+            enabled?: boolean;
+            where: string;
+        };
+        AlertRule: {
+            steps?: components["schemas"]["RuleStep"][];
+            for?: string;
+            resolveFor?: string;
+            subjects?: string[];
+            /** @enum {string} */
+            noData?: "resolve" | "keep" | "alert";
+            noDataAfter?: string;
+            enabled?: boolean;
+            measure?: string;
+            where?: string;
+            above?: boolean;
+            overrides?: components["schemas"]["RuleOverride"][];
+            name: string;
+            unit: string;
+            /** @enum {string} */
+            source: "built-in" | "file" | "hud";
+            etag: string;
+            /** Format: date-time */
+            updatedAt: string | null;
+            updatedBy: string | null;
+        };
+        AlertRuleList: {
+            items: components["schemas"]["AlertRule"][];
+            total: number;
+        };
+        NamedRuleBody: {
+            steps?: components["schemas"]["RuleStep"][];
+            for?: string;
+            resolveFor?: string;
+            subjects?: string[];
+            /** @enum {string} */
+            noData?: "resolve" | "keep" | "alert";
+            noDataAfter?: string;
+            enabled?: boolean;
+            measure?: string;
+            where?: string;
+            above?: boolean;
+            overrides?: components["schemas"]["RuleOverride"][];
+            name: string;
+        };
+        NewRuleBody: {
+            steps?: components["schemas"]["RuleStep"][];
+            for?: string;
+            resolveFor?: string;
+            subjects?: string[];
+            /** @enum {string} */
+            noData?: "resolve" | "keep" | "alert";
+            noDataAfter?: string;
+            enabled?: boolean;
+            measure?: string;
+            where?: string;
+            above?: boolean;
+            overrides?: components["schemas"]["RuleOverride"][];
+        };
+        AppliedRule: {
+            steps?: components["schemas"]["RuleStep"][];
+            for?: string;
+            resolveFor?: string;
+            subjects?: string[];
+            /** @enum {string} */
+            noData?: "resolve" | "keep" | "alert";
+            noDataAfter?: string;
+            enabled?: boolean;
+            name: string;
+            unit: string;
+            source: string;
+            measure: string;
+            above: boolean;
+            why: string | null;
+        };
+        AppliedRuleList: {
+            hostname: string;
+            items: components["schemas"]["AppliedRule"][];
+            total: number;
+        };
         NewCommand: {
             hostname: string;
             command: string;
@@ -2960,7 +3259,7 @@ export interface components {
             name: string | null;
             /** @enum {string} */
             role: "nobody" | "agent" | "viewer" | "operator" | "admin";
-            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage")[];
+            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage" | "admin")[];
             signIn: ("link" | "password")[];
             isSignedIn: boolean;
             isLocal: boolean;
@@ -3254,6 +3553,14 @@ export type HostsTimeline = components['schemas']['HostsTimeline'];
 export type Timeline = components['schemas']['Timeline'];
 export type AlertPage = components['schemas']['AlertPage'];
 export type NewAck = components['schemas']['NewAck'];
+export type RuleStep = components['schemas']['RuleStep'];
+export type RuleOverride = components['schemas']['RuleOverride'];
+export type AlertRule = components['schemas']['AlertRule'];
+export type AlertRuleList = components['schemas']['AlertRuleList'];
+export type NamedRuleBody = components['schemas']['NamedRuleBody'];
+export type NewRuleBody = components['schemas']['NewRuleBody'];
+export type AppliedRule = components['schemas']['AppliedRule'];
+export type AppliedRuleList = components['schemas']['AppliedRuleList'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];

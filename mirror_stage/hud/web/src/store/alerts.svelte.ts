@@ -31,6 +31,7 @@ class Alerts {
     const channel = world.link.channel('/alerts');
     channel.on('connect', () => void this.load());
     channel.on('alert-update', (update: AlertUpdate) => this.take(update));
+    channel.on('rules-changed', () => world.learn());
   }
 
   /** Call `listener` for every transition; the returned function ends it. */

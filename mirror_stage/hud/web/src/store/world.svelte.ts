@@ -99,6 +99,11 @@ class World {
   private welcome(): void {
     if (this.connection === 'lost') void session.ask(); // it may be another EGO now
     this.heard();
+    this.learn();
+  }
+
+  /** Ask EGO what it is and by which rules it judges. */
+  learn(): void {
     void get('/api/info').then(
       (info) => (this.info = info),
       () => undefined, // asked again at the next connect; nothing that is shown depends on it until then
