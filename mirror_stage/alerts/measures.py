@@ -30,8 +30,8 @@ Values = Mapping[str, float]  # by subject
 class RuleMeasure:
     """A number that a rule judges. A host has one `value` of it, or one for each subject (`values`), or neither: silence.
 
-    `field` is the field of a sample that is the value. `highest` is quicker than `values`. `needs_details`: it is unknown
-    in a sample that was read back from the history. `{value}` and `{subject}` in `words` are filled in.
+    `field` is the field of a sample that is the value. `highest` is quicker than `values`. `{value}` and `{subject}` in
+    `words` are filled in.
     """
 
     name: str
@@ -41,8 +41,6 @@ class RuleMeasure:
     values: Callable[[Host], Values] | None = None
     highest: Callable[[Host], float | None] | None = None
     field: str | None = None
-    needs_details: bool = False
-    of: str | None = None  # what its subjects are
 
 
 def _of_sample(field: str) -> Callable[[Host], float | None]:
@@ -162,19 +160,16 @@ RULE_MEASURES: Mapping[str, RuleMeasure] = {
         *_metrics(),
         RuleMeasure(CLOCK, "s", "the clock is {value} s away from EGO's", _clock_offset),
         RuleMeasure(
-            DISK_USED, "%", "disk {subject} is {value} % used", values=_disks_used, highest=_fullest_disk, needs_details=True,
-            of="mountpoints",
+            DISK_USED, "%", "disk {subject} is {value} % used", values=_disks_used, highest=_fullest_disk,
         ),
-        RuleMeasure(DISK_FREE, "B", "disk {subject} has {value} bytes left", values=_disks_free, needs_details=True, of="mountpoints"),
-        RuleMeasure(INTERFACE_DOWN, "", "interface {subject} is down", values=_interfaces_down, needs_details=True, of="interfaces"),
-        RuleMeasure(SENSOR, "°C", "sensor {subject} shows {value} °C", values=_sensors, needs_details=True, of="sensors"),
+        RuleMeasure(DISK_FREE, "B", "disk {subject} has {value} bytes left", values=_disks_free),
+        RuleMeasure(INTERFACE_DOWN, "", "interface {subject} is down", values=_interfaces_down),
+        RuleMeasure(SENSOR, "°C", "sensor {subject} shows {value} °C", values=_sensors),
         RuleMeasure(
-            CORE, "%", "the load of core {subject} is {value} %", values=_cores, highest=_busiest_core, needs_details=True,
-            of="numbers of cores",
+            CORE, "%", "the load of core {subject} is {value} %", values=_cores, highest=_busiest_core,
         ),
         RuleMeasure(
             MACHINES, "machines", "{value} machines report under this name: {subject}", values=_machines, highest=_most_machines,
-            needs_details=True, of="addresses or names",
         ),
         RuleMeasure(SILENCE, "s", "no sample for {value} s"),
         RuleMeasure(IS_MISSING, "", "its samples have no {subject}"),

@@ -141,11 +141,10 @@ class Owner:
             open_alerts, silence = self.open_alerts.of(host.hostname), now - host.last_seen_at
             listened = now - max(host.last_seen_at, listening_since)
             for rule in self._judge_by.plan_of(host).silence:
-                its_rule = rule
-                if host.interval:
-                    its_rule = rule.beginning_at(self.twin.limits.of(host.interval).offline_after / SECOND)
+                own = self.twin.limits.of(host.interval).offline_after / SECOND if host.interval else 0
                 alert = open_alerts.get((rule.name, None))
-                if listened >= its_rule.fire_at * SECOND:
+                if listened >= max(rule.fire_at, own) * SECOND:
+                    its_rule = rule.beginning_at(own) if host.interval else rule
                     transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
                 elif alert is not None and host.last_seen_at > alert.created_at:
                     transitions.append(resolve(alert, now, "sample"))  # a late sample counts too

@@ -30,9 +30,10 @@ def fields_of(sample: Sample) -> tuple[object, ...]:
 
 def test_a_message_arrives_as_it_was_sent() -> None:
     samples = [sample_of("a", cpu_percent=12.5), sample_of("b", tags={"room": "r1"})]
-    message = Message({"a": (1, (0.0, 1.5, 2.0))}, samples, {"a": T}, ["c"])
+    message = Message({"a": (1, (0.0, 1.5, 2.0))}, samples, {"a": T}, ["c"], acknowledged=["alert"])
     found, encoded = wire.to_message(wire.of_message(message))
     assert (found.newcomers, found.polls, found.removed) == (message.newcomers, message.polls, message.removed)
+    assert found.acknowledged == ["alert"]
     assert [name for name, _ in encoded] == ["a", "b"]
     back = [wire.to_sample(raw) for _, raw in encoded]
     assert [fields_of(one) for one in back] == [fields_of(one) for one in samples]
