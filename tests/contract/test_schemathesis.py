@@ -10,9 +10,9 @@ import requests
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
-from tests.builders import make_sample
+from tests.builders import make_sample, unique_hostname
 from tests.contract.test_openapi import ROUTES
-from tests.contract.wire import ago, create, post, running_command
+from tests.contract.wire import active_alerts, ago, create, post, running_command
 from tests.faults import short_and_full
 from tests.servers import EgoServer
 
@@ -22,6 +22,7 @@ EXAMPLES = {"sqlite": 6, "postgresql": 2}
 NOT_FOUND_BY_CHANCE = {
     "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/enrol-codes/{id}",
     "/api/agents/{id}/approve", "/api/agents/{id}/labels", "/api/agents/{id}/revoke", "/api/agents/{id}/unlock", "/api/agents/self/rotate",
+    "/api/alert-rules/{name}",
 }  # fmt: skip
 MANY = {"sqlite": 100, "postgresql": 20}
 
@@ -95,6 +96,14 @@ def test_generated_requests_get_documented_answers(
     known = {"hostname": "titan-01", "id": create(ego, "titan-01")["id"]}
     if path.endswith(("/result", "/heartbeat", "/output", "/result/{id}")):
         known["id"] = running_command(ego)
+    if path.endswith("/ack"):
+        known["id"] = active_alerts(ego, "titan-01")["cpu_load_high"]["id"]
+    if path.endswith("/{name}"):
+        known["name"] = unique_hostname("rule")
+        step = {"severity": "info", "fire": 99, "resolve": 98}
+        ego.post(
+            "/api/alert-rules", json={"name": known["name"], "measure": "swap", "where": "host:none", "steps": [step]}
+        )
     codes: list[int] = []
     kind = "postgresql" if "MIRROR_STAGE_DB_URL" in ego.settings else "sqlite"
 

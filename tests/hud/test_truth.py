@@ -266,3 +266,14 @@ def test_arrows_home_and_end_go_through_rows_which_stay_in_place_meanwhile(hud: 
         page.mouse.move(5, 5)
         page.locator("header .chip").focus()
         expect(names.first).to_have_text("alive-04")
+
+
+def test_an_alert_is_acknowledged_with_a_key_and_no_longer_with_its_button(hud: Open) -> None:
+    with hud("#/alerts") as page:
+        row = page.locator("li[data-alert]").filter(has_text="hot-01")
+        row.get_by_role("link", name="hot-01", exact=True).focus()
+        page.keyboard.press("y")
+        expect(row).to_contain_text("acknowledged until")
+        row.get_by_role("button", name="Acknowledge no longer").click()
+        expect(row).not_to_contain_text("acknowledged until")
+        expect(row.get_by_role("button", name="Acknowledge", exact=True)).to_have_attribute("aria-pressed", "false")

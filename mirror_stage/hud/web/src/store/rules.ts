@@ -54,7 +54,7 @@ export class Rules {
 
   /** What an alert is about: a metric, or another measure such as `silenceSeconds`; null: not known. */
   measureOf(alert: Alert): string | null {
-    return measureOf(this.byName.get(ruleOf(alert)) ?? { name: ruleOf(alert) });
+    return measureOf(this.byName.get(ruleOf(alert)) ?? { name: ruleOf(alert), measure: alert.measure });
   }
 
   /** The state that an alert puts its host in: a silent host is offline, whatever its severity is called. */
@@ -68,9 +68,9 @@ export class Rules {
     return this.byName.get(ruleOf(alert))?.resolveAt ?? null;
   }
 
-  /** The unit of an alert's value and threshold; '' if its rule is gone. */
+  /** The unit of an alert's value and threshold. */
   unitOf(alert: Alert): string {
-    return this.byName.get(ruleOf(alert))?.unit ?? '';
+    return this.byName.get(ruleOf(alert))?.unit ?? alert.unit ?? '';
   }
 
   /** Where the first rule about a measure fires; null: no rule watches it. */

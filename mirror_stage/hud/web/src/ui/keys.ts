@@ -53,6 +53,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   everywhere('back', 'escape', 'Escape', { always: true }),
   everywhere('table', 't', 'KeyT'),
   everywhere('alerts', 'a', 'KeyA'),
+  everywhere('acknowledge', 'y', 'KeyY'),
   everywhere('console', 'c', 'KeyC'),
   everywhere('history', 'h', 'KeyH'),
   everywhere('replay', 'r', 'KeyR'),
