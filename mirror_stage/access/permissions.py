@@ -45,6 +45,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alerts.delete_ack": OPERATE,
     "alert-rules.list_rules": VIEW,
     "alert-rules.create_rule": CONFIGURE,
+    "alert-rules.preview": CONFIGURE,
     "alert-rules.get_rule": VIEW,
     "alert-rules.put_rule": CONFIGURE,
     "alert-rules.delete_rule": CONFIGURE,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from mirror_stage.alerts.domain import ALERT, NOTHING, PATIENCE, Alert, Key, Rule, Transition, evaluate
+from mirror_stage.alerts.domain import ALERT, NOTHING, PATIENCE, Alert, Key, Rule, Transition, evaluate, is_meant
 from mirror_stage.alerts.measures import RULE_MEASURES, SILENCE
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.selector import Labels
-from mirror_stage.twin.domain import Host
+from mirror_stage.twin.domain import Host, Status
 
 HOSTS_MAX = 20_000  # whose plans are kept
 
@@ -153,3 +153,41 @@ def labels_of(host: Host) -> Labels:
         sample.platform if sample is not None else None,
         tags,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A value that is beyond a limit now, and the severity of the last step that it is beyond."""
+
+    hostname: str
+    subject: str | None
+    value: float
+    severity: str
+
+
+def breaches(rule: Rule, host: Host, now: Instant) -> list[Breach] | None:
+    """The values of a host that are beyond a rule now, whatever it waits for. None: the host has no value, or is silent."""
+    measure, sample = RULE_MEASURES[rule.measure], host.sample
+    values: Mapping[str | None, float | None]
+    if sample is None or host.last_seen_at is None:
+        return None
+    if rule.measure == SILENCE:
+        values = {None: (now - host.last_seen_at) / SECOND}
+    elif host.status == Status.OFFLINE:
+        return None
+    elif measure.value is not None:
+        values = {None: measure.value(host)}
+    else:
+        found = measure.values(host) if measure.values is not None else {}
+        values = {subject: value for subject, value in found.items() if is_meant(rule.subjects, subject)}
+    known = {subject: value for subject, value in values.items() if value is not None}
+    if not known:
+        return None
+    sign = 1 if rule.is_above else -1
+    return [
+        Breach(
+            host.hostname, subject, value, [step.severity for step in rule.steps if sign * (value - step.fire) >= 0][-1]
+        )
+        for subject, value in known.items()
+        if rule.is_breached(value)
+    ]

@@ -18,6 +18,7 @@ from mirror_stage.alerts.schemas import (
     NamedRuleBody,
     NewAckSchema,
     NewRuleBody,
+    PreviewSchema,
 )
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.core.problems import Invalid, NotFound
@@ -94,6 +95,14 @@ def create_rule() -> Response:
     if not isinstance(name, str):
         raise Invalid("name: is missing", errors=[{"field": "name", "message": "is missing"}])
     return _rule(service(RuleBook).create(name, document, actor()), 201)
+
+
+@rules_blp.post("/preview")
+@rules_blp.documented_body(NamedRuleBody)
+@rules_blp.response(200, PreviewSchema)
+def preview() -> Response:
+    """Which hosts an alert rule is for, and where it would be breached now. Nothing is stored."""
+    return json_response(service(RuleBook).preview(_document(), service(TwinService).shown().hosts()))
 
 
 @rules_blp.get("/<name>")

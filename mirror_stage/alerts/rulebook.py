@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import gevent
 import orjson
 
 from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
-from mirror_stage.alerts.domain import FILE, HUD, Rule
-from mirror_stage.alerts.judge import Applied, applied_to, labels_of
+from mirror_stage.alerts.domain import FILE, HUD, SEVERITIES, Rule
+from mirror_stage.alerts.judge import Applied, Breach, applied_to, breaches, labels_of
 from mirror_stage.alerts.rules import RULES_MAX, BadRule, document_of, of_wire
 from mirror_stage.alerts.store import CHANGED, CREATED, StoredRule
 from mirror_stage.core.clock import Clock
@@ -24,6 +25,8 @@ from mirror_stage.twin.domain import Host
 
 log = logging.getLogger(__name__)
 
+YIELD_EVERY = 500  # hosts
+PREVIEWED_MAX = 100
 ONLY_READ = (
     "name",
     "unit",
@@ -114,12 +117,40 @@ class RuleBook:
                 log.error("the stored alert rule %s is passed over: %s", row.name, why)
         return entries
 
+    def preview(self, document: Mapping[str, Any], hosts: Iterable[Host]) -> dict[str, Any]:
+        """What a rule that is not stored would say now, as the wire has it; its waits do not count. Raises Invalid."""
+        name = document.get("name", "preview")
+        if not isinstance(name, str):
+            raise Invalid("name: must be a text", errors=[{"field": "name", "message": "must be a text"}])
+        rule, now = self._parsed(name, document, self._written.get(name)), self._clock.now()
+        matched = without = 0
+        found: list[Breach] = []
+        for number, host in enumerate(hosts):
+            if number % YIELD_EVERY == 0:
+                gevent.sleep(0)
+            applied = applied_to(rule, labels_of(host))
+            if applied is None:
+                continue
+            matched += 1
+            its = breaches(applied.rule, host, now)
+            without += its is None
+            found += its or ()
+        worst = sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), one.hostname, one.subject or ""))
+        return {
+            "hosts": matched,
+            "withoutValue": without,
+            "total": len(found),
+            "items": [asdict(one) for one in worst[:PREVIEWED_MAX]],
+        }
+
     # ------------------------------------------------------------------ changes
 
     def create(self, name: str, document: Mapping[str, Any], actor: Actor) -> Entry:
         """Make a rule. Raises Invalid; Conflict if there is one of this name, or too many."""
         self.look()
         self._parsed(name, document, None)
+        if name == "preview":
+            raise Conflict("preview is a route of its own; give the alert rule another name")
         if name in self._entries:
             raise Conflict(f"there is an alert rule {name} already; PUT /api/alert-rules/{name} changes it")
         if len(self._entries) >= RULES_MAX:

@@ -140,3 +140,19 @@ class AppliedRuleList(WireSchema):
     hostname = fields.String(required=True)
     items = fields.List(fields.Nested(AppliedRuleSchema), required=True)
     total = fields.Integer(required=True)
+
+
+class BreachSchema(WireSchema):
+    hostname = fields.String(required=True)
+    subject = fields.String(required=True, allow_none=True)
+    value = fields.Float(required=True)
+    severity = fields.String(required=True, validate=_SEVERITY)
+
+
+class PreviewSchema(WireSchema):
+    """What a rule would say now. `items`: the worst 100 of `total` values that are beyond it."""
+
+    hosts = fields.Integer(required=True, metadata={"description": "how many hosts it is for"})
+    withoutValue = fields.Integer(required=True, metadata={"description": "how many of them have no such value now"})
+    total = fields.Integer(required=True)
+    items = fields.List(fields.Nested(BreachSchema), required=True)

@@ -106,6 +106,7 @@ MATRIX = {
     "GET /plain": VIEWERS,
     "GET /plain/<name>": EVERYBODY,
     "POST /api/alert-rules": ADMINS,
+    "POST /api/alert-rules/preview": ADMINS,
     "POST /api/alerts/<id>/ack": OPERATORS,
     "POST /api/agents/field": ADMINS,
     "POST /api/agents/<id>/approve": ADMINS,

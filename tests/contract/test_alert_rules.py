@@ -127,6 +127,25 @@ def test_a_rule_that_cannot_be_is_refused_and_its_key_is_named(
     assert_problem(ego.get(f"{RULES}/{body['name']}"), 404)
 
 
+def test_a_preview_says_what_a_rule_would_find_now(ego: EgoServer) -> None:
+    hosts = [unique_hostname("seen") for _ in range(3)]
+    post(ego, *(make_sample(host, cpu_percent=load) for host, load in zip(hosts, (10, 50, 99), strict=True)))
+    settled(ego)
+    rule = {"measure": "cpuLoad", "where": f"host:{','.join(hosts)}", "steps": STEPS, "for": "1h"}
+    answer = ego.post(f"{RULES}/preview", json=rule)
+    assert answer.json() == {
+        "hosts": 3, "withoutValue": 0, "total": 2,
+        "items": [
+            {"hostname": hosts[2], "subject": None, "value": 99, "severity": "critical"},
+            {"hostname": hosts[1], "subject": None, "value": 50, "severity": "warning"},
+        ],
+    }  # fmt: skip
+    gpu = ego.post(f"{RULES}/preview", json=rule | {"measure": "gpuTemperature"}).json()
+    assert (gpu["hosts"], gpu["withoutValue"], gpu["items"]) == (3, 3, [])
+    assert_problem(ego.post(f"{RULES}/preview", json=rule | {"where": "rack"}), 400, naming="where")
+    assert_problem(ego.post(RULES, json=rule | {"name": "preview"}), 409)
+
+
 def test_other_requests_that_cannot_be(ego: EgoServer) -> None:
     rule, _ = made(ego)
     assert_problem(ego.post(RULES, json=rule), 409)

@@ -759,6 +759,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alert-rules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Which hosts an alert rule is for, and where it would be breached now. Nothing is stored. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NamedRuleBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Preview"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/alert-rules/{name}": {
         parameters: {
             query?: never;
@@ -3038,6 +3079,21 @@ export interface components {
             overrides?: components["schemas"]["RuleOverride"][];
             name: string;
         };
+        Breach: {
+            hostname: string;
+            subject: string | null;
+            value: number;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+        };
+        Preview: {
+            /** @description how many hosts it is for */
+            hosts: number;
+            /** @description how many of them have no such value now */
+            withoutValue: number;
+            total: number;
+            items: components["schemas"]["Breach"][];
+        };
         NewRuleBody: {
             steps?: components["schemas"]["RuleStep"][];
             for?: string;
@@ -3558,6 +3614,8 @@ export type RuleOverride = components['schemas']['RuleOverride'];
 export type AlertRule = components['schemas']['AlertRule'];
 export type AlertRuleList = components['schemas']['AlertRuleList'];
 export type NamedRuleBody = components['schemas']['NamedRuleBody'];
+export type Breach = components['schemas']['Breach'];
+export type Preview = components['schemas']['Preview'];
 export type NewRuleBody = components['schemas']['NewRuleBody'];
 export type AppliedRule = components['schemas']['AppliedRule'];
 export type AppliedRuleList = components['schemas']['AppliedRuleList'];
