@@ -59,6 +59,8 @@ from mirror_stage.installer.routes import blp as installer_blp
 from mirror_stage.metrics.direct import PATH, DirectIngest
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.metrics.service import Ingest
+from mirror_stage.notifications.labels import labels_of
+from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.service import Past
@@ -328,6 +330,13 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             labels_of=enrolment.labels_of,
         ),
         twin_service,
+        Notifier(
+            storage.own,
+            clock,
+            labels_of=lambda hostname: labels_of(hostname, twin.hosts_by_name.get(hostname)),
+            routes=lambda: (),
+            open_alert=lambda key: open_alerts.of(key[0]).get((key[1], key[2])),
+        ),
         AlertService(
             storage,
             open_alerts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mirror_stage.storage.db import Base
@@ -57,6 +57,7 @@ class AlertEvent(Base):
 
     `value` is the alert's value at that time, None where it was not recorded. Who acknowledges it is the `actor`; `note` and
     `until` are theirs. Version 0 says since when an alert was pending that fired later.
+    `is_taken`: the notifications have taken it up.
     """
 
     __tablename__ = "alert_events"
@@ -71,8 +72,17 @@ class AlertEvent(Base):
     actor: Mapped[str | None] = mapped_column(Text)
     note: Mapped[str | None] = mapped_column(Text)
     until: Mapped[int | None] = mapped_column(BigInteger)
+    is_taken: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index(
+            "alert_events_to_take",
+            "at", "alert_id", "version",
+            sqlite_where=text("NOT is_taken"),
+            postgresql_where=text("NOT is_taken"),
+        ),
+        {"sqlite_with_rowid": False},
+    )  # fmt: skip
 
 
 class AlertWait(Base):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -50,6 +51,7 @@ _WAIT = tuple(column.name for column in _WAITS.columns)
 _ACK = ("alert_id", "by", "note", "at", "until", "withdrawn_at", "withdrawn_by")
 CREATED, CHANGED, REMOVED = "rule-created", "rule-changed", "rule-removed"  # in the audit
 ASKED_AT_ONCE = 500  # ids in one question
+TAKEN_AT_ONCE = 200
 
 
 def record(tx: Connection, transitions: Sequence[Transition]) -> None:
@@ -83,6 +85,43 @@ def _events(each: Transition) -> Iterator[tuple[Any, ...]]:
 def _row(alert: Alert) -> tuple[Any, ...]:
     """The row of an alert. No subject is an empty text, because NULL is equal to nothing in a unique index."""
     return tuple(alert.subject or "" if name == "subject" else getattr(alert, name) for name in _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event, with its alert as it is now. `severity`, `value` and `reason` are those of the event."""
+
+    version: int
+    transition: str
+    at: Instant
+    severity: str
+    value: float | None
+    reason: str | None
+    alert: Alert
+
+
+def to_take(tx: Connection, most: int) -> list[Recorded]:
+    """The events that nobody has taken up, oldest first, at most `most`."""
+    events = (_EVENTS.c.transition, _EVENTS.c.at, _EVENTS.c.value, _EVENTS.c.reason)
+    of_event = [column.label(f"event_{column.name}") for column in (*events, _EVENTS.c.version, _EVENTS.c.severity)]
+    wanted = select(*of_event, _TABLE).join_from(_EVENTS, _TABLE, _TABLE.c.id == _EVENTS.c.alert_id)
+    oldest = wanted.where(text("NOT alert_events.is_taken")).order_by(
+        _EVENTS.c.at, _EVENTS.c.alert_id, _EVENTS.c.version
+    )
+    return [
+        Recorded(
+            row["event_version"], row["event_transition"], row["event_at"], row["event_severity"], row["event_value"],
+            row["event_reason"], _alert(row),
+        )
+        for row in tx.execute(oldest.limit(most)).mappings()
+    ]  # fmt: skip
+
+
+def take(tx: Connection, events: Sequence[tuple[str, int]]) -> None:
+    """Note that events, given as (alert, version), are taken up."""
+    key = tuple_(_EVENTS.c.alert_id, _EVENTS.c.version)
+    for first in range(0, len(events), TAKEN_AT_ONCE):
+        tx.execute(update(_EVENTS).where(key.in_(events[first : first + TAKEN_AT_ONCE])).values(is_taken=True))
 
 
 def load_active(tx: Connection) -> list[Alert]:

@@ -26,6 +26,7 @@ from mirror_stage.ego_monitor.service import EgoMonitor
 from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
@@ -177,6 +178,12 @@ def prune_alerts(ego: Services) -> None:
     ego[AlertService].prune(ego[TrustedTime].until())
 
 
+def notify(ego: Services) -> None:
+    """Put what happened to alerts into groups, and store what has to be sent about them."""
+    if ego[Readiness].is_restored:
+        ego[Notifier].step()
+
+
 def prune_past(ego: Services) -> None:
     """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
     ego[Past].prune(ego[TrustedTime].until())
@@ -228,6 +235,7 @@ JOBS: tuple[Job, ...] = (
     Job(prune_agents, every(3600)),
     Job(keep_history, every(5)),
     Job(prune_alerts, every(600)),
+    Job(notify, every(1)),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10), is_owners=False),
     Job(catch_up, every(2)),

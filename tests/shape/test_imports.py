@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
+    "notifications": {"core", "storage", "twin", "alerts"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -43,11 +44,11 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
         "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter",
+        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
-        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures",
+        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip
@@ -72,6 +73,7 @@ PURE_FILES = {
     "geometry",
     "state",
     "judge",
+    "grouping",
 }
 PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.selector", "core.signed"}
 PURE_LIBRARIES = {

@@ -1,0 +1,1 @@
+"""Who is told of which alerts, and how each message gets there."""

@@ -1,0 +1,312 @@
+"""Takes up what happened to alerts, puts it into groups, and stores what has to be sent. The owner of the twin does it, nobody else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mirror_stage.alerts import store as alert_store
+from mirror_stage.alerts.domain import Alert
+from mirror_stage.alerts.store import Recorded
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import HOUR, SECOND, Instant
+from mirror_stage.core.selector import Labels
+from mirror_stage.notifications import domain, grouping, store
+from mirror_stage.notifications.domain import Group, Intent, Member, MemberKey, Route
+from mirror_stage.notifications.grouping import FOREVER, SEND, Verdict
+from mirror_stage.storage.db import Lane, Tx
+
+log = logging.getLogger(__name__)
+
+TAKEN_MAX = 500  # events in one step: some milliseconds
+REMEMBERED: Instant = HOUR  # a closed group, for what flaps
+QUIET_EVERY: Instant = 5 * SECOND  # how often it is asked why a problem is quiet
+
+QuietReasons = Callable[[Alert, Instant], Sequence[str]]
+CauseOf = Callable[[Alert], str | None]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one step writes, in one transaction. `moved` are problems that left a group."""
+
+    taken: list[tuple[str, int]] = field(default_factory=list)
+    groups: dict[str, Group] = field(default_factory=dict)
+    members: dict[tuple[str, MemberKey], Member] = field(default_factory=dict)
+    moved: list[tuple[str, Member]] = field(default_factory=list)
+    intents: list[Intent] = field(default_factory=list)
+
+    def touch(self, group: Group, *members: Member) -> None:
+        if group.id not in self.groups:
+            group.version += 1
+        self.groups[group.id] = group
+        self.members |= {(group.id, one.key): one for one in members}
+
+    def write(self, tx: Tx, now: Instant, *, is_dry: bool) -> None:
+        store.forget(tx, self.moved)
+        store.save(tx, self.groups.values(), [(group, one) for (group, _), one in self.members.items()])
+        for intent in self.intents:
+            store.put(tx, intent, now, is_dry=is_dry)
+        alert_store.take(tx, self.taken)
+
+    def __bool__(self) -> bool:
+        return bool(self.taken or self.groups or self.moved)
+
+
+class Notifier:
+    """The groups of alerts. `step` takes up events, and decides what is told; it never sends.
+
+    An event is taken up in the transaction that writes its group. So a kill at any point loses none, and counts none twice.
+
+    `labels_of` says what a host is. `quiet_reasons` says why nobody shall be told of an alert now, and `cause_of` which other trouble
+    it comes from. `mode`: `on`; `dry`: messages are stored and not sent; `off`: events are taken up, and that is all.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        clock: Clock,
+        *,
+        labels_of: Callable[[str], Labels],
+        routes: Callable[[], Sequence[Route]],
+        open_alert: Callable[[MemberKey], Alert | None],
+        quiet_reasons: QuietReasons = lambda _alert, _now: (),
+        cause_of: CauseOf = lambda _alert: None,
+        tell: Callable[[Group, Instant], None] = lambda _group, _now: None,
+        mode: str = "on",
+    ):
+        self._lane, self._clock, self._mode = lane, clock, mode
+        self._labels_of, self._routes, self._open_alert = labels_of, routes, open_alert
+        self.quiet_reasons, self.cause_of = quiet_reasons, cause_of
+        self._tell = tell
+        self._groups: dict[str, Group] | None = None  # by id: open ones, and those that were closed a while ago
+        self._by_key: dict[str, dict[str, Group]] = {}  # the same, by key and id
+        self._open_by_member: dict[MemberKey, dict[str, Group]] = {}
+        self._by_host: dict[str, set[MemberKey]] = {}
+        self._next_look: dict[str, Instant] = {}
+        self._quiet_asked_at: Instant = 0
+
+    def step(self) -> bool:
+        """Take up what happened, and look at the groups that are due. Returns whether there is something new to send."""
+        has_more, found = True, False
+        while has_more:
+            events = self._lane.read(lambda tx: alert_store.to_take(tx, TAKEN_MAX))
+            has_more = len(events) == TAKEN_MAX
+            found = self._step(events, is_last=not has_more) or found
+        return found
+
+    def forget(self) -> None:
+        """Read the groups anew at the next step: another process may have changed them."""
+        self._groups = None
+
+    def _step(self, events: Sequence[Recorded], *, is_last: bool) -> bool:
+        now, changes = self._clock.now(), Changes()
+        try:
+            if self._groups is None:
+                self._load(now)
+            if self._mode == "off":
+                changes.taken = [(one.alert.id, one.version) for one in events]
+            else:
+                for event in events:
+                    self._take(event, changes)
+                if is_last:
+                    self._look_at_all(now, changes)
+            if changes:
+                self._lane.write(lambda tx: changes.write(tx, now, is_dry=self._mode == "dry"))
+        except BaseException:
+            self._groups = None  # they are ahead of what is stored
+            raise
+        for group in changes.groups.values():
+            self._tell(group, now)
+        return bool(changes.intents)
+
+    def _load(self, now: Instant) -> None:
+        groups = self._lane.read(lambda tx: store.load(tx, now - REMEMBERED))
+        self._groups, self._by_key, self._open_by_member, self._by_host, self._next_look = {}, {}, {}, {}, {}
+        for group in groups:
+            self._keep(group)
+            if group.closed_at is None:
+                self._next_look[group.id] = 0
+                for key in group.members:
+                    self._index(group, key)
+
+    def _keep(self, group: Group) -> None:
+        assert self._groups is not None
+        self._groups[group.id] = group
+        self._by_key.setdefault(group.key, {})[group.id] = group
+
+    def _drop(self, group: Group) -> None:
+        assert self._groups is not None
+        del self._groups[group.id]
+        same = self._by_key[group.key]
+        del same[group.id]
+        if not same:
+            del self._by_key[group.key]
+
+    def _index(self, group: Group, key: MemberKey) -> None:
+        self._open_by_member.setdefault(key, {})[group.id] = group
+        self._by_host.setdefault(key[0], set()).add(key)
+
+    def _unindex(self, group: Group, key: MemberKey) -> None:
+        groups = self._open_by_member.get(key, {})
+        groups.pop(group.id, None)
+        if not groups:
+            self._open_by_member.pop(key, None)
+            keys = self._by_host.get(key[0], set())
+            keys.discard(key)
+            if not keys:
+                self._by_host.pop(key[0], None)
+
+    # ------------------------------------------------------------------ events
+
+    def _take(self, event: Recorded, changes: Changes) -> None:
+        alert = replace(event.alert, version=event.version, severity=event.severity, updated_at=event.at)
+        changes.taken.append((alert.id, event.version))
+        key = (alert.hostname, alert.metric, alert.subject)
+        for member_key in self._by_host.get(alert.hostname, ()):
+            for group in self._open_by_member[member_key].values():
+                member = group.members[member_key]
+                if member.is_unknown and member_key != key:
+                    grouping.host_changed(member, alert.metric, event.transition, event.reason, event.at)
+                    self._touch(changes, group, member)
+        groups = list(self._open_by_member.get(key, {}).values())
+        if event.transition == "fired":
+            self._fired(alert, groups, changes)
+            return
+        for group in groups:
+            member = group.members[key]
+            if member.alert_id != alert.id or member.version >= event.version:
+                continue
+            if event.transition == "severity":
+                grouping.change(member, alert, event.severity, event.value)
+                member.version = event.version
+            elif event.transition == "resolved":
+                grouping.end(member, event.version, event.at, event.reason, event.value)
+            self._touch(changes, group, member)
+        if event.transition == "severity":
+            self._became_worse(alert, event.severity, groups, changes)
+
+    def _fired(self, alert: Alert, groups: list[Group], changes: Changes) -> None:
+        """The alert joins the groups where its problem is known, and those of its other routes."""
+        for group in groups:
+            if group.members[alert.hostname, alert.metric, alert.subject].alert_id != alert.id:
+                grouping.fire(group, alert)
+                self._touch(changes, group, group.members[alert.hostname, alert.metric, alert.subject])
+        self._join(alert, alert.severity, {group.route for group in groups}, changes)
+
+    def _became_worse(self, alert: Alert, severity: str, groups: list[Group], changes: Changes) -> None:
+        """A route may take only what is so severe."""
+        self._join(alert, severity, {group.route for group in groups}, changes)
+
+    def _join(self, alert: Alert, severity: str, known: set[str | None], changes: Changes) -> None:
+        labels = self._labels_of(alert.hostname)
+        routes = domain.routes_of(self._routes(), alert.metric, severity, labels)
+        names: list[str | None] = [route.name for route in routes]
+        cause = self.cause_of(alert)
+        for name in names or ([None] if not known else []):
+            if name not in known:
+                self._add(alert, name, cause, labels.rack, changes)
+
+    def _add(self, alert: Alert, route: str | None, cause: str | None, rack: str | None, changes: Changes) -> None:
+        key = domain.key_of(route, cause, alert.metric, rack)
+        member_key = (alert.hostname, alert.metric, alert.subject)
+        same = list(self._by_key.get(key, {}).values())
+        group = next((one for one in same if one.closed_at is None), None)
+        if group is None:
+            at = alert.updated_at
+            rule, place = (None, None) if cause is not None else (alert.metric, rack)
+            id = domain.group_id(key, alert.id, alert.version)
+            group = Group(id, key, route, cause, rule, place, at, at, version=0)
+            self._keep(group)
+        earlier = [at for one in same if member_key in one.members for at in one.members[member_key].fires]
+        grouping.fire(group, alert, tuple(sorted(set(earlier))))
+        self._index(group, member_key)
+        self._touch(changes, group, group.members[member_key])
+
+    def _touch(self, changes: Changes, group: Group, *members: Member) -> None:
+        changes.touch(group, *members)
+        self._next_look[group.id] = 0
+
+    # ------------------------------------------------------------------ looks
+
+    def _look_at_all(self, now: Instant, changes: Changes) -> None:
+        assert self._groups is not None
+        if now - self._quiet_asked_at >= QUIET_EVERY:
+            self._quiet_asked_at = now
+            for id in list(self._next_look):
+                self._ask_quiet(self._groups[id], now, changes)
+        for id in [id for id, at in self._next_look.items() if at <= now]:
+            if id in self._next_look:
+                self._look(self._groups[id], now, changes)
+        for group in [one for one in self._groups.values() if one.closed_at is not None]:
+            if group.closed_at is not None and group.closed_at < now - REMEMBERED:
+                self._drop(group)
+
+    def _ask_quiet(self, group: Group, now: Instant, changes: Changes) -> None:
+        for member in group.open_members(now):
+            alert = self._open_alert(member.key)
+            if alert is not None and grouping.set_quiet(member, tuple(self.quiet_reasons(alert, now))):
+                self._touch(changes, group, member)
+
+    def _look(self, group: Group, now: Instant, changes: Changes) -> None:
+        self._ask_quiet(group, now, changes)
+        if group.told_at is None and not self._regroup(group, changes):
+            return
+        route = next((one for one in self._routes() if one.name == group.route), None)
+        verdict = grouping.look(group, now, route.escalate_after if route is not None else None)
+        if verdict.what == SEND:
+            self._send(group, route, verdict, now, changes)
+        grouping.told(group, verdict, now)
+        if verdict.what == SEND or verdict.kind is not None:
+            changes.touch(group, *group.members.values())
+        if group.closed_at is None:
+            self._next_look[group.id] = now if verdict.what == SEND else max(verdict.next_look_at, now + 1)
+            return
+        self._next_look.pop(group.id, None)
+        for key in list(group.members):
+            self._unindex(group, key)
+
+    def _regroup(self, group: Group, changes: Changes) -> bool:
+        """Move problems of which another cause is known by now to its group, while nobody was told. Returns whether any is left."""
+        for member in list(group.members.values()):
+            alert = self._open_alert(member.key)
+            cause = None if alert is None else self.cause_of(alert)
+            if alert is None or cause == group.cause:
+                continue
+            del group.members[member.key]
+            self._unindex(group, member.key)
+            changes.members.pop((group.id, member.key), None)
+            changes.moved.append((group.id, member))
+            self._add(alert, group.route, cause, self._labels_of(alert.hostname).rack, changes)
+            changes.touch(group)
+        if group.members:
+            return True
+        group.closed_at = self._clock.now()
+        self._next_look.pop(group.id, None)
+        return False
+
+    def _send(self, group: Group, route: Route | None, verdict: Verdict, now: Instant, changes: Changes) -> None:
+        """Make the intents of a message. An end goes to whoever got the problem, whatever the routes say now."""
+        if verdict.kind == domain.OVER:
+            channels = group.told_to
+        elif route is None:
+            channels = ()
+        else:
+            escalated = route.escalate_to if verdict.kind == domain.ESCALATED or group.is_escalated else ()
+            channels = (
+                escalated if verdict.kind == domain.ESCALATED else tuple(dict.fromkeys((*route.channels, *escalated)))
+            )
+        group.told_to = tuple(dict.fromkeys((*group.told_to, *channels)))
+        facts, sequence = domain.facts_of(group, now), group.sequence + 1
+        for channel in channels:
+            id = domain.delivery_id(group.id, sequence, channel)
+            changes.intents.append(
+                Intent(id, group.id, channel, sequence, verdict.kind or domain.OPENED, group.severity, facts)
+            )
+        log.debug("group %s: %s, %s", group.id, verdict.kind, verdict.reason)
+
+    @property
+    def next_look_at(self) -> Instant:
+        """When the next group is due."""
+        return min(self._next_look.values(), default=FOREVER)
