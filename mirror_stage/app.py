@@ -59,7 +59,12 @@ from mirror_stage.installer.routes import blp as installer_blp
 from mirror_stage.metrics.direct import PATH, DirectIngest
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.metrics.service import Ingest
+from mirror_stage.notifications import events as notification_events
+from mirror_stage.notifications.directory import Directory
+from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.labels import labels_of
+from mirror_stage.notifications.secrets import Secrets
+from mirror_stage.notifications.sending import Sender
 from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
@@ -291,6 +296,19 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     twin_service = TwinService(
         frames, refresh=refresh, forget=remover.remove, body_at=past.body, is_settled=past.is_settled
     )
+    directory = Directory(storage, clock, Secrets(config))
+    sender = Sender(
+        storage.own,
+        clock,
+        directory,
+        url=config.public_url or config.page_address,
+        kept=config.alerts_kept,
+        mode=config.notify,
+        is_leading=lambda: owner.is_leading,
+        tell=lambda one, now: realtime.publish(
+            *notification_events.delivery_update(one), subject=f"delivery {one.id}", version=now
+        ),
+    )
     return Services(
         config,
         Gate(config, socketio, people, enrolment.field_actor_at),
@@ -330,12 +348,19 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             labels_of=enrolment.labels_of,
         ),
         twin_service,
+        directory,
+        sender,
+        Heartbeat(config.heartbeat_url),
         Notifier(
             storage.own,
             clock,
             labels_of=lambda hostname: labels_of(hostname, twin.hosts_by_name.get(hostname)),
-            routes=lambda: (),
+            routes=lambda: directory.routes,
             open_alert=lambda key: open_alerts.of(key[0]).get((key[1], key[2])),
+            tell=lambda group, now: realtime.publish(
+                *notification_events.group_update(group, now), subject=f"group {group.id}", version=group.version
+            ),
+            mode=config.notify,
         ),
         AlertService(
             storage,
@@ -370,6 +395,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             agents=enrolment.check,
             signing=signer.check,
             dispatch=commands.dispatch_check,
+            notifications=sender.check,
             describe=lambda: {
                 "twinId": frames.twin_id,
                 "ego": twin.ego,

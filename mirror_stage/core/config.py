@@ -87,6 +87,11 @@ class Config:
     retention_1m_days: float = 30
     retention_15m_days: float = 730
     retention_alerts_days: float = 90
+    public_url: str | None = None
+    notify: str = "on"
+    secrets_key_file: Path | None = None
+    heartbeat_url: str | None = None
+    heartbeat_seconds: float = 60
     testing: bool = False
 
     @property
@@ -370,6 +375,8 @@ def _redis_url_trouble(url: str) -> str | None:
     return url_trouble(url, ("redis", "rediss", "unix"), may_hold_password=True, needs_host=False)
 
 
+_HTTP = ("http", "https")
+
 _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("port", "PORT", _whole(1, 65535)),
     ("bind", "MIRROR_STAGE_BIND", _address),
@@ -408,6 +415,19 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("retention_1m_days", "MIRROR_STAGE_RETENTION_1M_DAYS", _between(0.001, 3_650)),
     ("retention_15m_days", "MIRROR_STAGE_RETENTION_15M_DAYS", _between(0.001, 36_500)),
     ("retention_alerts_days", "MIRROR_STAGE_RETENTION_ALERTS_DAYS", _between(0.001, 36_500)),
+    (
+        "public_url",
+        "MIRROR_STAGE_PUBLIC_URL",
+        _url(lambda url: url_trouble(url, _HTTP, may_hold_password=False, needs_host=True)),
+    ),
+    ("notify", "MIRROR_STAGE_NOTIFY", _one_of("on", "dry", "off")),
+    ("secrets_key_file", "MIRROR_STAGE_SECRETS_KEY_FILE", _path),
+    (
+        "heartbeat_url",
+        "MIRROR_STAGE_HEARTBEAT_URL",
+        _url(lambda url: url_trouble(url, _HTTP, may_hold_password=True, needs_host=True)),
+    ),
+    ("heartbeat_seconds", "MIRROR_STAGE_HEARTBEAT_SECONDS", _between(1, 86_400)),
 )
 
 VARIABLES: tuple[str, ...] = tuple(variable for _, variable, _ in _VARIABLES)

@@ -43,6 +43,7 @@ class HealthService:
         agents: Callable[[], Check],
         signing: Callable[[], Check],
         dispatch: Callable[[], Check],
+        notifications: Callable[[], Check],
         refused: Callable[[], Check],
         cluster: Callable[[], Check] | None,
         describe: Callable[[], Mapping[str, Any]],
@@ -50,7 +51,7 @@ class HealthService:
         self._config, self._storage, self._readiness = config, storage, readiness
         self._history_engine, self._writer, self._history, self._scheduler = history_engine, writer, history, scheduler
         self._clock, self._tls, self._agents = clock, tls, agents
-        self._signing, self._dispatch = signing, dispatch
+        self._signing, self._dispatch, self._notifications = signing, dispatch, notifications
         self._refused, self._cluster, self._describe = refused, cluster, describe
         self._asking_redis = BoundedSemaphore(1)
         self._redis_asked_at: float | None = None
@@ -77,6 +78,7 @@ class HealthService:
             "agents": self._agents(),
             "signing": self._signing(),
             "dispatch": self._dispatch(),
+            "notifications": self._notifications(),
             "refused": self._refused(),
         } | ({"cluster": self._cluster()} if self._cluster is not None else {})
 

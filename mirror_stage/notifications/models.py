@@ -95,3 +95,29 @@ class DeliveryRow(Base):
         Index("deliveries_newest_first", "created_at", "id"),
         Index("deliveries_of_channel", "channel", "ended_at"),
     )  # fmt: skip
+
+
+class ChannelRow(Base):
+    """Where messages go. `settings` is JSON without secrets; `sealed` has the secrets, encrypted."""
+
+    __tablename__ = "channels"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    settings: Mapped[str] = mapped_column(Text)
+    sealed: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    updated_by: Mapped[str | None] = mapped_column(Text)
+
+
+class RoutesRow(Base):
+    """The routes in their order, as JSON. One row."""
+
+    __tablename__ = "alert_routes"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # always 1
+    routes: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    updated_by: Mapped[str | None] = mapped_column(Text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from mirror_stage.alerts.domain import SEVERITIES
 from mirror_stage.core.instants import Instant
 from mirror_stage.notifications import domain
+from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.domain import (
     ACCEPTED,
     DEAD,
@@ -46,13 +47,17 @@ from mirror_stage.notifications.domain import (
     Intent,
     Member,
     Outcome,
+    Route,
 )
-from mirror_stage.notifications.models import DeliveryRow, GroupRow, MemberRow
+from mirror_stage.notifications.models import ChannelRow, DeliveryRow, GroupRow, MemberRow, RoutesRow
+from mirror_stage.notifications.words import Manner
 from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 
 _GROUPS: Table = GroupRow.__table__  # type: ignore[assignment]
 _MEMBERS: Table = MemberRow.__table__  # type: ignore[assignment]
 _SENT: Table = DeliveryRow.__table__  # type: ignore[assignment]
+_CHANNELS: Table = ChannelRow.__table__  # type: ignore[assignment]
+_ROUTES: Table = RoutesRow.__table__  # type: ignore[assignment]
 _GROUP = tuple(column.name for column in _GROUPS.columns)
 _MEMBER = tuple(column.name for column in _MEMBERS.columns)
 _DELIVERY = tuple(column.name for column in _SENT.columns)
@@ -348,6 +353,85 @@ def prune(tx: Connection, before: Instant, most: int) -> int:
     sent = list(tx.execute(old.limit(most)).scalars())
     tx.execute(delete(_SENT).where(_SENT.c.id.in_(sent)))
     return max(len(ids), len(sent))
+
+
+# ------------------------------------------------------------------ channels and routes
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """All routes in their order, and where they are kept: `hud`, or `file`."""
+
+    routes: tuple[Route, ...] = ()
+    source: str = "hud"
+    version: int = 0
+
+
+def channels(tx: Connection) -> dict[str, Channel]:
+    """Every channel by its name, in the order of the names."""
+    return {row["name"]: _channel(row) for row in tx.execute(select(_CHANNELS).order_by(_CHANNELS.c.name)).mappings()}
+
+
+def put_channel(tx: Connection, channel: Channel, by: str | None, version: int) -> Channel:
+    """Write a channel, with a version above all that it had."""
+    manner = {"language": channel.manner.language, "title": channel.manner.title, "body": channel.manner.body}
+    settings = {"of_kind": channel.settings, "manner": manner, "rate_per_minute": channel.rate_per_minute}
+    before = tx.execute(select(_CHANNELS.c.version).where(_CHANNELS.c.name == channel.name)).scalar()
+    after = replace(channel, version=max(version, (before or 0) + 1))
+    row = (after.name, after.kind, _json(settings), after.sealed, after.source, after.version, by)
+    names = ("name", "kind", "settings", "sealed", "source", "version", "updated_by")
+    insert_rows(tx, _CHANNELS, names, [row], REPLACE)
+    return after
+
+
+def delete_channel(tx: Connection, name: str) -> None:
+    tx.execute(delete(_CHANNELS).where(_CHANNELS.c.name == name))
+
+
+def _channel(row: RowMapping) -> Channel:
+    said = orjson.loads(row["settings"])
+    return Channel(
+        row["name"], row["kind"], said["of_kind"], row["sealed"], Manner(**said["manner"]), said["rate_per_minute"], row["source"],
+        row["version"],
+    )  # fmt: skip
+
+
+_ROUTE = ("name", "channels", "where", "rules", "min_severity", "continues", "escalate_after", "escalate_to")
+
+
+def routes(tx: Connection) -> Routes:
+    """All routes."""
+    row = tx.execute(select(_ROUTES)).mappings().first()
+    if row is None:
+        return Routes()
+    return Routes(tuple(_route(one) for one in orjson.loads(row["routes"])), row["source"], row["version"])
+
+
+def _route(said: Mapping[str, Any]) -> Route:
+    return Route(
+        said["name"],
+        tuple(said["channels"]),
+        said["where"],
+        tuple(said["rules"]),
+        said["min_severity"],
+        said["continues"],
+        said["escalate_after"],
+        tuple(said["escalate_to"]),
+    )
+
+
+def put_routes(tx: Connection, wanted: Sequence[Route], source: str, by: str | None, version: int) -> Routes:
+    """Write all routes, with a version above all that they had."""
+    after = Routes(tuple(wanted), source, max(version, routes(tx).version + 1))
+    told = _json([{name: getattr(one, name) for name in _ROUTE} for one in wanted])
+    insert_rows(
+        tx,
+        _ROUTES,
+        ("id", "routes", "source", "version", "updated_by"),
+        [(1, told, source, after.version, by)],
+        REPLACE,
+    )
+    return after
 
 
 def _delivery(row: RowMapping) -> Delivery:

@@ -26,6 +26,9 @@ from mirror_stage.ego_monitor.service import EgoMonitor
 from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.notifications.directory import Directory
+from mirror_stage.notifications.heartbeat import Heartbeat
+from mirror_stage.notifications.sending import Sender
 from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
@@ -179,9 +182,28 @@ def prune_alerts(ego: Services) -> None:
 
 
 def notify(ego: Services) -> None:
-    """Put what happened to alerts into groups, and store what has to be sent about them."""
+    """Put what happened to alerts into groups, store what has to be sent about them, and send what is due."""
     if ego[Readiness].is_restored:
+        ego[Directory].look()
         ego[Notifier].step()
+        ego[Sender].send_due()
+
+
+def look_at_deliveries(ego: Services) -> None:
+    """Learn for readiness which channels are in trouble."""
+    ego[Sender].look()
+
+
+def prune_deliveries(ego: Services) -> None:
+    """Remove groups and messages that are past the retention of alerts."""
+    ego[Sender].prune(ego[TrustedTime].until())
+
+
+def beat(ego: Services) -> None:
+    """Tell the watcher of EGO that it lives and that its database answers."""
+    if ego[Readiness].is_restored:
+        ego[Storage].latency_ms()
+        ego[Heartbeat].beat()
 
 
 def prune_past(ego: Services) -> None:
@@ -236,6 +258,9 @@ JOBS: tuple[Job, ...] = (
     Job(keep_history, every(5)),
     Job(prune_alerts, every(600)),
     Job(notify, every(1)),
+    Job(look_at_deliveries, every(10)),
+    Job(prune_deliveries, every(3600)),
+    Job(beat, lambda config: config.heartbeat_seconds, is_enabled=lambda config: config.heartbeat_url is not None),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10), is_owners=False),
     Job(catch_up, every(2)),

@@ -1,4 +1,4 @@
-"""Private Ed25519 keys. The only module outside of `tls` that imports `cryptography`. It reads no clock and no file."""
+"""Private Ed25519 keys. With two others it imports `cryptography`. It reads no clock and no file."""
 
 from __future__ import annotations
 

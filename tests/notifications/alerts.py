@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import StaticPool, create_engine
+
 from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import RULES, Alert, Key, Rule, Transition, fire, resolve
-from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
 from mirror_stage.core.selector import Labels
 from mirror_stage.notifications import store
 from mirror_stage.notifications.domain import Delivery, Route
 from mirror_stage.notifications.service import Notifier
-from mirror_stage.storage.db import Storage
+from mirror_stage.storage.db import Base, Storage, engine_options
 from tests.builders import SetClock
 
 BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}
@@ -36,7 +37,11 @@ class Scene:
     """A database, alerts in it, and a Notifier. `step` lets the seconds pass and returns the messages that are new."""
 
     def __init__(self, routes: Sequence[Route] = (Route("all", ("ops",), min_severity="info"),), **options: Any):
-        self.storage: Storage = create_app(Config(testing=True)).extensions["mirror_stage"][Storage]
+        config = Config(testing=True)
+        engine = create_engine("sqlite://", poolclass=StaticPool, **engine_options(config))
+        self.storage = Storage(config)
+        self.storage.open(engine)
+        Base.metadata.create_all(engine)
         self.clock, self.routes, self.open = SetClock(), list(routes), dict[str, dict[Key, Alert]]()
         self.racks: dict[str, str] = {}
         self.options = options

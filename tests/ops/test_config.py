@@ -69,6 +69,11 @@ SETTINGS = {
     "MIRROR_STAGE_RETENTION_1M_DAYS": Setting("retention_1m_days", 30, "1.5", 1.5, "0.5"),
     "MIRROR_STAGE_RETENTION_15M_DAYS": Setting("retention_15m_days", 730, "365", 365, "29"),
     "MIRROR_STAGE_RETENTION_ALERTS_DAYS": Setting("retention_alerts_days", 90, "7.5", 7.5, "0"),
+    "MIRROR_STAGE_PUBLIC_URL": Setting("public_url", None, "https://ego.lan/ms", "https://ego.lan/ms", "ego.lan"),
+    "MIRROR_STAGE_NOTIFY": Setting("notify", "on", "dry", "dry", "perhaps"),
+    "MIRROR_STAGE_SECRETS_KEY_FILE": Setting("secrets_key_file", None, "/tmp/n.key", Path("/tmp/n.key"), None),
+    "MIRROR_STAGE_HEARTBEAT_URL": Setting("heartbeat_url", None, "https://hc.lan/x", "https://hc.lan/x", "hc.lan/x"),
+    "MIRROR_STAGE_HEARTBEAT_SECONDS": Setting("heartbeat_seconds", 60, "30", 30, "0"),
 }
 
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
-    "notifications": {"core", "storage", "twin", "alerts"},
+    "notifications": {"core", "access", "storage", "twin", "alerts"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -283,9 +283,9 @@ def test_what_the_agent_shares_needs_the_standard_library_only(module: str) -> N
     assert all(any(name.startswith(one) for one in SHARED) for name in own(inner)), own(inner)
 
 
-def test_two_modules_import_cryptography() -> None:
+def test_three_modules_import_cryptography() -> None:
     users = [module for module in modules() if "cryptography" in foreign(module)]
-    assert users == ["signing.private_keys", "tls.certificates"]
+    assert users == ["notifications.secrets", "signing.private_keys", "tls.certificates"]
 
 
 def test_only_the_clock_asks_for_the_time() -> None:

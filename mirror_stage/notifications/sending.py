@@ -1,0 +1,189 @@
+"""Sends what is due: one message of a channel at a time, several channels at once, each message until it is accepted or dead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.instants import DAY, MINUTE, Instant, to_text
+from mirror_stage.core.problems import BadRow, Problem
+from mirror_stage.notifications import channels, store
+from mirror_stage.notifications.channels import SENT_WITHIN_SECONDS, Channel, Message
+from mirror_stage.notifications.directory import Directory
+from mirror_stage.notifications.domain import ACCEPTED, DEAD, TEST, Delivery, Outcome
+from mirror_stage.notifications.secrets import Unreadable, resolve
+from mirror_stage.notifications.words import text_of
+from mirror_stage.storage.db import Lane
+
+log = logging.getLogger(__name__)
+
+SENDERS_MAX = 4
+SLOW_SECONDS = 2.0  # a try that takes longer lets the next channel begin
+FAILING_AFTER: Instant = 2 * MINUTE  # readiness names a channel that fails for longer
+DEAD_SHOWN: Instant = DAY
+PRUNED_AT_ONCE = 200
+
+
+class Sender:
+    """Leases messages and sends them. Only the owner of the twin does; a message whose sender died is sent again after its lease."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        clock: Clock,
+        directory: Directory,
+        *,
+        url: str,
+        kept: Instant,
+        mode: str = "on",
+        is_leading: Callable[[], bool] = lambda: True,
+        tell: Callable[[Delivery, Instant], None] = lambda _delivery, _now: None,
+    ):
+        self._lane, self._clock, self._directory, self._url = lane, clock, directory, url.rstrip("/")
+        self._kept, self._mode, self._is_leading, self._tell = kept, mode, is_leading, tell
+        self._in_flight: dict[str, gevent.Greenlet] = {}
+        self._starting = BoundedSemaphore(SENDERS_MAX)
+        self._failing: set[str] = set()
+        self._dead: Mapping[str, int] = {}
+        self._fails_since: Mapping[str, Instant] = {}
+
+    def send_due(self) -> None:
+        """Begin to send to each channel that has something due, and to which nothing is sent now. Returns at once."""
+        if self._mode != "on":
+            return
+        due = self._lane.read(lambda tx: store.due_channels(tx, self._clock.now()))
+        for name in sorted(
+            due, key=lambda one: (one in self._failing, one)
+        ):  # those that work do not wait for the others
+            if name not in self._in_flight:
+                self._in_flight[name] = gevent.spawn(self._serve, name)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing is sent any more, so long at most."""
+        gevent.joinall(list(self._in_flight.values()), timeout=seconds)
+
+    def _serve(self, name: str) -> None:
+        """Send the messages of a channel, one after the other, until none is due."""
+        try:
+            while self._is_leading() and self._send_next(name):
+                pass
+        except (Problem, BadRow) as why:
+            log.warning("channel %s: its messages wait: %s", name, why)
+        except Exception:
+            log.exception("channel %s: its messages wait", name)
+        finally:
+            self._in_flight.pop(name, None)
+
+    def _send_next(self, name: str) -> bool:
+        """Send the next message of a channel; whether there may be another one."""
+        now, channel = self._clock.now(), self._directory.channels.get(name)
+        if channel is None:
+            self._lane.write(lambda tx: store.give_up(tx, name, "there is no such channel", now))
+            return False
+        since = now - MINUTE
+        left = channel.rate_per_minute - self._lane.read(lambda tx: store.count_accepted(tx, name, since))
+        if left <= 0:
+            return False
+        if left == 1 and channel.kind in channels.CAN_DIGEST:
+            self._lane.write(lambda tx: store.gather(tx, name, now))
+        self._starting.acquire()
+        trying: gevent.Greenlet | None = None
+        try:
+            leased = self._lane.write(lambda tx: store.claim(tx, name, self._clock.now()))
+            if leased is None:
+                return False
+            trying = gevent.spawn(self.attempt, channel, self.message_of(leased, channel))
+            trying.join(SLOW_SECONDS)
+        finally:
+            self._starting.release()
+        return self._finish(leased, trying.get())
+
+    def _finish(self, leased: Delivery, outcome: Outcome) -> bool:
+        """Note what became of a message, while its lease lasts. Returns whether it was accepted."""
+        while True:
+            try:
+                done = self._lane.write(lambda tx: store.finish(tx, leased, outcome, self._clock.now()))
+                break
+            except Problem:
+                if self._clock.now() >= (leased.leased_until or 0):
+                    raise
+                gevent.sleep(1)
+        (self._failing.discard if outcome.is_accepted else self._failing.add)(leased.channel)
+        if done is not None:
+            _log(done)
+            self._tell(done, self._clock.now())
+        return outcome.is_accepted
+
+    def attempt(self, channel: Channel, message: Message) -> Outcome:
+        """Try once to send a message. Takes SENT_WITHIN_SECONDS at most, and never raises."""
+        try:
+            known = self._directory.secrets.unseal(channel.name, channel.sealed)
+            secrets = {name: resolve(secret) for name, secret in known.items()}
+        except Unreadable as why:
+            return Outcome(False, None, str(why))
+        found = Outcome(False, None, f"there was no whole answer within {SENT_WITHIN_SECONDS:g} s")
+        with gevent.Timeout(SENT_WITHIN_SECONDS, False):  # a receiver may send a byte now and then
+            found = channels.send(channel, secrets, message)
+        return found
+
+    def message_of(self, delivery: Delivery, channel: Channel) -> Message:
+        """A delivery in the words of its channel."""
+        thread = delivery.group_id or delivery.id
+        url = f"{self._url}/" if delivery.group_id is None else f"{self._url}/?group={delivery.group_id}"
+        text = text_of(delivery.kind, delivery.severity, delivery.facts, channel.manner, url)
+        return Message(
+            delivery.id, thread, delivery.kind, delivery.severity, delivery.facts, text, url, self._clock.now()
+        )
+
+    def test(self, name: str, key: str) -> tuple[Outcome, int]:
+        """Send a trial to a channel at once: what came of it, and how many milliseconds it took. Raises NotFound."""
+        channel, began = self._directory.channel(name), elapsed_seconds()
+        text = text_of(TEST, "info", {}, replace(channel.manner, title=None, body=None), f"{self._url}/")
+        message = Message(key, key, TEST, "info", {}, text, f"{self._url}/", self._clock.now())
+        outcome = self.attempt(channel, message)
+        return outcome, round((elapsed_seconds() - began) * 1000)
+
+    # ------------------------------------------------------------------ looking after it
+
+    def look(self) -> None:
+        """Learn which channels are in trouble, for readiness."""
+        since = self._clock.now() - DEAD_SHOWN
+        self._dead, self._fails_since = self._lane.read(lambda tx: store.troubles(tx, since))
+
+    def check(self) -> dict[str, Any]:
+        """The readiness check: messages that are dead, and channels that have failed for a while."""
+        if self._mode != "on":
+            return {"ok": True, "detail": f"MIRROR_STAGE_NOTIFY is {self._mode}: nobody is told of alerts"}
+        late = {name: at for name, at in self._fails_since.items() if self._clock.now() - at > FAILING_AFTER}
+        said = [f"channel {name} fails since {to_text(at)}" for name, at in sorted(late.items())]
+        said += [
+            f"channel {name}: {count} messages of the last day never arrived"
+            for name, count in sorted(self._dead.items())
+        ]
+        if said:
+            return {"ok": False, "detail": "; ".join(said) + "; see the deliveries"}
+        count = len(self._directory.channels)
+        return {"ok": True, "detail": f"{count} channels" if count else "no channels: nobody is told of alerts"}
+
+    def prune(self, now: Instant) -> None:
+        """Remove old groups and messages, in small steps."""
+        while self._lane.write(lambda tx: store.prune(tx, now - self._kept, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+            gevent.sleep(0)
+
+
+def _log(done: Delivery) -> None:
+    if done.state == ACCEPTED:
+        log.info("channel %s accepted the message %s (%s)", done.channel, done.id, done.kind)
+    elif done.state == DEAD:
+        log.error(
+            "channel %s: the message %s (%s) is given up after %d tries: %s; send it again with POST /api/deliveries/%s/retry",
+            done.channel, done.id, done.kind, done.attempts, done.detail, done.id,
+        )  # fmt: skip
+    else:
+        log.warning("channel %s: the message %s (%s) was not taken: %s", done.channel, done.id, done.kind, done.detail)
