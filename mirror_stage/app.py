@@ -63,6 +63,7 @@ from mirror_stage.notifications import events as notification_events
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.labels import labels_of
+from mirror_stage.notifications.routes import blp as notifications_blp
 from mirror_stage.notifications.secrets import Secrets
 from mirror_stage.notifications.sending import Sender
 from mirror_stage.notifications.service import Notifier
@@ -106,7 +107,7 @@ log = logging.getLogger(__name__)
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, commands_blp,
-    field_blp, dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
+    field_blp, dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
 )  # fmt: skip
 
 
@@ -298,7 +299,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     )
     directory = Directory(storage, clock, Secrets(config))
     sender = Sender(
-        storage.own,
+        storage,
         clock,
         directory,
         url=config.public_url or config.page_address,

@@ -87,6 +87,21 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "enrolment.list_codes": MANAGE,
     "enrolment.create_code": MANAGE,
     "enrolment.end_code": MANAGE,
+    "notifications.list_channels": VIEW,  # without settings, unless the actor may MANAGE; never with secrets
+    "notifications.get_channel": VIEW,
+    "notifications.create_channel": MANAGE,
+    "notifications.put_channel": MANAGE,
+    "notifications.delete_channel": MANAGE,
+    "notifications.test_channel": MANAGE,
+    "notifications.get_routes": VIEW,
+    "notifications.put_routes": MANAGE,
+    "notifications.list_groups": VIEW,
+    "notifications.get_group": VIEW,
+    "notifications.list_deliveries": VIEW,
+    "notifications.retry_delivery": MANAGE,
+    "notifications.export_document": MANAGE,
+    "notifications.plan": MANAGE,
+    "notifications.apply": MANAGE,
 }
 
 # By namespace, then event. A client that may not `connect` receives no event of the namespace.

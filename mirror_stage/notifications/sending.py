@@ -10,16 +10,19 @@ from typing import Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from mirror_stage.access import store as access
+from mirror_stage.access.chain import Event
+from mirror_stage.access.domain import Actor
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import DAY, MINUTE, Instant, to_text
-from mirror_stage.core.problems import BadRow, Problem
+from mirror_stage.core.problems import BadRow, NotFound, Problem
 from mirror_stage.notifications import channels, store
 from mirror_stage.notifications.channels import SENT_WITHIN_SECONDS, Channel, Message
 from mirror_stage.notifications.directory import Directory
-from mirror_stage.notifications.domain import ACCEPTED, DEAD, TEST, Delivery, Outcome
+from mirror_stage.notifications.domain import ACCEPTED, DEAD, TEST, Delivery, Group, Outcome
 from mirror_stage.notifications.secrets import Unreadable, resolve
 from mirror_stage.notifications.words import text_of
-from mirror_stage.storage.db import Lane
+from mirror_stage.storage.db import Storage, Tx
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class Sender:
 
     def __init__(
         self,
-        lane: Lane,
+        storage: Storage,
         clock: Clock,
         directory: Directory,
         *,
@@ -45,7 +48,8 @@ class Sender:
         is_leading: Callable[[], bool] = lambda: True,
         tell: Callable[[Delivery, Instant], None] = lambda _delivery, _now: None,
     ):
-        self._lane, self._clock, self._directory, self._url = lane, clock, directory, url.rstrip("/")
+        self._storage, self._lane, self._clock = storage, storage.own, clock
+        self._directory, self._url = directory, url.rstrip("/")
         self._kept, self._mode, self._is_leading, self._tell = kept, mode, is_leading, tell
         self._in_flight: dict[str, gevent.Greenlet] = {}
         self._starting = BoundedSemaphore(SENDERS_MAX)
@@ -150,6 +154,36 @@ class Sender:
         return outcome, round((elapsed_seconds() - began) * 1000)
 
     # ------------------------------------------------------------------ looking after it
+
+    def page(self, filters: Mapping[str, str], page: int, page_size: int) -> tuple[list[Delivery], int]:
+        """One page of messages, newest first, and how many there are."""
+        return self._storage.read(lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size))
+
+    def groups(self, is_open: bool | None, page: int, page_size: int) -> tuple[list[Group], int, Instant]:
+        """One page of groups, newest first, how many there are, and the instant of the answer."""
+        groups, total = self._storage.read(
+            lambda tx: store.groups_page(tx, is_open=is_open, offset=(page - 1) * page_size, limit=page_size)
+        )
+        return groups, total, self._clock.now()
+
+    def group(self, id: str) -> tuple[Group, Instant]:
+        """A group, and the instant of the answer. Raises NotFound."""
+        found = self._storage.read(lambda tx: store.group(tx, id))
+        if found is None:
+            raise NotFound(f"there is no group {id}")
+        return found, self._clock.now()
+
+    def try_again(self, id: str, actor: Actor) -> Delivery:
+        """Send a message again that was given up, or one that waits at once. Raises NotFound."""
+
+        def work(tx: Tx) -> Delivery:
+            found = store.try_again(tx, id, self._clock.now())
+            if found is None:
+                raise NotFound(f"there is no message {id}")
+            access.record(tx, actor, Event("delivery-retried", id, found.channel), self._clock.now())
+            return found
+
+        return self._storage.write(work)
 
     def look(self) -> None:
         """Learn which channels are in trouble, for readiness."""

@@ -19,6 +19,7 @@ from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
 from mirror_stage.runtime import (
     agents_commands,
+    alerts_commands,
     completion,
     db_commands,
     dispatch_commands,
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     db_commands.add_to(commands)
     agents_commands.add_to(commands)
     people_commands.add_to(commands)
+    alerts_commands.add_to(commands)
     lock.add_to(commands)
     tls_commands.add_to(commands)
     signing_commands.add_to(commands)

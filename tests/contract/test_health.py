@@ -62,7 +62,6 @@ def test_info_says_what_this_ego_is_and_by_which_rules_it_judges(ego: EgoServer)
     assert body.keys() == {
         "version", "build", "twinId", "features", "hub", "ego", "rules", "staleAfterSeconds", "offlineAfterSeconds",
         "dispatch",
-        "notifications",
     }  # fmt: skip
     assert re.match(r"project5-[0-9a-z]+\Z", body["twinId"])
     assert body["twinId"] == snapshot(ego)["twinId"]

@@ -26,7 +26,7 @@ from tests.contract.wire import (
     running_command,
     settled,
 )
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 ROUTES = {
     ("GET", "/api/health"),
@@ -90,6 +90,21 @@ ROUTES = {
     ("GET", "/metrics"),
     ("GET", "/metrics/fleet"),
     ("PUT", "/api/dispatch"),
+    ("GET", "/api/alert-groups"),
+    ("GET", "/api/alert-groups/{id}"),
+    ("GET", "/api/alerting"),
+    ("GET", "/api/channels"),
+    ("GET", "/api/channels/{name}"),
+    ("GET", "/api/deliveries"),
+    ("GET", "/api/routes"),
+    ("DELETE", "/api/channels/{name}"),
+    ("POST", "/api/alerting/apply"),
+    ("POST", "/api/alerting/plan"),
+    ("POST", "/api/channels"),
+    ("POST", "/api/channels/{name}/test"),
+    ("POST", "/api/deliveries/{id}/retry"),
+    ("PUT", "/api/channels/{name}"),
+    ("PUT", "/api/routes"),
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -138,7 +153,7 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(document: dict[s
         assert operation["responses"], where
         default = resolved(document, operation["responses"]["default"])
         assert default["content"].keys() == {"application/problem+json"}, where
-        if method == "POST" and not path.endswith(("/cancel", "/rotate", "/unlock", "/revoke")):
+        if method == "POST" and not path.endswith(("/cancel", "/rotate", "/unlock", "/revoke", "/test", "/retry")):
             assert operation["requestBody"]["content"].keys() == {"application/json"}, where
         if "{" in path:
             item = document["paths"][path].get("parameters", []) + operation.get("parameters", [])
@@ -339,6 +354,28 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for wanted in ({"stopped": True, "reason": "a test"}, {"stopped": False}, {}):
         put("/api/dispatch", json=wanted)
         send("/api/commands", json=body)
+    channel = {"name": "hook", "kind": "webhook", "url": "http://127.0.0.1:9/x"}
+    for asked in (channel, channel, {}):
+        send("/api/channels", json=asked)
+    for name in ("hook", "none"):
+        get("/api/channels/{name}", f"/api/channels/{name}")
+        put("/api/channels/{name}", f"/api/channels/{name}", json={"kind": "webhook"})
+        send("/api/channels/{name}/test", f"/api/channels/{name}/test")
+    get("/api/channels")
+    for routes in ([{"name": "all", "channels": ["hook"]}], [{"name": "all"}]):
+        put("/api/routes", json={"routes": routes})
+    get("/api/routes")
+    get("/api/alerting")
+    for wanted_now in ({"channels": {"hook": {"kind": "webhook", "url": "kept:"}}}, {"routes": [{}]}):
+        for what in ("plan", "apply"):
+            send(f"/api/alerting/{what}", json={"document": wanted_now})
+    delete("/api/channels/{name}", "/api/channels/hook")
+    get("/api/alert-groups")
+    group = wait_until(lambda: ego.get("/api/alert-groups").json()["items"], 10)[0]
+    for name in (group["id"], "none"):
+        get("/api/alert-groups/{id}", f"/api/alert-groups/{name}")
+    get("/api/deliveries")
+    send("/api/deliveries/{id}/retry", "/api/deliveries/none/retry")
     assert checked == ROUTES
 
 

@@ -62,6 +62,8 @@ def test_every_event_is_documented() -> None:
         "command-output",
         "alert-update",
         "rules-changed",
+        "group-update",
+        "delivery-update",
     }:
         assert event in CONTRACT, event
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
-    "notifications": {"core", "access", "storage", "twin", "alerts"},
+    "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},

@@ -2407,6 +2407,552 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every channel, by name. Secrets are never shown. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ChannelList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Add a channel. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewChannel"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** One channel. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Change a channel, if it is still the one that If-Match names. Secrets that are left out stay. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChannelFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a channel that no route names. What waits for it is given up. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a trial message at once, and say what the receiver answered. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Tested"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All routes in their order: the first that fits an alert counts, and those after it if it says `continue`. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Replace all routes, if they are still those that If-Match names. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RoutesFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups of alerts, newest first, with their problems. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    open?: boolean | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["GroupPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** One group of alerts. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent, what waits and what was given up, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    channel?: string;
+                    state?: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
+                    groupId?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeliveryPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a message again that was given up, or one that waits at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Delivery"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All channels and routes as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Export"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What `apply` would change. Nothing is changed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PlanFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make channels and routes as the document says, all or nothing. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ApplyFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -3534,6 +4080,233 @@ export interface components {
                 [key: string]: string;
             };
         };
+        Channel: {
+            name: string;
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            host: string | null;
+            secretSet: boolean;
+            language: string | null;
+            title: string | null;
+            body: string | null;
+            ratePerMinute: number | null;
+            server: string | null;
+            port: number | null;
+            security: string | null;
+            username: string | null;
+            sender: string | null;
+            recipients: string[] | null;
+            source: string | null;
+            version: number | null;
+        };
+        ChannelList: {
+            items: components["schemas"]["Channel"][];
+            total: number;
+        };
+        NewChannel: {
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            url?: string | null;
+            secret?: string | null;
+            /**
+             * @default en
+             * @enum {string}
+             */
+            language?: "en" | "ko";
+            /** @default null */
+            title?: string | null;
+            /** @default null */
+            body?: string | null;
+            /** @default 10 */
+            ratePerMinute?: number;
+            server?: string | null;
+            port?: number | null;
+            /** @enum {string|null} */
+            security?: "starttls" | "tls" | "none" | null;
+            username?: string | null;
+            sender?: string | null;
+            recipients?: string[] | null;
+            name: string;
+        };
+        ChannelFields: {
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            url?: string | null;
+            secret?: string | null;
+            /**
+             * @default en
+             * @enum {string}
+             */
+            language?: "en" | "ko";
+            /** @default null */
+            title?: string | null;
+            /** @default null */
+            body?: string | null;
+            /** @default 10 */
+            ratePerMinute?: number;
+            server?: string | null;
+            port?: number | null;
+            /** @enum {string|null} */
+            security?: "starttls" | "tls" | "none" | null;
+            username?: string | null;
+            sender?: string | null;
+            recipients?: string[] | null;
+        };
+        Tested: {
+            accepted: boolean;
+            status: number | null;
+            detail: string | null;
+            latencyMs: number;
+        };
+        Route: {
+            name: string;
+            where: string;
+            rules: string[];
+            /** @enum {string} */
+            minSeverity: "info" | "warning" | "critical";
+            channels: string[];
+            escalateAfterSeconds: number | null;
+            escalateTo: string[];
+            continue: boolean;
+        };
+        Routes: {
+            routes: components["schemas"]["Route"][];
+            /** @enum {string} */
+            source: "hud" | "file";
+            version: number;
+        };
+        RouteFields: {
+            name: string;
+            /** @default * */
+            where?: string;
+            rules?: string[];
+            /**
+             * @default warning
+             * @enum {string}
+             */
+            minSeverity?: "info" | "warning" | "critical";
+            channels: string[];
+            /** @default null */
+            escalateAfterSeconds?: number | null;
+            escalateTo?: string[];
+            /** @default false */
+            continue?: boolean;
+        };
+        RoutesFields: {
+            routes: components["schemas"]["RouteFields"][];
+        };
+        Member: {
+            alertId: string;
+            hostname: string;
+            rule: string;
+            subject: string | null;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            value: number;
+            threshold: number;
+            /** Format: date-time */
+            firedAt: string;
+            /** Format: date-time */
+            endedAt: string | null;
+            reason: string | null;
+            isUnknown: boolean;
+            quiet: string[];
+        };
+        Group: {
+            id: string;
+            route: string | null;
+            cause: string | null;
+            rule: string | null;
+            rack: string | null;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            open: number;
+            total: number;
+            /** Format: date-time */
+            openedAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+            /** Format: date-time */
+            toldAt: string | null;
+            toldTo: string[];
+            isFlapping: boolean;
+            /** Format: date-time */
+            closedAt: string | null;
+            version: number;
+            members: components["schemas"]["Member"][];
+        };
+        GroupPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Group"][];
+        };
+        Delivery: {
+            id: string;
+            groupId: string | null;
+            channel: string;
+            /** @enum {string} */
+            kind: "opened" | "grew" | "worse" | "repeat" | "over" | "flapping" | "escalated" | "was" | "digest" | "test";
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            /** @enum {string} */
+            state: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
+            attempts: number;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            nextAt: string | null;
+            /** Format: date-time */
+            endedAt: string | null;
+            status: number | null;
+            detail: string | null;
+            mergedInto: string | null;
+        };
+        DeliveryPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Delivery"][];
+        };
+        Export: {
+            channels: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            routes: {
+                [key: string]: unknown;
+            }[];
+        };
+        Document: {
+            channels?: {
+                [key: string]: components["schemas"]["ChannelFields"];
+            };
+            routes?: components["schemas"]["RouteFields"][];
+        };
+        PlanFields: {
+            document: components["schemas"]["Document"];
+            /** @default false */
+            prune?: boolean;
+        };
+        Change: {
+            /** @enum {string} */
+            what: "channel" | "routes";
+            name: string;
+            /** @enum {string} */
+            change: "added" | "changed" | "removed";
+        };
+        Plan: {
+            planId: string | null;
+            changes: components["schemas"]["Change"][];
+        };
+        ApplyFields: {
+            document: components["schemas"]["Document"];
+            /** @default false */
+            prune?: boolean;
+            /** @default null */
+            planId?: string | null;
+        };
     };
     responses: {
         /** @description Refused, and why */
@@ -3661,6 +4434,26 @@ export type CodeList = components['schemas']['CodeList'];
 export type NewCode = components['schemas']['NewCode'];
 export type CreatedCode = components['schemas']['CreatedCode'];
 export type Targets = components['schemas']['Targets'];
+export type Channel = components['schemas']['Channel'];
+export type ChannelList = components['schemas']['ChannelList'];
+export type NewChannel = components['schemas']['NewChannel'];
+export type ChannelFields = components['schemas']['ChannelFields'];
+export type Tested = components['schemas']['Tested'];
+export type Route = components['schemas']['Route'];
+export type Routes = components['schemas']['Routes'];
+export type RouteFields = components['schemas']['RouteFields'];
+export type RoutesFields = components['schemas']['RoutesFields'];
+export type Member = components['schemas']['Member'];
+export type Group = components['schemas']['Group'];
+export type GroupPage = components['schemas']['GroupPage'];
+export type Delivery = components['schemas']['Delivery'];
+export type DeliveryPage = components['schemas']['DeliveryPage'];
+export type Export = components['schemas']['Export'];
+export type Document = components['schemas']['Document'];
+export type PlanFields = components['schemas']['PlanFields'];
+export type Change = components['schemas']['Change'];
+export type Plan = components['schemas']['Plan'];
+export type ApplyFields = components['schemas']['ApplyFields'];
 export type ResponseDefaultError = components['responses']['DEFAULT_ERROR'];
 export type ResponseBadRequest = components['responses']['BAD_REQUEST'];
 export type $defs = Record<string, never>;

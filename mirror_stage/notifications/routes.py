@@ -1,0 +1,218 @@
+"""REST: channels, routes, groups of alerts, and what was sent about them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import uuid4
+
+from flask import Response, request
+
+from mirror_stage.access.domain import MANAGE, decide
+from mirror_stage.access.gate import actor
+from mirror_stage.core.problems import Invalid
+from mirror_stage.notifications.channels import Channel
+from mirror_stage.notifications.directory import Directory
+from mirror_stage.notifications.on_wire import delivery_on_wire, group_on_wire
+from mirror_stage.notifications.schemas import (
+    ApplyFields,
+    ChannelFields,
+    ChannelList,
+    ChannelSchema,
+    DeliveryPage,
+    DeliveryQuery,
+    DeliverySchema,
+    ExportSchema,
+    GroupPage,
+    GroupQuery,
+    GroupSchema,
+    NewChannelSchema,
+    PlanFields,
+    PlanSchema,
+    RoutesFields,
+    RoutesSchema,
+    TestedSchema,
+    channel_on_wire,
+    plan_on_wire,
+    route_of,
+    route_on_wire,
+    wanted,
+)
+from mirror_stage.notifications.sending import Sender
+from mirror_stage.notifications.store import Routes
+from mirror_stage.web.http import Blueprint, bounded_page, json_response
+from mirror_stage.web.services import service
+
+blp = Blueprint("notifications", __name__, url_prefix="/api", description="Who is told of which alerts")
+_VERSION = re.compile(r'(?:W/)?"(\d{1,18})"')
+
+
+@blp.get("/channels")
+@blp.response(200, ChannelList)
+def list_channels() -> Response:
+    """Every channel, by name. Secrets are never shown."""
+    items = [_on_wire(one) for one in service(Directory).all_channels()]
+    return _private(json_response({"items": items, "total": len(items)}))
+
+
+@blp.post("/channels")
+@blp.arguments(NewChannelSchema())
+@blp.response(201, ChannelSchema)
+def create_channel(said: dict[str, Any]) -> Response:
+    """Add a channel."""
+    return _channel(service(Directory).create(wanted(said["name"], said), actor()), 201)
+
+
+@blp.get("/channels/<name>")
+@blp.response(200, ChannelSchema)
+def get_channel(name: str) -> Response:
+    """One channel."""
+    return _channel(service(Directory).channel(name))
+
+
+@blp.put("/channels/<name>")
+@blp.arguments(ChannelFields())
+@blp.response(200, ChannelSchema)
+def put_channel(said: dict[str, Any], name: str) -> Response:
+    """Change a channel, if it is still the one that If-Match names. Secrets that are left out stay."""
+    return _channel(service(Directory).change(wanted(name, said), _expected(), actor()))
+
+
+@blp.delete("/channels/<name>")
+@blp.response(204)
+def delete_channel(name: str) -> Response:
+    """Remove a channel that no route names. What waits for it is given up."""
+    service(Directory).remove(name, actor())
+    return Response(status=204)
+
+
+@blp.post("/channels/<name>/test")
+@blp.response(200, TestedSchema)
+def test_channel(name: str) -> Response:
+    """Send a trial message at once, and say what the receiver answered."""
+    outcome, latency_ms = service(Sender).test(name, str(uuid4()))
+    answer = {
+        "accepted": outcome.is_accepted,
+        "status": outcome.status,
+        "detail": outcome.detail,
+        "latencyMs": latency_ms,
+    }
+    return _private(json_response(answer))
+
+
+@blp.get("/routes")
+@blp.response(200, RoutesSchema)
+def get_routes() -> Response:
+    """All routes in their order: the first that fits an alert counts, and those after it if it says `continue`."""
+    return _routes(service(Directory).all_routes())
+
+
+@blp.put("/routes")
+@blp.arguments(RoutesFields())
+@blp.response(200, RoutesSchema)
+def put_routes(said: dict[str, Any]) -> Response:
+    """Replace all routes, if they are still those that If-Match names."""
+    routes = [route_of(one) for one in said["routes"]]
+    return _routes(service(Directory).put_routes(routes, _expected(), actor()))
+
+
+@blp.get("/alert-groups")
+@blp.arguments(GroupQuery(), location="query")
+@blp.response(200, GroupPage)
+def list_groups(query: dict[str, Any]) -> Response:
+    """Groups of alerts, newest first, with their problems."""
+    page, page_size = bounded_page(query)
+    groups, total, now = service(Sender).groups(query["open"], page, page_size)
+    items = [group_on_wire(one, now) for one in groups]
+    return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
+
+
+@blp.get("/alert-groups/<id>")
+@blp.response(200, GroupSchema)
+def get_group(id: str) -> Response:
+    """One group of alerts."""
+    return json_response(group_on_wire(*service(Sender).group(id)))
+
+
+@blp.get("/deliveries")
+@blp.arguments(DeliveryQuery(), location="query")
+@blp.response(200, DeliveryPage)
+def list_deliveries(query: dict[str, Any]) -> Response:
+    """What was sent, what waits and what was given up, newest first."""
+    page, page_size = bounded_page(query)
+    filters = {"group_id" if name == "groupId" else name: value for name, value in query.items()}
+    found, total = service(Sender).page(filters, page, page_size)
+    items = [delivery_on_wire(one) for one in found]
+    return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
+
+
+@blp.post("/deliveries/<id>/retry")
+@blp.response(200, DeliverySchema)
+def retry_delivery(id: str) -> Response:
+    """Send a message again that was given up, or one that waits at once."""
+    return json_response(delivery_on_wire(service(Sender).try_again(id, actor())))
+
+
+@blp.get("/alerting")
+@blp.response(200, ExportSchema)
+def export_document() -> Response:
+    """All channels and routes as a document, as `mirror-stage alerts export` writes it. Secrets are not in it."""
+    return _private(json_response(service(Directory).document()))
+
+
+@blp.post("/alerting/plan")
+@blp.arguments(PlanFields())
+@blp.response(200, PlanSchema)
+def plan(said: dict[str, Any]) -> Response:
+    """What `apply` would change. Nothing is changed."""
+    id, changes = service(Directory).plan(*_document(said["document"]), prune=said["prune"])
+    return _private(json_response(plan_on_wire(id, changes)))
+
+
+@blp.post("/alerting/apply")
+@blp.arguments(ApplyFields())
+@blp.response(200, PlanSchema)
+def apply(said: dict[str, Any]) -> Response:
+    """Make channels and routes as the document says, all or nothing."""
+    document = _document(said["document"])
+    changes = service(Directory).apply(*document, said["planId"], actor(), prune=said["prune"])
+    return _private(json_response(plan_on_wire(None, changes)))
+
+
+def _document(said: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    channels = {name: wanted(name, one, is_document=True) for name, one in said["channels"].items()}
+    return channels, [route_of(one) for one in said["routes"]]
+
+
+def _on_wire(channel: Channel) -> dict[str, Any]:
+    is_whole = decide(actor(), MANAGE) is None
+    return channel_on_wire(channel, service(Directory).host_of(channel), is_whole=is_whole)
+
+
+def _channel(channel: Channel, status: int = 200) -> Response:
+    answer = json_response(_on_wire(channel), status)
+    answer.headers["ETag"] = f'"{channel.version}"'
+    return _private(answer)
+
+
+def _routes(routes: Routes) -> Response:
+    shown = [route_on_wire(one) for one in routes.routes]
+    answer = json_response({"routes": shown, "source": routes.source, "version": routes.version})
+    answer.headers["ETag"] = f'"{routes.version}"'
+    return _private(answer)
+
+
+def _expected() -> int | None:
+    """The version that If-Match names; None without it, or for `*`. Raises Invalid."""
+    text = request.headers.get("If-Match", "*").strip()
+    if text == "*":
+        return None
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        raise Invalid("If-Match: must be the ETag of an earlier answer")
+    return int(match[1])
+
+
+def _private(answer: Response) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    return answer

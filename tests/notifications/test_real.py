@@ -1,0 +1,203 @@
+"""A real EGO tells real receivers: hostile ones, killed in between, and nothing secret ever shows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.builders import make_sample
+from tests.contract.clients import Listener
+from tests.notifications.sinks import Sink, hang, raw, reset, sink, trickle
+from tests.servers import EgoServer, running_ego, wait_until
+
+SECRET = "planted-s3cret"
+WITHIN = 40.0
+
+
+def channel(ego: EgoServer, name: str, **said: Any) -> None:
+    answer = ego.post("/api/channels", json={"name": name, **said})
+    assert answer.status_code == 201, answer.text
+
+
+def routes(ego: EgoServer, *said: dict[str, Any]) -> None:
+    answer = requests.put(f"{ego.url}/api/routes", json={"routes": said}, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+def deliveries(ego: EgoServer) -> dict[str, dict[str, Any]]:
+    """The newest message of each channel."""
+    return {one["channel"]: one for one in reversed(ego.get("/api/deliveries?pageSize=100").json()["items"])}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EgoServer, Sink, Sink, Listener]]:
+    """An EGO that logs everything, with one good receiver and seven hostile ones, and one alert that they are all told of."""
+    with ExitStack() as stack:
+        ego = stack.enter_context(running_ego(tmp_path_factory.mktemp("hostile"), {"MIRROR_STAGE_LOG_LEVEL": "debug"}))
+        good = stack.enter_context(sink())
+        late = stack.enter_context(sink(lambda number: (429, {"Retry-After": "6"}) if number == 0 else (200, {})))
+        answers = {"s500": (500, {}), "s404": (404, {}), "s302": (302, {"Location": f"{good.url}/redirected"})}
+        urls = {name: stack.enter_context(sink(lambda _, said=said: said)).url for name, said in answers.items()}
+        urls |= {
+            name: stack.enter_context(raw(one))
+            for name, one in (("hang", hang), ("trickle", trickle), ("reset", reset))
+        }
+        urls |= {"good": good.url, "late": late.url}
+        for name, url in urls.items():
+            channel(ego, name, kind="webhook", url=f"{url}/{SECRET}", secret=SECRET)
+        channel(ego, "chat", kind="apprise", url=f"json://user:{SECRET}@127.0.0.1:{good.port}/{SECRET}")
+        routes(ego, {"name": "all", "channels": [*urls, "chat"]})
+        listener = Listener(ego, "/alerts")
+        ego.post_samples(make_sample("web-01", cpu_percent=95))
+        wait_until(lambda: good.got, 20, what="the good receiver is told")
+        yield ego, good, late, listener
+
+
+def test_each_receiver_has_its_outcome(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
+    ego, good, late, _ = hostile
+    wait_until(lambda: len(late.got) == 2, 15, what="the one that asked for six seconds is told again")
+    found = deliveries(ego)
+    outcomes = {name: (one["state"], one["status"]) for name, one in found.items()}
+    assert outcomes["good"] == ("accepted", 200)
+    assert outcomes["late"] == ("accepted", 200)
+    assert outcomes["chat"] == ("accepted", None)
+    assert outcomes["s404"] == ("dead", 404)
+    assert outcomes["s302"] == ("dead", 302)
+    assert outcomes["s500"] in {("retry", 500), ("leased", 500)}
+    assert outcomes["reset"][0] in {"retry", "leased"}
+    assert not [one for one in good.got if one.path == "/redirected"]
+    assert len(set(late.keys)) == 1
+    checks = ego.get("/api/health/ready").json()["checks"]["notifications"]
+    if not checks["ok"]:
+        assert "never arrived" in checks["detail"]
+
+
+def test_those_that_hang_delay_nobody(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
+    ego, _, _, _ = hostile
+    found = deliveries(ego)
+    due, got = (found["good"][name] for name in ("createdAt", "endedAt"))
+    seconds = float(got[17:23]) - float(due[17:23])
+    assert seconds % 60 < 3.0  # two seconds, and what a busy machine adds
+
+    def cut_off() -> bool:
+        now = deliveries(ego)
+        return all(now[name]["detail"] == "there was no whole answer within 20 s" for name in ("hang", "trickle"))
+
+    wait_until(cut_off, 30, what="both are cut off")
+
+
+def test_a_dead_message_is_sent_again_when_somebody_asks(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
+    ego, _, _, _ = hostile
+    wait_until(lambda: deliveries(ego)["s404"]["state"] == "dead", 20, what="it is given up")
+    dead = deliveries(ego)["s404"]
+    assert ego.post(f"/api/deliveries/{dead['id']}/retry").json()["state"] == "retry"
+    wait_until(lambda: deliveries(ego)["s404"]["state"] == "dead", 10)
+    assert deliveries(ego)["s404"]["id"] == dead["id"]
+
+
+def test_groups_tell_who_was_told(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
+    ego, _, _, _ = hostile
+    group = ego.get("/api/alert-groups?open=true").json()["items"][0]
+    assert (group["rule"], group["open"], group["members"][0]["hostname"]) == ("cpu_load_high", 1, "web-01")
+    assert "good" in group["toldTo"]
+    assert ego.get(f"/api/alert-groups/{group['id']}").json()["id"] == group["id"]
+
+
+def test_nothing_secret_shows_anywhere(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
+    ego, good, _, listener = hostile
+    assert SECRET in good.got[0].path
+    ego.post("/api/channels/s500/test", json={})
+    paths = [
+        "channels",
+        "channels/good",
+        "routes",
+        "deliveries",
+        "alert-groups",
+        "alerting",
+        "audit",
+        "health/ready",
+        "info",
+    ]
+    shown = {path: ego.get(f"/api/{path}").text for path in paths}
+    shown["figures"] = ego.get("/metrics").text
+    shown["sockets"] = str(listener.heard)
+    shown["log"] = ego.log
+    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "alerts", "export", "--ego", ego.url]
+    said = subprocess.run(command, capture_output=True, text=True, env=ego.environment, check=True)
+    shown["export"] = said.stdout + said.stderr
+    for path in ego.folder.glob("ego.db*"):
+        shown[path.name] = path.read_bytes().decode(errors="replace")
+    assert {one.event for one in listener.heard} >= {"group-update", "delivery-update"}
+    assert '"level": "debug"' in shown["log"] or '"debug"' in shown["log"].lower()
+    assert 'url = "kept:"' in shown["export"]
+    assert [name for name, text in shown.items() if SECRET in text] == []
+
+
+def test_the_command_line_exports_plans_applies_and_tests(
+    hostile: tuple[EgoServer, Sink, Sink, Listener], tmp_path: Path
+) -> None:
+    ego, _, _, _ = hostile
+
+    def run(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "mirror_stage.runtime.cli", "alerts", *words, "--ego", ego.url]
+        done = subprocess.run(command, capture_output=True, text=True, env=ego.environment, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    file = tmp_path / "alerts.toml"
+    file.write_text(run("export")[1])
+    assert run("plan", str(file), "--prune") == (0, "no change\n")
+    assert run("apply", str(file), "--prune") == (0, "no change\n")
+    status, said = run("test", "good")
+    assert (status, said.split(" after")[0]) == (0, "good accepted a trial message (200)")
+    assert run("test", "s404") == (1, "mirror-stage: s404: the receiver answered 404\n")
+    file.write_text(file.read_text().replace('kind = "webhook"', 'kind = "pigeon"'))
+    status, said = run("plan", str(file))
+    assert (status, "kind" in said) == (1, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a group of processes")
+def test_killed_at_any_step_it_tells_each_thing_once_or_twice_with_the_same_key(tmp_path: Path) -> None:
+    """kill -9 after the commit of the alert, while the receiver has the request, and after its answer."""
+    with sink() as receiver, running_ego(tmp_path) as ego:
+        channel(ego, "ops", kind="webhook", url=receiver.url)
+        routes(ego, {"name": "all", "channels": ["ops"]})
+
+        def again() -> None:
+            ego.kill()
+            ego.rows(
+                "UPDATE deliveries SET leased_until = 0, next_at = 0 WHERE state IN ('leased', 'retry')"
+            )  # a minute passes
+            ego.start()
+
+        ego.post_samples(make_sample("web-01", cpu_percent=95))
+        wait_until(lambda: ego.rows("SELECT 1 FROM alert_events"), 10, every=0.001, what="the alert is stored")
+        again()
+        killed = []
+
+        def answer(_number: int) -> tuple[int, dict[str, str]]:
+            if not killed:
+                killed.append(True)
+                ego.kill()
+            return 200, {}
+
+        receiver.answer = answer
+        wait_until(lambda: killed, 30, what="EGO is killed while it sends")
+        assert ego.rows("SELECT state FROM deliveries") == [("leased",)]
+        again()
+        wait_until(lambda: len(receiver.got) == 2, 20, every=0.001, what="it is sent again")
+        again()
+        wait_until(lambda: ego.rows("SELECT state FROM deliveries") == [("accepted",)], 20, what="it is accepted")
+        time.sleep(1.2)  # one more look
+        assert set(receiver.kinds) == {"opened"}
+        assert len(set(receiver.keys)) == 1
+        assert 2 <= len(receiver.got) <= 3
+        assert len(ego.rows("SELECT id FROM alert_groups")) == 1
