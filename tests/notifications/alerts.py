@@ -36,9 +36,16 @@ def fired(
 class Scene:
     """A database, alerts in it, and a Notifier. `step` lets the seconds pass and returns the messages that are new."""
 
-    def __init__(self, routes: Sequence[Route] = (Route("all", ("ops",), min_severity="info"),), **options: Any):
-        config = Config(testing=True)
-        engine = create_engine("sqlite://", poolclass=StaticPool, **engine_options(config))
+    def __init__(
+        self,
+        routes: Sequence[Route] = (Route("all", ("ops",), min_severity="info"),),
+        *,
+        database: str | None = None,
+        **options: Any,
+    ):
+        config = Config(testing=True, db_url=database)
+        pool = {} if database else {"poolclass": StaticPool}
+        engine = create_engine(config.database_url, **pool, **engine_options(config))
         self.storage = Storage(config)
         self.storage.open(engine)
         Base.metadata.create_all(engine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from mirror_stage.notifications import store
@@ -12,8 +14,11 @@ OK, FAILED, REFUSED = Outcome(True, 200), Outcome(False, 500, "500"), Outcome(Fa
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def scene(database_settings: dict[str, str]) -> Iterator[Scene]:
+    """On each kind of database."""
+    made = Scene(database=database_settings.get("MIRROR_STAGE_DB_URL"))
+    yield made
+    made.storage.close()
 
 
 def claim(scene: Scene, channel: str = "ops") -> Delivery | None:

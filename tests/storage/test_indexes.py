@@ -19,6 +19,8 @@ from mirror_stage.enrolment import store as enrolment
 from mirror_stage.history import series, tiers
 from mirror_stage.history import store as history
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Window
+from mirror_stage.notifications import store as notifications
+from mirror_stage.notifications.domain import Intent
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Storage, Tx, engine_options
 from mirror_stage.twin import store as twin
@@ -26,6 +28,7 @@ from mirror_stage.twin import store as twin
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
     "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions", "agents", "enrol_codes",
+    "alert_groups", "alert_group_members", "deliveries",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -43,6 +46,14 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "agents that changed": lambda tx: enrolment.changed_since(tx, AT, "a", 500),
     "hosts that wait": lambda tx: (enrolment.forget_silent(tx, AT), enrolment.count_waiting(tx)),
     "first use of a token": lambda tx: enrolment.note_first_use(tx, "t", "a", "web-01", 2, AT),
+    "what happened to alerts": lambda tx: alerts.to_take(tx, 500),
+    "groups of a start": lambda tx: notifications.load(tx, AT - HOUR),
+    "who has something to send": lambda tx: notifications.due_channels(tx, AT),
+    "the next message": lambda tx: notifications.claim(tx, "ops", AT),
+    "messages of a minute": lambda tx: notifications.count_accepted(tx, "ops", AT - 60_000),
+    "a message to store": lambda tx: notifications.put(tx, Intent("i", "g", "ops", 1, "over", "info", {}), AT),
+    "channels in trouble": lambda tx: notifications.troubles(tx, AT - DAY),
+    "old groups and messages": lambda tx: notifications.prune(tx, AT - DAY, 200),
     "old alerts": lambda tx: alerts.prune(tx, AT - DAY, 1_000_000, 500),
     "open commands": commands.open_counts,
     "commands of a stretch": lambda tx: commands.counts_between(tx, AT - DAY, AT, 100),
