@@ -197,18 +197,22 @@ class Sender:
         late = {name: at for name, at in self._fails_since.items() if self._clock.now() - at > FAILING_AFTER}
         said = [f"channel {name} fails since {to_text(at)}" for name, at in sorted(late.items())]
         said += [
-            f"channel {name}: {count} messages of the last day never arrived"
+            f"channel {name}: {_count(count, 'message')} of the last day never arrived"
             for name, count in sorted(self._dead.items())
         ]
         if said:
             return {"ok": False, "detail": "; ".join(said) + "; see the deliveries"}
         count = len(self._directory.channels)
-        return {"ok": True, "detail": f"{count} channels" if count else "no channels: nobody is told of alerts"}
+        return {"ok": True, "detail": _count(count, "channel") if count else "no channels: nobody is told of alerts"}
 
     def prune(self, now: Instant) -> None:
         """Remove old groups and messages, in small steps."""
         while self._lane.write(lambda tx: store.prune(tx, now - self._kept, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
             gevent.sleep(0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _log(done: Delivery) -> None:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import gevent
+
 from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import Alert
 from mirror_stage.alerts.store import Recorded
@@ -19,7 +21,8 @@ from mirror_stage.storage.db import Lane, Tx
 
 log = logging.getLogger(__name__)
 
-TAKEN_MAX = 500  # events in one step: some milliseconds
+TAKEN_MAX = 200  # events in one transaction: it takes some ten milliseconds, and samples wait for it
+LOOKED_MAX = 25  # groups in one transaction, for the same reason
 REMEMBERED: Instant = HOUR  # a closed group, for what flaps
 QUIET_EVERY: Instant = 5 * SECOND  # how often it is asked why a problem is quiet
 
@@ -86,15 +89,17 @@ class Notifier:
         self._by_host: dict[str, set[MemberKey]] = {}
         self._next_look: dict[str, Instant] = {}
         self._quiet_asked_at: Instant = 0
+        self._has_more = False  # groups that are due and were not looked at
 
     def step(self) -> bool:
         """Take up what happened, and look at the groups that are due. Returns whether there is something new to send."""
-        has_more, found = True, False
-        while has_more:
+        found = False
+        while True:
             events = self._lane.read(lambda tx: alert_store.to_take(tx, TAKEN_MAX))
-            has_more = len(events) == TAKEN_MAX
-            found = self._step(events, is_last=not has_more) or found
-        return found
+            found = self._step(events, is_last=len(events) < TAKEN_MAX) or found
+            if len(events) < TAKEN_MAX and not self._has_more:
+                return found
+            gevent.sleep(0)
 
     def forget(self) -> None:
         """Read the groups anew at the next step: another process may have changed them."""
@@ -102,6 +107,7 @@ class Notifier:
 
     def _step(self, events: Sequence[Recorded], *, is_last: bool) -> bool:
         now, changes = self._clock.now(), Changes()
+        self._has_more = False
         try:
             if self._groups is None:
                 self._load(now)
@@ -236,7 +242,9 @@ class Notifier:
             self._quiet_asked_at = now
             for id in list(self._next_look):
                 self._ask_quiet(self._groups[id], now, changes)
-        for id in [id for id, at in self._next_look.items() if at <= now]:
+        due = [id for id, at in self._next_look.items() if at <= now]
+        self._has_more = len(due) > LOOKED_MAX
+        for id in due[:LOOKED_MAX]:
             if id in self._next_look:
                 self._look(self._groups[id], now, changes)
         for group in [one for one in self._groups.values() if one.closed_at is not None]:
@@ -261,7 +269,7 @@ class Notifier:
         if verdict.what == SEND or verdict.kind is not None:
             changes.touch(group, *group.members.values())
         if group.closed_at is None:
-            self._next_look[group.id] = now if verdict.what == SEND else max(verdict.next_look_at, now + 1)
+            self._next_look[group.id] = now + 1 if verdict.what == SEND else max(verdict.next_look_at, now + 1)
             return
         self._next_look.pop(group.id, None)
         for key in list(group.members):

@@ -1,0 +1,138 @@
+"""The sender itself, with a receiver in the same process: the limit of a minute, trouble in readiness, the sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from mirror_stage.access.domain import ADMIN, LOCAL, Actor
+from mirror_stage.core.config import Config
+from mirror_stage.notifications.directory import Directory, Wanted
+from mirror_stage.notifications.heartbeat import Heartbeat
+from mirror_stage.notifications.secrets import Secrets
+from mirror_stage.notifications.sending import Sender
+from mirror_stage.notifications.words import Manner
+from tests.notifications.alerts import Scene
+from tests.notifications.sinks import Sink, sink
+
+ME = Actor(LOCAL, role=ADMIN)
+
+
+@dataclass
+class Stage:
+    """A scene with a channel `ops`, and its sender."""
+
+    scene: Scene
+    directory: Directory
+    sender: Sender
+    receiver: Sink
+    is_leading: bool = True
+
+    def send(self) -> None:
+        self.sender.send_due()
+        self.sender.wait(30)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with sink() as receiver:
+        scene = Scene()
+        directory = Directory(scene.storage, scene.clock, Secrets(Config(testing=True)))  # type: ignore[arg-type]
+        directory.create(Wanted("ops", "webhook", {}, Manner(), 10, {"url": receiver.url}), ME)
+        options = {"url": "http://ego", "kept": 0, "is_leading": lambda: made.is_leading}
+        sender = Sender(scene.storage, scene.clock, directory, **options)  # type: ignore[arg-type]
+        made = Stage(scene, directory, sender, receiver)
+        yield made
+
+
+def test_a_storm_of_one_cause_is_one_message(stage: Stage) -> None:
+    stage.scene.options["cause_of"] = lambda _alert: "sw-r1"
+    stage.scene.restarted()
+    for number in range(450):
+        stage.scene.fire(f"h{number:03}", "host_offline")
+    assert stage.scene.step(11) == ["opened"]
+    stage.send()
+    assert stage.receiver.got[0].body["title"] == "[CRITICAL] sw-r1: 450 problems because of it"
+    assert (stage.receiver.got[0].body["total"], len(stage.receiver.got[0].body["alerts"])) == (450, 200)
+
+
+def test_of_many_causes_ten_messages_go_out_in_a_minute_and_the_last_names_the_rest(stage: Stage) -> None:
+    for number in range(60):
+        stage.scene.racks[f"h{number}"] = f"R{number}"
+        stage.scene.fire(f"h{number}")
+    stage.scene.step(11)
+    stage.send()
+    assert stage.receiver.kinds == ["opened"] * 9 + ["digest"]
+    assert len(stage.receiver.got[-1].body["messages"]) == 51
+    stage.scene.fire("late", "memory_high")
+    stage.scene.step(11)
+    stage.send()
+    assert len(stage.receiver.got) == 10
+    stage.scene.clock.advance(60)
+    stage.send()
+    assert stage.receiver.kinds[10:] == ["opened"]
+
+
+def test_a_worker_that_does_not_own_the_twin_sends_nothing(stage: Stage) -> None:
+    stage.is_leading = False
+    stage.scene.fire()
+    stage.scene.step(11)
+    stage.send()
+    assert stage.receiver.got == []
+
+
+def test_readiness_names_a_channel_that_fails_and_what_never_arrived(stage: Stage) -> None:
+    assert stage.sender.check()["ok"]
+    stage.receiver.answer = lambda _number: (500, {})
+    alert = stage.scene.fire()
+    stage.scene.step(11)
+    stage.send()
+    stage.scene.clock.advance(130)
+    stage.sender.look()
+    assert "channel ops fails since" in stage.sender.check()["detail"]
+    stage.receiver.answer = lambda _number: (410, {})
+    stage.send()
+    stage.sender.look()
+    assert stage.sender.check() == {
+        "ok": False,
+        "detail": "channel ops: 1 message of the last day never arrived; see the deliveries",
+    }
+    stage.scene.end(alert)
+    stage.scene.step(86_401)
+    stage.sender.look()
+    assert stage.sender.check() == {"ok": True, "detail": "1 channel"}
+
+
+def test_a_secret_that_cannot_be_had_is_said_and_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.directory.change(Wanted("ops", "webhook", {}, Manner(), 10, {"url": "env:NOTIFY_OPS"}), None, ME)
+    stage.scene.fire()
+    stage.scene.step(11)
+    stage.send()
+    found = stage.scene.deliveries()[0]
+    assert (found.state, found.detail) == ("retry", "the variable NOTIFY_OPS is not set for EGO")
+    monkeypatch.setenv("NOTIFY_OPS", stage.receiver.url)
+    stage.scene.clock.advance(5)
+    stage.send()
+    assert stage.receiver.kinds == ["opened"]
+
+
+def test_what_waits_for_a_channel_that_is_gone_is_given_up(stage: Stage) -> None:
+    stage.directory.remove("ops", ME)
+    stage.scene.fire()
+    stage.scene.step(11)
+    stage.send()
+    assert [(one.state, one.detail) for one in stage.scene.deliveries()] == [("dead", "there is no such channel")]
+
+
+def test_a_sign_of_life_is_given_and_its_trouble_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with sink(lambda number: (200, {}) if number == 0 else (500, {})) as watcher:
+        heart = Heartbeat(f"{watcher.url}/planted-s3cret")
+        for _ in range(3):
+            heart.beat()
+    assert len(watcher.got) == 3
+    assert [record.getMessage() for record in caplog.records if "HEARTBEAT" in record.getMessage()] == [
+        "MIRROR_STAGE_HEARTBEAT_URL: the receiver answered 500"
+    ]
+    assert "planted" not in caplog.text
