@@ -227,13 +227,18 @@ def next_try(attempts: int, due_since: Instant, now: Instant, outcome: Outcome) 
     return now + wait if now + wait < due_since + DEAD_AFTER else None
 
 
-def facts_of(group: Group, now: Instant) -> dict[str, Any]:
-    """What a message says about a group, as JSON: its problems (the open and worst first), how many there are, since when."""
+def in_order(group: Group, now: Instant) -> list[Member]:
+    """The problems of a group, the open and worst first."""
 
     def order(one: Member) -> tuple[bool, int, Instant, str]:
         return (not one.is_open(now), -SEVERITIES.index(one.severity), one.fired_at, one.hostname)
 
-    members = sorted(group.members.values(), key=order)
+    return sorted(group.members.values(), key=order)
+
+
+def facts_of(group: Group, now: Instant) -> dict[str, Any]:
+    """What a message says about a group, as JSON: its problems (the open and worst first), how many there are, since when."""
+    members = in_order(group, now)
     ends = [one.ended_at for one in members if one.ended_at is not None]
     return {
         "group": group.id,

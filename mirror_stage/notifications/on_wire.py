@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mirror_stage.core.instants import Instant, to_optional_text, to_text
-from mirror_stage.notifications.domain import Delivery, Group, Member
+from mirror_stage.notifications.domain import Delivery, Group, Member, in_order
+
+LISTED_MAX = 50  # problems of a group in a list of groups
 
 
-def group_on_wire(group: Group, now: Instant, *, with_members: bool = True) -> dict[str, Any]:
-    """A GroupSchema; `members` only if asked for."""
+def group_on_wire(
+    group: Group, now: Instant, *, with_members: bool = True, members_max: int | None = None
+) -> dict[str, Any]:
+    """A GroupSchema; `members` only if asked for, at most `members_max`, the open and worst first."""
     found: dict[str, Any] = {
         "id": group.id,
         "route": group.route,
@@ -28,7 +32,7 @@ def group_on_wire(group: Group, now: Instant, *, with_members: bool = True) -> d
         "version": group.version,
     }
     if with_members:
-        found["members"] = [_member_on_wire(one, now) for one in group.members.values()]
+        found["members"] = [_member_on_wire(one, now) for one in in_order(group, now)[:members_max]]
     return found
 
 

@@ -13,7 +13,7 @@ from mirror_stage.access.gate import actor
 from mirror_stage.core.problems import Invalid
 from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.directory import Directory
-from mirror_stage.notifications.on_wire import delivery_on_wire, group_on_wire
+from mirror_stage.notifications.on_wire import LISTED_MAX, delivery_on_wire, group_on_wire
 from mirror_stage.notifications.schemas import (
     ApplyFields,
     ChannelFields,
@@ -120,10 +120,10 @@ def put_routes(said: dict[str, Any]) -> Response:
 @blp.arguments(GroupQuery(), location="query")
 @blp.response(200, GroupPage)
 def list_groups(query: dict[str, Any]) -> Response:
-    """Groups of alerts, newest first, with their problems."""
+    """Groups of alerts, newest first, each with its worst problems."""
     page, page_size = bounded_page(query)
     groups, total, now = service(Sender).groups(query["open"], page, page_size)
-    items = [group_on_wire(one, now) for one in groups]
+    items = [group_on_wire(one, now, members_max=LISTED_MAX) for one in groups]
     return json_response({"items": items, "total": total, "page": page, "pageSize": page_size})
 
 

@@ -2671,7 +2671,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Groups of alerts, newest first, with their problems. */
+        /** Groups of alerts, newest first, each with its worst problems. */
         get: {
             parameters: {
                 query?: {
