@@ -102,7 +102,7 @@ class Sender:
             leased = self._lane.write(lambda tx: store.claim(tx, name, self._clock.now()))
             if leased is None:
                 return False
-            trying = gevent.spawn(self.attempt, channel, self.message_of(leased, channel))
+            trying = gevent.spawn(self._try, leased, channel)
             trying.join(SLOW_SECONDS)
         finally:
             self._starting.release()
@@ -123,6 +123,14 @@ class Sender:
             _log(done)
             self._tell(done, self._clock.now())
         return outcome.is_accepted
+
+    def _try(self, leased: Delivery, channel: Channel) -> Outcome:
+        try:
+            message = self.message_of(leased, channel)
+        except Exception as error:
+            log.exception("channel %s: the message %s has no words", channel.name, leased.id)
+            return Outcome(False, None, f"it has no words: {type(error).__name__}", is_final=True)
+        return self.attempt(channel, message)
 
     def attempt(self, channel: Channel, message: Message) -> Outcome:
         """Try once to send a message. Takes SENT_WITHIN_SECONDS at most, and never raises."""

@@ -107,7 +107,7 @@ class Notifier:
 
     def _step(self, events: Sequence[Recorded], *, is_last: bool) -> bool:
         now, changes = self._clock.now(), Changes()
-        self._has_more = False
+        self._has_more, is_whole = False, True
         try:
             if self._groups is None:
                 self._load(now)
@@ -115,7 +115,7 @@ class Notifier:
                 changes.taken = [(one.alert.id, one.version) for one in events]
             else:
                 for event in events:
-                    self._take(event, changes)
+                    is_whole = self._take_or_leave(event, changes) and is_whole
                 if is_last:
                     self._look_at_all(now, changes)
             if changes:
@@ -123,6 +123,8 @@ class Notifier:
         except BaseException:
             self._groups = None  # they are ahead of what is stored
             raise
+        if not is_whole:
+            self._groups = None
         for group in changes.groups.values():
             self._tell(group, now)
         return bool(changes.intents)
@@ -165,6 +167,15 @@ class Notifier:
                 self._by_host.pop(key[0], None)
 
     # ------------------------------------------------------------------ events
+
+    def _take_or_leave(self, event: Recorded, changes: Changes) -> bool:
+        """Take an event up; whether that went well. One that cannot be taken up is left out, so that the others go on."""
+        try:
+            self._take(event, changes)
+        except Exception:
+            log.exception("what happened to alert %s (version %d) is told to nobody", event.alert.id, event.version)
+            return False
+        return True
 
     def _take(self, event: Recorded, changes: Changes) -> None:
         alert = replace(event.alert, version=event.version, severity=event.severity, updated_at=event.at)
@@ -209,7 +220,7 @@ class Notifier:
         labels = self._labels_of(alert.hostname)
         routes = domain.routes_of(self._routes(), alert.metric, severity, labels)
         names: list[str | None] = [route.name for route in routes]
-        cause = self.cause_of(alert)
+        cause = self._cause(alert)
         for name in names or ([None] if not known else []):
             if name not in known:
                 self._add(alert, name, cause, labels.rack, changes)
@@ -251,10 +262,25 @@ class Notifier:
             if group.closed_at is not None and group.closed_at < now - REMEMBERED:
                 self._drop(group)
 
+    def _quiet(self, alert: Alert, now: Instant) -> tuple[str, ...]:
+        """Why an alert is quiet. If nobody can say, it is not: better told once too often than not at all."""
+        try:
+            return tuple(self.quiet_reasons(alert, now))
+        except Exception:
+            log.exception("alert %s: whether it is quiet could not be asked; it is told", alert.id)
+            return ()
+
+    def _cause(self, alert: Alert) -> str | None:
+        try:
+            return self.cause_of(alert)
+        except Exception:
+            log.exception("alert %s: its cause could not be asked; it is told by itself", alert.id)
+            return None
+
     def _ask_quiet(self, group: Group, now: Instant, changes: Changes) -> None:
         for member in group.open_members(now):
             alert = self._open_alert(member.key)
-            if alert is not None and grouping.set_quiet(member, tuple(self.quiet_reasons(alert, now))):
+            if alert is not None and grouping.set_quiet(member, self._quiet(alert, now)):
                 self._touch(changes, group, member)
 
     def _look(self, group: Group, now: Instant, changes: Changes) -> None:
@@ -279,7 +305,7 @@ class Notifier:
         """Move problems of which another cause is known by now to its group, while nobody was told. Returns whether any is left."""
         for member in list(group.members.values()):
             alert = self._open_alert(member.key)
-            cause = None if alert is None else self.cause_of(alert)
+            cause = None if alert is None else self._cause(alert)
             if alert is None or cause == group.cause:
                 continue
             del group.members[member.key]

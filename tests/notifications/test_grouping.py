@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -322,3 +323,28 @@ def test_a_dry_run_stores_messages_and_sends_none() -> None:
     scene.fire()
     assert scene.step(11) == ["opened"]
     assert [one.state for one in scene.deliveries()] == ["dry"]
+
+
+def test_one_event_that_cannot_be_taken_up_costs_that_event_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    take = scene.notifier._take
+
+    def odd(event: Any, changes: Any) -> None:
+        take(event, changes)
+        if event.alert.hostname == "odd":
+            raise ValueError("odd")
+
+    monkeypatch.setattr(scene.notifier, "_take", odd)
+    scene.fire("odd", "memory_high")
+    scene.fire("web-01")
+    assert scene.step(11)[:1] == ["opened"]
+    assert "cpu_load_high" in {one.facts["rule"] for one in scene.deliveries()}
+
+
+def test_who_cannot_say_whether_an_alert_is_quiet_does_not_keep_it_quiet() -> None:
+    def broken(*_: object) -> Any:
+        raise ValueError("broken")
+
+    scene = Scene(quiet_reasons=broken, cause_of=broken)
+    scene.fire()
+    assert scene.step(11) == ["opened"]

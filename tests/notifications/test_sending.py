@@ -126,6 +126,21 @@ def test_what_waits_for_a_channel_that_is_gone_is_given_up(stage: Stage) -> None
     assert [(one.state, one.detail) for one in stage.scene.deliveries()] == [("dead", "there is no such channel")]
 
 
+def test_a_message_without_words_is_given_up_and_the_next_is_sent(stage: Stage) -> None:
+    stage.scene.fire("odd", "memory_high")
+    stage.scene.step(11)
+    stage.scene.storage.own.write(lambda tx: tx.exec_driver_sql("UPDATE deliveries SET facts = '{}'"))
+    stage.scene.fire("web-01")
+    stage.scene.step(11)
+    stage.send()  # its kind of failure does not hold up the channel for longer than this
+    stage.send()
+    assert stage.receiver.kinds == ["opened"]
+    assert {(one.state, one.detail) for one in stage.scene.deliveries()} == {
+        ("accepted", None),
+        ("dead", "it has no words: KeyError"),
+    }
+
+
 def test_a_sign_of_life_is_given_and_its_trouble_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with sink(lambda number: (200, {}) if number == 0 else (500, {})) as watcher:
         heart = Heartbeat(f"{watcher.url}/planted-s3cret")
