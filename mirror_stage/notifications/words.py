@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
-from mirror_stage.alerts.domain import MESSAGES
+from mirror_stage.alerts.measures import RULE_MEASURES
 from mirror_stage.core.instants import Instant, to_text
 from mirror_stage.notifications import domain
 from mirror_stage.notifications.domain import ENDS
@@ -18,19 +18,30 @@ TEMPLATE_MAX = 4_000
 TITLE_MAX = 250
 
 KO_MEASURES: Mapping[str, str] = {
-    "cpuLoad": "CPU 사용률 {value} %",
-    "memoryUsedPercent": "메모리 사용률 {value} %",
-    "swapUsedPercent": "스왑 사용률 {value} %",
-    "diskUsedPercent": "디스크 {subject} 사용률 {value} %",
+    "cpuLoad": "CPU 사용률 {value}%",
+    "memoryUsedPercent": "메모리 사용률 {value}%",
+    "swapUsedPercent": "스왑 사용률 {value}%",
+    "diskUsedPercent": "디스크 {subject} 사용률 {value}%",
     "cpuTemperature": "CPU 온도 {value} °C",
     "gpuTemperature": "GPU 온도 {value} °C",
     "utilization": "링크 사용률 {value} (1 = 전체 용량)",
     "clockOffsetSeconds": "EGO 시계와 {value} 초 차이",
     "machinesOfName": "같은 이름으로 보고하는 장비 {value} 대: {subject}",
     "silenceSeconds": "{value} 초 동안 무응답",
+    "loadAverage": "부하 평균 {value}",
+    "fullestDiskPercent": "가장 많이 찬 디스크 사용률 {value}%",
+    "diskFreeBytes": "디스크 {subject} 여유 {value} 바이트",
+    "interfaceIsDown": "인터페이스 {subject} 다운",
+    "sensorCelsius": "센서 {subject} 온도 {value} °C",
+    "coreLoad": "코어 {subject} 사용률 {value}%",
+    "isMissing": "샘플에 {subject} 값이 없음",
 }
 
-MEASURES: Mapping[str, Mapping[str, str]] = {"en": MESSAGES, "ko": KO_MEASURES}
+# A measure that has no words of its own here is told by the name of its rule.
+MEASURES: Mapping[str, Mapping[str, str]] = {
+    "en": {name: one.words for name, one in RULE_MEASURES.items()},
+    "ko": KO_MEASURES,
+}
 
 TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {

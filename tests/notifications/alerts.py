@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import StaticPool, create_engine
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import RULES, Alert, Key, Rule, Transition, fire, resolve
+from mirror_stage.alerts.domain import RULES, Alert, Key, Rule, Transition, resolve
 from mirror_stage.core.config import Config
 from mirror_stage.core.selector import Labels
 from mirror_stage.notifications import store
@@ -29,8 +30,19 @@ def fired(
     subject: str | None = None,
 ) -> Alert:
     """An alert of a host that has just fired."""
-    alert = fire(BY_NAME[rule], host, subject, 99.0, at, at).alert
-    return replace(alert, severity=severity or alert.severity)
+    of_rule = BY_NAME[rule]
+    return Alert(
+        id=str(uuid5(NAMESPACE_OID, f"{host} {rule} {subject} {at}")),
+        hostname=host,
+        metric=rule,
+        measure=of_rule.measure,
+        severity=severity or of_rule.severity,
+        threshold=of_rule.fire_at,
+        current_value=99.0,
+        created_at=at,
+        updated_at=at,
+        subject=subject,
+    )
 
 
 class Scene:
