@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from mirror_stage.access.gate import actor
 from mirror_stage.alerts.rulebook import Entry, RuleBook, applied_on_wire, entry_on_wire
@@ -109,7 +110,7 @@ def preview() -> Response:
 @rules_blp.response(200, AlertRuleSchema)
 def get_rule(name: str) -> Response:
     """One alert rule; its `ETag` is for If-Match."""
-    return _rule(service(RuleBook).get(name))
+    return _rule(service(RuleBook).get(_named(name)))
 
 
 @rules_blp.put("/<name>")
@@ -118,7 +119,7 @@ def get_rule(name: str) -> Response:
 @rules_blp.alt_response(412, description="It is not the rule of If-Match any more")
 def put_rule(name: str) -> Response:
     """Change an alert rule: the whole of one's own, of a built-in one the members that are given."""
-    return _rule(service(RuleBook).replace(name, _document(), _if_match(), actor()))
+    return _rule(service(RuleBook).replace(_named(name), _document(), _if_match(), actor()))
 
 
 @rules_blp.delete("/<name>")
@@ -126,7 +127,7 @@ def put_rule(name: str) -> Response:
 @rules_blp.alt_response(412, description="It is not the rule of If-Match any more")
 def delete_rule(name: str) -> Response:
     """Remove an alert rule, with its alerts. A built-in one is again as it was."""
-    service(RuleBook).remove(name, _if_match(), actor())
+    service(RuleBook).remove(_named(name), _if_match(), actor())
     return Response(status=204)
 
 
@@ -140,6 +141,13 @@ def of_host(hostname: str) -> Response:
         raise NotFound(f"there is no host {name}; GET /api/hosts lists those that there are")
     items = [applied_on_wire(one) for one in service(RuleBook).applied_to(host)]
     return json_response({"hostname": name, "items": items, "total": len(items)})
+
+
+def _named(name: str) -> str:
+    """The name of a rule in a path. Raises MethodNotAllowed for the route that stands beside the rules."""
+    if name == "preview":
+        raise MethodNotAllowed(valid_methods=["POST"])
+    return name
 
 
 def _document() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.alerts.domain import HUD, NO_DATA_OF, RULES, UNKNOWN_MAX, Alert, Rule, Transition, evaluate
@@ -133,6 +133,7 @@ def test_a_rule_below_fires_at_low_values_and_keeps_the_lowest() -> None:
 loads = st.lists(st.sampled_from([10, 70, 75, 80, 90, 92, 95, 99]), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(loads, st.sampled_from([0, 5, 12]), st.sampled_from([0, 5, 12]))
 def test_an_alert_has_reached_a_step_only_after_each_value_of_its_wait_called_for_it(
     values: list[float], fire_after: int, resolve_after: int
@@ -263,6 +264,7 @@ values = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=6))
 def test_the_quick_look_at_a_sample_passes_over_nothing(samples: list[dict[str, Any]]) -> None:
     judging, judge = Judging(*TWENTY), Judge(TWENTY)

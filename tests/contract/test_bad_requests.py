@@ -352,7 +352,7 @@ def every_path(ego: EgoServer) -> dict[str, set[str]]:
     waiting = pending_command(ego)
     found = {}
     for path, operations in paths.items():
-        filled = path.replace("{hostname}", "core-switch").replace("{id}", waiting)
+        filled = path.replace("{hostname}", "core-switch").replace("{id}", waiting).replace("{name}", "memory_high")
         assert "{" not in filled, path
         found[filled] = {method.upper() for method in operations if method in {"get", "post", "put", "delete", "patch"}}
     assert len(found) >= 19
