@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
+    "quiet": {"core"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -74,12 +75,13 @@ PURE_FILES = {
     "state",
     "judge",
     "grouping",
+    "mute_times",
 }
 PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.selector", "core.signed"}
 PURE_LIBRARIES = {
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime.timezone", "datetime.datetime", "datetime.timedelta", "enum", "fnmatch",
     "functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID",
-    "uuid.uuid5",
+    "uuid.uuid5", "zoneinfo.ZoneInfo",
 }  # fmt: skip
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {
