@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import flask_migrate
@@ -18,7 +20,7 @@ from mirror_stage.access.service import People
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts import store as alerts_store
-from mirror_stage.alerts.domain import Transition
+from mirror_stage.alerts.domain import Alert, Transition
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.routes import host_rules_blp, rules_blp
 from mirror_stage.alerts.rulebook import RuleBook
@@ -35,7 +37,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config, from_environment
-from mirror_stage.core.instants import to_text
+from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
@@ -80,6 +82,10 @@ from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
+from mirror_stage.quiet import events as quiet_events
+from mirror_stage.quiet.domain import BEGAN, OVER, RETURN, Version
+from mirror_stage.quiet.routes import blp as quiet_blp
+from mirror_stage.quiet.service import Quiet
 from mirror_stage.signing.service import Signer
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Base, Storage, db, engine_options
@@ -87,7 +93,9 @@ from mirror_stage.storage.ownership import Ownership, migrating
 from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.tls.routes import blp as tls_blp
 from mirror_stage.tls.service import ServerCertificate
+from mirror_stage.twin import store as twin_store
 from mirror_stage.twin.audience import Audience
+from mirror_stage.twin.domain import Host
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.routes import blp as twin_blp
 from mirror_stage.twin.routes import hosts_blp
@@ -107,7 +115,7 @@ log = logging.getLogger(__name__)
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, commands_blp,
-    field_blp, dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
+    field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
 )  # fmt: skip
 
 
@@ -209,7 +217,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     edge = Edge(storage.samples, known, port, clock, hub=config.hub_hostname, max_hosts=config.max_hosts)
 
     def tell(transition: Transition) -> None:
-        alert, payload = transition.alert, alert_events.alert_update(transition)
+        alert = transition.alert
+        payload = alert_events.alert_update(replace(transition, alert=quiet.shown([alert])[0]))
         realtime.publish(
             alert_events.NAMESPACE,
             alert_events.ALERT_UPDATE,
@@ -218,6 +227,42 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             version=alert.version,
         )
 
+    def tell_quiet(change: str, version: Version, now: Instant) -> None:
+        payload = quiet_events.silence_update(change, version, now, quiet.grace)
+        realtime.publish(
+            alert_events.NAMESPACE,
+            quiet_events.SILENCE_UPDATE,
+            payload,
+            subject=f"{version.kind} {version.id}",
+            version=now if change in {BEGAN, OVER} else version.at,
+        )
+
+    def fleet() -> list[Host]:
+        if frames.generated_at:
+            return frames.hosts()
+        return [
+            host for host, _ in storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego))
+        ]  # the command line
+
+    def hosts_named(names: AbstractSet[str]) -> list[Host]:
+        if owner.is_leading:
+            return [twin.hosts_by_name[name] for name in names if name in twin.hosts_by_name]
+        return frames.hosts_named(names)
+
+    def open_now() -> list[Alert]:
+        return alerts.open()
+
+    quiet = Quiet(
+        storage,
+        clock,
+        hosts_named=hosts_named,
+        fleet=fleet,
+        open_alerts=open_now,
+        grace=RETURN + round(config.offline_after_seconds * SECOND),
+        kept=config.alerts_kept,
+        tell=tell_quiet,
+        is_leading=lambda: owner.is_leading,
+    )
     outbox = Outbox(tell)
     saver = Saver(
         storage.own,
@@ -268,6 +313,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             restorer=restorer,
             realtime=realtime,
             commands=commands,
+            alerts_shown=quiet.shown,
         )
     port.listen(known.hear)
     port.listen(owner.hear if cluster is None else cluster.hear_here)
@@ -293,6 +339,17 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         kept_by_resolution=config.kept_by_resolution,
         until_recorded=until_recorded,
         twin_id=lambda: frames.twin_id,
+        alerts_shown=quiet.shown_at,
+    )
+    alerts = AlertService(
+        storage,
+        open_alerts,
+        until_recorded,
+        config.alerts_kept,
+        clock,
+        tell=lambda alert_id: port.send(Message(acknowledged=[alert_id])),
+        is_here=lambda: owner.is_leading,
+        shown=quiet.shown,
     )
     twin_service = TwinService(
         frames, refresh=refresh, forget=remover.remove, body_at=past.body, is_settled=past.is_settled
@@ -363,15 +420,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             ),
             mode=config.notify,
         ),
-        AlertService(
-            storage,
-            open_alerts,
-            until_recorded,
-            config.alerts_kept,
-            clock,
-            tell=lambda alert_id: port.send(Message(acknowledged=[alert_id])),
-            is_here=lambda: owner.is_leading,
-        ),
+        alerts,
+        quiet,
         book,
         commands,
         enrolment,
@@ -468,4 +518,5 @@ def _lead(ego: Services) -> None:
     ego[Keeper].begin()
     ego[Enrolment].look()
     ego[RuleBook].look()
+    ego[Quiet].look()
     ego[Restorer].restore()

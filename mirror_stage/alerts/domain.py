@@ -134,6 +134,17 @@ RULES: tuple[Rule, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why nobody is told of an alert: the silence or the maintenance, `until` when it holds, who made it, and their note."""
+
+    kind: str
+    id: str
+    until: Instant
+    by: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One thing that is or was wrong. Its key is (hostname, metric, subject); `metric` is the name of its rule.
 
@@ -144,6 +155,7 @@ class Alert:
     `waits` has an instant for each step of the rule: since when, without a break, the values call for it to begin, or to
     end; 0 if they do not. `judged_at` is the time of the sample that set it.
     An alert that is `pending` has fired for nobody yet: only its `waits` count.
+    `suppressed_by` is not kept at all: it is worked out for each answer.
     """
 
     id: str
@@ -172,6 +184,7 @@ class Alert:
     missing_since: Instant = 0
     waits: tuple[Instant, ...] = ()
     judged_at: Instant = 0
+    suppressed_by: tuple[Suppression, ...] = ()
 
     @property
     def key(self) -> Key:

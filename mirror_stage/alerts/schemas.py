@@ -16,6 +16,16 @@ class AckSchema(WireSchema):
     until = instant()
 
 
+class SuppressionSchema(WireSchema):
+    """Why nobody is told of the alert, until when that holds, by whom it was made, and their note."""
+
+    kind = fields.String(required=True, validate=OneOf(("silence", "maintenance")))
+    id = fields.String(required=True)
+    until = instant()
+    by = fields.String(required=True)
+    note = fields.String(required=True)
+
+
 class AlertSchema(WireSchema):
     id = fields.String(required=True)
     hostname = fields.String(required=True)
@@ -42,6 +52,10 @@ class AlertSchema(WireSchema):
     ack = fields.Nested(
         AckSchema, required=True, allow_none=True, metadata={"description": "who has acknowledged it; null: nobody has"}
     )
+    suppressedBy = fields.List(
+        fields.Nested(SuppressionSchema), required=True, attribute="suppressed_by",
+        metadata={"description": "the silences and the maintenance because of which nobody is told; empty once it is resolved"},
+    )  # fmt: skip
 
 
 class NewAckSchema(WireSchema):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import gevent
@@ -25,6 +25,7 @@ class AlertService:
 
     `until_recorded` waits until all earlier changes are in the database. `kept` is the retention of resolved alerts.
     `tell` tells the owner that an alert, given by its id, was acknowledged, or no longer is.
+    `shown` adds to alerts what is worked out for each answer.
     """
 
     def __init__(
@@ -37,11 +38,17 @@ class AlertService:
         *,
         tell: Callable[[str], None],
         is_here: Callable[[], bool] = lambda: True,
+        shown: Callable[[Sequence[Alert]], list[Alert]] = list,
     ):
         self._storage, self._open_alerts, self._until_recorded = storage, open_alerts, until_recorded
         self._kept, self._clock, self._tell, self._is_here = kept, clock, tell, is_here
+        self._shown = shown
 
     def active(self) -> list[Alert]:
+        """The active alerts, newest first, as they are shown."""
+        return self._shown(self.open())
+
+    def open(self) -> list[Alert]:
         """The active alerts, newest first."""
         if self._is_here():
             return self._open_alerts.all()
@@ -57,7 +64,7 @@ class AlertService:
             lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size, ended_by)
         )
         open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # only these have the newest values
-        return [open_by_id.get(alert.id, alert) for alert in stored], total
+        return self._shown([open_by_id.get(alert.id, alert) for alert in stored]), total
 
     def acknowledge(self, alert_id: str, note: str | None, until: Instant | None, actor: Actor) -> Alert:
         """Acknowledge an open alert until then (default: ACK_FOR from now). Returns it. Raises NotFound, Conflict, Invalid."""
@@ -73,7 +80,8 @@ class AlertService:
         self._tell(alert_id)
         found = self._find(alert_id)
         is_taken = found.ack_at is not None or found.status != ACTIVE
-        return found if is_taken else acknowledge(found, ack, now).alert  # the owner takes it up in a moment
+        alert = found if is_taken else acknowledge(found, ack, now).alert  # the owner takes it up in a moment
+        return self._shown([alert])[0]
 
     def withdraw(self, alert_id: str, actor: Actor) -> None:
         """Acknowledge an alert no longer. Raises NotFound."""

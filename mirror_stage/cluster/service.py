@@ -19,6 +19,7 @@ import orjson
 import redis
 from gevent.event import AsyncResult
 
+from mirror_stage.alerts.domain import Alert
 from mirror_stage.cluster import wire
 from mirror_stage.cluster.membership import Membership, application_name
 from mirror_stage.cluster.stream import Entry, Stream
@@ -70,10 +71,11 @@ class Cluster:
         restorer: Restorer,
         realtime: Realtime,
         commands: CommandService,
+        alerts_shown: Callable[[Sequence[Alert]], list[Alert]],
     ):
         self._storage, self._clock, self._readiness = storage, clock, readiness
         self._known, self._owner, self._saver, self._frames, self._audience = known, owner, saver, frames, audience
-        self._without_redis = WithoutRedis(storage, clock, frames, commands)
+        self._without_redis = WithoutRedis(storage, clock, frames, commands, alerts_shown)
         self._restorer, self._realtime, self._commands = restorer, realtime, commands
         realtime.relay = self._publish
         commands.wake_elsewhere, commands.print_elsewhere = self._wake, self._print

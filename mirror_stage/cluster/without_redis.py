@@ -6,10 +6,12 @@ worker reads that frame, and the alerts, commands and outputs that changed. Brow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mirror_stage.alerts import store as alert_store
+from mirror_stage.alerts.domain import Alert
 from mirror_stage.alerts.events import ALERT_UPDATE, alert_update
 from mirror_stage.alerts.events import NAMESPACE as ALERTS
 from mirror_stage.cluster import store, wire
@@ -30,7 +32,15 @@ Tell = Callable[[str, str, str, int, Any], None]  # namespace, event, subject, v
 class WithoutRedis:
     """The way through the database."""
 
-    def __init__(self, storage: Storage, clock: Clock, frames: Frames, commands: CommandService):
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        frames: Frames,
+        commands: CommandService,
+        alerts_shown: Callable[[Sequence[Alert]], list[Alert]],
+    ):
+        self._alerts_shown = alerts_shown
         self._storage, self._clock, self._frames, self._commands = storage, clock, frames, commands
         self._stored = self._shown = NONE
         self._told_until = clock.now()
@@ -61,8 +71,9 @@ class WithoutRedis:
         """Tell this worker's clients what other workers have done."""
         now, since = self._clock.now(), self._told_until - LOOKED_BACK
         for transition in self._storage.own.read(lambda tx: alert_store.changed_since(tx, since)):
-            alert = transition.alert
-            tell(ALERTS, ALERT_UPDATE, f"alert {alert.id}", alert.version, alert_update(transition))
+            (alert,) = self._alerts_shown([transition.alert])
+            payload = alert_update(replace(transition, alert=alert))
+            tell(ALERTS, ALERT_UPDATE, f"alert {alert.id}", alert.version, payload)
         self._commands.look_for_changes(since)
         self._told_until = now
 

@@ -255,7 +255,7 @@ class EgoFigures:
     def _alerts(self) -> Families:
         rules, outbox = self._ego[Owner].rules, self._ego[Outbox]
         active: Counter[Labels] = Counter({(rule.name, step.severity): 0 for rule in rules for step in rule.steps})
-        active.update((alert.metric, alert.severity) for alert in self._ego[AlertService].active())
+        active.update((alert.metric, alert.severity) for alert in self._ego[AlertService].open())
         yield _gauges("mirror_stage_alerts_active", "Active alerts.", ("rule", "severity"), active)
         told: Counter[Labels] = Counter(
             {(kind, severity): 0 for kind in ("fired", "updated", "resolved") for severity in SEVERITIES}

@@ -41,7 +41,7 @@ from mirror_stage.past.domain import (
 from mirror_stage.storage.db import Storage
 from mirror_stage.twin import encode
 from mirror_stage.twin import store as twin_store
-from mirror_stage.twin.domain import CLOCK_SLACK
+from mirror_stage.twin.domain import CLOCK_SLACK, Host
 
 WINDOW: Instant = MINUTE  # all samples of this time are read in one scan; a host silent for longer is looked up alone
 UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a scan may go for samples that are not rolled up yet
@@ -54,6 +54,8 @@ PRUNED_AT_ONCE = 500
 
 Value = TypeVar("Value")
 _alert_schema = AlertSchema()
+
+AlertsShown = Callable[[Sequence[Alert], Sequence[Host], Instant], list[Alert]]
 
 
 class Past:
@@ -68,9 +70,12 @@ class Past:
         kept_by_resolution: Mapping[str, Instant],
         until_recorded: Callable[[], None],
         twin_id: Callable[[], str],
+        alerts_shown: AlertsShown = lambda alerts, _hosts, _at: list(alerts),
     ):
+        """`alerts_shown` adds to the alerts of a moment what kept them quiet then."""
         self._storage, self._clock, self._scene = storage, clock, scene
         self._kept, self._until_recorded, self._twin_id = kept_by_resolution, until_recorded, twin_id
+        self._alerts_shown = alerts_shown
 
     # ------------------------------------------------------------------ one moment
 
@@ -109,7 +114,8 @@ class Past:
         moment = self.moment(at)
         head = {"type": "twin-state", "twinId": self._twin_id()} | encode.head_of("past", 0, at)
         head |= {"at": to_text(at), "resolution": moment.resolution}
-        head |= {"alerts": [_alert_schema.dump(alert) for alert in yielding(moment.alerts)]}
+        alerts = self._alerts_shown(moment.alerts, moment.hosts, at)
+        head |= {"alerts": [_alert_schema.dump(alert) for alert in yielding(alerts)]}
         return encode.snapshot(head, yielding(moment.hosts), encode.Fragments(), with_slots=False)
 
     def is_settled(self, at: Instant) -> bool:

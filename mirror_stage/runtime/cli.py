@@ -1,5 +1,5 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | signing | dispatch | enroll |
-agents | admin | users | tokens | sessions | audit | lock | doctor | completion`.
+"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | signing | dispatch |
+silences | enroll | agents | admin | users | tokens | sessions | audit | lock | doctor | completion`.
 
 It imports neither Flask nor a database.
 """
@@ -27,6 +27,7 @@ from mirror_stage.runtime import (
     lock,
     people_commands,
     signing_commands,
+    silences_commands,
     tls_commands,
 )
 from mirror_stage.runtime.db_commands import say
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     tls_commands.add_to(commands)
     signing_commands.add_to(commands)
     dispatch_commands.add_to(commands)
+    silences_commands.add_to(commands)
 
     doctor = commands.add_parser(
         "doctor",

@@ -33,6 +33,7 @@ from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
+from mirror_stage.quiet.service import Quiet
 from mirror_stage.signing.service import Signer
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
@@ -206,6 +207,16 @@ def beat(ego: Services) -> None:
         ego[Heartbeat].beat()
 
 
+def look_at_silences(ego: Services) -> None:
+    """Learn of silences, maintenance and mute times that another process has changed; tell which have begun or are over."""
+    ego[Quiet].look()
+
+
+def prune_silences(ego: Services) -> None:
+    """Remove silences, maintenance and mute times that have not counted for as long as ended alerts are kept."""
+    ego[Quiet].prune(ego[TrustedTime].until())
+
+
 def prune_past(ego: Services) -> None:
     """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
     ego[Past].prune(ego[TrustedTime].until())
@@ -261,6 +272,8 @@ JOBS: tuple[Job, ...] = (
     Job(look_at_deliveries, every(10)),
     Job(prune_deliveries, every(3600)),
     Job(beat, lambda config: config.heartbeat_seconds, is_enabled=lambda config: config.heartbeat_url is not None),
+    Job(look_at_silences, every(1), is_owners=False),
+    Job(prune_silences, every(3600)),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10), is_owners=False),
     Job(catch_up, every(2)),

@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.names import seen_as
+from mirror_stage.core.selector import Labels
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, REPORTED, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
@@ -142,6 +143,21 @@ class Host:
     def position_source(self) -> str:
         is_own = self.role != Role.HUB and self.sample is not None and self.sample.position is not None
         return "sample" if is_own else "computed"
+
+
+def labels_of(host: Host) -> Labels:
+    """What a selector sees of a host."""
+    sample, tags = host.sample, host.tags
+    return Labels(
+        host=host.hostname,
+        ip=host.ip,
+        rack=sample.rack if sample is not None else None,
+        room=tags.get("room"),
+        role=str(host.role),
+        tier=tags.get("tier"),
+        platform=sample.platform if sample is not None else None,
+        tags=tags,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_be
         "state": "firing",
         "unknownSince": None,
         "ack": None,
+        "suppressedBy": [],
     }
     assert abs((instant(fired["createdAt"]) - now()).total_seconds()) < 5
     assert fired["message"]

@@ -87,6 +87,18 @@ ROUTES = {
     ("DELETE", "/api/enrol-codes/{id}"),
     ("GET", "/api/dispatch"),
     ("GET", "/api/prometheus/targets"),
+    ("GET", "/api/silences"),
+    ("POST", "/api/silences"),
+    ("PUT", "/api/silences/{id}"),
+    ("DELETE", "/api/silences/{id}"),
+    ("GET", "/api/maintenance"),
+    ("POST", "/api/maintenance"),
+    ("PUT", "/api/maintenance/{id}"),
+    ("DELETE", "/api/maintenance/{id}"),
+    ("GET", "/api/mute-times"),
+    ("POST", "/api/mute-times"),
+    ("PUT", "/api/mute-times/{name}"),
+    ("DELETE", "/api/mute-times/{name}"),
     ("GET", "/metrics"),
     ("GET", "/metrics/fleet"),
     ("PUT", "/api/dispatch"),
@@ -350,6 +362,23 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
         get("/api/prometheus/targets", params={"port": port})
     get("/metrics")
     get("/metrics/fleet")
+    hours = {"weekdays": ["sun"], "from": "02:00", "to": "04:00", "zone": "Europe/Berlin"}
+    here, name = f"host:{hostname}", unique_hostname("night")
+    for path, made in (
+        ("silences", {"where": here, "lastsSeconds": 60}),
+        ("maintenance", {"where": here, "weekly": hours}),
+        ("mute-times", {"name": name} | hours),
+    ):
+        field = "name" if path == "mute-times" else "id"
+        for wanted in (made, made, {}):
+            send(f"/api/{path}", json=wanted)
+        newest = ego.get(f"/api/{path}").json()["items"][0][field]
+        for id in (newest, "none"):
+            put(f"/api/{path}/{{{field}}}", f"/api/{path}/{id}", json=made)
+            get(f"/api/{path}")
+            delete(f"/api/{path}/{{{field}}}", f"/api/{path}/{id}")
+        get(f"/api/{path}", f"/api/{path}?state=over")
+        get(f"/api/{path}", f"/api/{path}?state=asleep")
     get("/api/dispatch")
     for wanted in ({"stopped": True, "reason": "a test"}, {"stopped": False}, {}):
         put("/api/dispatch", json=wanted)

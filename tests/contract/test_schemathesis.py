@@ -23,6 +23,7 @@ NOT_FOUND_BY_CHANCE = {
     "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}", "/api/enrol-codes/{id}",
     "/api/agents/{id}/approve", "/api/agents/{id}/labels", "/api/agents/{id}/revoke", "/api/agents/{id}/unlock", "/api/agents/self/rotate",
     "/api/alert-rules/{name}",
+    "/api/silences/{id}", "/api/maintenance/{id}", "/api/mute-times/{name}",
 }  # fmt: skip
 MANY = {"sqlite": 100, "postgresql": 20}
 

@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
-    "quiet": {"core"},
+    "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -45,11 +45,11 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
         "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications",
+        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
-        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications",
+        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications", "quiet",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip

@@ -21,6 +21,7 @@ from mirror_stage.history import store as history
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Window
 from mirror_stage.notifications import store as notifications
 from mirror_stage.notifications.domain import Intent
+from mirror_stage.quiet import store as quiet
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Storage, Tx, engine_options
 from mirror_stage.twin import store as twin
@@ -28,7 +29,7 @@ from mirror_stage.twin import store as twin
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
     "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions", "agents", "enrol_codes",
-    "alert_groups", "alert_group_members", "deliveries",
+    "quiet_versions", "alert_groups", "alert_group_members", "deliveries",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -39,6 +40,10 @@ HALF_HOURS = Window(SECOND - 7200, SECOND, 1800, ROLLUPS[1])
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "alerts of a moment": lambda tx: alerts.active_at(tx, AT),
     "alerts of a stretch": lambda tx: alerts.counts_between(tx, AT - DAY, AT, 100),
+    "silences in force": lambda tx: (quiet.keys(tx, AT), quiet.newest(tx, AT), quiet.count_open(tx, "silence", AT)),
+    "one silence": lambda tx: quiet.newest_of(tx, "silence", "a"),
+    "silences of a moment": lambda tx: quiet.as_of(tx, AT, AT - HOUR),
+    "old silences": lambda tx: quiet.prune(tx, AT - DAY, 200),
     "old people's things": lambda tx: access.prune(tx, AT - DAY, 200),
     "credentials of requests": lambda tx: access.known(tx, ["token:a", "session:b"]),
     "old agents and codes": lambda tx: enrolment.prune(tx, AT - DAY, 200),

@@ -1510,6 +1510,414 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/silences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The silences, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SilenceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Tell nobody of some alerts for some time, at most 30 days. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change a silence that is not over. What has begun stays begun. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End a silence now. What is still wrong is told at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The maintenance, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MaintenanceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Plan work on some hosts, once or weekly. Their samples are kept; nobody is told of their alerts. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change maintenance that is not over. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End maintenance now. The hosts still have some minutes to come back. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mute times, newest first. They count only where a route names them. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTimeList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Make a mute time. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMuteTime"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change the hours of a mute time. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChangedMuteTime"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a mute time. Its name is free again. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -3224,6 +3632,15 @@ export interface components {
             /** Format: date-time */
             until: string;
         };
+        Suppression: {
+            /** @enum {string} */
+            kind: "silence" | "maintenance";
+            id: string;
+            /** Format: date-time */
+            until: string;
+            by: string;
+            note: string;
+        };
         Alert: {
             id: string;
             hostname: string;
@@ -3254,6 +3671,8 @@ export interface components {
             unknownSince: string | null;
             /** @description who has acknowledged it; null: nobody has */
             ack: components["schemas"]["Ack"] | null;
+            /** @description the silences and the maintenance because of which nobody is told; empty once it is resolved */
+            suppressedBy: components["schemas"]["Suppression"][];
         };
         Point: {
             x: number;
@@ -3857,6 +4276,161 @@ export interface components {
             /** @default null */
             reason?: string | null;
         };
+        Silence: {
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            id: string;
+            where: string | null;
+            rule: string | null;
+            hostname: string | null;
+            subject: string | null;
+            /** @enum {string} */
+            upTo: "info" | "warning" | "critical";
+            /** Format: date-time */
+            beginsAt: string;
+            /** Format: date-time */
+            endsAt: string;
+            note: string;
+        };
+        SilenceList: {
+            items: components["schemas"]["Silence"][];
+            total: number;
+        };
+        NewSilence: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /**
+             * @description a selector, such as `rack:R1`
+             * @default null
+             */
+            where?: string | null;
+            /** @default null */
+            rule?: string | null;
+            /** @default null */
+            hostname?: string | null;
+            /** @default null */
+            subject?: string | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            upTo?: "info" | "warning" | "critical" | null;
+        };
+        Weekly: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+        };
+        Maintenance: {
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            id: string;
+            where: string;
+            /** Format: date-time */
+            beginsAt: string;
+            /** Format: date-time */
+            endsAt: string | null;
+            weekly: components["schemas"]["Weekly"] | null;
+            note: string;
+            /** Format: date-time */
+            until: string | null;
+        };
+        MaintenanceList: {
+            items: components["schemas"]["Maintenance"][];
+            total: number;
+        };
+        NewMaintenance: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /** @description a selector, such as `rack:R1` */
+            where: string;
+            /** @default null */
+            weekly?: components["schemas"]["Weekly"] | null;
+        };
+        MuteTime: {
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            name: string;
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            from: string;
+            to: string;
+            zone: string;
+            /** Format: date-time */
+            until: string | null;
+        };
+        MuteTimeList: {
+            items: components["schemas"]["MuteTime"][];
+            total: number;
+        };
+        NewMuteTime: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+            name: string;
+        };
+        ChangedMuteTime: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+        };
         Me: {
             name: string | null;
             /** @enum {string} */
@@ -4351,6 +4925,7 @@ export type SampleError = components['schemas']['SampleError'];
 export type Dropped = components['schemas']['Dropped'];
 export type Receipt = components['schemas']['Receipt'];
 export type Ack = components['schemas']['Ack'];
+export type Suppression = components['schemas']['Suppression'];
 export type Alert = components['schemas']['Alert'];
 export type Point = components['schemas']['Point'];
 export type Metrics = components['schemas']['Metrics'];
@@ -4409,6 +4984,17 @@ export type FieldPending = components['schemas']['FieldPending'];
 export type FieldResult = components['schemas']['FieldResult'];
 export type Dispatch = components['schemas']['Dispatch'];
 export type NewDispatch = components['schemas']['NewDispatch'];
+export type Silence = components['schemas']['Silence'];
+export type SilenceList = components['schemas']['SilenceList'];
+export type NewSilence = components['schemas']['NewSilence'];
+export type Weekly = components['schemas']['Weekly'];
+export type Maintenance = components['schemas']['Maintenance'];
+export type MaintenanceList = components['schemas']['MaintenanceList'];
+export type NewMaintenance = components['schemas']['NewMaintenance'];
+export type MuteTime = components['schemas']['MuteTime'];
+export type MuteTimeList = components['schemas']['MuteTimeList'];
+export type NewMuteTime = components['schemas']['NewMuteTime'];
+export type ChangedMuteTime = components['schemas']['ChangedMuteTime'];
 export type Me = components['schemas']['Me'];
 export type SignIn = components['schemas']['SignIn'];
 export type SignedIn = components['schemas']['SignedIn'];

@@ -1,0 +1,298 @@
+"""Silences, maintenance and mute times: what people write down, and which alerts nobody is told of because of it.
+
+The database is the truth. Each process keeps in memory what is in force, and looks each second whether somebody else, another
+worker or the command line, has changed anything. So an answer about an alert asks no database.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import gevent
+
+from mirror_stage.access.domain import Actor
+from mirror_stage.alerts.domain import SEVERITIES, Alert, worst
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.instants import DAY, Instant, to_text
+from mirror_stage.core.problems import BadRow, Conflict, Invalid, NotFound, Refused
+from mirror_stage.core.selector import Labels
+from mirror_stage.quiet import store
+from mirror_stage.quiet.domain import (
+    BEGAN,
+    CHANGED,
+    COUNT_MAX,
+    CREATED,
+    ENDED,
+    LASTS_MAX,
+    MAINTENANCE,
+    MUTE_TIME,
+    ON,
+    OVER,
+    SHARE_MAX,
+    SILENCE,
+    WAITING,
+    Maintenance,
+    Silence,
+    Version,
+    What,
+    is_broad,
+    span_trouble,
+    suppressions,
+)
+from mirror_stage.quiet.mute_times import MuteTime
+from mirror_stage.storage.db import Storage
+from mirror_stage.twin.domain import Host, labels_of
+
+PRUNED_AT_ONCE = 200
+NAME_SHOWN = 64
+NAMES: Mapping[str, str] = {SILENCE: "silence", MAINTENANCE: "maintenance", MUTE_TIME: "mute time"}
+
+Written = tuple[Version, bool]  # and whether it is new
+Told = Callable[[str, Version, Instant], None]  # what has changed, the version, EGO's time
+
+
+class Quiet:
+    """When nobody is told although something is wrong.
+
+    `hosts_named` are those of these hosts that the twin has, `fleet` all of them. `open_alerts` are the active alerts. `grace`
+    is how long hosts may take to come back after maintenance. `kept` is how long versions are kept that count no more.
+    `tell` is called for each change, once; `is_leading` says whether this process tells what it has not changed itself.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        hosts_named: Callable[[AbstractSet[str]], Iterable[Host]],
+        fleet: Callable[[], Iterable[Host]],
+        open_alerts: Callable[[], Sequence[Alert]],
+        grace: Instant,
+        kept: Instant,
+        tell: Told,
+        is_leading: Callable[[], bool],
+    ):
+        self._storage, self._clock, self.grace, self._kept = storage, clock, grace, kept
+        self._hosts_named, self._fleet, self._open_alerts = hosts_named, fleet, open_alerts
+        self._tell, self._is_leading = tell, is_leading
+        self._newest: dict[tuple[str, str], Version] | None = None  # by kind and id; None: never looked
+        self._states: dict[tuple[str, str], str] = {}
+        self._in_force: tuple[Instant, list[Version]] = (-1, [])
+
+    # ------------------------------------------------------------------ what others ask
+
+    def reasons(self, alert: Alert, now: Instant) -> Sequence[str]:
+        """Why nobody is told of an alert, in words; empty if somebody may be told."""
+        found = self._suppressions([alert], now)[alert.id]
+        return [f"{NAMES[one.kind]} {one.id} of {one.by} until {to_text(one.until)}" for one in found]
+
+    def shown(self, alerts: Sequence[Alert]) -> list[Alert]:
+        """The alerts, each active one with what keeps it quiet now."""
+        active = [alert for alert in alerts if alert.status == "active"]
+        found = self._suppressions(active, self._clock.now()) if active else {}
+        return [
+            replace(alert, suppressed_by=tuple(found[alert.id])) if found.get(alert.id) else alert for alert in alerts
+        ]
+
+    def shown_at(self, alerts: Sequence[Alert], hosts: Iterable[Host], at: Instant) -> list[Alert]:
+        """The alerts that were active at an instant, each with what kept it quiet then; `hosts` as they were then."""
+        versions = self._storage.read(lambda tx: store.as_of(tx, at, at - self.grace))
+        if not versions:
+            return list(alerts)
+        labels = {host.hostname: labels_of(host) for host in hosts}
+        return [
+            replace(
+                alert,
+                suppressed_by=tuple(
+                    suppressions(versions, alert, labels.get(alert.hostname, Labels(alert.hostname)), at, self.grace)
+                ),
+            )
+            for alert in alerts
+        ]
+
+    def mute_times(self) -> Mapping[str, MuteTime]:
+        """The mute times, by name."""
+        known = self._known()
+        return {
+            id: one.what for (_, id), one in known.items() if isinstance(one.what, MuteTime) and one.change != ENDED
+        }
+
+    def _suppressions(self, alerts: Sequence[Alert], now: Instant) -> dict[str, list[Any]]:
+        """What keeps each alert quiet, by the alert's id."""
+        at, in_force = self._in_force
+        if at != now:
+            in_force = [one for one in self._known().values() if one.state(now, self.grace) == ON]
+            in_force = [one for one in in_force if one.kind != MUTE_TIME]
+            self._in_force = now, in_force
+        if not in_force:
+            return {alert.id: [] for alert in alerts}
+        labels = {host.hostname: labels_of(host) for host in self._hosts_named({alert.hostname for alert in alerts})}
+        return {
+            alert.id: suppressions(in_force, alert, labels.get(alert.hostname, Labels(alert.hostname)), now, self.grace)
+            for alert in alerts
+        }
+
+    def _known(self) -> dict[tuple[str, str], Version]:
+        if self._newest is None:
+            self.look()
+        assert self._newest is not None
+        return self._newest
+
+    # ------------------------------------------------------------------ what people do
+
+    def listed(self, kind: str, state: str | None, at: Instant | None = None) -> list[Version]:
+        """Those of a kind, newest first: by their state, None for all that are not over. `at`: as they were then."""
+        now = self._clock.now()
+        moment = now if at is None else at
+        since = moment - self.grace if state != OVER else 0
+        found = self._storage.read(lambda tx: store.newest(tx, since) if at is None else store.as_of(tx, moment, since))
+        states = {state} if state is not None else {WAITING, ON}
+        return [one for one in found if one.kind == kind and one.state(moment, self.grace) in states]
+
+    def create(
+        self, kind: str, what: What, actor: Actor, *, id: str | None = None, is_confirmed: bool = False
+    ) -> Version:
+        """A new one. Raises Invalid, Conflict if the name is taken or too many hosts are meant, Refused if there are too many."""
+        now, made = self._clock.now(), id or secrets.token_hex(6)
+        self._check(what, now, is_confirmed=is_confirmed)
+
+        def work(tx: Any) -> Written:
+            if store.count_open(tx, kind, now) >= COUNT_MAX[kind]:
+                raise Refused(f"there are {COUNT_MAX[kind]} already; end those that nobody needs", retry_after=60)
+            before = store.newest_of(tx, kind, made)
+            if before is not None and before.change != ENDED:
+                raise Conflict(f"there is a {NAMES[kind]} {made} already; change that one, or take another name")
+            return self._stored(tx, self._next(before, kind, made, CREATED, what, actor, now), actor)
+
+        return self._written(work, now)
+
+    def change(self, kind: str, id: str, what: What, actor: Actor, *, is_confirmed: bool = False) -> Version:
+        """The same one, with other contents. Raises Invalid, NotFound, and Conflict if it is over or too many hosts are meant."""
+        now = self._clock.now()
+        self._check(what, now, is_confirmed=is_confirmed)
+
+        def work(tx: Any) -> Written:
+            before = self._open(store.newest_of(tx, kind, id), kind, id, now)
+            if isinstance(what, Silence | Maintenance) and isinstance(before.what, Silence | Maintenance):
+                began = before.what.begins_at
+                is_moved = what.begins_at > now or began > now
+                new = replace(what, begins_at=what.begins_at if is_moved else began)  # what has begun has begun then
+                return self._stored(tx, self._next(before, kind, id, CHANGED, new, actor, now), actor)
+            return self._stored(tx, self._next(before, kind, id, CHANGED, what, actor, now), actor)
+
+        return self._written(work, now)
+
+    def end(self, kind: str, id: str, actor: Actor) -> Version:
+        """End one now. One that is over already stays so. Raises NotFound."""
+        now = self._clock.now()
+
+        def work(tx: Any) -> Written:
+            before = store.newest_of(tx, kind, id)
+            if before is not None and before.state(now, self.grace) == OVER:
+                return before, False
+            before = self._open(before, kind, id, now)
+            what = before.what
+            if isinstance(what, Silence | Maintenance):
+                what = replace(what, ends_at=now if what.ends_at is None else min(now, what.ends_at))
+            return self._stored(tx, self._next(before, kind, id, ENDED, what, actor, now), actor)
+
+        return self._written(work, now)
+
+    def _open(self, found: Version | None, kind: str, id: str, now: Instant) -> Version:
+        """The one that was found, if it is not over. Raises NotFound, Conflict."""
+        if found is None:
+            raise NotFound(f"there is no {NAMES[kind]} {id[:NAME_SHOWN]!a}")
+        if found.state(now, self.grace) == OVER:
+            raise Conflict(f"this {NAMES[kind]} is over; make a new one")
+        return found
+
+    @staticmethod
+    def _next(
+        before: Version | None, kind: str, id: str, change: str, what: What, actor: Actor, now: Instant
+    ) -> Version:
+        at, number = (now, 1) if before is None else (max(now, before.at + 1), before.number + 1)
+        return Version(kind, id, number, at, actor.recorded_as, change, what)
+
+    @staticmethod
+    def _stored(tx: Any, version: Version, actor: Actor) -> Written:
+        store.append(tx, version, actor)
+        return version, True
+
+    def _written(self, work: Callable[[Any], Written], now: Instant) -> Version:
+        """The version that `work` has stored; this process knows of it, and tells it, at once."""
+        try:
+            version, is_new = self._storage.write(work)
+        except BadRow as error:  # two requests made the same name at the same moment
+            raise Conflict("somebody else has just made one of this name; look again") from error
+        known = self._known()
+        before = known.get((version.kind, version.id))
+        if is_new and (before is None or before.number < version.number):
+            known[version.kind, version.id] = version
+            self._states[version.kind, version.id] = version.state(now, self.grace)
+            self._in_force = (-1, [])
+            self._tell(version.change, version, now)
+        return version
+
+    def _check(self, what: What, now: Instant, *, is_confirmed: bool) -> None:
+        """Raise Invalid for a time that cannot be, Conflict for more hosts than anybody should silence by a slip."""
+        if isinstance(what, MuteTime):
+            return
+        lasts_max = LASTS_MAX if isinstance(what, Silence) else None
+        trouble = span_trouble(what.begins_at, what.ends_at, now, lasts_max)
+        if trouble is not None:
+            raise Invalid(f"endsAt: {trouble}", errors=[{"field": "endsAt", "message": trouble}])
+        if what.where is None or is_confirmed:
+            return
+        hosts = [labels_of(host) for host in self._fleet() if not host.is_synthetic]
+        found = sum(map(what.where.matches, hosts))
+        if is_broad(found, len(hosts)):
+            raise Conflict(
+                f"{what.where.text} is {found} of {len(hosts)} hosts, more than {SHARE_MAX:.0%} of the fleet; "
+                'send "confirm": true to do it all the same'
+            )
+
+    def worst_now(self, silence: Silence) -> str:
+        """The worst severity among the open alerts that a silence means; `critical` if there are none."""
+        everything = replace(silence, up_to=SEVERITIES[-1])
+        alerts = self._open_alerts()
+        labels = {host.hostname: labels_of(host) for host in self._hosts_named({alert.hostname for alert in alerts})}
+        meant = (a for a in alerts if everything.covers(a, labels.get(a.hostname, Labels(a.hostname))))
+        return worst(meant) or SEVERITIES[-1]
+
+    # ------------------------------------------------------------------ jobs
+
+    def look(self) -> None:
+        """Learn what another process has changed. The process that leads tells it, and what has begun or is over by itself."""
+        now = self._clock.now()
+        since = now - self.grace - DAY
+        here = self._newest
+        known_keys = {(one.kind, one.id, one.number) for one in (here or {}).values()}
+        found_keys = self._storage.own.read(lambda tx: store.keys(tx, since))
+        if here is None or found_keys != known_keys:
+            found = self._storage.own.read(lambda tx: store.newest(tx, since))
+            self._newest = {(one.kind, one.id): one for one in found}
+            self._in_force = (-1, [])
+        states = {key: one.state(now, self.grace) for key, one in (self._newest or {}).items()}
+        before, self._states = self._states, states
+        if here is not None and self._is_leading():
+            self._tell_changes(here, before, now)
+
+    def _tell_changes(
+        self, here: Mapping[tuple[str, str], Version], before: Mapping[tuple[str, str], str], now: Instant
+    ) -> None:
+        for key, version in (self._newest or {}).items():
+            if key not in here or here[key].number != version.number:
+                self._tell(version.change, version, now)
+            elif before.get(key) != self._states[key]:
+                self._tell(BEGAN if self._states[key] == ON else OVER, version, now)
+
+    def prune(self, now: Instant) -> None:
+        """Remove versions that have not counted for longer than resolved alerts are kept, in small steps."""
+        prune = partial(store.prune, before=now - self._kept, most=PRUNED_AT_ONCE)
+        while self._storage.own.write(prune) == PRUNED_AT_ONCE:
+            gevent.sleep(0)
