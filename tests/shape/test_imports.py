@@ -80,7 +80,7 @@ PURE_FILES = {
 PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "core.selector", "core.signed"}
 PURE_LIBRARIES = {
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime.timezone", "datetime.datetime", "datetime.timedelta", "enum", "fnmatch",
-    "functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID",
+    "bisect", "functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID",
     "uuid.uuid5", "zoneinfo.ZoneInfo",
 }  # fmt: skip
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
