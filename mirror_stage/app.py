@@ -83,6 +83,7 @@ from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.quiet import events as quiet_events
+from mirror_stage.quiet.causes import Causes
 from mirror_stage.quiet.domain import BEGAN, OVER, RETURN, Version
 from mirror_stage.quiet.routes import blp as quiet_blp
 from mirror_stage.quiet.service import Quiet
@@ -263,6 +264,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         tell=tell_quiet,
         is_leading=lambda: owner.is_leading,
     )
+    causes = Causes(twin.hosts_by_name.values, ego=twin.ego, hub=twin.hub)
     outbox = Outbox(tell)
     saver = Saver(
         storage.own,
@@ -419,10 +421,13 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
                 *notification_events.group_update(group, now), subject=f"group {group.id}", version=group.version
             ),
             mode=config.notify,
+            quiet_reasons=quiet.reasons,
+            cause_of=lambda alert: causes.cause_of(alert, clock.now()),
         ),
         alerts,
         quiet,
         book,
+        causes,
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),
