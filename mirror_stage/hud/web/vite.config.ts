@@ -1,7 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
+import { chunkOf } from './build/chunks.ts';
 import { compressed } from './build/compressed.ts';
+import { withoutComments } from './build/glsl.ts';
 import { licences } from './build/licences.ts';
 import { withoutUnused } from './build/three.ts';
 
@@ -10,7 +12,7 @@ const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
 export default defineConfig({
   base: './',
   resolve: { alias: [{ find: /^\.\/webtransport\.js$/, replacement: fileURLToPath(new URL('build/webtransport.ts', import.meta.url)) }] },
-  plugins: [svelte(), withoutUnused(), licences(), compressed()],
+  plugins: [svelte(), withoutComments(), withoutUnused(), licences(), compressed()],
   build: {
     target: 'es2022',
     outDir: '../static',
@@ -20,11 +22,7 @@ export default defineConfig({
     rolldownOptions: {
       output: {
         codeSplitting: {
-          groups: [
-            { name: 'three', test: /node_modules[\\/]three/ },
-            { name: 'chart', test: /node_modules[\\/]uplot/ },
-            { name: 'socket', test: /node_modules[\\/](socket|engine)\.io|node_modules[\\/]@socket\.io/ },
-          ],
+          groups: [{ name: chunkOf, includeDependenciesRecursively: false }],
         },
       },
     },
