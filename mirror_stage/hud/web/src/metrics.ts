@@ -116,6 +116,23 @@ export const COLOUR_BY: readonly ColourBy[] = ['status', ...coloured.map((metric
 /** The metric that a bar shows; where the colour is the state's, that is CPU. */
 export const COLOURED = Object.fromEntries([['status', 'cpuLoad'], ...coloured.map((metric) => [METRICS[metric].colour.word, metric])]) as Record<ColourBy, Coloured>;
 
+/** Every metric that the live twin has or that follows from it. */
+export const MEASURED: readonly Known[] = [...LIVE, 'network'];
+/** What the flat plan can be coloured by: the choices of the world, then every other metric of the live twin. */
+export type PaintBy = ColourBy | Live;
+const otherwise = LIVE.filter((metric) => !(coloured as readonly Metric[]).includes(metric));
+export const PAINTED_BY: readonly PaintBy[] = [...COLOUR_BY, ...otherwise];
+
+export function isColour(paintBy: PaintBy): paintBy is ColourBy {
+  return (COLOUR_BY as readonly string[]).includes(paintBy);
+}
+
+/** The metric that a choice shows as colour; null: the state. */
+export function paintedMetric(paintBy: PaintBy): Known | null {
+  if (paintBy === 'status') return null;
+  return isColour(paintBy) ? COLOURED[paintBy] : paintBy;
+}
+
 /** The value of a metric at a seat of the twin; NaN is unknown. */
 export function valueAt(columns: Readonly<Record<Live, ArrayLike<number>>>, metric: Known, seat: number): number {
   const { sum } = rowOf(metric);

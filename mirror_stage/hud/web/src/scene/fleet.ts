@@ -13,6 +13,7 @@ export interface FleetEntry {
   readonly room: string | null;
   readonly tier: string | null;
   readonly platform: string;
+  readonly agentVersion: string;
   readonly uplink: string | null;
   readonly position: { readonly x: number; readonly y: number; readonly z: number };
   readonly positionSource: 'sample' | 'computed';

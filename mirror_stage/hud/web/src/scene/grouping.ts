@@ -1,24 +1,14 @@
 /** What stands together: for each grouping, in which room and rack a host is put. */
 
+import { homeOf, type GroupBy } from '../store/homes';
 import type { FleetEntry, FleetView } from './fleet';
 import type { Resident } from './plan';
-
-type Home = { room: string | null; rack: string | null };
-
-/** 'rack' keeps the real rooms and racks; any other grouping makes a room of each value and fills its racks in order. */
-const HOMES = {
-  rack: ({ room, rack }: FleetEntry): Home => (rack === null ? { room: null, rack: null } : { room: room ?? '', rack }),
-  room: ({ room }: FleetEntry): Home => ({ room, rack: null }),
-  tier: ({ tier }: FleetEntry): Home => ({ room: tier, rack: null }),
-  platform: ({ platform }: FleetEntry): Home => ({ room: platform || null, rack: null }),
-} as const;
-export type Grouping = keyof typeof HOMES;
 
 /**
  * The hosts of a fleet as the layout wants them. Places of samples only count where the real racks are shown. A single
  * host stands for itself, also if EGO runs on it, and without the hub that EGO makes up.
  */
-export function residentsOf(fleet: FleetView, grouping: Grouping): Resident[] {
+export function residentsOf(fleet: FleetView, grouping: GroupBy): Resident[] {
   const residents: Resident[] = [];
   const isAlone = fleet.entries.reduce((count, entry) => count + (entry && !entry.isSynthetic ? 1 : 0), 0) <= 1;
   for (let seat = 0; seat < fleet.end; seat++) {
@@ -27,7 +17,7 @@ export function residentsOf(fleet: FleetView, grouping: Grouping): Resident[] {
     const { hostname } = entry;
     const role = isAlone ? 'host' : entry.role;
     const place = grouping === 'rack' && entry.positionSource === 'sample' ? entry.position : null;
-    residents.push({ seat, slot: fleet.columns.slot[seat] as number, hostname, role, place, ...HOMES[grouping](entry) });
+    residents.push({ seat, slot: fleet.columns.slot[seat] as number, hostname, role, place, ...homeOf(entry, grouping) });
   }
   return residents;
 }
@@ -39,7 +29,7 @@ export function isMoved(before: FleetEntry | undefined, after: FleetEntry | unde
   const [one, other] = [before.position, after.position];
   return (
     before.hostname !== after.hostname || before.isSynthetic !== after.isSynthetic || before.role !== after.role || before.rack !== after.rack || before.room !== after.room ||
-    before.tier !== after.tier || before.uplink !== after.uplink || before.platform !== after.platform || before.positionSource !== after.positionSource ||
+    before.tier !== after.tier || before.uplink !== after.uplink || before.platform !== after.platform || before.agentVersion !== after.agentVersion || before.positionSource !== after.positionSource ||
     (after.positionSource === 'sample' && (one.x !== other.x || one.y !== other.y || one.z !== other.z))
   );
 }

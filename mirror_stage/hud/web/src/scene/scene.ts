@@ -7,11 +7,12 @@
 
 import { Scene, WebGLRenderer } from 'three';
 import type { ColourBy, Live } from '../metrics';
+import type { GroupBy } from '../store/homes';
 import { urgencyOf, worstOf } from '../store/status';
 import { Crystal } from './crystal';
 import type { FleetChanges, FleetEntry, FleetView } from './fleet';
 import { Ground } from './ground';
-import { isMoved, residentsOf, type Grouping } from './grouping';
+import { isMoved, residentsOf } from './grouping';
 import { arrange } from './layout';
 import { BOX, boxOf, type Plan } from './plan';
 import { digitStrip } from './lettering';
@@ -32,7 +33,7 @@ import { sharedUniforms } from './stage';
 
 /** What the person chose; the scene is a function of it and of the fleet. */
 export interface Choices {
-  readonly groupBy: Grouping;
+  readonly groupBy: GroupBy;
   readonly colourBy: ColourBy;
   /** 1 for each seat that matches the filter; null: all */
   readonly mask: Uint8Array | null;

@@ -9,7 +9,7 @@ export interface Settings {
   bitRates: 'bits' | 'bytes';
   singleKeys: boolean;
   sound: boolean;
-  startView: 'scene' | 'table';
+  startView: 'auto' | 'scene' | 'plan' | 'table';
   columns: string[];
   leftOpen: boolean;
   bottomOpen: boolean;
@@ -25,7 +25,7 @@ export const DEFAULTS: Settings = {
   bitRates: 'bits',
   singleKeys: true,
   sound: false,
-  startView: 'scene',
+  startView: 'auto',
   columns: ['state', 'ip', 'rack', 'cpuLoad', 'memoryUsedPercent', 'fullestDiskPercent', 'cpuTemperature', 'network', 'utilization', 'lastSeen'],
   leftOpen: true,
   bottomOpen: false,

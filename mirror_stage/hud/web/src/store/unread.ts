@@ -1,11 +1,12 @@
 /** What of a link nobody understands. Pure. */
 
-import { CHARTED, COLOUR_BY } from '../metrics';
+import { CHARTED, MEASURED, PAINTED_BY } from '../metrics';
 import { ALERT_GROUPS } from './alertlog';
 import { SPANS } from './range';
 import { groupOf, saidOfGroup } from './subject';
 import { saidOf, targetsOf } from './targets';
-import { decoded, GROUP_BY } from './url';
+import { GROUP_BY } from './homes';
+import { decoded } from './url';
 
 /** What of a link means nothing, as it stands there: it is told, since a page that ignores it shows something else than was meant. */
 export function unreadOf(hash: string, search: string, known: { readonly screens: readonly string[]; readonly sorts: readonly string[] }): string[] {
@@ -17,7 +18,8 @@ export function unreadOf(hash: string, search: string, known: { readonly screens
   const readers: Record<string, (value: string) => boolean> = {
     q: () => true, only: () => true, run: () => true, probe: () => true, bench: () => true,
     sel: (value) => value.split(',').every(isRead),
-    colour: oneOfThese(...COLOUR_BY),
+    colour: oneOfThese(...PAINTED_BY),
+    size: oneOfThese(...MEASURED),
     group: oneOfThese(...GROUP_BY),
     sort: (value) => known.sorts.includes(value.replace(/^-/, '')),
     at: isInstant, from: isInstant,

@@ -1,9 +1,7 @@
 /** The address bar as a value: `#/table?q=cpu>80&sel=web-1`. Pure; `view.svelte.ts` holds the value. */
 
-import { COLOUR_BY, type ColourBy } from '../metrics';
-
-export const GROUP_BY = ['rack', 'room', 'tier', 'platform'] as const;
-export type GroupBy = (typeof GROUP_BY)[number];
+import { PAINTED_BY, type PaintBy } from '../metrics';
+import { GROUP_BY, type GroupBy } from './homes';
 
 export interface Place {
   /** '' is the mirror world; else table, alerts, console, history, host */
@@ -13,7 +11,8 @@ export interface Place {
   query: string;
   /** Hostnames; the first is the one the detail shows */
   selected: readonly string[];
-  colourBy: ColourBy;
+  /** The world knows those of COLOUR_BY, the flat plan all */
+  paintBy: PaintBy;
   groupBy: GroupBy;
   /** '-cpuLoad': by CPU, the highest first */
   sort: string;
@@ -30,7 +29,7 @@ export const HOME: Place = {
   subject: null,
   query: '',
   selected: [],
-  colourBy: 'status',
+  paintBy: 'status',
   groupBy: 'rack',
   sort: '',
   at: null,
@@ -55,7 +54,7 @@ export function placeOf(hash: string, search = ''): Place {
     subject: subject || null,
     query: parameters.get('q') ?? '',
     selected: (parameters.get('sel') ?? '').split(',').map(decoded).filter(Boolean),
-    colourBy: oneOf(COLOUR_BY, parameters.get('colour'), HOME.colourBy),
+    paintBy: oneOf(PAINTED_BY, parameters.get('colour'), HOME.paintBy),
     groupBy: oneOf(GROUP_BY, parameters.get('group'), HOME.groupBy),
     sort: parameters.get('sort') ?? '',
     at: Number.isNaN(Date.parse(parameters.get('at') ?? '')) ? null : parameters.get('at'),
@@ -74,7 +73,7 @@ export function hashOf(place: Place): string {
   };
   say('q', place.query);
   say('sel', place.selected.map(encodeURIComponent).join(','));
-  say('colour', place.colourBy, HOME.colourBy);
+  say('colour', place.paintBy, HOME.paintBy);
   say('group', place.groupBy, HOME.groupBy);
   say('sort', place.sort);
   say('at', place.at ?? '');

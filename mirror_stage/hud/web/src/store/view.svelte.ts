@@ -1,7 +1,7 @@
 /** Where the person is and what is chosen: the address bar, as reactive values. A link reproduces it. */
 
-import type { ColourBy } from '../metrics';
-import { hashOf, HOME, placeOf, type GroupBy, type Place } from './url';
+import { isColour, type ColourBy } from '../metrics';
+import { hashOf, HOME, placeOf, type Place } from './url';
 
 class View {
   private place = $state.raw<Place>(HOME);
@@ -12,7 +12,9 @@ class View {
   readonly selection = $derived(this.place.selected);
   /** The host that the detail shows, and the scene frames */
   readonly selected = $derived(this.place.selected[0] ?? null);
-  readonly colourBy = $derived(this.place.colourBy);
+  readonly paintBy = $derived(this.place.paintBy);
+  /** What the world is coloured by: it does not know everything that the flat plan does */
+  readonly colourBy = $derived<ColourBy>(isColour(this.place.paintBy) ? this.place.paintBy : 'status');
   readonly groupBy = $derived(this.place.groupBy);
   readonly sort = $derived(this.place.sort);
   readonly at = $derived(this.place.at);
@@ -71,5 +73,5 @@ class View {
   }
 }
 
-export type { ColourBy, GroupBy, Place };
+export type { Place };
 export const view = new View();

@@ -6,7 +6,6 @@
  */
 
 import type { Dictionary } from '../i18n/en';
-import { COLOUR_BY } from '../metrics';
 
 export type Action = keyof Dictionary['keys']['actions'];
 export type KeyGroup = keyof Dictionary['keys']['groups'];
@@ -51,6 +50,8 @@ const arrow = (way: (typeof WAYS)[number]): [string, string] => [`arrow${way.toL
 export const SHORTCUTS: readonly Shortcut[] = [
   everywhere('search', '/', 'Slash'),
   everywhere('back', 'escape', 'Escape', { always: true }),
+  everywhere('world', '1', 'Digit1'),
+  everywhere('plan', '2', 'Digit2'),
   everywhere('table', 't', 'KeyT'),
   everywhere('alerts', 'a', 'KeyA'),
   everywhere('acknowledge', 'y', 'KeyY'),
@@ -67,7 +68,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   hosts('previousHost', '[', 'BracketLeft'),
   hosts('open', 'enter', 'Enter'),
   hosts('group', 'g', 'KeyG'),
-  ...COLOUR_BY.map((_, index) => hosts('colourBy', `${index + 1}`, `Digit${index + 1}`)),
+  hosts('colour', 'o', 'KeyO'),
   scene('fly', 'f', 'KeyF'),
   scene('fit', '0', 'Digit0'),
   scene('boxSelect', 'b', 'KeyB'),

@@ -5,6 +5,7 @@ import Bell from '@lucide/svelte/icons/bell';
 import ChartLine from '@lucide/svelte/icons/chart-line';
 import Box from '@lucide/svelte/icons/box';
 import HistoryIcon from '@lucide/svelte/icons/history';
+import LayoutGrid from '@lucide/svelte/icons/layout-grid';
 import Rows3 from '@lucide/svelte/icons/rows-3';
 import SquareTerminal from '@lucide/svelte/icons/square-terminal';
 import Server from '@lucide/svelte/icons/server';
@@ -45,6 +46,7 @@ const usual = { inNavigation: true, inBottomDock: false, isPage: true } as const
 
 /** The mirror world itself is `Stage.svelte`, which the shell keeps alive under every screen. */
 export const SCREENS: readonly Screen[] = [
+  { ...usual, id: 'plan', name: 'plan', icon: LayoutGrid, action: 'plan', load: () => import('./screens/Flat.svelte') },
   { ...usual, id: 'table', name: 'table', icon: Rows3, action: 'table', load: async () => ({ default: Table }) },
   { ...usual, id: 'alerts', name: 'alerts', icon: Bell, action: 'alerts', load: () => import('./screens/Alerts.svelte') },
   { ...usual, id: 'console', name: 'console', icon: SquareTerminal, action: 'console', feature: 'commands', needs: 'operate', inBottomDock: true, load: () => import('./screens/Console.svelte') },

@@ -6,7 +6,7 @@ import { isOffered, SCREENS } from './screens';
 
 /** The screens beside which the bottom dock stands. */
 export function hasBottomDock(screen: string): boolean {
-  return screen === '' || screen === 'table';
+  return screen === '' || screen === 'plan' || screen === 'table';
 }
 
 /** Open a tool in the dock, on whatever screen the dock stands. */

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { en as lateEnglish, ko as lateKorean } from '../../src/i18n/access';
 import { en as enrolmentEnglish, ko as enrolmentKorean } from '../../src/i18n/enrolment';
+import { en as planEnglish, ko as planKorean } from '../../src/i18n/plan';
 import { en } from '../../src/i18n/en';
 import { ko } from '../../src/i18n/ko';
 
@@ -13,8 +14,8 @@ function messages(tree: Tree, path = ''): [string, string | ((...values: string[
   );
 }
 
-const english = new Map(messages({ ...en, late: lateEnglish, enrolment: enrolmentEnglish } as unknown as Tree));
-const korean = new Map(messages({ ...ko, late: lateKorean, enrolment: enrolmentKorean } as unknown as Tree));
+const english = new Map(messages({ ...en, late: lateEnglish, enrolment: enrolmentEnglish, plan: planEnglish } as unknown as Tree));
+const korean = new Map(messages({ ...ko, late: lateKorean, enrolment: enrolmentKorean, plan: planKorean } as unknown as Tree));
 
 test('both languages have the same messages', () => {
   expect([...korean.keys()].sort()).toEqual([...english.keys()].sort());

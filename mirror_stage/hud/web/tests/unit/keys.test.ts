@@ -18,7 +18,7 @@ test.each([
   [{ key: '/', code: 'Digit7', shiftKey: true }, 'search'], // a German board
   [{ key: 'n', code: 'KeyN' }, 'nextProblem'],
   [{ key: 'N', code: 'KeyN', shiftKey: true }, 'previousProblem'],
-  [{ key: '3', code: 'Digit3' }, 'colourBy'],
+  [{ key: '2', code: 'Digit2' }, 'plan'],
   [{ key: 'q', code: 'KeyQ' }, undefined],
 ])('%j means %j', (press, expected) => {
   expect(actions(press)).toBe(expected);

@@ -10,7 +10,7 @@ test.each([
   { ...HOME, screen: 'table', query: 'cpu>80 rack:"Hall B"', sort: '-cpuLoad' },
   { ...HOME, screen: 'host', subject: 'db 01/한글?#&' },
   { ...HOME, selected: ['a,b', 'c%d', '호스트'] },
-  { ...HOME, colourBy: 'memory' as const, groupBy: 'room' as const, at: '2026-11-24T12:00:00.000Z', wall: true, language: 'ko' as const },
+  { ...HOME, paintBy: 'memory' as const, groupBy: 'room' as const, at: '2026-11-24T12:00:00.000Z', wall: true, language: 'ko' as const },
   { ...HOME, screen: 'history', more: { range: '6h', tool: 'console' } },
 ])('a place survives its address: $screen $subject', (place) => {
   expect(placeOf(hashOf(place))).toEqual(place);
