@@ -277,3 +277,16 @@ def test_an_alert_is_acknowledged_with_a_key_and_no_longer_with_its_button(hud: 
         row.get_by_role("button", name="Acknowledge no longer").click()
         expect(row).not_to_contain_text("acknowledged until")
         expect(row.get_by_role("button", name="Acknowledge", exact=True)).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_rack_that_went_silent_is_one_incident_that_leads_to_its_moment(hud: Open, ego: EgoServer) -> None:
+    with hud("#/alerts") as page:
+        active = page.get_by_role("region", name="Active")
+        silent = active.locator("[data-incident]").filter(has_text="Not reporting")
+        expect(silent).to_have_count(1)
+        silent.get_by_role("button", name=re.compile("^Show the hosts of")).click()
+        for host in DEAD:
+            expect(silent.get_by_role("link", name=host, exact=True)).to_be_visible()
+        silent.get_by_role("button", name=re.compile(r"\d\d:\d\d:\d\d")).first.click()
+        expect(page).to_have_url(re.compile("at=20"))
+        expect(page.locator(".shell.past")).to_be_visible()

@@ -173,6 +173,15 @@ export const en = {
     announce: (severity: string, host: string, message: string) => `${severity}: ${host}, ${message}`,
   },
 
+  incidents: {
+    everywhere: 'Everywhere',
+    behind: (count: string) => `${count} behind it`,
+    upTo: (value: string) => `up to ${value}`,
+    show: (place: string) => `Show the hosts of ${place}`,
+    moment: (time: string) => `Show how it was at ${time}`,
+    again: (count: string) => `×${count}`,
+  },
+
   announce: {
     selected: (name: string, state: string, cpu: string, rack: string) =>
       [name, state, cpu && `CPU ${cpu}`, rack && `rack ${rack}`].filter(Boolean).join(', '),
@@ -426,7 +435,7 @@ export const en = {
 
   alertLog: {
     groupBy: 'Group by',
-    groups: { none: 'None', host: 'Host', rule: 'Rule' },
+    groups: { place: 'Place', none: 'None', host: 'Host', rule: 'Rule' },
     activeTitle: 'Active',
     resolvedTitle: 'Resolved',
     bySeverity: (count: string, severity: string) => `${count} ${severity}`,

@@ -173,6 +173,15 @@ export const ko: Dictionary = {
     announce: (severity, host, message) => `${severity}: ${host}, ${message}`,
   },
 
+  incidents: {
+    everywhere: '전체',
+    behind: (count) => `하위 ${count}대`,
+    upTo: (value) => `최고 ${value}`,
+    show: (place) => `${place}의 호스트 보기`,
+    moment: (time) => `${time} 시점 보기`,
+    again: (count) => `×${count}`,
+  },
+
   announce: {
     selected: (name, state, cpu, rack) => [name, state, cpu && `CPU ${cpu}`, rack && `랙 ${rack}`].filter(Boolean).join(', '),
     connectionLost: 'EGO와 연결이 끊겼습니다',
@@ -425,7 +434,7 @@ export const ko: Dictionary = {
 
   alertLog: {
     groupBy: '그룹 기준',
-    groups: { none: '없음', host: '호스트', rule: '규칙' },
+    groups: { place: '위치', none: '없음', host: '호스트', rule: '규칙' },
     activeTitle: '활성',
     resolvedTitle: '해소됨',
     bySeverity: (count, severity) => `${severity} ${count}건`,

@@ -4,7 +4,7 @@ import type { Alert } from '../net/openapi';
 import { ruleOf } from './rules';
 import { urgencyOf } from './status';
 
-export const ALERT_GROUPS = ['none', 'host', 'rule'] as const;
+export const ALERT_GROUPS = ['place', 'none', 'host', 'rule'] as const;
 export type AlertGroup = (typeof ALERT_GROUPS)[number];
 
 export interface Group {
@@ -23,7 +23,7 @@ export function ordered(alerts: readonly Alert[], stateOf: StateOf): Alert[] {
 }
 
 /** Groups by their most urgent alert, then by size; inside each in the order of `alerts`, which are `ordered`. */
-export function grouped(alerts: readonly Alert[], by: AlertGroup, stateOf: StateOf): Group[] {
+export function grouped(alerts: readonly Alert[], by: Exclude<AlertGroup, 'place'>, stateOf: StateOf): Group[] {
   const groups = new Map<string, Alert[]>();
   const urgency = (group: Group): number => urgencyOf(stateOf(group.alerts[0] as Alert));
   for (const alert of alerts) {

@@ -3,6 +3,7 @@
 import { i18n } from '../i18n/index.svelte';
 import type { Alert } from '../net/openapi';
 import { inUnit } from '../store/alertlog';
+import type { Incident } from '../store/incidents';
 import { ruleOf, SILENCE } from '../store/rules';
 import { world } from '../store/world.svelte';
 
@@ -33,4 +34,19 @@ export function valueNow(alert: Alert): number {
 /** `CPU temperature 85.6 °C` */
 export function shortly(alert: Alert): string {
   return `${titleOf(alert)} ${amountOf(alert, valueNow(alert))}`;
+}
+
+/** Where an incident is: the cause's name, the host's, `B1`, `Hall B` or `Everywhere` */
+export function placeNameOf({ cause, kind, name }: Incident): string {
+  const hostname = cause ?? (kind === 'host' ? name : null);
+  if (hostname !== null) return world.twin.host(hostname)?.displayName ?? hostname;
+  return name || i18n.t.incidents.everywhere;
+}
+
+/** `CPU temperature · 20 of 20 · up to 99 °C`; of a single alert what it says */
+export function summaryOf({ cause, alerts, hostnames, of, worst, rule }: Incident): string {
+  const { t, f } = i18n;
+  if (alerts.length === 1) return shortly(worst);
+  if (cause !== null) return `${wordsOf(rule)} · ${t.incidents.behind(f.number(hostnames.length - (hostnames.includes(cause) ? 1 : 0)))}`;
+  return [wordsOf(rule), t.shell.matching(f.number(hostnames.length), f.number(of)), t.incidents.upTo(amountOf(worst, valueNow(worst)))].join(' · ');
 }
