@@ -290,3 +290,16 @@ def test_a_rack_that_went_silent_is_one_incident_that_leads_to_its_moment(hud: O
         silent.get_by_role("button", name=re.compile(r"\d\d:\d\d:\d\d")).first.click()
         expect(page).to_have_url(re.compile("at=20"))
         expect(page.locator(".shell.past")).to_be_visible()
+
+
+def test_a_moment_is_gone_to_as_one_types_it(hud: Open) -> None:
+    with hud("#/table?lang=ko") as page:
+        page.keyboard.press("r")
+        field = page.get_by_role("textbox", name="시점으로 이동")
+        field.fill("곧")
+        field.press("Enter")
+        expect(page.locator("#replay-wrong")).to_contain_text("예:")
+        field.fill("1분 전")
+        field.press("Enter")
+        expect(page.locator(".shell.past")).to_be_visible()
+        expect(page).to_have_url(re.compile("at=20"))

@@ -24,7 +24,7 @@ export function hold(element: HTMLElement, rows: { isHeld: boolean }): { destroy
   const on = (name: 'pointerenter' | 'pointerleave' | 'focusin' | 'focusout', then: (event: Event) => void): void =>
     element.addEventListener(name, (event) => {
       then(event);
-      rows.isHeld = isPointed || hasFocus;
+      queueMicrotask(() => (rows.isHeld = isPointed || hasFocus)); // a row that is taken away loses the focus while the page is being changed
     }, { signal: ends.signal });
   on('pointerenter', (event) => (isPointed = (event as PointerEvent).pointerType === 'mouse'));
   on('pointerleave', () => (isPointed = false));
