@@ -303,3 +303,18 @@ def test_a_moment_is_gone_to_as_one_types_it(hud: Open) -> None:
         field.press("Enter")
         expect(page.locator(".shell.past")).to_be_visible()
         expect(page).to_have_url(re.compile("at=20"))
+
+
+@pytest.mark.parametrize("place", ["#/alerts", "#/host/hot-01", "#/history"])
+def test_the_strip_of_time_stands_under_the_screen_that_is_open(hud: Open, place: str) -> None:
+    with hud(place) as page:
+        page.keyboard.press("r")
+        slider = page.get_by_role("slider", name="Moment shown")
+        expect(slider).to_be_visible()
+        expect(page).to_have_url(re.compile(re.escape(place)))
+        slider.press("PageDown")
+        expect(page.locator(".shell.past")).to_be_visible()
+        page.keyboard.press("l")
+        expect(page.locator(".shell.past")).to_have_count(0)
+        page.keyboard.press("r")
+        expect(slider).to_have_count(0)

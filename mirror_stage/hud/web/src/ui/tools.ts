@@ -9,6 +9,11 @@ export function hasBottomDock(screen: string): boolean {
   return screen === '' || screen === 'plan' || screen === 'table';
 }
 
+/** The screens that the strip of time stands under by itself. */
+export function hasStrip(screen: string): boolean {
+  return screen === 'alerts' || screen === 'host' || screen === 'history';
+}
+
 /** Open a tool in the dock, on whatever screen the dock stands. */
 export function openTool(id: string): void {
   const screen = SCREENS.find((one) => one.id === id);
@@ -21,10 +26,11 @@ export function openTool(id: string): void {
 export function toggleTool(id: string): boolean {
   const screen = SCREENS.find((one) => one.id === id);
   if (screen && !isOffered(screen)) return false;
-  const isOpen = settings.bottomOpen && view.more.tool === id && hasBottomDock(view.screen);
+  const isHere = hasBottomDock(view.screen) || (id === 'replay' && hasStrip(view.screen));
+  const isOpen = settings.bottomOpen && view.more.tool === id && isHere;
   settings.bottomOpen = !isOpen;
   if (isOpen) return true;
   view.keep('tool', id);
-  if (!hasBottomDock(view.screen)) view.go('');
+  if (!isHere) view.go('');
   return true;
 }
