@@ -126,13 +126,13 @@ def _busiest_core(host: Host) -> float | None:
 
 # What an alert says of the metrics of a host. Those that are not here say `<name> is <value> <unit>`.
 _WORDS = {
-    "cpuLoad": "CPU load is {value} %",
-    "memoryUsedPercent": "memory is {value} % used",
-    "swapUsedPercent": "swap is {value} % used",
+    "cpuLoad": "CPU load is {value}%",
+    "memoryUsedPercent": "memory is {value}% used",
+    "swapUsedPercent": "swap is {value}% used",
     "loadAverage": "the load average is {value}",
     "cpuTemperature": "CPU temperature is {value} °C",
     "gpuTemperature": "GPU temperature is {value} °C",
-    "fullestDiskPercent": "the fullest disk is {value} % used",
+    "fullestDiskPercent": "the fullest disk is {value}% used",
     UTILIZATION: "the link carries {value} of its capacity",
 }
 _OF_LINK: Mapping[str, Callable[[Host], float | None]] = {
@@ -160,13 +160,13 @@ RULE_MEASURES: Mapping[str, RuleMeasure] = {
         *_metrics(),
         RuleMeasure(CLOCK, "s", "the clock is {value} s away from EGO's", _clock_offset),
         RuleMeasure(
-            DISK_USED, "%", "disk {subject} is {value} % used", values=_disks_used, highest=_fullest_disk,
+            DISK_USED, "%", "disk {subject} is {value}% used", values=_disks_used, highest=_fullest_disk,
         ),
         RuleMeasure(DISK_FREE, "B", "disk {subject} has {value} bytes left", values=_disks_free),
         RuleMeasure(INTERFACE_DOWN, "", "interface {subject} is down", values=_interfaces_down),
         RuleMeasure(SENSOR, "°C", "sensor {subject} shows {value} °C", values=_sensors),
         RuleMeasure(
-            CORE, "%", "the load of core {subject} is {value} %", values=_cores, highest=_busiest_core,
+            CORE, "%", "the load of core {subject} is {value}%", values=_cores, highest=_busiest_core,
         ),
         RuleMeasure(
             MACHINES, "machines", "{value} machines report under this name: {subject}", values=_machines, highest=_most_machines,

@@ -224,7 +224,7 @@ def _line(member: Mapping[str, Any], language: str) -> str:
 
 
 def problem(member: Mapping[str, Any], language: str) -> str:
-    """What is wrong, in a few words without the host: `disk /srv is 97 % used`."""
+    """What is wrong, in a few words without the host: `disk /srv is 97% used`."""
     number = member["value"]
     value = f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.4g}"
     text = MEASURES[language].get(member["measure"])

@@ -198,7 +198,7 @@ def test_each_disk_has_an_alert_of_its_own_that_names_its_mount() -> None:
         ("moved", "/var", "critical"),
         ("updated", "/var", "warning"),
     ]
-    assert open_alerts["disk_full", "/var"].message == "a: disk /var is 94 % used"
+    assert open_alerts["disk_full", "/var"].message == "a: disk /var is 94% used"
 
 
 def test_a_disk_that_was_unmounted_ends_its_alert() -> None:
@@ -253,7 +253,7 @@ def test_every_rule_has_a_measure_with_a_value_and_a_message() -> None:
 def test_a_rule_of_another_name_judges_the_same_measure() -> None:
     rule = replace(RULES_BY_NAME["cpu_load_high"], name="hot", steps=(Step("warning", 20, 10),))
     (fired,) = evaluate([rule], host_with("cpu_load_high", 30), {}, NOW)
-    assert (fired.alert.metric, fired.alert.message) == ("hot", "a: CPU load is 30 %")
+    assert (fired.alert.metric, fired.alert.message) == ("hot", "a: CPU load is 30%")
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

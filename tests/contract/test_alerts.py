@@ -172,8 +172,8 @@ def test_each_full_disk_is_an_alert_whose_subject_is_its_mount(ego: EgoServer) -
 
     assert disks(var=89.9, home=89) == {}
     assert disks(var=90, home=97) == {
-        "/var": ("warning", f"{hostname}: disk /var is 90 % used"),
-        "/home": ("critical", f"{hostname}: disk /home is 97 % used"),
+        "/var": ("warning", f"{hostname}: disk /var is 90% used"),
+        "/home": ("critical", f"{hostname}: disk /home is 97% used"),
     }
     assert {subject: severity for subject, (severity, _) in disks(var=86, home=95).items()} == {
         "/var": "warning",

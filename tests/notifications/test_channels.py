@@ -89,7 +89,7 @@ def test_a_mail_has_the_key_and_the_thread() -> None:
     assert mail["Message-ID"] == "<key-1@lan>"
     assert mail["References"] == "<g-1@lan>"
     assert mail["To"] == "a@lan, b@lan"
-    assert mail["Subject"] == "[CRITICAL] db-01: disk /srv is 99 % used"
+    assert mail["Subject"] == "[CRITICAL] db-01: disk /srv is 99% used"
 
 
 @pytest.mark.parametrize(

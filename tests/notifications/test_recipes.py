@@ -150,16 +150,16 @@ def test_a_webhook_is_told(told: Told) -> None:
 
 def test_a_mail_comes(told: Told, mailbox: Mailbox) -> None:
     mail = mailbox.mails[0]
-    assert mail["Subject"] == "[CRITICAL] db-01: disk /srv is 98 % used"
+    assert mail["Subject"] == "[CRITICAL] db-01: disk /srv is 98% used"
     assert (mail["From"], mail["To"]) == ("ego@example.org", "ops@example.org")
     assert mail["Message-ID"].endswith("@example.org>")
-    assert "db-01: disk /srv is 98 % used, since" in mail.get_content()
+    assert "db-01: disk /srv is 98% used, since" in mail.get_content()
 
 
 def test_telegram_is_told_in_korean_and_slack_in_english(told: Told) -> None:
     sinks = told[1]
     assert sinks["telegram"].got[0].body["title"] == "[심각] db-01: 디스크 /srv 사용률 98%"
-    assert sinks["slack"].got[0].body["title"] == "[CRITICAL] db-01: disk /srv is 98 % used"
+    assert sinks["slack"].got[0].body["title"] == "[CRITICAL] db-01: disk /srv is 98% used"
 
 
 @pytest.mark.parametrize(

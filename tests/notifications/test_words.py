@@ -45,7 +45,7 @@ def test_every_kind_and_severity_has_its_words() -> None:
 
 def test_one_problem_is_told_in_one_line() -> None:
     facts = facts_of(group("db-01"), T)
-    assert text_of("opened", "critical", facts, Manner(), "").title == "[CRITICAL] db-01: disk /srv is 99 % used"
+    assert text_of("opened", "critical", facts, Manner(), "").title == "[CRITICAL] db-01: disk /srv is 99% used"
     assert text_of("opened", "critical", facts, Manner("ko"), "").title == "[심각] db-01: 디스크 /srv 사용률 99%"
 
 
@@ -75,7 +75,7 @@ def test_a_template_takes_the_place_of_the_text() -> None:
     manner = Manner("en", "$severity $host $$5", "$lines\n--\n$title")
     text = text_of("opened", "critical", facts_of(group("db-01"), T), manner, "")
     assert text.title == "CRITICAL db-01 $5"
-    assert text.body.endswith("--\n[CRITICAL] db-01: disk /srv is 99 % used")
+    assert text.body.endswith("--\n[CRITICAL] db-01: disk /srv is 99% used")
 
 
 @pytest.mark.parametrize("text", ["$hsot", "100 $", "${severity", "x" * 5_000])
