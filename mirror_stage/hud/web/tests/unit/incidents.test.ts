@@ -9,7 +9,7 @@ const HOSTS: Standing[] = ['a1', 'a2', 'b1', 'b2'].flatMap((rack) =>
 
 function alert(hostname: string, metric = 'cpu_temperature_high', more: Partial<Caused> = {}): Caused {
   return {
-    id: `${hostname} ${metric} ${more.subject ?? ''}`, hostname, metric, severity: 'warning', subject: null, message: '', threshold: 80, currentValue: 90, peakValue: 90, status: 'active',
+    id: `${hostname} ${metric} ${more.subject ?? ''}`, hostname, metric, severity: 'warning', subject: null, suppressedBy: [], message: '', threshold: 80, currentValue: 90, peakValue: 90, status: 'active',
     createdAt: '2026-11-24T12:00:00Z', updatedAt: '2026-11-24T12:00:00Z', resolvedAt: null, resolvedReason: null,
     rule: metric, measure: metric, unit: '', state: 'firing', unknownSince: null, ack: null, ...more,
   };
