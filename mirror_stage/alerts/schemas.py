@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import EXCLUDE, fields
 from marshmallow.validate import Length, OneOf
 
@@ -124,7 +126,15 @@ class NamedRuleBody(NewRuleBody):
     name = fields.String(required=True)
 
 
-class AlertRuleSchema(NamedRuleBody):
+class _Answer(WireSchema):
+    """An answer: each member is there, also those that a body may leave out."""
+
+    def on_bind_field(self, field_name: str, field_obj: Any) -> None:
+        super().on_bind_field(field_name, field_obj)
+        field_obj.required = True
+
+
+class AlertRuleSchema(NamedRuleBody, _Answer):
     """An alert rule. Only one of the `source` hud can be changed, and a built-in one, which then is of hud."""
 
     unit = fields.String(required=True)
@@ -139,7 +149,7 @@ class AlertRuleList(WireSchema):
     total = fields.Integer(required=True)
 
 
-class AppliedRuleSchema(_Figures):
+class AppliedRuleSchema(_Figures, _Answer):
     """A rule as it is in force for a host. `why` is the `where` of the override that counts; null: none does."""
 
     name = fields.String(required=True)

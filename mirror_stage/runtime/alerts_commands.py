@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,6 +12,11 @@ from urllib.parse import quote
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.simulator import command_line
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # the same module, under the name that it had before
 
 if TYPE_CHECKING:
     from mirror_stage.simulator.client import Answer, Client

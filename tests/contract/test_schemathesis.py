@@ -20,7 +20,8 @@ INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
 EXAMPLES = {"sqlite": 6, "postgresql": 2}
 # No generator can find what these need, and this EGO has no TLS.
 NOT_FOUND_BY_CHANCE = {
-    "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}", "/api/enrol-codes/{id}",
+    "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}",
+    "/api/routes", "/api/enrol-codes/{id}",
     "/api/agents/{id}/approve", "/api/agents/{id}/labels", "/api/agents/{id}/revoke", "/api/agents/{id}/unlock", "/api/agents/self/rotate",
     "/api/alert-rules/{name}",
     "/api/silences/{id}", "/api/maintenance/{id}", "/api/mute-times/{name}",

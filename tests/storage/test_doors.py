@@ -102,10 +102,10 @@ def test_many_rows_go_in_one_statement_and_the_first_stays(storage: Storage) -> 
 
 def test_two_active_alerts_of_one_host_and_rule_cannot_be_stored(storage: Storage) -> None:
     def row(identity: str, status: str) -> tuple[Any, ...]:
-        return (identity, "a", "cpu_load_high", "cpuLoad", "", "warning", 80.0, 90.0, status, 1, 1, None, None, 1, 90.0)
+        return (identity, "a", "cpu_load_high", "cpuLoad", "", "warning", 80.0, 90.0, status, 1, 1, 1)
 
     table: Any = AlertRow.__table__
-    columns = tuple(column.name for column in table.columns)
+    columns = tuple(column.name for column in table.columns if not column.nullable)
     storage.write(lambda tx: insert_rows(tx, table, columns, [row("1", "active"), row("2", "resolved")], REPLACE))
     with pytest.raises(BadRow):
         storage.write(lambda tx: insert_rows(tx, table, columns, [row("3", "active")], REPLACE))

@@ -4004,18 +4004,18 @@ export interface components {
             where: string;
         };
         AlertRule: {
-            steps?: components["schemas"]["RuleStep"][];
-            for?: string;
-            resolveFor?: string;
-            subjects?: string[];
+            steps: components["schemas"]["RuleStep"][];
+            for: string;
+            resolveFor: string;
+            subjects: string[];
             /** @enum {string} */
-            noData?: "resolve" | "keep" | "alert";
-            noDataAfter?: string;
-            enabled?: boolean;
-            measure?: string;
-            where?: string;
-            above?: boolean;
-            overrides?: components["schemas"]["RuleOverride"][];
+            noData: "resolve" | "keep" | "alert";
+            noDataAfter: string;
+            enabled: boolean;
+            measure: string;
+            where: string;
+            above: boolean;
+            overrides: components["schemas"]["RuleOverride"][];
             name: string;
             unit: string;
             /** @enum {string} */
@@ -4074,14 +4074,14 @@ export interface components {
             overrides?: components["schemas"]["RuleOverride"][];
         };
         AppliedRule: {
-            steps?: components["schemas"]["RuleStep"][];
-            for?: string;
-            resolveFor?: string;
-            subjects?: string[];
+            steps: components["schemas"]["RuleStep"][];
+            for: string;
+            resolveFor: string;
+            subjects: string[];
             /** @enum {string} */
-            noData?: "resolve" | "keep" | "alert";
-            noDataAfter?: string;
-            enabled?: boolean;
+            noData: "resolve" | "keep" | "alert";
+            noDataAfter: string;
+            enabled: boolean;
             name: string;
             unit: string;
             source: string;
