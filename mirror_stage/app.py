@@ -422,7 +422,9 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             ),
             mode=config.notify,
             quiet_reasons=quiet.reasons,
-            cause_of=lambda alert: causes.cause_of(alert, clock.now()),
+            cause_of=lambda alert: causes.cause_of(
+                alert, clock.now() // SECOND * SECOND
+            ),  # one network for all of a second
         ),
         alerts,
         quiet,

@@ -20,9 +20,8 @@ VIEW: Final = "view"  # read the twin, alerts and history
 READ_COMMANDS: Final = "read-commands"  # read commands, and what they print
 OPERATE: Final = "operate"  # queue and cancel commands, delete hosts, acknowledge alerts
 OWN_SESSIONS: Final = "own-sessions"  # see and end one's own sessions
-MANAGE: Final = "manage"  # tokens, agents, the sessions of all, the audit; let commands run again after a stop
-CONFIGURE: Final = "admin"  # alert rules
-PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, READ_COMMANDS, OPERATE, OWN_SESSIONS, MANAGE, CONFIGURE)
+MANAGE: Final = "manage"  # tokens, agents, the sessions of all, the audit, alert rules, channels, routes, mute times; let commands run again after a stop
+PERMISSIONS = (OPEN, REPORT, AGENT, VIEW, READ_COMMANDS, OPERATE, OWN_SESSIONS, MANAGE)
 
 USER: Final = "user"  # a person, or a script with a token
 REFLECTOR: Final = "agent"  # an agent with a token

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from mirror_stage.access.domain import (
     AGENT,
-    CONFIGURE,
     MANAGE,
     OPEN,
     OPERATE,
@@ -44,11 +43,11 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alerts.put_ack": OPERATE,
     "alerts.delete_ack": OPERATE,
     "alert-rules.list_rules": VIEW,
-    "alert-rules.create_rule": CONFIGURE,
-    "alert-rules.preview": CONFIGURE,
+    "alert-rules.create_rule": MANAGE,
+    "alert-rules.preview": MANAGE,
     "alert-rules.get_rule": VIEW,
-    "alert-rules.put_rule": CONFIGURE,
-    "alert-rules.delete_rule": CONFIGURE,
+    "alert-rules.put_rule": MANAGE,
+    "alert-rules.delete_rule": MANAGE,
     "host-rules.of_host": VIEW,
     "quiet.list_silences": VIEW,
     "quiet.create_silence": OPERATE,

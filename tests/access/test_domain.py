@@ -8,7 +8,6 @@ from mirror_stage.access.domain import (
     ADMIN,
     AGENT,
     ANONYMOUS,
-    CONFIGURE,
     EGO,
     LOCAL,
     MANAGE,
@@ -89,7 +88,7 @@ def test_the_refusal_of_another_account_says_what_to_do_and_what_not() -> None:
         (REPORTER, {OPEN, REPORT, AGENT}),
         (VIEWER, {OPEN, VIEW, OWN_SESSIONS}),
         (OPERATOR, {OPEN, VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE}),
-        (ADMIN, {OPEN, VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE, MANAGE, CONFIGURE, REPORT, AGENT}),
+        (ADMIN, {OPEN, VIEW, OWN_SESSIONS, READ_COMMANDS, OPERATE, MANAGE, REPORT, AGENT}),
     ],
 )
 def test_what_a_role_allows(role: str, allowed: set[str]) -> None:
