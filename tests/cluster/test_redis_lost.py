@@ -92,10 +92,9 @@ def untold(listener: Listener, wanted: set[str]) -> set[str]:
 
 def fired(listener: Listener) -> list[tuple[str, int]]:
     """(host, version) of the alert events that a client has heard of the hosts of this test."""
-    payloads = [event.payload for event in list(listener.heard)]
     return [
         (one["alert"]["hostname"], one["version"])
-        for one in payloads
+        for one in listener.of("alert-update")
         if one["alert"]["hostname"].startswith("meanwhile") and one["transition"] == "fired"
     ]
 

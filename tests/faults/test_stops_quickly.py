@@ -65,7 +65,7 @@ def test_ego_stops_quickly_while_requests_are_under_way(
 def test_a_stop_that_needs_longer_to_save_is_not_cut(start_ego: Callable[..., EgoServer]) -> None:
     """Otherwise the next start replays samples, however cleanly EGO was stopped."""
     ego = start_ego()
-    with slowed_commits(ego, held_seconds=1.0, free_seconds=0.1):
+    with slowed_commits(ego, held_seconds=2.0, free_seconds=0.1):
         samples = [make_sample(f"h{number}") for number in range(4 * HOSTS_AT_ONCE)]
         assert ego.post_samples(*samples).status_code == 202
         assert ego.post_samples(*(make_sample(sample["hostname"]) for sample in samples)).status_code == 202
