@@ -33,7 +33,7 @@ def test_the_keys_reach_every_host_and_begin_at_the_worst(hud: Open) -> None:
         expect(plan).to_have_attribute("data-plan", "24")
         plan.focus()
         host = page.locator("#plan-host")
-        expect(host).to_have_text(re.compile("^full-01, Critical, R2, Link load 100%$"))
+        expect(host).to_have_text(re.compile("^full-01, Critical, R2, Link utilization 100%$"))
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="full-01")).to_be_visible()
         page.keyboard.press("Home")

@@ -215,7 +215,7 @@ def test_the_past_is_marked_clearly_and_one_key_returns_to_now(hud: Open, ego: E
         expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "1")  # the header; no hub without hosts
         expect(page.get_by_role("heading", name="EGO knew no host yet")).to_be_visible()
         ego.post_samples(make_sample("full-02", cpu_percent=95, rack="R2"))
-        expect(page.get_by_text("alerts 1 new")).to_be_visible()
+        expect(page.get_by_text("Since then: 1 new alert")).to_be_visible()
         expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "1")
         expect(page).to_have_url(re.compile("at="))
         assert axe_violations(page) == []
