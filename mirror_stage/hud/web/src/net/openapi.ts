@@ -4435,7 +4435,7 @@ export interface components {
             name: string | null;
             /** @enum {string} */
             role: "nobody" | "agent" | "viewer" | "operator" | "admin";
-            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage" | "admin")[];
+            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage")[];
             signIn: ("link" | "password")[];
             isSignedIn: boolean;
             isLocal: boolean;
