@@ -147,7 +147,7 @@ class Sender:
     def message_of(self, delivery: Delivery, channel: Channel) -> Message:
         """A delivery in the words of its channel."""
         thread = delivery.group_id or delivery.id
-        url = f"{self._url}/" if delivery.group_id is None else f"{self._url}/?group={delivery.group_id}"
+        url = f"{self._url}/" if delivery.group_id is None else f"{self._url}/#/alerts"
         text = text_of(delivery.kind, delivery.severity, delivery.facts, channel.manner, url)
         return Message(
             delivery.id, thread, delivery.kind, delivery.severity, delivery.facts, text, url, self._clock.now()
