@@ -32,6 +32,8 @@ from mirror_stage.app import create_app
 from mirror_stage.commands.domain import NewCommand
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Unavailable
+from mirror_stage.installer.wheels import WHEELS
 
 EVERYBODY, AGENTS = "everybody", "agents and admins"
 VIEWERS, OPERATORS, ADMINS = "viewers and more", "operators and more", "admins only"
@@ -214,6 +216,17 @@ def test_the_tables_have_exactly_the_routes_and_events_that_there_are(app: Flask
     assert declared <= set(PERMISSIONS)
 
 
+@pytest.fixture
+def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EGO does not build the agent's wheels: who may download them is decided before."""
+
+    def ready() -> None:
+        raise Unavailable("this test builds no wheels")
+
+    monkeypatch.setattr(WHEELS, "ready", ready)
+
+
+@pytest.mark.usefixtures("no_wheels")
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("route", [name for name in MATRIX if not name.startswith("/")])
 def test_every_route_lets_in_whom_the_matrix_says(app: Flask, asking: list[Actor], route: str, who: str) -> None:
