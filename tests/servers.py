@@ -68,13 +68,14 @@ def slowness() -> float:
 
 @dataclass
 class EgoServer:
-    """One EGO under a real gunicorn. `settings` are environment variables."""
+    """One EGO under a real gunicorn. `settings` are environment variables, `sources` the checkout that it runs from."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()  # a command to run it under, such as faketime
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    sources: Path = ROOT
 
     @property
     def url(self) -> str:
@@ -102,13 +103,21 @@ class EgoServer:
             "PORT": str(self.port),
             "MIRROR_STAGE_SQLITE_PATH": str(self.folder / "ego.db"),
             "MIRROR_STAGE_EGO_MONITOR_ENABLED": "false",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.sources),
         }
         return kept | own | self.settings
 
     def start(self, *, wait: bool = True) -> EgoServer:
         """Start EGO. With `wait`, wait until it is ready."""
-        command = [*self.prefix, sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
+        command = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            str(self.sources / "gunicorn.conf.py"),
+            "wsgi:app",
+        ]
         with (self.folder / "ego.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True

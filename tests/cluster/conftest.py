@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.builders import make_sample
-from tests.servers import EgoServer, PostgresqlServer, RedisServer, wait_until
+from tests.servers import ROOT, EgoServer, PostgresqlServer, RedisServer, wait_until
 
 
 @dataclass
@@ -91,16 +91,18 @@ def running_pair(
     folder: Path,
     database: str,
     own: Callable[[RedisServer], Sequence[dict[str, str]]] = lambda _: ({}, {}),
+    sources: Path = ROOT,
     **settings: str,
 ) -> Iterator[Pair]:
-    """A cluster of two. It is ended afterwards. `own` gives the settings of each alone."""
+    """A cluster of two, from the checkout `sources`. It is ended afterwards. `own` gives the settings of each alone."""
     with RedisServer(folder) as redis:
         shared = {"MIRROR_STAGE_DB_URL": database, "MIRROR_STAGE_REDIS_URL": redis.url, **settings}
         folders = [folder / name for name in ("one", "other")]
         for each in folders:
             each.mkdir()
         shared["MIRROR_STAGE_TLS_DIR"] = str(folder / "keys")  # both machines sign with the same keys
-        pair = Pair(*(EgoServer(each, shared | more) for each, more in zip(folders, own(redis), strict=True)), redis)
+        egos = (EgoServer(each, shared | more, sources=sources) for each, more in zip(folders, own(redis), strict=True))
+        pair = Pair(*egos, redis)
         try:
             yield pair.begin()
         finally:
