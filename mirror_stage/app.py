@@ -20,7 +20,8 @@ from mirror_stage.access.service import People
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts import store as alerts_store
-from mirror_stage.alerts.domain import Alert, Transition
+from mirror_stage.alerts.causes import RETURNING, Causes
+from mirror_stage.alerts.domain import Alert, Transition, victims, with_hides
 from mirror_stage.alerts.routes import blp as alerts_blp
 from mirror_stage.alerts.routes import host_rules_blp, rules_blp
 from mirror_stage.alerts.rulebook import RuleBook
@@ -83,7 +84,6 @@ from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
 from mirror_stage.quiet import events as quiet_events
-from mirror_stage.quiet.causes import Causes
 from mirror_stage.quiet.domain import BEGAN, OVER, RETURN, Version
 from mirror_stage.quiet.routes import blp as quiet_blp
 from mirror_stage.quiet.service import Quiet
@@ -219,7 +219,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
 
     def tell(transition: Transition) -> None:
         alert = transition.alert
-        payload = alert_events.alert_update(replace(transition, alert=quiet.shown([alert])[0]))
+        (shown,) = quiet.shown(with_hides([alert], open_alerts.hidden()))
+        payload = alert_events.alert_update(replace(transition, alert=shown))
         realtime.publish(
             alert_events.NAMESPACE,
             alert_events.ALERT_UPDATE,
@@ -264,7 +265,6 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         tell=tell_quiet,
         is_leading=lambda: owner.is_leading,
     )
-    causes = Causes(twin.hosts_by_name.values, ego=twin.ego, hub=twin.hub)
     outbox = Outbox(tell)
     saver = Saver(
         storage.own,
@@ -288,6 +288,12 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         clock=clock,
         is_listening=lambda: not (edge.is_stuck or writer.is_full),
         acks=lambda: storage.own.read(alerts_store.acks),
+        causes=Causes(
+            twin.hosts_by_name,
+            ego=twin.ego,
+            hub=twin.hub,
+            patience=RETURNING + round(config.offline_after_seconds * SECOND),
+        ),
     )
     book.change = owner.change_rules
     restorer = Restorer(
@@ -315,7 +321,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             restorer=restorer,
             realtime=realtime,
             commands=commands,
-            alerts_shown=quiet.shown,
+            alerts_shown=lambda found: alerts.shown(found),  # noqa: PLW0108 - it is made further down
         )
     port.listen(known.hear)
     port.listen(owner.hear if cluster is None else cluster.hear_here)
@@ -341,7 +347,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         kept_by_resolution=config.kept_by_resolution,
         until_recorded=until_recorded,
         twin_id=lambda: frames.twin_id,
-        alerts_shown=quiet.shown_at,
+        alerts_shown=lambda then, hosts, at: quiet.shown_at(with_hides(then, victims(then)), hosts, at),
     )
     alerts = AlertService(
         storage,
@@ -422,14 +428,11 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             ),
             mode=config.notify,
             quiet_reasons=quiet.reasons,
-            cause_of=lambda alert: causes.cause_of(
-                alert, clock.now() // SECOND * SECOND
-            ),  # one network for all of a second
+            grouped=open_alerts.set_groups,
         ),
         alerts,
         quiet,
         book,
-        causes,
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,7 @@ GROUP_MIN = 6  # so many hosts are not there by wrong tags, if half of them are 
 PLACE_MIN = 3  # hosts of a rack or a room that fall silent together
 FLEET_MIN, FLEET_SHARE = 3, 0.6  # hosts that fall silent together, for EGO to be what is cut off
 DEPTH_MAX = 64  # nodes between EGO and a host; deeper is no network, but a mistake
+HOST, RACK, ROOM, EGO = "host", "rack", "room", "ego"  # kinds of causes
 EGO_ISOLATED: Final = "ego_isolated"
 
 
@@ -48,10 +49,30 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What cut a host off: a host or switch by its `name`, `rack R1`, `room Hall 2`, or EGO_ISOLATED; then `hop` is where EGO is cut off."""
+    """What cut a host off: a host or a switch, a rack, a room, or EGO's own connection, by its `name`.
 
+    Of the kind EGO the name is the hop at which EGO is cut off. `since`: when the first host that it cut off fell silent.
+    """
+
+    kind: str
     name: str
-    hop: str | None = None
+    since: Instant = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The same for all that it cut off; what EGO itself is cut off from has one cause, whatever the hop."""
+        return (EGO, "") if self.kind == EGO else (self.kind, self.name)
+
+    @property
+    def text(self) -> str:
+        """For people: `sw-r1`, `rack R1`, `room Hall 2`, `ego_isolated at sw-0`."""
+        if self.kind == HOST:
+            return self.name
+        return f"{EGO_ISOLATED} at {self.name}" if self.kind == EGO else f"{self.kind} {self.name}"
+
+    def is_of(self, hostname: str) -> bool:
+        """Whether it is this host itself."""
+        return self.kind == HOST and self.name == hostname
 
 
 class Network:
@@ -61,7 +82,7 @@ class Network:
         """`ego` is the host that EGO runs on; it is never silent. `ego_uplink`: what EGO is connected to, if that is known."""
         self._seen, self._ego = seen, ego
         links = _links(seen, ego, hub, ego_uplink)
-        self._hop: str | None = links.get(ego)
+        self._hop = links.get(ego, hub)
         self._parent, self._order = _rooted(links, ego)
         self._newest: dict[str, Instant] = {}  # when more of a node's hosts were heard than may be there by wrong tags
         self._half: dict[str, Instant] = {}  # when half of them were heard
@@ -71,6 +92,7 @@ class Network:
         self._branches: dict[str, list[Instant]] = {}  # `newest` of each branch, in rising order
         self._look_behind()
         self._of_place = self._places()
+        self._slowest = max((round(INTERVALS * one.interval) for one in seen.values() if not one.is_offline), default=0)
         here = self._this_side()
         self._beyond = sorted(one.last_seen for name, one in seen.items() if name not in here)
 
@@ -106,20 +128,20 @@ class Network:
                 here.add(node)
         return here
 
-    def _places(self) -> dict[str, list[Seen]]:
-        found: dict[str, list[Seen]] = defaultdict(list)
+    def _places(self) -> dict[tuple[str, str | None], list[Seen]]:
+        found: dict[tuple[str, str | None], list[Seen]] = defaultdict(list)
         for name, one in self._seen.items():
             if name != self._ego:
-                for kind, place in (("rack", one.rack), ("room", one.room)):
+                for kind, place in ((RACK, one.rack), (ROOM, one.room)):
                     if place:
-                        found[f"{kind} {place}"].append(one)
+                        found[kind, place].append(one)
         return found
 
     def cause_of(self, hostname: str, now: Instant, *, may_hold: bool = False) -> Cause | None:
         """What silenced a host that is offline; None if that will be known in a moment. Without `may_hold` it is decided now."""
         one = self._seen[hostname]
         if self._is_isolated(one):
-            return Cause(EGO_ISOLATED, self._hop)
+            return Cause(EGO, self._hop)
         way = self._way_to(hostname)
         for node in way[:-1]:
             if self._is_innocent(node, one):
@@ -131,9 +153,9 @@ class Network:
                 if now < suspect.spoken_by:
                     continue
             if node == self._hop and node != way[-1]:
-                return Cause(EGO_ISOLATED, node)
-            return Cause(node)
-        return Cause(hostname) if way else self._by_place(hostname, one, now)
+                return Cause(EGO, node)
+            return Cause(HOST, node)
+        return Cause(HOST, hostname) if way else self._by_place(hostname, one, now)
 
     def _is_innocent(self, node: str, one: Seen) -> bool:
         suspect, branches = self._seen.get(node), self._branches[node]
@@ -169,21 +191,19 @@ class Network:
 
     def _by_place(self, hostname: str, one: Seen, now: Instant) -> Cause:
         """The rack or the room, if all of it fell silent together; else the host itself."""
-        for place in (f"rack {one.rack}", f"room {one.room}"):
-            there = self._of_place.get(place, ())
-            if len(there) >= PLACE_MIN and all(
-                abs(other.last_seen - one.last_seen) <= TOGETHER and now >= other.spoken_by for other in there
+        for kind, place in ((RACK, one.rack), (ROOM, one.room)):
+            there = self._of_place.get((kind, place), ())
+            if (
+                place
+                and len(there) >= PLACE_MIN
+                and all(abs(other.last_seen - one.last_seen) <= TOGETHER and now >= other.spoken_by for other in there)
             ):
-                return Cause(place)
-        return Cause(hostname)
+                return Cause(kind, place)
+        return Cause(HOST, hostname)
 
     def is_settled(self, hostname: str, now: Instant) -> bool:
         """Whether everybody who is well must have been heard after this host fell silent, so that its cause will not look different later."""
         return now >= self._seen[hostname].spoken_by + self._slowest
-
-    @property
-    def _slowest(self) -> Instant:
-        return max((round(INTERVALS * one.interval) for one in self._seen.values() if not one.is_offline), default=0)
 
 
 def _tolerated(count: int) -> int:
@@ -214,13 +234,3 @@ def _rooted(links: Mapping[str, str], root: str) -> tuple[dict[str, str | None],
                 parent[other] = node
                 order.append(other)
     return parent, order
-
-
-def causes(network: Network, silent: Iterable[str], now: Instant) -> dict[str, Cause]:
-    """What silenced each of these hosts, decided now."""
-    found = {}
-    for hostname in silent:
-        cause = network.cause_of(hostname, now)
-        if cause is not None:
-            found[hostname] = cause
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
@@ -10,6 +11,7 @@ from re import Pattern, compile
 from typing import Any
 from uuid import UUID, uuid5
 
+from mirror_stage.alerts.cause import EGO, HOST, Cause
 from mirror_stage.alerts.measures import DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
 from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant
 from mirror_stage.core.selector import EVERY_HOST, Selector, parse
@@ -155,7 +157,9 @@ class Alert:
     `waits` has an instant for each step of the rule: since when, without a break, the values call for it to begin, or to
     end; 0 if they do not. `judged_at` is the time of the sample that set it.
     An alert that is `pending` has fired for nobody yet: only its `waits` count.
-    `suppressed_by` is not kept at all: it is worked out for each answer.
+    `cause` is what silenced its host, itself if nothing else did; None while that is not decided, and of other rules.
+    `group_id` is the group in which it is told.
+    `suppressed_by` and `hides`, how many hosts are silent because of the cause, are worked out for each answer.
     """
 
     id: str
@@ -184,7 +188,10 @@ class Alert:
     missing_since: Instant = 0
     waits: tuple[Instant, ...] = ()
     judged_at: Instant = 0
+    cause: Cause | None = None
+    group_id: str | None = None
     suppressed_by: tuple[Suppression, ...] = ()
+    hides: int = 0
 
     @property
     def key(self) -> Key:
@@ -215,6 +222,20 @@ class Alert:
         return {"by": self.ack_by, "note": self.ack_note, "at": self.ack_at, "until": self.ack_until}
 
     @property
+    def is_victim(self) -> bool:
+        """Whether something else than its host is its cause."""
+        return self.cause is not None and not self.cause.is_of(self.hostname)
+
+    @property
+    def cause_shown(self) -> dict[str, Any] | None:
+        """The cause as it is on the wire; None: it is not known."""
+        cause = self.cause
+        if cause is None:
+            return None
+        why = {HOST: "uplink", EGO: "isolated"}.get(cause.kind, "together") if self.is_victim else "itself"
+        return {"kind": cause.kind, "name": cause.name, "why": why, "since": cause.since, "hides": self.hides}
+
+    @property
     def is_waiting(self) -> bool:
         """Whether something of it waits, so that a restart has to know it."""
         return self.missing > 0 or any(self.waits)
@@ -232,7 +253,7 @@ class Transition:
     `pending` (it waits to fire) and `passed` (it did not fire).
 
     `event` is what the table `alert_events` records of it: `fired`, `severity`, `unknown`, `known`, `acknowledged`,
-    `ack-ended`, `resolved`, or nothing. `reason` and `actor` go with it, where the alert does not say them. `since`: it was
+    `ack-ended`, `cause`, `resolved`, or nothing. `reason` and `actor` go with it, where the alert does not say them. `since`: it was
     pending from then on, which is an event `pending`. `ack_at` is of the acknowledgement that ends with it.
     """
 
@@ -566,7 +587,8 @@ def _miss(rule: Rule, alert: Alert, when: Moment) -> list[Transition]:
 
 
 _NO_ACK: Mapping[str, Any] = dict.fromkeys(("ack_by", "ack_note", "ack_at", "ack_until"))
-FLAGS = ("severity", "unknown", "known", "acknowledged", "ack-ended")  # events that change a flag of an alert
+FLAGS = ("severity", "unknown", "known", "acknowledged", "ack-ended", "cause")  # events that change a flag of an alert
+ROOT_BACK = "root-back"  # why an alert has another cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,26 +606,31 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An event of FLAGS, as it was recorded."""
+    """An event of FLAGS, or one that brought the alert into a group, as it was recorded."""
 
     event: str
     at: Instant
     actor: str | None
     note: str | None
     until: Instant | None
+    cause: Cause | None = None
+    group_id: str | None = None
 
 
 def as_of(alert: Alert, changes: Iterable[Change]) -> Alert:
     """The alert with the flags that it had after these changes, the oldest first. A new severity has a value, so it is known."""
-    unknown_since, ack = None, _NO_ACK
+    unknown_since, ack, cause, group_id = None, _NO_ACK, None, None
     for one in changes:
+        group_id = one.group_id or group_id
         if one.event in {"unknown", "known", "severity"}:
             unknown_since = one.at if one.event == "unknown" else None
         elif one.event == "acknowledged":
             ack = {"ack_by": one.actor, "ack_note": one.note, "ack_at": one.at, "ack_until": one.until}
-        else:
+        elif one.event == "ack-ended":
             ack = _NO_ACK
-    return replace(alert, unknown_since=unknown_since, **ack)
+        elif one.event == "cause":
+            cause = one.cause
+    return replace(alert, unknown_since=unknown_since, cause=cause, group_id=group_id, **ack)
 
 
 def heed(alert: Alert, asked: Ack | None, now: Instant) -> Transition | None:
@@ -631,9 +658,31 @@ def acknowledge(alert: Alert, ack: Ack, now: Instant) -> Transition:
 
 
 def end_ack(alert: Alert, now: Instant, reason: str, actor: str | None = None) -> Transition:
-    """The alert without its acknowledgement, which ended for a reason: `severity`, `expired` or `withdrawn`."""
+    """The alert without its acknowledgement, which ended for a reason: `severity`, `cause`, `expired` or `withdrawn`."""
     ended = replace(_at(alert, now), **_NO_ACK, version=alert.version + 1)
     return Transition("updated", ended, "ack-ended", reason, actor=actor, ack_at=alert.ack_at)
+
+
+def caused(alert: Alert, cause: Cause, now: Instant) -> list[Transition]:
+    """The alert with its cause. A new cause after another one ends the acknowledgement first: that was for the other."""
+    is_new = alert.cause is not None
+    ended = [end_ack(alert, now, "cause")] if is_new and alert.ack_at is not None else []
+    before = ended[0].alert if ended else alert
+    after = replace(_at(before, now), cause=cause, version=before.version + 1)
+    return [*ended, Transition("updated", after, "cause", ROOT_BACK if is_new else None)]
+
+
+def victims(alerts: Iterable[Alert]) -> Counter[tuple[str, str]]:
+    """How many of these alerts are open because of each cause, by its `key`; that of the cause itself does not count."""
+    return Counter(one.cause.key for one in alerts if one.cause is not None and one.is_victim and one.status == ACTIVE)
+
+
+def with_hides(alerts: Iterable[Alert], hidden: Mapping[tuple[str, str], int]) -> list[Alert]:
+    """The alerts, each active one with how many hosts its cause hides; `hidden` as `victims` counts them."""
+    return [
+        replace(one, hides=hidden.get(one.cause.key, 0)) if one.cause is not None and one.status == ACTIVE else one
+        for one in alerts
+    ]
 
 
 def _at(alert: Alert, now: Instant) -> Alert:

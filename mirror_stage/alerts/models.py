@@ -11,7 +11,7 @@ from mirror_stage.storage.db import Base
 class AlertRow(Base):
     """One alert, active or resolved. `metric` is the name of its rule, `subject` is empty where that has none.
 
-    Instants in ms since 1970 UTC.
+    `cause` is JSON. `group_id` is written with the group that tells the alert. Instants in ms since 1970 UTC.
     """
 
     __tablename__ = "alerts"
@@ -36,6 +36,8 @@ class AlertRow(Base):
     ack_note: Mapped[str | None] = mapped_column(Text)
     ack_at: Mapped[int | None] = mapped_column(BigInteger)
     ack_until: Mapped[int | None] = mapped_column(BigInteger)
+    cause: Mapped[str | None] = mapped_column(Text)
+    group_id: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         Index(
@@ -57,7 +59,8 @@ class AlertEvent(Base):
 
     `value` is the alert's value at that time, None where it was not recorded. Who acknowledges it is the `actor`; `note` and
     `until` are theirs. Version 0 says since when an alert was pending that fired later.
-    `is_taken`: the notifications have taken it up.
+    `cause` is what the alert has from then on. `is_taken`: the notifications have taken it up, into the group `group_id` if it
+    brought the alert there.
     """
 
     __tablename__ = "alert_events"
@@ -73,6 +76,8 @@ class AlertEvent(Base):
     note: Mapped[str | None] = mapped_column(Text)
     until: Mapped[int | None] = mapped_column(BigInteger)
     is_taken: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    cause: Mapped[str | None] = mapped_column(Text)
+    group_id: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         Index(

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import EXCLUDE, fields
 from marshmallow.validate import Length, OneOf
 
+from mirror_stage.alerts.cause import EGO, HOST, RACK, ROOM
 from mirror_stage.alerts.rules import OVERRIDES_MAX, SUBJECTS_MAX
 from mirror_stage.web.schemas import Hostname, InstantQuery, InstantText, Page, PageQuery, Text, WireSchema, instant
 
@@ -26,6 +27,22 @@ class SuppressionSchema(WireSchema):
     until = instant()
     by = fields.String(required=True)
     note = fields.String(required=True)
+
+
+class CauseSchema(WireSchema):
+    """What silenced the host of an alert. `name` is a host, a switch, a rack or a room; of the kind ego the hop where EGO is cut off.
+
+    `why`: `itself`, nothing else did; `uplink`, it lies on the way to the host; `together`, all of the place fell silent at once;
+    `isolated`, EGO is cut off. `since`: when the first host that it cut off fell silent.
+    """
+
+    kind = fields.String(required=True, validate=OneOf((HOST, RACK, ROOM, EGO)))
+    name = fields.String(required=True)
+    why = fields.String(required=True, validate=OneOf(("itself", "uplink", "together", "isolated")))
+    since = instant()
+    hides = fields.Integer(
+        required=True, metadata={"description": "how many hosts are silent because of it; 0 once the alert is resolved"}
+    )
 
 
 class AlertSchema(WireSchema):
@@ -54,6 +71,14 @@ class AlertSchema(WireSchema):
     ack = fields.Nested(
         AckSchema, required=True, allow_none=True, metadata={"description": "who has acknowledged it; null: nobody has"}
     )
+    cause = fields.Nested(
+        CauseSchema, required=True, allow_none=True, attribute="cause_shown",
+        metadata={"description": "what silenced its host; null: not decided yet, or it is no offline alert"},
+    )  # fmt: skip
+    groupId = fields.String(
+        required=True, allow_none=True, attribute="group_id",
+        metadata={"description": "the group in which it is told; null: in none yet"},
+    )  # fmt: skip
     suppressedBy = fields.List(
         fields.Nested(SuppressionSchema), required=True, attribute="suppressed_by",
         metadata={"description": "the silences and the maintenance because of which nobody is told; empty once it is resolved"},

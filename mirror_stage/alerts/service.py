@@ -9,7 +9,7 @@ import gevent
 
 from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
-from mirror_stage.alerts.domain import ACK_FOR, ACK_MAX, ACTIVE, Ack, Alert, acknowledge
+from mirror_stage.alerts.domain import ACK_FOR, ACK_MAX, ACTIVE, Ack, Alert, acknowledge, victims, with_hides
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, Instant, to_text
@@ -42,18 +42,28 @@ class AlertService:
     ):
         self._storage, self._open_alerts, self._until_recorded = storage, open_alerts, until_recorded
         self._kept, self._clock, self._tell, self._is_here = kept, clock, tell, is_here
-        self._shown = shown
+        self._shown_by = shown
 
     def active(self) -> list[Alert]:
         """The active alerts, newest first, as they are shown."""
-        return self._shown(self.open())
+        return self.shown(self.open())
+
+    def shown(self, alerts: Sequence[Alert]) -> list[Alert]:
+        """The alerts, with what is worked out for each answer."""
+        if any(one.cause is not None and one.status == ACTIVE for one in alerts):
+            hidden = self._open_alerts.hidden() if self._is_here() else victims(self._stored())
+            alerts = with_hides(alerts, hidden)
+        return self._shown_by(alerts)
 
     def open(self) -> list[Alert]:
         """The active alerts, newest first."""
         if self._is_here():
             return self._open_alerts.all()
         self._until_recorded()
-        return sorted(self._storage.read(store.load_active), key=lambda one: (one.created_at, one.id), reverse=True)
+        return sorted(self._stored(), key=lambda one: (one.created_at, one.id), reverse=True)
+
+    def _stored(self) -> list[Alert]:
+        return self._storage.read(store.load_active)
 
     def page(
         self, filters: dict[str, str], page: int, page_size: int, ended_by: Instant | None = None
@@ -64,7 +74,7 @@ class AlertService:
             lambda tx: store.page(tx, filters, (page - 1) * page_size, page_size, ended_by)
         )
         open_by_id = {alert.id: alert for alert in self._open_alerts.all()}  # only these have the newest values
-        return self._shown([open_by_id.get(alert.id, alert) for alert in stored]), total
+        return self.shown([open_by_id.get(alert.id, alert) for alert in stored]), total
 
     def acknowledge(self, alert_id: str, note: str | None, until: Instant | None, actor: Actor) -> Alert:
         """Acknowledge an open alert until then (default: ACK_FOR from now). Returns it. Raises NotFound, Conflict, Invalid."""
@@ -81,7 +91,7 @@ class AlertService:
         found = self._find(alert_id)
         is_taken = found.ack_at is not None or found.status != ACTIVE
         alert = found if is_taken else acknowledge(found, ack, now).alert  # the owner takes it up in a moment
-        return self._shown([alert])[0]
+        return self.shown([alert])[0]
 
     def withdraw(self, alert_id: str, actor: Actor) -> None:
         """Acknowledge an alert no longer. Raises NotFound."""

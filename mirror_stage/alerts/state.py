@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from mirror_stage.alerts.domain import ACTIVE, PENDING, Alert, Key, Transition, worst
+from mirror_stage.alerts.domain import ACTIVE, PENDING, Alert, Key, Transition, victims, worst
 
 _NONE: Mapping[Key, Alert] = {}
 
@@ -16,6 +17,7 @@ class OpenAlerts:
     def __init__(self) -> None:
         self._by_host: dict[str, dict[Key, Alert]] = {}
         self._pending: dict[str, dict[Key, Alert]] = {}
+        self._hidden: Counter[tuple[str, str]] | None = None  # as `victims` counts; None: it has changed
 
     def of(self, hostname: str) -> Mapping[Key, Alert]:
         """A host's open alerts by rule and subject."""
@@ -41,8 +43,15 @@ class OpenAlerts:
         """The worst severity of a host's open alerts; None if there are none."""
         return worst(iter(self.of(hostname).values()))
 
+    def hidden(self) -> Mapping[tuple[str, str], int]:
+        """How many hosts are silent because of each cause."""
+        if self._hidden is None:
+            self._hidden = victims(self.each())
+        return self._hidden
+
     def restore(self, alerts: Iterable[Alert]) -> None:
         """Put alerts in as they were saved."""
+        self._hidden = None
         for alert in alerts:
             self._by_host.setdefault(alert.hostname, {})[alert.key] = alert
 
@@ -70,11 +79,18 @@ class OpenAlerts:
     def apply(self, transitions: Iterable[Transition]) -> None:
         """Keep the alerts that are active or pending after these transitions, drop the others."""
         for transition in transitions:
+            if transition.alert.cause is not None and transition.event is not None:
+                self._hidden = None
             alert, is_pending = transition.alert, transition.kind == PENDING
             if transition.kind != "passed" and not is_pending:
                 _keep(self._by_host, alert, is_kept=alert.status == ACTIVE)
             if is_pending or alert.hostname in self._pending:
                 _keep(self._pending, alert, is_kept=is_pending)
+
+    def set_groups(self, groups: Mapping[str, str]) -> None:
+        """Note in which groups alerts are told, by their ids."""
+        for alert in [one for one in self.each() if one.id in groups]:
+            self._by_host[alert.hostname][alert.key] = replace(alert, group_id=groups[alert.id])
 
     def forget_pending(self, hostname: str) -> None:
         """Drop what is pending of a host."""

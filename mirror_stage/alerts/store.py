@@ -30,6 +30,7 @@ from sqlalchemy import (
 from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event
 from mirror_stage.access.domain import Actor
+from mirror_stage.alerts.cause import Cause
 from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Ack, Alert, Change, Transition, as_of
 from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertRule, AlertWait
@@ -40,10 +41,11 @@ from mirror_stage.storage.rows import KEEP_FIRST, REPLACE, insert_rows
 _TABLE: Table = AlertRow.__table__  # type: ignore[assignment]
 _EVENTS: Table = AlertEvent.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(column.name for column in _TABLE.columns)
+_WRITTEN = tuple(name for name in _COLUMNS if name != "group_id")  # that is written by `group`
 _WAITS: Table = AlertWait.__table__  # type: ignore[assignment]
 _ACKS: Table = AlertAck.__table__  # type: ignore[assignment]
 _EVENT = (
-    "alert_id", "version", "transition", "at", "severity", "value", "reason", "actor", "note", "until",
+    "alert_id", "version", "transition", "at", "severity", "value", "reason", "actor", "note", "until", "cause",
 )  # fmt: skip
 _RULES_OF_PEOPLE: Table = AlertRule.__table__  # type: ignore[assignment]
 _R = _RULES_OF_PEOPLE.c
@@ -62,7 +64,7 @@ def record(tx: Connection, transitions: Sequence[Transition]) -> None:
     """
     newest = {transition.alert.id: transition.alert for transition in transitions}
     in_order = sorted(newest.values(), key=lambda alert: alert.status == "active")
-    insert_rows(tx, _TABLE, _COLUMNS, [_row(alert) for alert in in_order], REPLACE)
+    insert_rows(tx, _TABLE, _WRITTEN, [_row(alert) for alert in in_order], REPLACE)
     insert_rows(tx, _EVENTS, _EVENT, [row for each in transitions for row in _events(each)], KEEP_FIRST)
     for each in transitions:
         if each.ack_at is not None:  # a newer wish stays
@@ -75,21 +77,31 @@ def record(tx: Connection, transitions: Sequence[Transition]) -> None:
 def _events(each: Transition) -> Iterator[tuple[Any, ...]]:
     alert, event = each.alert, each.event
     if each.since is not None:
-        yield alert.id, 0, PENDING, each.since, alert.severity, None, None, None, None, None
+        yield alert.id, 0, PENDING, each.since, alert.severity, None, None, None, None, None, None
     if event is not None:
         reason, actor = each.reason or alert.resolved_reason, each.actor
         of_ack = (alert.ack_by, alert.ack_note, alert.ack_until) if event == "acknowledged" else (actor, None, None)
-        yield alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, reason, *of_ack
+        of_then = alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, reason
+        yield *of_then, *of_ack, _cause_in_row(alert.cause) if event == "cause" else None
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
     """The row of an alert. No subject is an empty text, because NULL is equal to nothing in a unique index."""
-    return tuple(alert.subject or "" if name == "subject" else getattr(alert, name) for name in _COLUMNS)
+    said = {"subject": alert.subject or "", "cause": _cause_in_row(alert.cause)}
+    return tuple(said[name] if name in said else getattr(alert, name) for name in _WRITTEN)
+
+
+def _cause_in_row(cause: Cause | None) -> str | None:
+    return None if cause is None else orjson.dumps([cause.kind, cause.name, cause.since]).decode()
+
+
+def _cause(row: str | None) -> Cause | None:
+    return None if row is None else Cause(*orjson.loads(row))
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event, with its alert as it is now. `severity`, `value` and `reason` are those of the event."""
+    """An event, with its alert as it is now. `severity`, `value`, `reason` and `cause` are those of the event."""
 
     version: int
     transition: str
@@ -98,11 +110,12 @@ class Recorded:
     value: float | None
     reason: str | None
     alert: Alert
+    cause: Cause | None = None
 
 
 def to_take(tx: Connection, most: int) -> list[Recorded]:
     """The events that nobody has taken up, oldest first, at most `most`."""
-    events = (_EVENTS.c.transition, _EVENTS.c.at, _EVENTS.c.value, _EVENTS.c.reason)
+    events = (_EVENTS.c.transition, _EVENTS.c.at, _EVENTS.c.value, _EVENTS.c.reason, _EVENTS.c.cause)
     of_event = [column.label(f"event_{column.name}") for column in (*events, _EVENTS.c.version, _EVENTS.c.severity)]
     wanted = select(*of_event, _TABLE).join_from(_EVENTS, _TABLE, _TABLE.c.id == _EVENTS.c.alert_id)
     oldest = wanted.where(text("NOT alert_events.is_taken")).order_by(
@@ -111,7 +124,7 @@ def to_take(tx: Connection, most: int) -> list[Recorded]:
     return [
         Recorded(
             row["event_version"], row["event_transition"], row["event_at"], row["event_severity"], row["event_value"],
-            row["event_reason"], _alert(row),
+            row["event_reason"], _alert(row), _cause(row["event_cause"]),
         )
         for row in tx.execute(oldest.limit(most)).mappings()
     ]  # fmt: skip
@@ -122,6 +135,21 @@ def take(tx: Connection, events: Sequence[tuple[str, int]]) -> None:
     key = tuple_(_EVENTS.c.alert_id, _EVENTS.c.version)
     for first in range(0, len(events), TAKEN_AT_ONCE):
         tx.execute(update(_EVENTS).where(key.in_(events[first : first + TAKEN_AT_ONCE])).values(is_taken=True))
+
+
+def group(tx: Connection, found: Mapping[tuple[str, int], str]) -> None:
+    """Note with alerts, and with the events that say so, in which groups they are told: by (alert, version)."""
+    by_group: dict[str, list[tuple[str, int]]] = {}
+    for event, group_id in found.items():
+        by_group.setdefault(group_id, []).append(event)
+    newest = {alert_id: group_id for (alert_id, _), group_id in found.items()}
+    key = tuple_(_EVENTS.c.alert_id, _EVENTS.c.version)
+    for group_id, events in by_group.items():
+        for first in range(0, len(events), TAKEN_AT_ONCE):
+            some = events[first : first + TAKEN_AT_ONCE]
+            ids = [alert_id for alert_id, _ in some if newest[alert_id] == group_id]
+            tx.execute(update(_TABLE).where(_TABLE.c.id.in_(ids)).values(group_id=group_id))
+            tx.execute(update(_EVENTS).where(key.in_(some)).values(group_id=group_id))
 
 
 def load_active(tx: Connection) -> list[Alert]:
@@ -229,12 +257,14 @@ def active_at(tx: Connection, at: Instant) -> list[Alert]:
 def _flags_until(tx: Connection, ids: Sequence[str], at: Instant) -> dict[str, list[Change]]:
     """The changes of flags of these alerts until an instant, oldest first."""
     found: dict[str, list[Change]] = {}
-    columns = (_EVENTS.c[name] for name in ("transition", "at", "actor", "note", "until"))
-    wanted = select(_EVENTS.c.alert_id, *columns).where(_EVENTS.c.transition.in_(FLAGS), _EVENTS.c.at <= at)
+    columns = (_EVENTS.c[name] for name in ("transition", "at", "actor", "note", "until", "cause", "group_id"))
+    counts = or_(_EVENTS.c.transition.in_(FLAGS), _EVENTS.c.group_id.is_not(None))
+    wanted = select(_EVENTS.c.alert_id, *columns).where(counts, _EVENTS.c.at <= at)
     for first in range(0, len(ids), ASKED_AT_ONCE):
         some = wanted.where(_EVENTS.c.alert_id.in_(ids[first : first + ASKED_AT_ONCE])).order_by(_EVENTS.c.version)
-        for alert_id, *change in tx.execute(some):
-            found.setdefault(alert_id, []).append(Change(*change))
+        for alert_id, event, then, actor, note, until, cause, group_id in tx.execute(some):
+            change = Change(event, then, actor, note, until, _cause(cause), group_id)
+            found.setdefault(alert_id, []).append(change)
     return found
 
 
@@ -316,7 +346,8 @@ def page(
 
 
 def _alert(row: RowMapping) -> Alert:
-    values = {name: row[name] for name in _COLUMNS} | {"subject": row["subject"] or None}
+    values = {name: row[name] for name in _COLUMNS}
+    values |= {"subject": row["subject"] or None, "cause": _cause(row["cause"])}
     return Alert(**values, told_value=round(row["current_value"], 1), told_at=row["updated_at"])
 
 

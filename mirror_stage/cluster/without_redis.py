@@ -70,8 +70,9 @@ class WithoutRedis:
     def tell_changes(self, tell: Tell) -> None:
         """Tell this worker's clients what other workers have done."""
         now, since = self._clock.now(), self._told_until - LOOKED_BACK
-        for transition in self._storage.own.read(lambda tx: alert_store.changed_since(tx, since)):
-            (alert,) = self._alerts_shown([transition.alert])
+        changed = self._storage.own.read(lambda tx: alert_store.changed_since(tx, since))
+        shown = self._alerts_shown([transition.alert for transition in changed])
+        for transition, alert in zip(changed, shown, strict=True):
             payload = alert_update(replace(transition, alert=alert))
             tell(ALERTS, ALERT_UPDATE, f"alert {alert.id}", alert.version, payload)
         self._commands.look_for_changes(since)

@@ -20,6 +20,9 @@ from mirror_stage.notifications.domain import (
 )
 
 WAIT: Instant = 10 * SECOND  # from the first problem to the first message: what belongs together comes together
+CAUSE_WITHIN: Instant = (
+    MINUTE  # so long a host that is offline waits for its cause; it takes a restart to wait for longer than HELD
+)
 INTERVAL: Instant = 5 * MINUTE  # between two messages about more problems
 REPEAT_AFTER: dict[str, Instant | None] = {"critical": 4 * HOUR, "warning": 24 * HOUR, "info": None}
 CLOSE_AFTER: Instant = 5 * MINUTE  # without an open problem
@@ -53,11 +56,18 @@ def look(group: Group, now: Instant, escalate_after: Instant | None = None) -> V
         why = next((one.quiet[0] for one in opened if one.quiet), "its hosts are silent")
         return Verdict(HOLD, None, why, ends)
     if group.told_at is None:
-        due = group.opened_at + WAIT
+        due = max(group.opened_at + WAIT, _decided_by(group, tellable))
         if now < due:
             return Verdict(HOLD, None, "waits for what belongs to it", due)
         return Verdict(SEND, OPENED, f"{len(tellable)} problems", now)
     return _again(group, tellable, now, ends, escalate_after)
+
+
+def _decided_by(group: Group, tellable: list[Member]) -> Instant:
+    """By when it is known what silenced the hosts of a group that has no cause: then they leave it. 0 if there are none."""
+    if group.cause is not None:
+        return 0
+    return min((one.fired_at + CAUSE_WITHIN for one in tellable if one.rule == HOST_OFFLINE), default=0)
 
 
 def _again(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import gevent
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import Alert
+from mirror_stage.alerts.domain import ROOT_BACK, Alert
 from mirror_stage.alerts.store import Recorded
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import HOUR, SECOND, Instant
@@ -27,7 +27,6 @@ REMEMBERED: Instant = HOUR  # a closed group, for what flaps
 QUIET_EVERY: Instant = 5 * SECOND  # how often it is asked why a problem is quiet
 
 QuietReasons = Callable[[Alert, Instant], Sequence[str]]
-CauseOf = Callable[[Alert], str | None]
 
 
 @dataclass(slots=True)
@@ -39,6 +38,7 @@ class Changes:
     members: dict[tuple[str, MemberKey], Member] = field(default_factory=dict)
     moved: list[tuple[str, Member]] = field(default_factory=list)
     intents: list[Intent] = field(default_factory=list)
+    grouped: dict[tuple[str, int], str] = field(default_factory=dict)  # the group by alert and version of its event
 
     def touch(self, group: Group, *members: Member) -> None:
         if group.id not in self.groups:
@@ -52,6 +52,7 @@ class Changes:
         for intent in self.intents:
             store.put(tx, intent, now, is_dry=is_dry)
         alert_store.take(tx, self.taken)
+        alert_store.group(tx, self.grouped)
 
     def __bool__(self) -> bool:
         return bool(self.taken or self.groups or self.moved)
@@ -62,8 +63,9 @@ class Notifier:
 
     An event is taken up in the transaction that writes its group. So a kill at any point loses none, and counts none twice.
 
-    `labels_of` says what a host is. `quiet_reasons` says why nobody shall be told of an alert now, and `cause_of` which other trouble
-    it comes from. `mode`: `on`; `dry`: messages are stored and not sent; `off`: events are taken up, and that is all.
+    What has one cause is one group; the cause is that which is stored with the alert. `labels_of` says what a host is.
+    `quiet_reasons` says why nobody shall be told of an alert now. `grouped` hears in which groups alerts, by their ids, are
+    told. `mode`: `on`; `dry`: messages are stored and not sent; `off`: events are taken up, and that is all.
     """
 
     def __init__(
@@ -75,14 +77,13 @@ class Notifier:
         routes: Callable[[], Sequence[Route]],
         open_alert: Callable[[MemberKey], Alert | None],
         quiet_reasons: QuietReasons = lambda _alert, _now: (),
-        cause_of: CauseOf = lambda _alert: None,
+        grouped: Callable[[Mapping[str, str]], None] = lambda _groups: None,
         tell: Callable[[Group, Instant], None] = lambda _group, _now: None,
         mode: str = "on",
     ):
         self._lane, self._clock, self._mode = lane, clock, mode
         self._labels_of, self._routes, self._open_alert = labels_of, routes, open_alert
-        self.quiet_reasons, self.cause_of = quiet_reasons, cause_of
-        self._tell = tell
+        self.quiet_reasons, self._grouped, self._tell = quiet_reasons, grouped, tell
         self._groups: dict[str, Group] | None = None  # by id: open ones, and those that were closed a while ago
         self._by_key: dict[str, dict[str, Group]] = {}  # the same, by key and id
         self._open_by_member: dict[MemberKey, dict[str, Group]] = {}
@@ -125,6 +126,8 @@ class Notifier:
             raise
         if not is_whole:
             self._groups = None
+        if changes.grouped:
+            self._grouped({alert_id: group for (alert_id, _), group in changes.grouped.items()})
         for group in changes.groups.values():
             self._tell(group, now)
         return bool(changes.intents)
@@ -136,8 +139,9 @@ class Notifier:
             self._keep(group)
             if group.closed_at is None:
                 self._next_look[group.id] = 0
-                for key in group.members:
-                    self._index(group, key)
+                for key, member in group.members.items():
+                    if member.reason != ROOT_BACK:  # that is told in another group
+                        self._index(group, key)
 
     def _keep(self, group: Group) -> None:
         assert self._groups is not None
@@ -179,6 +183,8 @@ class Notifier:
 
     def _take(self, event: Recorded, changes: Changes) -> None:
         alert = replace(event.alert, version=event.version, severity=event.severity, updated_at=event.at)
+        if event.transition == "cause":
+            alert = replace(alert, cause=event.cause)
         changes.taken.append((alert.id, event.version))
         key = (alert.hostname, alert.metric, alert.subject)
         for member_key in self._by_host.get(alert.hostname, ()):
@@ -201,6 +207,9 @@ class Notifier:
             elif event.transition == "resolved":
                 grouping.end(member, event.version, event.at, event.reason, event.value)
             self._touch(changes, group, member)
+        if event.transition == "cause":
+            for group in groups:
+                self._move(alert, group, changes)
         if event.transition == "severity":
             self._became_worse(alert, event.severity, groups, changes)
 
@@ -209,6 +218,7 @@ class Notifier:
         for group in groups:
             if group.members[alert.hostname, alert.metric, alert.subject].alert_id != alert.id:
                 grouping.fire(group, alert)
+                changes.grouped.setdefault((alert.id, alert.version), group.id)
                 self._touch(changes, group, group.members[alert.hostname, alert.metric, alert.subject])
         self._join(alert, alert.severity, {group.route for group in groups}, changes)
 
@@ -220,12 +230,12 @@ class Notifier:
         labels = self._labels_of(alert.hostname)
         routes = domain.routes_of(self._routes(), alert.metric, severity, labels)
         names: list[str | None] = [route.name for route in routes]
-        cause = self._cause(alert)
         for name in names or ([None] if not known else []):
             if name not in known:
-                self._add(alert, name, cause, labels.rack, changes)
+                self._add(alert, name, labels.rack, changes)
 
-    def _add(self, alert: Alert, route: str | None, cause: str | None, rack: str | None, changes: Changes) -> None:
+    def _add(self, alert: Alert, route: str | None, rack: str | None, changes: Changes) -> Group:
+        cause = None if alert.cause is None else alert.cause.text
         key = domain.key_of(route, cause, alert.metric, rack)
         member_key = (alert.hostname, alert.metric, alert.subject)
         same = list(self._by_key.get(key, {}).values())
@@ -240,6 +250,33 @@ class Notifier:
         grouping.fire(group, alert, tuple(sorted(set(earlier))))
         self._index(group, member_key)
         self._touch(changes, group, group.members[member_key])
+        changes.grouped.setdefault((alert.id, alert.version), group.id)
+        return group
+
+    def _move(self, alert: Alert, group: Group, changes: Changes) -> None:
+        """Move an alert to the group of its cause. What was told without a cause stays; what was told with another one ends there."""
+        key = (alert.hostname, alert.metric, alert.subject)
+        member, is_told = group.members[key], group.told_at is not None
+        cause = None if alert.cause is None else alert.cause.text
+        if cause == group.cause or (is_told and group.cause is None):
+            return
+        self._unindex(group, key)
+        if is_told:
+            grouping.end(member, alert.version, alert.updated_at, ROOT_BACK, None)
+            self._touch(changes, group, member)
+        else:
+            del group.members[key]
+            changes.members.pop((group.id, key), None)
+            changes.moved.append((group.id, member))
+            changes.touch(group)
+            if not group.members:
+                group.closed_at = alert.updated_at
+                self._next_look.pop(group.id, None)
+        joined = self._add(alert, group.route, self._labels_of(alert.hostname).rack, changes)
+        new = joined.members[key]
+        new.fires, new.quiet, new.was_quiet = member.fires, member.quiet, member.was_quiet
+        if not is_told and joined.told_at is None:
+            joined.opened_at = min(joined.opened_at, group.opened_at)
 
     def _touch(self, changes: Changes, group: Group, *members: Member) -> None:
         changes.touch(group, *members)
@@ -270,13 +307,6 @@ class Notifier:
             log.exception("alert %s: whether it is quiet could not be asked; it is told", alert.id)
             return ()
 
-    def _cause(self, alert: Alert) -> str | None:
-        try:
-            return self.cause_of(alert)
-        except Exception:
-            log.exception("alert %s: its cause could not be asked; it is told by itself", alert.id)
-            return None
-
     def _ask_quiet(self, group: Group, now: Instant, changes: Changes) -> None:
         for member in group.open_members(now):
             alert = self._open_alert(member.key)
@@ -285,8 +315,6 @@ class Notifier:
 
     def _look(self, group: Group, now: Instant, changes: Changes) -> None:
         self._ask_quiet(group, now, changes)
-        if group.told_at is None and not self._regroup(group, changes):
-            return
         route = next((one for one in self._routes() if one.name == group.route), None)
         verdict = grouping.look(group, now, route.escalate_after if route is not None else None)
         if verdict.what == SEND:
@@ -300,25 +328,6 @@ class Notifier:
         self._next_look.pop(group.id, None)
         for key in list(group.members):
             self._unindex(group, key)
-
-    def _regroup(self, group: Group, changes: Changes) -> bool:
-        """Move problems of which another cause is known by now to its group, while nobody was told. Returns whether any is left."""
-        for member in list(group.members.values()):
-            alert = self._open_alert(member.key)
-            cause = None if alert is None else self._cause(alert)
-            if alert is None or cause == group.cause:
-                continue
-            del group.members[member.key]
-            self._unindex(group, member.key)
-            changes.members.pop((group.id, member.key), None)
-            changes.moved.append((group.id, member))
-            self._add(alert, group.route, cause, self._labels_of(alert.hostname).rack, changes)
-            changes.touch(group)
-        if group.members:
-            return True
-        group.closed_at = self._clock.now()
-        self._next_look.pop(group.id, None)
-        return False
 
     def _send(self, group: Group, route: Route | None, verdict: Verdict, now: Instant, changes: Changes) -> None:
         """Make the intents of a message. An end goes to whoever got the problem, whatever the routes say now."""

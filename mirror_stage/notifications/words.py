@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from mirror_stage.alerts.domain import ROOT_BACK
 from mirror_stage.alerts.measures import RULE_MEASURES
 from mirror_stage.core.instants import Instant, to_text
 from mirror_stage.notifications import domain
@@ -67,6 +68,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "any_subject": "{rule} of {subject} is at {value}",
         "line": "{severity} {host}: {what}, since {since}",
         "line_over": "over  {host}: {what}, {since} to {until}",
+        "line_moved": "told apart from now on  {host}: {what}, {since} to {until}",
         "line_lost": "not measured any more  {host}: {what}, {since} to {until}",
         "more": "and {count} more",
         "cause_line": "Cause: {cause}",
@@ -98,6 +100,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "any_subject": "{subject}의 {rule} 값 {value}",
         "line": "{severity} {host}: {what}, {since}부터",
         "line_over": "해제  {host}: {what}, {since} ~ {until}",
+        "line_moved": "이후 따로 알림  {host}: {what}, {since} ~ {until}",
         "line_lost": "더 이상 측정되지 않음  {host}: {what}, {since} ~ {until}",
         "more": "외 {count} 건",
         "cause_line": "원인: {cause}",
@@ -211,9 +214,12 @@ def _more(count: int, language: str) -> list[str]:
     return [TEXTS[language]["more"].format(count=count - LINES_MAX)] if count > LINES_MAX else []
 
 
+_FORMS: Mapping[str | None, str] = {"no-data": "line_lost", "host-offline": "line_lost", ROOT_BACK: "line_moved"}
+
+
 def _line(member: Mapping[str, Any], language: str) -> str:
     words, ended = TEXTS[language], member["endedAt"]
-    form = "line" if ended is None else "line_lost" if member["reason"] in {"no-data", "host-offline"} else "line_over"
+    form = "line" if ended is None else _FORMS.get(member["reason"], "line_over")
     return words[form].format(
         severity=words[member["severity"]],
         host=member["hostname"],

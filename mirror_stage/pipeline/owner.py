@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from mirror_stage.alerts.causes import Causes
 from mirror_stage.alerts.domain import (
     ALERT,
     OFFLINE,
@@ -55,13 +56,14 @@ class Owner:
         is_listening: Callable[[], bool] = lambda: True,
         elapsed: Callable[[], float] = elapsed_seconds,
         acks: Callable[[], Mapping[str, Ack]] = dict,
+        causes: Causes | None = None,
     ):
         """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still.
 
-        `acks` reads which alerts somebody acknowledges, by their ids.
+        `acks` reads which alerts somebody acknowledges, by their ids. `causes` decides what silenced hosts.
         """
         self._frames, self._audience, self._saver, self._outbox, self._clock = frames, audience, saver, outbox, clock
-        self._is_listening, self._elapsed, self._acks = is_listening, elapsed, acks
+        self._is_listening, self._elapsed, self._acks, self._causes = is_listening, elapsed, acks, causes
         self._ended_acks: dict[
             str, Instant
         ] = {}  # by alert: when that was asked for which has ended, until it is stored
@@ -149,6 +151,8 @@ class Owner:
                 elif alert is not None and host.last_seen_at > alert.created_at:
                     transitions.append(resolve(alert, now, "sample"))  # a late sample counts too
         self._apply(transitions)
+        if self._causes is not None:
+            self._apply(self._causes.look(self.open_alerts.each(), listening_since, now))
 
     def look_at_acks(self) -> None:
         """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.

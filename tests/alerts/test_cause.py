@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from mirror_stage.alerts.cause import EGO_ISOLATED, HELD, Cause, Network, Seen, causes
+from mirror_stage.alerts.cause import EGO as ISOLATED
+from mirror_stage.alerts.cause import HELD, HOST, Cause, Network, Seen
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
 
 T0 = 1_800_000_000_000
@@ -121,7 +122,7 @@ class Score:
             networks[when] = networks.get(when) or made.network(when)
             found = networks[when].cause_of(name, when)
             assert found is not None
-            decided[name] = found.hop or found.name
+            decided[name] = found.name
         groups, truth = grouped(decided), grouped({name: cause for name, (_, cause) in cuts.items()})
         named = set(made.told.values()) | set(made.watched)
         misled = {name for name in cuts if made.told[name] != made.uplinks[name]}
@@ -175,8 +176,8 @@ def seen(last: Instant = NOW - 2 * SECOND, uplink: str | None = None, **fields: 
 
 def decided(hosts: Mapping[str, Seen], ego_uplink: str | None = None) -> dict[str, str]:
     network = Network({EGO: seen(NOW, None)} | hosts, ego=EGO, hub=HUB, ego_uplink=ego_uplink)
-    found = causes(network, [name for name, one in hosts.items() if one.is_offline], NOW)
-    return {name: cause.name for name, cause in found.items()}
+    found = {name: network.cause_of(name, NOW) for name, one in hosts.items() if one.is_offline}
+    return {name: cause.text for name, cause in found.items() if cause is not None}
 
 
 def rack(switch: str, size: int, last: Instant) -> dict[str, Seen]:
@@ -214,14 +215,14 @@ def test_without_a_way_a_whole_rack_is_the_cause_and_half_a_rack_is_not() -> Non
 
 def test_when_everybody_falls_silent_ego_is_cut_off() -> None:
     hosts = rack("sw-1", 4, FELL) | rack("sw-2", 4, FELL + 4 * SECOND) | {"alone": seen(FELL)}
-    assert set(decided(hosts, "sw-0").values()) == {EGO_ISOLATED}
+    assert set(decided(hosts, "sw-0").values()) == {"ego_isolated at sw-0"}
     network = Network({EGO: seen(NOW)} | hosts, ego=EGO, hub=HUB, ego_uplink="sw-0")
-    assert network.cause_of("alone", NOW) == Cause(EGO_ISOLATED, "sw-0")
+    assert network.cause_of("alone", NOW) == Cause(ISOLATED, "sw-0")
 
 
 def test_ego_is_cut_off_although_the_machines_on_its_own_host_are_heard() -> None:
     hosts = rack("sw-1", 4, FELL) | rack("sw-2", 4, FELL) | {"vm-1": seen(NOW - SECOND, EGO)}
-    assert set(decided(hosts, "sw-0").values()) == {EGO_ISOLATED}
+    assert set(decided(hosts, "sw-0").values()) == {"ego_isolated at sw-0"}
 
 
 def test_two_hosts_of_three_are_no_isolation() -> None:
@@ -235,7 +236,7 @@ def test_a_cause_is_held_while_a_watched_node_before_it_is_not_yet_offline() -> 
         {EGO: seen(NOW), "sw-1": slow} | rack("sw-1", 4, FELL) | rack("sw-2", 4, NOW - SECOND), ego=EGO, hub=HUB
     )
     assert network.cause_of("sw-1-0", NOW, may_hold=True) is None
-    assert network.cause_of("sw-1-0", NOW + 30 * SECOND) == Cause("sw-1")
+    assert network.cause_of("sw-1-0", NOW + 30 * SECOND) == Cause(HOST, "sw-1")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_be
     assert fired is not None
     assert fired.keys() == ALERT_KEYS
     assert UUID.match(fired["id"])
-    assert {name: fired[name] for name in fired.keys() - {"id", "message", "createdAt", "updatedAt"}} == {
+    assert {name: fired[name] for name in fired.keys() - {"id", "message", "createdAt", "updatedAt", "groupId"}} == {
         "hostname": hostname,
         "severity": "warning",
         "metric": metric,
@@ -71,6 +71,7 @@ def test_a_rule_fires_at_one_figure_resolves_at_the_other_and_does_nothing_in_be
         "state": "firing",
         "unknownSince": None,
         "ack": None,
+        "cause": None,
         "suppressedBy": [],
     }
     assert abs((instant(fired["createdAt"]) - now()).total_seconds()) < 5

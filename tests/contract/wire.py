@@ -69,7 +69,8 @@ DETAIL_KEYS = HOST_KEYS | {
 DIAGNOSTICS_KEYS = {"cpuPerCore", "swapUsedPercent", "disks", "interfaces", "topProcesses", "temperatures", "tags"}
 ALERT_KEYS = {
     "id", "hostname", "severity", "metric", "subject", "message", "threshold", "currentValue", "peakValue", "status", "createdAt",
-    "updatedAt", "resolvedAt", "resolvedReason", "rule", "measure", "unit", "state", "unknownSince", "ack", "suppressedBy",
+    "updatedAt", "resolvedAt", "resolvedReason", "rule", "measure", "unit", "state", "unknownSince", "ack", "cause", "groupId",
+    "suppressedBy",
 }  # fmt: skip
 COMMAND_KEYS = {
     "id", "hostname", "command", "timeoutSeconds", "status", "reason", "requestedAt", "startedAt", "completedAt",

@@ -10,7 +10,8 @@ from uuid import NAMESPACE_OID, uuid5
 from sqlalchemy import StaticPool, create_engine
 
 from mirror_stage.alerts import store as alert_store
-from mirror_stage.alerts.domain import RULES, Alert, Key, Rule, Transition, resolve
+from mirror_stage.alerts.cause import HOST, Cause
+from mirror_stage.alerts.domain import RULES, Alert, Key, Rule, Transition, caused, resolve
 from mirror_stage.core.config import Config
 from mirror_stage.core.selector import Labels
 from mirror_stage.notifications import store
@@ -91,6 +92,11 @@ class Scene:
         alert = fired(host, rule, self.clock.now(), **fields)
         self.record(Transition("fired", alert, "fired"))
         return alert
+
+    def caused(self, alert: Alert, name: str) -> None:
+        """The cause of an open alert is decided, or is another one now."""
+        now = self.open[alert.hostname][alert.key]
+        self.record(*caused(now, Cause(HOST, name, now.created_at), self.clock.now()))
 
     def end(self, alert: Alert, reason: str = "value") -> None:
         self.record(resolve(self.open[alert.hostname][alert.key], self.clock.now(), reason, 1.0))

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mirror_stage.alerts import store as alert_store
+from mirror_stage.alerts.domain import Alert
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND
 from mirror_stage.notifications import grouping
 from mirror_stage.notifications.domain import Group, Route, delivery_id
@@ -136,34 +138,66 @@ def test_groups_are_of_one_route_and_one_rule_and_rack() -> None:
     assert sorted(one.facts["total"] for one in scene.deliveries()) == [1, 1, 2]
 
 
-def test_groups_are_of_one_cause_where_it_is_known() -> None:
-    scene = Scene(cause_of=lambda alert: "sw-r1" if alert.hostname != "lone" else None)
-    for host in ("a", "b", "sw-r1", "lone"):
-        scene.fire(host, "host_offline")
-    assert scene.step(11) == ["opened", "opened"]
-    assert {(one.facts["cause"], one.facts["total"]) for one in scene.deliveries()} == {("sw-r1", 3), (None, 1)}
+def told(scene: Scene) -> list[tuple[str, str | None, int]]:
+    return [(one.kind, one.facts["cause"], one.facts["total"]) for one in reversed(scene.deliveries())]
 
 
-def test_a_cause_that_is_found_before_the_first_message_counts() -> None:
-    causes: dict[str, str] = {}
-    scene = Scene(cause_of=lambda alert: causes.get(alert.hostname))
-    for host in ("a", "b"):
-        scene.fire(host, "host_offline")
-    scene.step(5)
-    causes |= {"a": "sw-r1", "b": "sw-r1"}
-    scene.step(20)
-    assert [(one.kind, one.facts["cause"], one.facts["total"]) for one in scene.deliveries()] == [
-        ("opened", "sw-r1", 2)
-    ]
+def offline(scene: Scene, *hosts: str, cause: str | None = None) -> list[Alert]:
+    alerts = [scene.fire(host, "host_offline") for host in hosts]
+    for alert in alerts:
+        scene.caused(alert, cause or alert.hostname)
+    return alerts
 
 
-def test_what_was_told_keeps_its_cause() -> None:
-    causes: dict[str, str] = {}
-    scene = Scene(cause_of=lambda alert: causes.get(alert.hostname))
-    scene.fire("a", "host_offline")
-    assert scene.step(11) == ["opened"]
-    causes["a"] = "sw-r1"
+def test_groups_are_of_one_cause() -> None:
+    scene = Scene()
+    offline(scene, "a", "b", "sw-r1", cause="sw-r1")
+    offline(scene, "lone")
+    scene.step(11)
+    assert sorted(told(scene)) == [("opened", "lone", 1), ("opened", "sw-r1", 3)]
+
+
+def test_a_host_that_is_offline_waits_for_its_cause_but_not_for_ever() -> None:
+    groups: dict[str, str] = {}
+    scene = Scene(grouped=groups.update)
+    alerts = [scene.fire(host, "host_offline") for host in ("a", "b", "c")]
+    assert scene.step(14) == []
+    for alert in alerts[:2]:
+        scene.caused(alert, "sw-r1")
+    assert scene.step(2) == ["opened"]
+    scene.restarted()
+    assert scene.step(60) == ["opened"]
+    assert told(scene) == [("opened", "sw-r1", 2), ("opened", None, 1)]
+    stored = {one.id: one.group_id for one in scene.storage.read(alert_store.load_active)}
+    assert stored == groups
+    assert len(set(groups.values())) == 2
+
+
+def test_what_was_told_without_a_cause_stays_where_it_was_told() -> None:
+    scene = Scene()
+    alert = scene.fire("a", "host_offline")
+    assert scene.step(62) == ["opened"]
+    scene.caused(alert, "sw-r1")
     assert scene.step(600) == []
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_host_that_stays_silent_when_its_cause_is_back_is_told_by_itself(*, is_restarted: bool) -> None:
+    scene = Scene()
+    alerts = offline(scene, "a", "b", cause="sw-r1")
+    assert scene.step(11) == ["opened"]
+    scene.accept_all()
+    scene.end(alerts[1], "sample")
+    scene.caused(alerts[0], "a")
+    assert scene.step(11) == ["opened"]
+    scene.accept_all()
+    if is_restarted:
+        scene.restarted()
+    assert scene.step(400) == ["over"]
+    assert told(scene) == [("opened", "sw-r1", 2), ("opened", "a", 1), ("over", "sw-r1", 2)]
+    scene.end(alerts[0], "sample")
+    assert scene.step(400) == ["over"]
+    assert told(scene)[-1] == ("over", "a", 1)
 
 
 def test_a_quiet_problem_is_told_when_it_is_not_quiet_any_more() -> None:
@@ -196,13 +230,13 @@ def test_a_host_that_goes_offline_recovers_nothing() -> None:
     assert scene.step(11) == ["opened"]
     scene.accept_all()
     scene.end(alert, "host-offline")
-    offline = scene.fire("a", "host_offline")
+    (silence,) = offline(scene, "a")
     assert scene.step(3600) == ["opened"]
     scene.accept_all()
-    scene.end(offline)
+    scene.end(silence)
     again = scene.fire("a")  # it is back, and so is its problem: the same incident
     assert scene.step(400) == ["over"]
-    assert scene.deliveries()[0].facts["rule"] == "host_offline"
+    assert scene.deliveries()[0].facts["cause"] == "a"
     scene.accept_all()
     scene.end(again)
     assert scene.step(301) == ["over"]
@@ -214,10 +248,10 @@ def test_a_problem_that_does_not_come_back_with_its_host_is_over_after_ten_minut
     assert scene.step(11) == ["opened"]
     scene.accept_all()
     scene.end(alert, "host-offline")
-    offline = scene.fire("a", "host_offline")
+    (silence,) = offline(scene, "a")
     scene.step(60)
     scene.accept_all()
-    scene.end(offline)
+    scene.end(silence)
     scene.step(400)
     scene.accept_all()
     assert scene.step(490) == []
@@ -345,6 +379,6 @@ def test_who_cannot_say_whether_an_alert_is_quiet_does_not_keep_it_quiet() -> No
     def broken(*_: object) -> Any:
         raise ValueError("broken")
 
-    scene = Scene(quiet_reasons=broken, cause_of=broken)
+    scene = Scene(quiet_reasons=broken)
     scene.fire()
     assert scene.step(11) == ["opened"]

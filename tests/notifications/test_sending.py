@@ -48,10 +48,8 @@ def stage() -> Iterator[Stage]:
 
 
 def test_a_storm_of_one_cause_is_one_message(stage: Stage) -> None:
-    stage.scene.options["cause_of"] = lambda _alert: "sw-r1"
-    stage.scene.restarted()
     for number in range(450):
-        stage.scene.fire(f"h{number:03}", "host_offline")
+        stage.scene.caused(stage.scene.fire(f"h{number:03}", "host_offline"), "sw-r1")
     assert stage.scene.step(11) == ["opened"]
     stage.send()
     assert stage.receiver.got[0].body["title"] == "[CRITICAL] sw-r1: 450 problems because of it"

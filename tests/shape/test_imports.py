@@ -65,6 +65,7 @@ BESIDE: dict[str, tuple[set[str], set[str]]] = {
 # Modules without Flask, SQL, files, a clock or randomness: values and rules. They import each other, and what stands here.
 PURE_FILES = {
     "domain",
+    "cause",
     "people",
     "tokens",
     "chain",

@@ -3632,6 +3632,17 @@ export interface components {
             /** Format: date-time */
             until: string;
         };
+        Cause: {
+            /** @enum {string} */
+            kind: "host" | "rack" | "room" | "ego";
+            name: string;
+            /** @enum {string} */
+            why: "itself" | "uplink" | "together" | "isolated";
+            /** Format: date-time */
+            since: string;
+            /** @description how many hosts are silent because of it; 0 once the alert is resolved */
+            hides: number;
+        };
         Suppression: {
             /** @enum {string} */
             kind: "silence" | "maintenance";
@@ -3671,6 +3682,10 @@ export interface components {
             unknownSince: string | null;
             /** @description who has acknowledged it; null: nobody has */
             ack: components["schemas"]["Ack"] | null;
+            /** @description what silenced its host; null: not decided yet, or it is no offline alert */
+            cause: components["schemas"]["Cause"] | null;
+            /** @description the group in which it is told; null: in none yet */
+            groupId: string | null;
             /** @description the silences and the maintenance because of which nobody is told; empty once it is resolved */
             suppressedBy: components["schemas"]["Suppression"][];
         };
@@ -4925,6 +4940,7 @@ export type SampleError = components['schemas']['SampleError'];
 export type Dropped = components['schemas']['Dropped'];
 export type Receipt = components['schemas']['Receipt'];
 export type Ack = components['schemas']['Ack'];
+export type Cause = components['schemas']['Cause'];
 export type Suppression = components['schemas']['Suppression'];
 export type Alert = components['schemas']['Alert'];
 export type Point = components['schemas']['Point'];

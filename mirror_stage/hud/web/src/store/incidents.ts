@@ -1,14 +1,11 @@
 /**
- * Alerts put together by what they have in common: one rule in the smallest place that holds most of it, or everything that
- * went silent behind one silent uplink. Pure.
+ * Alerts put together by what they have in common: everything that went silent because of one cause, as EGO has found it, or one
+ * rule in the smallest place that holds most of it. Pure.
  */
 
 import type { Alert } from '../net/openapi';
 import { ruleOf } from './rules';
 import { urgencyOf, worstOf, type StateCode } from './status';
-
-/** An alert, and what EGO may say about it: the host that is the cause. Without it, a silent uplink is taken for the cause. */
-export type Caused = Alert & { readonly cause?: string | null };
 
 export interface Standing {
   readonly hostname: string;
@@ -24,7 +21,7 @@ export interface Incident {
   readonly kind: PlaceKind;
   /** The hostname, rack or room; '' is everywhere */
   readonly name: string;
-  /** The hostname of the silent uplink that the others are behind */
+  /** The name of the host or switch that the others are silent because of; where EGO is cut off */
   readonly cause: string | null;
   readonly rule: string;
   readonly state: StateCode;
@@ -47,7 +44,7 @@ export interface Judge {
 const MANY = 4; // so many hosts under one rule are said together, wherever they stand
 
 /** Incidents, the most urgent first, then the largest, then the newest. */
-export function incidentsOf(alerts: readonly Caused[], hosts: readonly Standing[], judge: Judge): Incident[] {
+export function incidentsOf(alerts: readonly Alert[], hosts: readonly Standing[], judge: Judge): Incident[] {
   const standing = new Map(hosts.map((one) => [one.hostname, one]));
   const found: Incident[] = [];
   const add = (kind: PlaceKind, name: string, of: number, some: readonly Alert[], cause: string | null = null): void => {
@@ -63,17 +60,19 @@ export function incidentsOf(alerts: readonly Caused[], hosts: readonly Standing[
   };
 
   const silent = new Set(alerts.filter(judge.isSilence).map(({ hostname }) => hostname));
-  const [behind, others] = [new Map<string, Caused[]>(), new Map<string, Caused[]>()];
+  const [behind, others] = [new Map<string, Alert[]>(), new Map<string, Alert[]>()];
   for (const alert of alerts) {
-    if (judge.isSilence(alert)) put(behind, alert.cause ?? rootOf(alert.hostname, silent, standing), alert);
+    const cause = judge.isSilence(alert) ? (alert.cause ?? { kind: 'host', name: rootOf(alert.hostname, silent, standing) }) : null;
+    if (cause) put(behind, `${cause.kind}\n${cause.name}`, alert);
     else put(others, ruleOf(alert), alert);
   }
-  for (const [cause, some] of behind) {
-    if (some.length === 1) put(others, ruleOf(some[0] as Alert), some[0] as Caused);
+  const population = { rack: counted(hosts, rackOf), room: counted(hosts, roomOf), all: hosts.length };
+  for (const [key, some] of behind) {
+    const [kind, cause] = key.split('\n') as [string, string];
+    if (some.length === 1) put(others, ruleOf(some[0] as Alert), some[0] as Alert);
+    else if (kind === 'rack' || kind === 'room') add(kind, cause, hostsIn(some), some);
     else add('host', cause, some.length, some, cause);
   }
-
-  const population = { rack: counted(hosts, rackOf), room: counted(hosts, roomOf), all: hosts.length };
   const racksOfRoom = counted([...new Map(hosts.filter(({ rack }) => rack !== null).map((one) => [rackOf(one), one])).values()], roomOf);
   for (const some of others.values()) {
     const place = (alert: Alert): Standing => standing.get(alert.hostname) ?? { hostname: alert.hostname, rack: null, room: null, uplink: null };

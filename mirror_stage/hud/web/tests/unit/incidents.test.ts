@@ -1,22 +1,22 @@
 import { describe, expect, test } from 'vitest';
 import type { Alert } from '../../src/net/openapi';
-import { incidentsOf, repeated, type Caused, type Standing } from '../../src/store/incidents';
+import { incidentsOf, repeated, type Standing } from '../../src/store/incidents';
 import { CRITICAL, OFFLINE, WARNING } from '../../src/store/status';
 
 /** Two halls of two racks of four hosts below a switch: a1-sw, a1-1, a1-2, a1-3, … */
 const HOSTS: Standing[] = ['a1', 'a2', 'b1', 'b2'].flatMap((rack) =>
   ['sw', '1', '2', '3'].map((unit) => ({ hostname: `${rack}-${unit}`, rack: rack.toUpperCase(), room: `Hall ${rack[0]}`, uplink: unit === 'sw' ? 'core' : `${rack}-sw` })));
 
-function alert(hostname: string, metric = 'cpu_temperature_high', more: Partial<Caused> = {}): Caused {
+function alert(hostname: string, metric = 'cpu_temperature_high', more: Partial<Alert> = {}): Alert {
   return {
     id: `${hostname} ${metric} ${more.subject ?? ''}`, hostname, metric, severity: 'warning', subject: null, suppressedBy: [], message: '', threshold: 80, currentValue: 90, peakValue: 90, status: 'active',
     createdAt: '2026-11-24T12:00:00Z', updatedAt: '2026-11-24T12:00:00Z', resolvedAt: null, resolvedReason: null,
-    rule: metric, measure: metric, unit: '', state: 'firing', unknownSince: null, ack: null, ...more,
+    rule: metric, measure: metric, unit: '', state: 'firing', unknownSince: null, ack: null, cause: null, groupId: null, ...more,
   };
 }
 
 const stateOf = ({ metric, severity }: Alert) => (metric === 'host_offline' ? OFFLINE : severity === 'critical' ? CRITICAL : WARNING);
-const said = (alerts: readonly Caused[], hosts = HOSTS) =>
+const said = (alerts: readonly Alert[], hosts = HOSTS) =>
   incidentsOf(alerts, hosts, { stateOf, isSilence: ({ metric }) => metric === 'host_offline' }).map(({ kind, name, cause, hostnames, of }) => `${cause === null ? kind : 'behind'} ${name}: ${hostnames.length}/${of}`);
 
 describe('incidents', () => {
@@ -45,7 +45,11 @@ describe('incidents', () => {
   });
 
   test('a cause that EGO names counts; a ring of uplinks ends', () => {
-    expect(said(['a1-1', 'b1-1'].map((hostname) => alert(hostname, 'host_offline', { cause: 'power-1' })))).toEqual(['behind power-1: 2/2']);
+    const because = (kind: 'host' | 'rack' | 'ego', name: string) => ['a1-1', 'b1-1'].map((hostname) =>
+      alert(hostname, 'host_offline', { cause: { kind, name, why: 'uplink', since: '2026-11-24T12:00:00Z', hides: 2 } }));
+    expect(said(because('host', 'power-1'))).toEqual(['behind power-1: 2/2']);
+    expect(said(because('rack', 'A1'))).toEqual(['rack A1: 2/2']);
+    expect(said(because('ego', 'core'))).toEqual(['behind core: 2/2']);
     const ring = [{ hostname: 'x', rack: null, room: null, uplink: 'y' }, { hostname: 'y', rack: null, room: null, uplink: 'x' }];
     expect(said([alert('x', 'host_offline'), alert('y', 'host_offline')], ring)).toHaveLength(2);
   });

@@ -1,0 +1,124 @@
+"""The causes of offline alerts in a live twin: decided once, stored, shown as they were, and asked about anew when they are back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mirror_stage.app import create_app, open_storage
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import SECOND, Instant, to_text
+from mirror_stage.notifications.service import Notifier
+from mirror_stage.pipeline.owner import Owner
+from mirror_stage.pipeline.saving import Saver
+from mirror_stage.storage.ownership import Ownership
+from tests.builders import make_sample
+
+T0 = 1_800_000_000_000
+
+
+class Stage:
+    """EGO with two racks of three hosts behind switches that nobody watches. Five seconds pass at a time."""
+
+    def __init__(self, folder: Path, **settings: Any):
+        self.config = Config(sqlite_path=folder / "ego.db", hub_hostname="core", offline_after_seconds=60, **settings)
+        self.now = T0
+        self.start()
+
+    def start(self) -> None:
+        """Start EGO on what is stored: the one before was killed."""
+        app = create_app(self.config, with_storage=False)
+        self.ego, self.client = app.extensions["mirror_stage"], app.test_client()
+        self.ego[Clock].now = lambda: self.now
+        self.owner: Owner = self.ego[Owner]
+        self.owner._elapsed = lambda: 0.0  # type: ignore[method-assign]
+        self.ego[Ownership].take = lambda _engine: True  # the killed one is in this process, and still has the lock
+        open_storage(app)
+        self.owner.sweep()
+
+    def pass_time(self, steps: int, *heard: str) -> None:
+        """Let time pass, in which only hosts with these beginnings of their names are heard."""
+        for _ in range(steps):
+            self.now += 5 * SECOND
+            names = [f"{rack}-{n}" for rack in ("sw-1", "sw-2") for n in range(3)]
+            samples = [
+                make_sample(name, at=self.now, tags={"uplink": name[:4]}) for name in names if name.startswith(heard)
+            ]
+            if samples:
+                assert self.client.post("/api/metrics/batch", json={"samples": samples}).status_code == 202
+            self.owner.sweep()
+            self.ego[Saver].record()
+            self.ego[Notifier].step()
+
+    def alerts(self) -> dict[str, Any]:
+        return {one["hostname"]: one for one in self.asked("/api/alerts/active")}
+
+    def alerts_at(self, at: Instant) -> dict[str, Any]:
+        return {one["hostname"]: one for one in self.asked(f"/api/twin/state?at={to_text(at)}")["alerts"]}
+
+    def asked(self, path: str) -> Any:
+        return self.client.get(path).json
+
+    def causes(self) -> dict[str, str | None]:
+        return {name: one["cause"] and one["cause"]["name"] for name, one in self.alerts().items()}
+
+
+RACK = {"sw-1-0", "sw-1-1", "sw-1-2"}
+
+
+def test_a_rack_that_falls_silent_has_one_cause_which_is_stored_and_stays(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.pass_time(4, "sw-")
+    stage.pass_time(14, "sw-2")
+    before = stage.alerts()
+    assert before.keys() == RACK
+    assert {one["groupId"] for one in before.values()} != {None}
+    for one in before.values():
+        since = to_text(T0 + 20 * SECOND)
+        assert one["cause"] == {"kind": "host", "name": "sw-1", "why": "uplink", "since": since, "hides": 3}
+    then = stage.now
+    stage.start()
+    kept = ("id", "hostname", "cause", "groupId")
+    assert [[one[name] for name in kept] for one in stage.alerts().values()] == [
+        [one[name] for name in kept] for one in before.values()
+    ], "kill -9 changes nothing"
+    stage.pass_time(20, "sw-2")
+    assert stage.causes() == dict.fromkeys(RACK, "sw-1")
+    stage.pass_time(1, "sw-")
+    assert stage.alerts() == {}
+    shown = stage.alerts_at(then)
+    assert {name: (one["cause"], one["groupId"]) for name, one in shown.items()} == {
+        name: (one["cause"], one["groupId"]) for name, one in before.items()
+    }
+    ended = stage.asked("/api/alerts?status=resolved")["items"]
+    assert {one["cause"]["hides"] for one in ended} == {0}
+
+
+def test_a_start_decides_nothing_before_everybody_could_be_heard(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.pass_time(4, "sw-")
+    stage.pass_time(11, "sw-2")
+    stage.ego[Saver].save()
+    stage.now += 60 * SECOND
+    stage.start()
+    stage.pass_time(12, "sw-2")
+    assert stage.causes() == dict.fromkeys(RACK, "sw-1")
+
+
+def test_when_its_cause_is_back_a_host_has_its_time_and_then_speaks_for_itself(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.pass_time(4, "sw-")
+    stage.pass_time(14, "sw-2")
+    stage.client.post(f"/api/alerts/{stage.alerts()['sw-1-0']['id']}/ack")
+    stage.owner.look_at_acks()
+    stage.pass_time(18, "sw-2", "sw-1-1", "sw-1-2")
+    assert stage.causes() == {"sw-1-0": "sw-1"}
+    assert stage.alerts()["sw-1-0"]["ack"] is not None
+    was = stage.now
+    stage.pass_time(2, "sw-2", "sw-1-1", "sw-1-2")
+    alert = stage.alerts()["sw-1-0"]
+    assert (alert["cause"]["name"], alert["cause"]["why"], alert["cause"]["hides"]) == ("sw-1-0", "itself", 0)
+    assert alert["ack"] is None
+    shown = stage.alerts_at(was)["sw-1-0"]
+    assert (shown["cause"]["name"], shown["groupId"] == alert["groupId"]) == ("sw-1", False)
