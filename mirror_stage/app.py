@@ -260,6 +260,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         hosts_named=hosts_named,
         fleet=fleet,
         open_alerts=open_now,
+        rule_names=book.names,
         grace=RETURN + round(config.offline_after_seconds * SECOND),
         kept=config.alerts_kept,
         tell=tell_quiet,

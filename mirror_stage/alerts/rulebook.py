@@ -82,6 +82,11 @@ class RuleBook:
         """Every rule: the built-in ones first, then by name."""
         return list(self._entries.values())
 
+    def names(self) -> list[str]:
+        """The names of all rules, as they are stored now."""
+        self.look()
+        return list(self._entries)
+
     def applied_to(self, host: Host) -> list[Applied]:
         """The rules that are in force for a host."""
         labels = labels_of(host)

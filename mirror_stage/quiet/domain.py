@@ -170,6 +170,11 @@ def suppressions(
     return sorted(found, key=lambda one: (-one.until, one.id))
 
 
+def rule_of(what: What) -> str | None:
+    """The rule that a silence is for; None: every rule, or it is no silence."""
+    return what.rule if isinstance(what, Silence) else None
+
+
 def is_broad(found: int, fleet: int) -> bool:
     """Whether so many hosts of the fleet have to be confirmed. One host never has to be."""
     return found > 1 and found > SHARE_MAX * fleet

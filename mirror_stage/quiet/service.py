@@ -16,11 +16,12 @@ from typing import Any
 import gevent
 
 from mirror_stage.access.domain import Actor
-from mirror_stage.alerts.domain import SEVERITIES, Alert, worst
+from mirror_stage.alerts.domain import NO_DATA_OF, SEVERITIES, Alert, worst
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, Instant, to_text
 from mirror_stage.core.problems import BadRow, Conflict, Invalid, NotFound, Refused
 from mirror_stage.core.selector import Labels
+from mirror_stage.core.variables import nearest
 from mirror_stage.quiet import store
 from mirror_stage.quiet.domain import (
     BEGAN,
@@ -41,6 +42,7 @@ from mirror_stage.quiet.domain import (
     Version,
     What,
     is_broad,
+    rule_of,
     span_trouble,
     suppressions,
 )
@@ -60,8 +62,9 @@ class Quiet:
     """When nobody is told although something is wrong.
 
     `hosts_named` are those of these hosts that the twin has, `fleet` all of them. `open_alerts` are the active alerts. `grace`
-    is how long hosts may take to come back after maintenance. `kept` is how long versions are kept that count no more.
-    `tell` is called for each change, once; `is_leading` says whether this process tells what it has not changed itself.
+    is how long hosts may take to come back after maintenance. `rule_names` are those of the alert rules, also of those that
+    are off. `kept` is how long versions are kept that count no more. `tell` is called for each change, once; `is_leading` says
+    whether this process tells what it has not changed itself.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Quiet:
         hosts_named: Callable[[AbstractSet[str]], Iterable[Host]],
         fleet: Callable[[], Iterable[Host]],
         open_alerts: Callable[[], Sequence[Alert]],
+        rule_names: Callable[[], Iterable[str]],
         grace: Instant,
         kept: Instant,
         tell: Told,
@@ -79,7 +83,7 @@ class Quiet:
     ):
         self._storage, self._clock, self.grace, self._kept = storage, clock, grace, kept
         self._hosts_named, self._fleet, self._open_alerts = hosts_named, fleet, open_alerts
-        self._tell, self._is_leading = tell, is_leading
+        self._rule_names, self._tell, self._is_leading = rule_names, tell, is_leading
         self._newest: dict[tuple[str, str], Version] | None = None  # by kind and id; None: never looked
         self._states: dict[tuple[str, str], str] = {}
         self._in_force: tuple[Instant, list[Version]] = (-1, [])
@@ -160,6 +164,9 @@ class Quiet:
         """A new one. Raises Invalid, Conflict if the name is taken or too many hosts are meant, Refused if there are too many."""
         now, made = self._clock.now(), id or secrets.token_hex(6)
         self._check(what, now, is_confirmed=is_confirmed)
+        unknown = self._unknown_rule(what)
+        if unknown is not None:
+            raise unknown
 
         def work(tx: Any) -> Written:
             if store.count_open(tx, kind, now) >= COUNT_MAX[kind]:
@@ -175,9 +182,12 @@ class Quiet:
         """The same one, with other contents. Raises Invalid, NotFound, and Conflict if it is over or too many hosts are meant."""
         now = self._clock.now()
         self._check(what, now, is_confirmed=is_confirmed)
+        unknown = self._unknown_rule(what)
 
         def work(tx: Any) -> Written:
             before = self._open(store.newest_of(tx, kind, id), kind, id, now)
+            if unknown is not None and rule_of(what) != rule_of(before.what):
+                raise unknown
             if isinstance(what, Silence | Maintenance) and isinstance(before.what, Silence | Maintenance):
                 began = before.what.begins_at
                 is_moved = what.begins_at > now or began > now
@@ -255,6 +265,17 @@ class Quiet:
                 f"{what.where.text} is {found} of {len(hosts)} hosts, more than {SHARE_MAX:.0%} of the fleet; "
                 'send "confirm": true to do it all the same'
             )
+
+    def _unknown_rule(self, what: What) -> Invalid | None:
+        """What is wrong with a silence for a rule that does not exist: it would keep nothing quiet, and nobody would know."""
+        rule = rule_of(what)
+        names = [*self._rule_names()] if rule is not None else []
+        if rule is None or rule.removesuffix(NO_DATA_OF) in names:
+            return None
+        detail = (
+            f"there is no alert rule {rule[:NAME_SHOWN]!a}{nearest(rule, names) or '; GET /api/alert-rules lists them'}"
+        )
+        return Invalid(f"rule: {detail}", errors=[{"field": "rule", "message": detail}])
 
     def worst_now(self, silence: Silence) -> str:
         """The worst severity among the open alerts that a silence means; `critical` if there are none."""

@@ -135,6 +135,25 @@ def test_a_silence_may_be_bound_to_one_alert(ego: Ego) -> None:
     assert [why["id"] for why in ego.why_quiet()] == [made["id"]], "it counts for the next alert of the key, too"
 
 
+def test_a_silence_for_an_unknown_rule_is_refused_and_one_whose_rule_is_gone_can_be_changed(ego: Ego) -> None:
+    said = {"where": "*", "lastsSeconds": 60, "confirm": True}
+    refused = ego.client.post("/api/silences", json=said | {"rule": "disk_ful"})
+    assert refused.status_code == 400
+    assert refused.json["errors"] == [
+        {"field": "rule", "message": "there is no alert rule 'disk_ful'; did you mean disk_full?"}
+    ]
+    far = ego.client.post("/api/silences", json=said | {"rule": "zzz"}).json["errors"][0]["message"]
+    assert far == "there is no alert rule 'zzz'; GET /api/alert-rules lists them"
+    assert ego.client.post("/api/silences", json=said | {"rule": "disk_full:no-data"}).status_code == 201
+    document = {"name": "hot", "measure": "cpuLoad", "steps": [{"severity": "info", "fire": 1, "resolve": 0}]}
+    assert ego.client.post("/api/alert-rules", json=document).status_code == 201
+    made = ego.made("silences", **said, rule="hot")
+    assert ego.client.delete("/api/alert-rules/hot").status_code == 204
+    path = f"/api/silences/{made['id']}"
+    assert ego.client.put(path, json=said | {"rule": "hot", "note": "a while longer"}).status_code == 200
+    assert ego.client.put(path, json=said | {"rule": "hott"}).status_code == 400
+
+
 def test_whoever_ends_a_silence_is_kept_and_the_past_shows_it_as_it_was(ego: Ego) -> None:
     made = ego.made("silences", **HOT, note="first")
     first = ego.now
@@ -262,7 +281,7 @@ def test_clients_hear_each_change_and_what_begins_and_ends_by_itself(ego: Ego) -
 def test_what_another_process_has_changed_is_known_after_a_look(ego: Ego) -> None:
     """Another worker or the command line writes into the same database, and tells nobody."""
     other = Quiet(
-        ego[Storage], ego[Clock], hosts_named=lambda _names: [], fleet=list, open_alerts=list, grace=0, kept=DAY,
+        ego[Storage], ego[Clock], hosts_named=lambda _names: [], fleet=list, open_alerts=list, rule_names=list, grace=0, kept=DAY,
         tell=lambda *_: None, is_leading=lambda: False,
     )  # fmt: skip
     other.look()
