@@ -294,6 +294,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             ego=twin.ego,
             hub=twin.hub,
             patience=RETURNING + round(config.offline_after_seconds * SECOND),
+            ego_uplink=config.ego_uplink,
+            uplinks=alert_rules.uplinks(config),
         ),
     )
     book.change = owner.change_rules

@@ -78,10 +78,21 @@ class Cause:
 class Network:
     """The watched hosts and what lies between, as EGO sees them. Built in one pass over all, then asked about each silent host."""
 
-    def __init__(self, seen: Mapping[str, Seen], *, ego: str, hub: str, ego_uplink: str | None = None):
-        """`ego` is the host that EGO runs on; it is never silent. `ego_uplink`: what EGO is connected to, if that is known."""
+    def __init__(
+        self,
+        seen: Mapping[str, Seen],
+        *,
+        ego: str,
+        hub: str,
+        ego_uplink: str | None = None,
+        uplinks: Mapping[str, str] | None = None,
+    ):
+        """`ego` is the host that EGO runs on; it is never silent. `ego_uplink`: what EGO is connected to, if that is known.
+
+        `uplinks` are those of nodes that say none themselves, because nobody watches them.
+        """
         self._seen, self._ego = seen, ego
-        links = _links(seen, ego, hub, ego_uplink)
+        links = _links(seen, ego, hub, ego_uplink, uplinks or {})
         self._hop = links.get(ego, hub)
         self._parent, self._order = _rooted(links, ego)
         self._newest: dict[str, Instant] = {}  # when more of a node's hosts were heard than may be there by wrong tags
@@ -152,7 +163,9 @@ class Network:
                     return None
                 if now < suspect.spoken_by:
                     continue
-            if node == self._hop and node != way[-1]:
+            if node == self._hop:
+                if self._is_beyond_heard(one):
+                    continue
                 return Cause(EGO, node)
             return Cause(HOST, node)
         return Cause(HOST, hostname) if way else self._by_place(hostname, one, now)
@@ -179,6 +192,11 @@ class Network:
         together = bisect_right(fleet, last) - bisect_left(fleet, first)
         were_online = len(fleet) - bisect_left(fleet, first)
         return together >= FLEET_MIN and together >= FLEET_SHARE * were_online
+
+    def _is_beyond_heard(self, one: Seen) -> bool:
+        """Whether somebody whose way is not known was heard since: the way led through the first hop, too."""
+        fleet = self._beyond
+        return bool(fleet) and fleet[-1 - _tolerated(len(fleet))] > one.spoken_by
 
     def _way_to(self, hostname: str) -> list[str]:
         """The nodes from EGO to a host, without EGO, with the host; empty if no way is known."""
@@ -211,9 +229,12 @@ def _tolerated(count: int) -> int:
     return int(TOLERATED * count) if count >= TOLERATED_FROM else 0
 
 
-def _links(seen: Mapping[str, Seen], ego: str, hub: str, ego_uplink: str | None) -> dict[str, str]:
-    """The uplink of each node that has one. What others are connected through, and says no uplink of its own, is on the hub."""
-    links = {name: one.uplink for name, one in seen.items() if one.uplink and name not in {one.uplink, hub}}
+def _links(
+    seen: Mapping[str, Seen], ego: str, hub: str, ego_uplink: str | None, uplinks: Mapping[str, str]
+) -> dict[str, str]:
+    """The uplink of each node that has one. What others are connected through, and has no uplink of its own, is on the hub."""
+    links = {name: uplink for name, uplink in uplinks.items() if name not in {uplink, hub}}
+    links |= {name: one.uplink for name, one in seen.items() if one.uplink and name not in {one.uplink, hub}}
     if ego_uplink is not None:
         links[ego] = ego_uplink
     named = [*links.values(), ego]

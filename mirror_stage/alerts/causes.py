@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mirror_stage.alerts.cause import HELD, HOST, Cause, Network, Seen
+from mirror_stage.alerts.cause import EGO, HELD, HOST, Cause, Network, Seen
 from mirror_stage.alerts.domain import HOST_OFFLINE, Alert, Transition, caused, victims
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host, Status
@@ -14,6 +14,8 @@ USUAL_INTERVAL: Instant = 5 * SECOND  # of a host that says no other
 RETURNING: Instant = 30 * SECOND  # beside `offline_after`: how long hosts may take to come back after what cut them off
 
 Key = tuple[str, str]
+ISOLATED: Key = (EGO, "")
+NOTHING: Mapping[str, str] = {}
 
 
 class Causes:
@@ -23,9 +25,22 @@ class Causes:
     The decisions are stored with the alerts. What is kept here are the causes that are back, and a start finds them anew.
     """
 
-    def __init__(self, hosts: Mapping[str, Host], *, ego: str, hub: str, patience: Instant):
-        """`hosts` are those of the live twin, by name. `ego` is the host that EGO runs on."""
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        *,
+        ego: str,
+        hub: str,
+        patience: Instant,
+        ego_uplink: str | None = None,
+        uplinks: Mapping[str, str] = NOTHING,
+    ):
+        """`hosts` are those of the live twin, by name. `ego` is the host that EGO runs on, `ego_uplink` what it is connected to.
+
+        `uplinks` are those of hosts and switches that say none themselves.
+        """
         self._hosts, self._ego, self._hub, self._patience = hosts, ego, hub, patience
+        self._ego_uplink, self._uplinks = ego_uplink, uplinks
         self._back: dict[Key, Instant] = {}  # since when a cause is back
         self._hidden: Mapping[Key, int] | None = (
             None  # how many hosts each cause hid at the last look; None: there was none
@@ -47,7 +62,7 @@ class Causes:
             return []
         seen = {host.hostname: _seen(host, now if host.hostname == self._ego else None) for host in self._hosts.values()
                 if host.last_seen_at is not None}  # fmt: skip
-        network = Network(seen, ego=self._ego, hub=self._hub)
+        network = Network(seen, ego=self._ego, hub=self._hub, ego_uplink=self._ego_uplink, uplinks=self._uplinks)
         found = {one.id: self._decided(one, network, seen, listening_since, now) for one in undecided}
         found |= self._anew([one for one in offline if one.is_victim], doubted, network, seen, now)
         since = _beginnings(offline, found, seen)
@@ -57,6 +72,12 @@ class Causes:
             if (cause := found.get(one.id)) is not None
             for transition in caused(one, replace(cause, since=since[cause.key]), now)
         ]
+
+    def isolation(self, alerts: Iterable[Alert]) -> Cause | None:
+        """Where EGO is cut off, by the open alerts; None: it is not, or is no more."""
+        if ISOLATED in self._back:
+            return None
+        return next((one.cause for one in alerts if one.is_victim and one.cause and one.cause.kind == EGO), None)
 
     def _doubted(self, hidden: Mapping[Key, int], now: Instant) -> set[Key]:
         """The causes that may be back, because somebody they hid is, and those that were back for long enough."""

@@ -11,8 +11,8 @@ from re import Pattern, compile
 from typing import Any
 from uuid import UUID, uuid5
 
-from mirror_stage.alerts.cause import EGO, HOST, Cause
-from mirror_stage.alerts.measures import DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
+from mirror_stage.alerts.cause import EGO, EGO_ISOLATED, HOST, Cause
+from mirror_stage.alerts.measures import CUT_OFF, DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
 from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant
 from mirror_stage.core.selector import EVERY_HOST, Selector, parse
 from mirror_stage.twin.domain import Host
@@ -131,6 +131,7 @@ RULES: tuple[Rule, ...] = (
     built_in("link_congestion", "utilization", 0.9, 0.7, "warning", critical=(1.0, 0.95)),
     built_in("clock_skew", "clockOffsetSeconds", 300, 240, "info"),
     built_in("identity_conflict", MACHINES, 2, 1, "warning"),
+    built_in(EGO_ISOLATED, CUT_OFF, 3, 0, "critical"),
     built_in(HOST_OFFLINE, SILENCE, 60, None, "critical"),
 )
 
@@ -223,8 +224,8 @@ class Alert:
 
     @property
     def is_victim(self) -> bool:
-        """Whether something else than its host is its cause."""
-        return self.cause is not None and not self.cause.is_of(self.hostname)
+        """Whether its host is silent because of something else."""
+        return self.cause is not None and self.measure == SILENCE and not self.cause.is_of(self.hostname)
 
     @property
     def cause_shown(self) -> dict[str, Any] | None:
@@ -232,7 +233,8 @@ class Alert:
         cause = self.cause
         if cause is None:
             return None
-        why = {HOST: "uplink", EGO: "isolated"}.get(cause.kind, "together") if self.is_victim else "itself"
+        is_itself = cause.is_of(self.hostname)
+        why = "itself" if is_itself else {HOST: "uplink", EGO: "isolated"}.get(cause.kind, "together")
         return {"kind": cause.kind, "name": cause.name, "why": why, "since": cause.since, "hides": self.hides}
 
     @property
@@ -509,6 +511,29 @@ def _severity_of_silence(rule: Rule, seconds: float) -> str:
     return rule.steps[max(1, sum(seconds >= step.fire for step in rule.steps)) - 1].severity
 
 
+def evaluate_cut_off(
+    rule: Rule,
+    hostname: str,
+    cause: Cause | None,
+    hosts: int,
+    open_alerts: Mapping[Key, Alert],
+    pending: Mapping[Key, Alert],
+    now: Instant,
+) -> list[Transition]:
+    """The transitions of EGO's own host, while so many hosts are silent because of `cause`: EGO is cut off. None: it is not."""
+    when = Moment(now, now, PATIENCE, now if cause is None else cause.since)
+    known = {one.subject: one for one in (*open_alerts.values(), *pending.values()) if one.metric == rule.name}
+    values = dict.fromkeys(known, 0.0)
+    if cause is not None and is_meant(rule.subjects, cause.name) and (cause.name in known or rule.is_breached(hosts)):
+        values[cause.name] = float(hosts)
+    found = [
+        transition
+        for subject, value in values.items()
+        for transition in _judge(rule, hostname, subject, value, known.get(subject), when)
+    ]
+    return [replace(one, alert=replace(one.alert, cause=cause)) if one.kind == "fired" else one for one in found]
+
+
 def fire(
     rule: Rule,
     hostname: str,
@@ -628,7 +653,7 @@ def as_of(alert: Alert, changes: Iterable[Change]) -> Alert:
             ack = {"ack_by": one.actor, "ack_note": one.note, "ack_at": one.at, "ack_until": one.until}
         elif one.event == "ack-ended":
             ack = _NO_ACK
-        elif one.event == "cause":
+        elif one.cause is not None:
             cause = one.cause
     return replace(alert, unknown_since=unknown_since, cause=cause, group_id=group_id, **ack)
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from mirror_stage.alerts.domain import ALERT, NOTHING, PATIENCE, Alert, Key, Rule, Transition, evaluate, is_meant
-from mirror_stage.alerts.measures import RULE_MEASURES, SILENCE
+from mirror_stage.alerts.measures import CUT_OFF, RULE_MEASURES, SILENCE
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.selector import Labels
 from mirror_stage.twin.domain import Host, Status
@@ -33,7 +33,8 @@ class Plan:
         self.applied = tuple(applied)
         rules = [one.rule for one in self.applied]
         self.silence = tuple(rule for rule in rules if rule.measure == SILENCE)
-        self.rules = tuple(rule for rule in rules if rule.measure != SILENCE)
+        self.cut_off = tuple(rule for rule in rules if rule.measure == CUT_OFF)
+        self.rules = tuple(rule for rule in rules if rule.measure not in {SILENCE, CUT_OFF})
         least: dict[str, float] = {}
         most: dict[str, float] = {}
         for rule in self.rules:

@@ -20,6 +20,7 @@ INTERFACE_DOWN = "interfaceIsDown"
 SENSOR = "sensorCelsius"
 CORE = "coreLoad"
 MACHINES = "machinesOfName"
+CUT_OFF = "hostsCutOff"
 IS_MISSING = "isMissing"  # of the alert that a rule with `no_data = "alert"` fires; no rule judges it by itself
 UTILIZATION = "utilization"
 
@@ -170,6 +171,9 @@ RULE_MEASURES: Mapping[str, RuleMeasure] = {
         ),
         RuleMeasure(
             MACHINES, "machines", "{value} machines report under this name: {subject}", values=_machines, highest=_most_machines,
+        ),
+        RuleMeasure(
+            CUT_OFF, "hosts", "EGO is cut off at {subject}: {value} hosts are silent", values=lambda _host: {},
         ),
         RuleMeasure(SILENCE, "s", "no sample for {value} s"),
         RuleMeasure(IS_MISSING, "", "its samples have no {subject}"),

@@ -28,7 +28,7 @@ from mirror_stage.alerts.measures import ALIASES, JUDGED, RULE_MEASURES, SILENCE
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
-from mirror_stage.core.names import is_printable
+from mirror_stage.core.names import BadField, is_printable, normalise_hostname
 from mirror_stage.core.selector import BadSelector, Selector, parse
 from mirror_stage.core.variables import nearest
 
@@ -50,6 +50,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
 _UNITS: Mapping[str, Instant] = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 
+UPLINKS_MAX = 20_000
+_UPLINKS = "uplinks"
 _VARIABLE = "MIRROR_STAGE_ALERT_RULES"
 _OLD_NUMBERS = ("fire_at", "resolve_at", "critical_at", "critical_below")
 _OLD_KEYS = sorted({"unit", "severity", "enabled", *_OLD_NUMBERS})
@@ -83,11 +85,36 @@ def read(config: Config) -> tuple[Rule, ...]:
     )
     if config.alert_rules is None:
         return built_in
-    try:
-        document = tomllib.loads(config.alert_rules.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadSetting(f"{_VARIABLE}: {config.alert_rules}: {error}") from error
+    document = dict(_document(config.alert_rules))
+    document.pop(_UPLINKS, None)
     return _of_file(document, built_in, config.alert_rules)
+
+
+def uplinks(config: Config) -> Mapping[str, str]:
+    """The table `[uplinks]` of the file: what hosts and switches are connected to that do not say so themselves. Raises BadSetting."""
+    if config.alert_rules is None:
+        return {}
+    where = f"{_VARIABLE}: {config.alert_rules}: [{_UPLINKS}]"
+    table = _document(config.alert_rules).get(_UPLINKS, {})
+    if not isinstance(table, dict) or len(table) > UPLINKS_MAX:
+        raise BadSetting(f'{where}: must be a table of at most {UPLINKS_MAX:,} lines such as sw-r1 = "sw-hall-1"')
+    found: dict[str, str] = {}
+    for name, uplink in table.items():
+        try:
+            host, its_uplink = normalise_hostname(name), normalise_hostname(uplink if isinstance(uplink, str) else "")
+        except BadField as why:
+            raise BadSetting(f"{where}: {name} = {uplink!r}: {why}") from why
+        if host == its_uplink:
+            raise BadSetting(f"{where}: {name}: is connected to itself")
+        found[host] = its_uplink
+    return found
+
+
+def _document(path: Path) -> Document:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"{_VARIABLE}: {path}: {error}") from error
 
 
 def _of_file(document: Document, built_in: tuple[Rule, ...], path: Path) -> tuple[Rule, ...]:

@@ -82,7 +82,7 @@ def _events(each: Transition) -> Iterator[tuple[Any, ...]]:
         reason, actor = each.reason or alert.resolved_reason, each.actor
         of_ack = (alert.ack_by, alert.ack_note, alert.ack_until) if event == "acknowledged" else (actor, None, None)
         of_then = alert.id, alert.version, event, alert.updated_at, alert.severity, alert.current_value, reason
-        yield *of_then, *of_ack, _cause_in_row(alert.cause) if event == "cause" else None
+        yield *of_then, *of_ack, _cause_in_row(alert.cause) if event in {"fired", "cause"} else None
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -258,7 +258,7 @@ def _flags_until(tx: Connection, ids: Sequence[str], at: Instant) -> dict[str, l
     """The changes of flags of these alerts until an instant, oldest first."""
     found: dict[str, list[Change]] = {}
     columns = (_EVENTS.c[name] for name in ("transition", "at", "actor", "note", "until", "cause", "group_id"))
-    counts = or_(_EVENTS.c.transition.in_(FLAGS), _EVENTS.c.group_id.is_not(None))
+    counts = or_(_EVENTS.c.transition.in_(FLAGS), _EVENTS.c.cause.is_not(None), _EVENTS.c.group_id.is_not(None))
     wanted = select(_EVENTS.c.alert_id, *columns).where(counts, _EVENTS.c.at <= at)
     for first in range(0, len(ids), ASKED_AT_ONCE):
         some = wanted.where(_EVENTS.c.alert_id.in_(ids[first : first + ASKED_AT_ONCE])).order_by(_EVENTS.c.version)

@@ -67,6 +67,7 @@ class Config:
     ego_display_name: str | None = None
     ego_primary_ip: str | None = None
     ego_rack: str | None = None
+    ego_uplink: str | None = None
     hub_hostname: str = "core-switch"
     hub_ip: str = "10.0.0.1"
     alert_rules: Path | None = None
@@ -395,6 +396,7 @@ _VARIABLES: tuple[tuple[str, str, Reader], ...] = (
     ("ego_display_name", "EGO_DISPLAY_NAME", _text),
     ("ego_primary_ip", "EGO_PRIMARY_IP", _ipv4),
     ("ego_rack", "EGO_RACK", _text),
+    ("ego_uplink", "EGO_UPLINK", _hostname),
     ("hub_hostname", "MIRROR_STAGE_HUB_HOSTNAME", _hostname),
     ("hub_ip", "MIRROR_STAGE_HUB_IP", _ipv4),
     ("alert_rules", "MIRROR_STAGE_ALERT_RULES", _path),

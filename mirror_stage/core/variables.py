@@ -42,12 +42,13 @@ def doubtful_variables(
 ) -> Iterator[str]:
     """The variables that may be misspelt ones of ours and may be another program's, each in one line with the name of ours.
 
-    They are near to one of ours, or they are one of ours with `family` in the place of `prefix`.
+    They are near to one of ours, or one of the family with a word left out, or one of ours with `family` in the place of `prefix`.
     """
     names = [*known]
     for name, upper in _strange(environment, names):
         is_family, short = upper.startswith(family), upper.removeprefix(family)
         meant = [ours for ours in names if is_family and ours.removeprefix(prefix) == short]
+        meant += [ours for ours in names if is_family and ours.startswith(family) and ours.endswith(f"_{short}")]
         meant += [ours for ours in names if sorted(ours) == sorted(upper)]
         longer = [ours for ours in _of_this_beginning(upper, names) if len(ours) >= LONG]
         meant += get_close_matches(upper, longer, n=1, cutoff=0.6 if is_family else 0.75)

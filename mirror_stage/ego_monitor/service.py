@@ -57,10 +57,11 @@ class EgoMonitor:
         self._is_reported_by_agent = is_reported_by_agent
         self._clock = clock
         self._complaint: str | None = None
+        tags = {"display_name": config.ego_display_name, "uplink": config.ego_uplink}
         self._collector = Collector(
             hostname=ego_hostname(config),
             rack=config.ego_rack,
-            tags={"display_name": config.ego_display_name} if config.ego_display_name else None,
+            tags={name: text for name, text in tags.items() if text} or None,
             agent_version=AGENT_VERSION,
             ip=config.ego_primary_ip,
             interval_seconds=config.ego_monitor_interval_ms / 1000,

@@ -28,6 +28,7 @@ KO_MEASURES: Mapping[str, str] = {
     "utilization": "링크 사용률 {value} (1 = 전체 용량)",
     "clockOffsetSeconds": "EGO 시계와 {value} 초 차이",
     "machinesOfName": "같은 이름으로 보고하는 장비 {value} 대: {subject}",
+    "hostsCutOff": "EGO가 {subject}에서 고립됨: 호스트 {value}대 응답 끊김",
     "silenceSeconds": "{value} 초 동안 무응답",
     "loadAverage": "부하 평균 {value}",
     "fullestDiskPercent": "가장 많이 찬 디스크 사용률 {value}%",

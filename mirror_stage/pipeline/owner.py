@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mirror_stage.alerts.causes import Causes
+from mirror_stage.alerts.causes import ISOLATED, Causes
 from mirror_stage.alerts.domain import (
     ALERT,
     OFFLINE,
@@ -15,13 +15,14 @@ from mirror_stage.alerts.domain import (
     Key,
     Rule,
     Transition,
+    evaluate_cut_off,
     evaluate_silence,
     heed,
     is_meant,
     resolve,
 )
 from mirror_stage.alerts.judge import Judge
-from mirror_stage.alerts.measures import SILENCE
+from mirror_stage.alerts.measures import CUT_OFF, SILENCE
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
@@ -153,6 +154,23 @@ class Owner:
         self._apply(transitions)
         if self._causes is not None:
             self._apply(self._causes.look(self.open_alerts.each(), listening_since, now))
+            self._apply(self._judge_isolation(self._causes, now))
+
+    def _judge_isolation(self, causes: Causes, now: Instant) -> list[Transition]:
+        """What follows for EGO's own host from how many hosts are silent because EGO is cut off."""
+        host, hosts = self.twin.hosts_by_name.get(self.twin.ego), self.open_alerts.hidden().get(ISOLATED, 0)
+        if host is None:
+            return []
+        of_host, pending = self.open_alerts.of(host.hostname), self.open_alerts.pending_of(host.hostname)
+        if not hosts and not any(one.measure == CUT_OFF for one in (*of_host.values(), *pending.values())):
+            return []
+        cause = causes.isolation(self.open_alerts.each())
+        rules = self._judge_by.plan_of(host).cut_off
+        return [
+            transition
+            for rule in rules
+            for transition in evaluate_cut_off(rule, host.hostname, cause, hosts, of_host, pending, now)
+        ]
 
     def look_at_acks(self) -> None:
         """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mirror_stage.alerts.rules import uplinks
 from mirror_stage.app import create_app, open_storage
+from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import SECOND, Instant, to_text
@@ -22,7 +26,8 @@ class Stage:
     """EGO with two racks of three hosts behind switches that nobody watches. Five seconds pass at a time."""
 
     def __init__(self, folder: Path, **settings: Any):
-        self.config = Config(sqlite_path=folder / "ego.db", hub_hostname="core", offline_after_seconds=60, **settings)
+        self.config = Config(sqlite_path=folder / "ego.db", hub_hostname="core", ego_hostname="ego",
+                             offline_after_seconds=60, **settings)  # fmt: skip
         self.now = T0
         self.start()
 
@@ -37,14 +42,17 @@ class Stage:
         open_storage(app)
         self.owner.sweep()
 
-    def pass_time(self, steps: int, *heard: str) -> None:
-        """Let time pass, in which only hosts with these beginnings of their names are heard."""
+    def pass_time(self, steps: int, *heard: str, others: int = 0) -> None:
+        """Let time pass, in which only hosts with these beginnings of their names are heard, and so many others without an uplink."""
         for _ in range(steps):
             self.now += 5 * SECOND
-            names = [f"{rack}-{n}" for rack in ("sw-1", "sw-2") for n in range(3)]
+            names = ["ego", *(f"{rack}-{n}" for rack in ("sw-1", "sw-2") for n in range(3))]
             samples = [
-                make_sample(name, at=self.now, tags={"uplink": name[:4]}) for name in names if name.startswith(heard)
+                make_sample(name, at=self.now, tags={"uplink": name[:4]} if name != "ego" else {})
+                for name in names
+                if name.startswith((*heard, "ego"))
             ]
+            samples += [make_sample(f"other-{n}", at=self.now) for n in range(others)]
             if samples:
                 assert self.client.post("/api/metrics/batch", json={"samples": samples}).status_code == 202
             self.owner.sweep()
@@ -122,3 +130,60 @@ def test_when_its_cause_is_back_a_host_has_its_time_and_then_speaks_for_itself(t
     assert alert["ack"] is None
     shown = stage.alerts_at(was)["sw-1-0"]
     assert (shown["cause"]["name"], shown["groupId"] == alert["groupId"]) == ("sw-1", False)
+
+
+def test_when_ego_is_cut_off_one_alert_and_one_message_name_the_hop(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[uplinks]\nsw-1 = "hall"\nsw-2 = "hall"\nhall = "core"\n')
+    stage = Stage(tmp_path, ego_uplink="sw-0", alert_rules=rules)
+    assert stage.client.put("/api/routes", json={"routes": [{"name": "all", "channels": []}]}).status_code == 200
+    stage.pass_time(4, "sw-")
+    stage.pass_time(17)
+    alerts = stage.alerts()
+    isolated = alerts.pop("ego")
+    assert (isolated["rule"], isolated["subject"], isolated["currentValue"]) == ("ego_isolated", "sw-0", 6)
+    assert isolated["message"] == "ego: EGO is cut off at sw-0: 6 hosts are silent"
+    assert {(one["rule"], one["cause"]["kind"], one["cause"]["name"]) for one in alerts.values()} == {
+        ("host_offline", "ego", "sw-0")
+    }
+    assert len(alerts) == 6
+    assert {one["groupId"] for one in alerts.values()} == {isolated["groupId"]}
+    then = stage.now
+    stage.start()
+    assert {one["id"] for one in stage.alerts().values() if one["rule"] == "ego_isolated"} == {isolated["id"]}
+    stage.pass_time(3, "sw-1", "sw-2-0", "sw-2-1")
+    assert stage.causes() == {"sw-2-2": "sw-0"}, "it is no longer cut off, and this host has its time"
+    stage.pass_time(18, "sw-1", "sw-2-0", "sw-2-1")
+    assert stage.causes() == {"sw-2-2": "sw-2-2"}
+    assert stage.alerts_at(then)["ego"]["cause"] == isolated["cause"]
+
+
+def test_an_uplink_that_nobody_watches_is_known_from_the_file(tmp_path: Path) -> None:
+    """Without it both switches hang from the hub, and each is a cause of its own."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[uplinks]\nsw-1 = "hall"\nsw-2 = "hall"\n')
+    for settings, causes in (({"alert_rules": rules}, {"hall"}), ({}, {"sw-1", "sw-2"})):
+        folder = tmp_path / str(len(settings))
+        folder.mkdir()
+        stage = Stage(folder, **settings)
+        for _ in range(4):
+            stage.pass_time(1, "sw-", others=10)
+        stage.pass_time(14, others=10)
+        assert set(stage.causes().values()) == causes
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("uplinks = 3", "must be a table"),
+        ('[uplinks]\n"a/b" = "c"', "a/b = 'c'"),
+        ("[uplinks]\na = 1", "a = 1"),
+        ('[uplinks]\na = "a"', "connected to itself"),
+    ],
+)
+def test_a_bad_table_of_uplinks_is_one_line(tmp_path: Path, written: str, said: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(written)
+    with pytest.raises(BadSetting, match=said) as refused:
+        uplinks(Config(alert_rules=path))
+    assert str(path) in str(refused.value)

@@ -25,6 +25,7 @@ RULES = [
         ("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", 1.0),
         ("clock_skew", "clockOffsetSeconds", "s", 300, 240, "info", None),
         ("identity_conflict", "machinesOfName", "machines", 2, 1, "warning", None),
+        ("ego_isolated", "hostsCutOff", "hosts", 3, 0, "critical", None),
         ("host_offline", "silenceSeconds", "s", 60, None, "critical", None),
     )
 ]

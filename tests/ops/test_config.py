@@ -49,6 +49,7 @@ SETTINGS = {
     "EGO_DISPLAY_NAME": Setting("ego_display_name", None, "서버실 EGO", "서버실 EGO", None),
     "EGO_PRIMARY_IP": Setting("ego_primary_ip", None, "10.0.0.100", "10.0.0.100", "10.0.0.256"),
     "EGO_RACK": Setting("ego_rack", None, "R1", "R1", None),
+    "EGO_UPLINK": Setting("ego_uplink", None, "sw-r1", "sw-r1", "a/b"),
     "MIRROR_STAGE_HUB_HOSTNAME": Setting("hub_hostname", "core-switch", "spine", "spine", "100%"),
     "MIRROR_STAGE_HUB_IP": Setting("hub_ip", "10.0.0.1", "10.0.0.254", "10.0.0.254", "hub"),
     "MIRROR_STAGE_TWIN_DIAGNOSTICS": Setting("twin_diagnostics", False, "true", True, "perhaps"),

@@ -459,6 +459,7 @@ export const en = {
       disk_full: 'Disk',
       swap_full: 'Swap',
       identity_conflict: 'Same name twice',
+      ego_isolated: 'EGO cut off',
     },
     fired: (value: string, threshold: string) => `${value} (fires at ${threshold})`,
     peak: (value: string) => `peak ${value}`,

@@ -458,6 +458,7 @@ export const ko: Dictionary = {
       disk_full: '디스크 사용률',
       swap_full: '스왑 사용률',
       identity_conflict: '이름 중복',
+      ego_isolated: 'EGO 고립',
     },
     fired: (value, threshold) => `${value} (기준 ${threshold})`,
     peak: (value) => `최고 ${value}`,

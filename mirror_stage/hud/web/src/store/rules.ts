@@ -21,6 +21,7 @@ const MEASURES: Readonly<Record<string, string>> = {
   link_congestion: 'utilization',
   clock_skew: 'clockOffsetSeconds',
   identity_conflict: 'machinesOfName',
+  ego_isolated: 'hostsCutOff',
   host_offline: SILENCE,
 };
 

@@ -21,7 +21,7 @@ export function titleOf(alert: Alert): string {
 export function amountOf(alert: Alert, value: number): string {
   const [amount, in_] = inUnit(value, world.rules.unitOf(alert));
   if (in_ === 's') return i18n.f.duration(amount);
-  if (in_ === 'machines') return i18n.t.units.machines(i18n.f.number(amount));
+  if (in_ === 'machines' || in_ === 'hosts') return i18n.t.units.machines(i18n.f.number(amount));
   return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ === '%' || in_ === '' ? in_ : ` ${in_}`}`;
 }
 
