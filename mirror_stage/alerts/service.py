@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import gevent
@@ -82,16 +82,25 @@ class AlertService:
         if alert.status != ACTIVE:
             over = to_text(alert.resolved_at or now)
             raise Conflict(f"the alert {alert_id} is over since {over}; there is nothing to acknowledge")
-        ack = Ack(alert_id, actor.name, note, now, now + ACK_FOR if until is None else until)
-        if not now < ack.until <= now + ACK_MAX:
-            detail = f"must be after now, {to_text(now)}, and at most {ACK_MAX // DAY} days ahead"
-            raise Invalid(f"until: {detail}", errors=[{"field": "until", "message": detail}])
-        self._storage.write(lambda tx: store.put_ack(tx, ack))
+        ack = Ack(alert_id, actor.name, note, now, _checked_end(until, now))
+        self._storage.write(lambda tx: store.put_acks(tx, [ack]))
         self._tell(alert_id)
         found = self._find(alert_id)
         is_taken = found.ack_at is not None or found.status != ACTIVE
         alert = found if is_taken else acknowledge(found, ack, now).alert  # the owner takes it up in a moment
         return self.shown([alert])[0]
+
+    def acknowledge_all(
+        self, alert_ids: Collection[str], note: str | None, until: Instant | None, actor: Actor
+    ) -> None:
+        """Acknowledge those of these alerts that are open, all at once. Raises Conflict if none is, Invalid."""
+        now = self._clock.now()
+        ends_at, found = _checked_end(until, now), [one.id for one in self.open() if one.id in alert_ids]
+        if not found:
+            raise Conflict("all of its alerts are over; there is nothing to acknowledge")
+        acks = [Ack(alert_id, actor.name, note, now, ends_at) for alert_id in found]
+        self._storage.write(lambda tx: store.put_acks(tx, acks))
+        self._tell(found[0])  # the owner looks at all of them
 
     def withdraw(self, alert_id: str, actor: Actor) -> None:
         """Acknowledge an alert no longer. Raises NotFound."""
@@ -117,3 +126,11 @@ class AlertService:
         prune = partial(store.prune, ended_before=now - self._kept, most_kept=ENDED_MAX, most=PRUNED_AT_ONCE)
         while self._storage.own.write(prune) == PRUNED_AT_ONCE:
             gevent.sleep(0)
+
+
+def _checked_end(until: Instant | None, now: Instant) -> Instant:
+    """Until when an acknowledgement holds. Raises Invalid."""
+    if until is not None and not now < until <= now + ACK_MAX:
+        detail = f"must be after now, {to_text(now)}, and at most {ACK_MAX // DAY} days ahead"
+        raise Invalid(f"until: {detail}", errors=[{"field": "until", "message": detail}])
+    return now + ACK_FOR if until is None else until

@@ -200,9 +200,9 @@ def load_waits(tx: Connection) -> list[Alert]:
     ]  # fmt: skip
 
 
-def put_ack(tx: Connection, ack: Ack) -> None:
-    """Store it. It replaces an older one of this alert."""
-    insert_rows(tx, _ACKS, _ACK, [tuple(getattr(ack, name) for name in _ACK)], REPLACE)
+def put_acks(tx: Connection, acks: Sequence[Ack]) -> None:
+    """Store them. Each replaces an older one of its alert."""
+    insert_rows(tx, _ACKS, _ACK, [tuple(getattr(one, name) for name in _ACK) for one in acks], REPLACE)
 
 
 def withdraw_ack(tx: Connection, alert_id: str, at: Instant, by: str | None) -> None:

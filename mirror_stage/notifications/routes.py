@@ -10,6 +10,8 @@ from flask import Response, request
 
 from mirror_stage.access.domain import MANAGE, decide
 from mirror_stage.access.gate import actor
+from mirror_stage.alerts.schemas import NewAckSchema
+from mirror_stage.alerts.service import AlertService
 from mirror_stage.core.problems import Invalid
 from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.directory import Directory
@@ -132,6 +134,17 @@ def list_groups(query: dict[str, Any]) -> Response:
 def get_group(id: str) -> Response:
     """One group of alerts."""
     return json_response(group_on_wire(*service(Sender).group(id)))
+
+
+@blp.post("/alert-groups/<id>/ack")
+@blp.arguments(NewAckSchema(), required=False)
+@blp.response(200, GroupSchema)
+def put_group_ack(wanted: dict[str, Any], id: str) -> Response:
+    """Acknowledge every alert of a group that is active: somebody looks after all of it."""
+    group, now = service(Sender).group(id)
+    opened = {one.alert_id for one in group.open_members(now)}
+    service(AlertService).acknowledge_all(opened, wanted["note"], wanted["until"], actor())
+    return json_response(group_on_wire(group, now))
 
 
 @blp.get("/deliveries")

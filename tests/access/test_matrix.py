@@ -124,6 +124,7 @@ MATRIX = {
     "POST /api/alert-rules": ADMINS,
     "POST /api/alert-rules/preview": ADMINS,
     "POST /api/alerts/<id>/ack": OPERATORS,
+    "POST /api/alert-groups/<id>/ack": OPERATORS,
     "POST /api/agents/field": ADMINS,
     "POST /api/agents/<id>/approve": ADMINS,
     "POST /api/agents/<id>/labels": ADMINS,

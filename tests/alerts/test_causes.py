@@ -187,3 +187,19 @@ def test_a_bad_table_of_uplinks_is_one_line(tmp_path: Path, written: str, said: 
     with pytest.raises(BadSetting, match=said) as refused:
         uplinks(Config(alert_rules=path))
     assert str(path) in str(refused.value)
+
+
+def test_a_group_is_acknowledged_in_one_step(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.pass_time(4, "sw-")
+    stage.pass_time(14, "sw-2")
+    (group,) = {one["groupId"] for one in stage.alerts().values()}
+    path = f"/api/alert-groups/{group}/ack"
+    assert stage.client.post(path, json={"until": to_text(stage.now - 1)}).status_code == 400
+    answer = stage.client.post(path, json={"note": "the switch is being replaced"})
+    assert (answer.status_code, answer.json and answer.json["id"]) == (200, group)
+    stage.owner.look_at_acks()
+    assert {one["ack"]["note"] for one in stage.alerts().values()} == {"the switch is being replaced"}
+    stage.pass_time(1, "sw-")
+    assert stage.client.post(path).status_code == 409
+    assert stage.client.post("/api/alert-groups/none/ack").status_code == 404

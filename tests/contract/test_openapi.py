@@ -52,6 +52,7 @@ ROUTES = {
     ("DELETE", "/api/alert-rules/{name}"),
     ("GET", "/api/hosts/{hostname}/alert-rules"),
     ("POST", "/api/alerts/{id}/ack"),
+    ("POST", "/api/alert-groups/{id}/ack"),
     ("DELETE", "/api/alerts/{id}/ack"),
     ("POST", "/api/commands"),
     ("GET", "/api/commands"),
@@ -403,6 +404,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     group = wait_until(lambda: ego.get("/api/alert-groups").json()["items"], 10)[0]
     for name in (group["id"], "none"):
         get("/api/alert-groups/{id}", f"/api/alert-groups/{name}")
+        send("/api/alert-groups/{id}/ack", f"/api/alert-groups/{name}/ack", json={"note": "on it"})
     get("/api/deliveries")
     send("/api/deliveries/{id}/retry", "/api/deliveries/none/retry")
     assert checked == ROUTES

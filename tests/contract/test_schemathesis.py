@@ -14,7 +14,7 @@ from tests.builders import make_sample, unique_hostname
 from tests.contract.test_openapi import ROUTES
 from tests.contract.wire import active_alerts, ago, create, post, running_command
 from tests.faults import short_and_full
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
 EXAMPLES = {"sqlite": 6, "postgresql": 2}
@@ -98,8 +98,10 @@ def test_generated_requests_get_documented_answers(
     known = {"hostname": "titan-01", "id": create(ego, "titan-01")["id"]}
     if path.endswith(("/result", "/heartbeat", "/output", "/result/{id}")):
         known["id"] = running_command(ego)
-    if path.endswith("/ack"):
+    if path == "/api/alerts/{id}/ack":
         known["id"] = active_alerts(ego, "titan-01")["cpu_load_high"]["id"]
+    if path == "/api/alert-groups/{id}/ack":
+        known["id"] = wait_until(lambda: ego.get("/api/alert-groups?open=true").json()["items"], 10)[0]["id"]
     if path.endswith("/{name}"):
         known["name"] = unique_hostname("rule")
         step = {"severity": "info", "fire": 99, "resolve": 98}
