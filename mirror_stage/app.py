@@ -28,6 +28,8 @@ from mirror_stage.alerts.rulebook import RuleBook
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.alerts.sockets import register as register_alerts
 from mirror_stage.alerts.state import OpenAlerts
+from mirror_stage.backtest.routes import blp as backtest_blp
+from mirror_stage.backtest.service import BackTest
 from mirror_stage.cluster import wire
 from mirror_stage.cluster.service import Cluster
 from mirror_stage.cluster.shared_snapshot import SharedSnapshot
@@ -115,8 +117,8 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, commands_blp,
-    field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, backtest_blp,
+    commands_blp, field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
 )  # fmt: skip
 
 
@@ -439,6 +441,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),
+        BackTest(storage, clock, twin.limits, hub=twin.hub, ego=twin.ego),
         keeper,
         trusted_time,
         past,

@@ -46,6 +46,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alert-rules.list_rules": VIEW,
     "alert-rules.create_rule": MANAGE,
     "alert-rules.preview": MANAGE,
+    "backtest.backtest": MANAGE,
     "alert-rules.get_rule": VIEW,
     "alert-rules.put_rule": MANAGE,
     "alert-rules.delete_rule": MANAGE,

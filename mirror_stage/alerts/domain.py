@@ -417,7 +417,16 @@ def level_of(rule: Rule, severity: str) -> int:
 
 def _waited(rule: Rule, value: float, level: int, alert: Alert | None, when: Moment) -> tuple[int, tuple[Instant, ...]]:
     """How many steps the alert has reached after this value, and since when the others wait to begin or to end."""
-    before = _waits_of(alert, rule, when)
+    return advance(rule, value, level, _waits_of(alert, rule, when), when.at)
+
+
+def advance(
+    rule: Rule, value: float, level: int, before: Sequence[Instant], at: Instant
+) -> tuple[int, tuple[Instant, ...]]:
+    """The state machine of a rule: (steps reached, waits) after one more value, from `level` steps and the waits `before`.
+
+    The back-test asks it, too.
+    """
     sign = 1 if rule.is_above else -1
     reached, waits = 0, []
     for n, step in enumerate(rule.steps):
@@ -427,8 +436,8 @@ def _waited(rule: Rule, value: float, level: int, alert: Alert | None, when: Mom
             changes = over is not None and (over <= 0 if n == 0 else over < 0)
         else:
             changes = sign * (value - step.fire) >= 0
-        since = (before[n] or when.at) if changes else 0
-        if changes and when.at - since >= (rule.resolve_after if is_on else rule.fire_after):
+        since = (before[n] or at) if changes else 0
+        if changes and at - since >= (rule.resolve_after if is_on else rule.fire_after):
             is_on, since = not is_on, 0
         if is_on and reached == n:
             reached = n + 1

@@ -8,7 +8,7 @@ from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from mirror_stage.access.gate import actor
-from mirror_stage.alerts.rulebook import Entry, RuleBook, applied_on_wire, entry_on_wire
+from mirror_stage.alerts.rulebook import ROUTES, Entry, RuleBook, applied_on_wire, entry_on_wire
 from mirror_stage.alerts.schemas import (
     AlertPage,
     AlertQuery,
@@ -91,7 +91,7 @@ def list_rules() -> Response:
 @rules_blp.response(201, AlertRuleSchema)
 def create_rule() -> Response:
     """Make an alert rule. EGO judges by it within a second."""
-    document = _document()
+    document = rule_document()
     name = document.get("name")
     if not isinstance(name, str):
         raise Invalid("name: is missing", errors=[{"field": "name", "message": "is missing"}])
@@ -103,7 +103,7 @@ def create_rule() -> Response:
 @rules_blp.response(200, PreviewSchema)
 def preview() -> Response:
     """Which hosts an alert rule is for, and where it would be breached now. Nothing is stored."""
-    return json_response(service(RuleBook).preview(_document(), service(TwinService).shown().hosts()))
+    return json_response(service(RuleBook).preview(rule_document(), service(TwinService).shown().hosts()))
 
 
 @rules_blp.get("/<name>")
@@ -119,7 +119,7 @@ def get_rule(name: str) -> Response:
 @rules_blp.alt_response(412, description="It is not the rule of If-Match any more")
 def put_rule(name: str) -> Response:
     """Change an alert rule: the whole of one's own, of a built-in one the members that are given."""
-    return _rule(service(RuleBook).replace(_named(name), _document(), _if_match(), actor()))
+    return _rule(service(RuleBook).replace(_named(name), rule_document(), _if_match(), actor()))
 
 
 @rules_blp.delete("/<name>")
@@ -145,12 +145,13 @@ def of_host(hostname: str) -> Response:
 
 def _named(name: str) -> str:
     """The name of a rule in a path. Raises MethodNotAllowed for the route that stands beside the rules."""
-    if name == "preview":
+    if name in ROUTES:
         raise MethodNotAllowed(valid_methods=["POST"])
     return name
 
 
-def _document() -> dict[str, Any]:
+def rule_document() -> dict[str, Any]:
+    """The body of a request about a rule. Raises Invalid."""
     document = parse_json(read_body(BODY_MAX))
     if not isinstance(document, dict):
         raise Invalid("the body must be an object")

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 YIELD_EVERY = 500  # hosts
 PREVIEWED_MAX = 100
+ROUTES = ("preview", "backtest")  # beside the rules: no rule can have these names
 ONLY_READ = (
     "name",
     "unit",
@@ -122,12 +123,16 @@ class RuleBook:
                 log.error("the stored alert rule %s is passed over: %s", row.name, why)
         return entries
 
-    def preview(self, document: Mapping[str, Any], hosts: Iterable[Host]) -> dict[str, Any]:
-        """What a rule that is not stored would say now, as the wire has it; its waits do not count. Raises Invalid."""
+    def parse(self, document: Mapping[str, Any]) -> Rule:
+        """The rule of a body that is not stored, as the wire has it; its name may be missing. Raises Invalid."""
         name = document.get("name", "preview")
         if not isinstance(name, str):
             raise Invalid("name: must be a text", errors=[{"field": "name", "message": "must be a text"}])
-        rule, now = self._parsed(name, document, self._written.get(name)), self._clock.now()
+        return self._parsed(name, document, self._written.get(name))
+
+    def preview(self, document: Mapping[str, Any], hosts: Iterable[Host]) -> dict[str, Any]:
+        """What a rule that is not stored would say now, as the wire has it; its waits do not count. Raises Invalid."""
+        rule, now = self.parse(document), self._clock.now()
         matched = without = 0
         found: list[Breach] = []
         for number, host in enumerate(hosts):
@@ -154,8 +159,8 @@ class RuleBook:
         """Make a rule. Raises Invalid; Conflict if there is one of this name, or too many."""
         self.look()
         self._parsed(name, document, None)
-        if name == "preview":
-            raise Conflict("preview is a route of its own; give the alert rule another name")
+        if name in ROUTES:
+            raise Conflict(f"{name} is a route of its own; give the alert rule another name")
         if name in self._entries:
             raise Conflict(f"there is an alert rule {name} already; PUT /api/alert-rules/{name} changes it")
         if len(self._entries) >= RULES_MAX:

@@ -1,4 +1,4 @@
-"""`mirror-stage alerts …`: channels and routes of a running EGO as a file, over its REST."""
+"""`mirror-stage alerts …`: channels and routes of a running EGO as a file, and what a rule would have said, over its REST."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def add_to(commands: Any) -> None:
     """Add `alerts` and its subcommands to a parser's commands."""
     alerts = commands.add_parser(
         "alerts",
-        help="who is told of alerts, as a file",
-        description="Keep the channels and routes of a running EGO in a file (TOML).",
+        help="who is told of alerts, as a file; what a rule would have said",
+        description="Keep the channels and routes of a running EGO in a file (TOML), and test rules against its history.",
     )
     steps = alerts.add_subparsers(title="commands", metavar="command", required=True)
     export = steps.add_parser(
@@ -63,6 +63,20 @@ def add_to(commands: Any) -> None:
     test.add_argument("channel", metavar="CHANNEL", help="the name of the channel")
     _add_ego(test)
     test.set_defaults(run=_test)
+    backtest = steps.add_parser(
+        "backtest",
+        help="say how often a rule would have fired",
+        description="Say how often a rule would have fired in the last days, by the history of EGO. Nothing is changed.",
+    )
+    backtest.add_argument(
+        "rule",
+        metavar="FILE|NAME",
+        help="a file with the rule, as [rules.NAME] or as its keys alone; or the name of a rule of EGO",
+    )
+    backtest.add_argument("--days", type=int, default=30, metavar="N", help="1 to 30, default %(default)s")
+    backtest.add_argument("--json", action="store_true", help="print EGO's answer as JSON")
+    _add_ego(backtest)
+    backtest.set_defaults(run=_backtest)
 
 
 def _add_ego(parser: argparse.ArgumentParser) -> None:
@@ -171,3 +185,77 @@ def _test(chosen: argparse.Namespace) -> int:
     status = "" if found["status"] is None else f" ({found['status']})"
     print(f"{chosen.channel} accepted a trial message{status} after {found['latencyMs']} ms")
     return 0
+
+
+def _backtest(chosen: argparse.Namespace) -> int:
+    rule = _rule(chosen)
+    if rule is None:
+        return 1
+    answer = _ask(chosen, f"/api/alert-rules/backtest?days={chosen.days}", rule)
+    if answer is None:
+        return 1
+    if answer.status != 200:
+        return say(f"{chosen.rule}: {answer.reason}", 1)
+    found = answer.json
+    if chosen.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0 if found["complete"] else 1
+    print(f"{found['from'][:16]}Z to {found['to'][:16]}Z, {found['hosts']} hosts")
+    for one in found["byFor"]:
+        print(f"  for {one['for']:>4}: {_times(one)} on {one['hosts']} hosts, {one['brief']} shorter than 2 min")
+    for mark in found["marks"]:
+        end = "lasts" if mark["to"] is None else f"to {mark['to'][:16]}Z"
+        print(f"  {mark['hostname']} from {mark['from'][:16]}Z {end}{'' if mark['isCertain'] else ', perhaps'}")
+    if found["total"] > len(found["marks"]):
+        print(f"  these are the newest {len(found['marks'])} of {found['total']}")
+    for name in found["unknown"]:
+        print(f"not known: {UNKNOWN.get(name, name)}")
+    if not found["complete"]:
+        return say(f"no time for {found['unreadTotal']} hosts: {', '.join(found['unread'])}", 1)
+    return 0
+
+
+UNKNOWN = {
+    "order-within-minutes": "the order of the values within a minute",
+    "which-disk": "which disk it was; the history has the fullest one",
+    "tags-of-then": "the tags that some hosts had then; those of now count",
+    "open-before": "what was open before the first day",
+}
+
+
+def _times(one: dict[str, Any]) -> str:
+    """`14 to 16 times`."""
+    return (
+        f"{one['certain']} to {one['possible']} times"
+        if one["certain"] != one["possible"]
+        else f"{one['certain']} times"
+    )
+
+
+def _rule(chosen: argparse.Namespace) -> dict[str, Any] | None:
+    """The rule of a file, in the spelling of the wire, or the rule of this name that EGO has; None: there is none, which is said."""
+    file = Path(chosen.rule)
+    if file.suffix == ".toml" or file.exists():
+        document = _document(file)
+        if isinstance(document.get("rules"), dict):
+            if len(document["rules"]) != 1:
+                raise BadSetting(f"{file}: has {len(document['rules'])} rules; a back-test takes one")
+            ((name, rule),) = document["rules"].items()
+            document = {**rule, "name": name}
+        return dict(_on_wire(document))
+    answer = _ask(chosen, f"/api/alert-rules/{quote(chosen.rule, safe='')}")
+    if answer is None:
+        return None
+    if answer.status != 200:
+        say(f"{chosen.rule}: {answer.reason}", 1)
+        return None
+    return dict(answer.json)
+
+
+def _on_wire(value: Any) -> Any:
+    """A rule of a file as the wire spells its keys."""
+    from mirror_stage.alerts.rules import ON_WIRE
+
+    if isinstance(value, dict):
+        return {ON_WIRE.get(key, key): _on_wire(inner) for key, inner in value.items()}
+    return [_on_wire(one) for one in value] if isinstance(value, list) else value

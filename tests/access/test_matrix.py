@@ -122,6 +122,7 @@ MATRIX = {
     "GET /plain": VIEWERS,
     "GET /plain/<name>": EVERYBODY,
     "POST /api/alert-rules": ADMINS,
+    "POST /api/alert-rules/backtest": ADMINS,
     "POST /api/alert-rules/preview": ADMINS,
     "POST /api/alerts/<id>/ack": OPERATORS,
     "POST /api/alert-groups/<id>/ack": OPERATORS,

@@ -47,6 +47,7 @@ ROUTES = {
     ("GET", "/api/alert-rules"),
     ("POST", "/api/alert-rules"),
     ("POST", "/api/alert-rules/preview"),
+    ("POST", "/api/alert-rules/backtest"),
     ("GET", "/api/alert-rules/{name}"),
     ("PUT", "/api/alert-rules/{name}"),
     ("DELETE", "/api/alert-rules/{name}"),
@@ -287,6 +288,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for rule_now in (rule, rule, rule | {"measure": "coffee"}):
         send("/api/alert-rules", json=rule_now)
         send("/api/alert-rules/preview", json=rule_now)
+        send("/api/alert-rules/backtest", json=rule_now)
     get("/api/alert-rules")
     for name, headers in ((rule["name"], {}), (rule["name"], {"If-Match": '"x"'}), ("none", {}), ("cpu_load_high", {})):
         get("/api/alert-rules/{name}", f"/api/alert-rules/{name}")

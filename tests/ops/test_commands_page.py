@@ -98,6 +98,8 @@ def test_the_page_has_every_command_and_no_other() -> None:
         ("dispatch status --nothing", 2, {}),
         ("alerts export --ego http://127.0.0.1:9", 1, {}),
         ("alerts test ops --ego http://127.0.0.1:9", 1, {}),
+        ("alerts backtest cpu_load_high --ego http://127.0.0.1:9", 1, {}),
+        ("alerts backtest none.toml", 2, {}),
         ("alerts plan none.toml", 2, {}),
         ("alerts apply none.toml", 2, {}),
         ("silences add --where rack:R1 --lasts 1h", 1, {}),

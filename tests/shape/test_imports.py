@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
     "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
+    "backtest": {"core", "web", "storage", "history", "twin", "alerts"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
     "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
     "commands": {"core", "web", "access", "storage"},
@@ -45,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
         "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet",
+        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet", "backtest",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",

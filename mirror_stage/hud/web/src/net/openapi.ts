@@ -944,6 +944,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alert-rules/backtest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What an alert rule would have said in the last days, with several `for` side by side. Nothing is stored. */
+        post: {
+            parameters: {
+                query?: {
+                    days?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NamedRuleBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["BackTest"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/commands": {
         parameters: {
             query?: never;
@@ -4109,6 +4153,42 @@ export interface components {
             items: components["schemas"]["AppliedRule"][];
             total: number;
         };
+        For: {
+            for: string;
+            certain: number;
+            possible: number;
+            /** @description of the possible ones, those shorter than 2 minutes */
+            brief: number;
+            /** @description how many hosts have a possible one */
+            hosts: number;
+        };
+        Mark: {
+            hostname: string;
+            subject: string | null;
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            to: string | null;
+            isCertain: boolean;
+        };
+        BackTest: {
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            to: string;
+            /** @description how many hosts it was for */
+            hosts: number;
+            /** @description false: there was no time for the hosts of `unread` */
+            complete: boolean;
+            /** @description at most 100 of `unreadTotal` */
+            unread: string[];
+            unreadTotal: number;
+            byFor: components["schemas"]["For"][];
+            total: number;
+            marks: components["schemas"]["Mark"][];
+            /** @description what the history cannot tell */
+            unknown: ("order-within-minutes" | "which-disk" | "tags-of-then" | "open-before")[];
+        };
         NewCommand: {
             hostname: string;
             command: string;
@@ -4983,6 +5063,9 @@ export type Preview = components['schemas']['Preview'];
 export type NewRuleBody = components['schemas']['NewRuleBody'];
 export type AppliedRule = components['schemas']['AppliedRule'];
 export type AppliedRuleList = components['schemas']['AppliedRuleList'];
+export type For = components['schemas']['For'];
+export type Mark = components['schemas']['Mark'];
+export type BackTest = components['schemas']['BackTest'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];
