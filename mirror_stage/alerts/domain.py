@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from mirror_stage.alerts.cause import EGO, EGO_ISOLATED, HOST, Cause
 from mirror_stage.alerts.measures import CUT_OFF, DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
-from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant
+from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.selector import EVERY_HOST, Selector, parse
 from mirror_stage.twin.domain import Host
 
@@ -27,6 +27,7 @@ HOST_OFFLINE = "host_offline"
 NO_DATA = "no-data"
 NO_DATA_OF = ":no-data"  # the end of the name under which a rule tells that a value is missing
 RESOLVE, KEEP, ALERT = "resolve", "keep", "alert"  # what a rule does when its value is missing
+SAMPLE, BY_MINUTE = "sample", "minute"  # what a rule judges: each sample, or the mean of each whole minute
 BUILT_IN, FILE, HUD = "built-in", "file", "hud"  # where a rule comes from
 ACTIVE, RESOLVED, PENDING = "active", "resolved", "pending"
 _ALERT_IDS = UUID("8c8d7a58-6f0e-4f63-9b0c-0b1f7f9f5a11")
@@ -76,7 +77,12 @@ class Rule:
     no_data_after: Instant = MISSING_FOR
     overrides: tuple[Override, ...] = ()
     is_enabled: bool = True
+    every: str = SAMPLE
     source: str = field(default=BUILT_IN, compare=False)
+
+    @property
+    def is_by_minute(self) -> bool:
+        return self.every == BY_MINUTE
 
     @property
     def fire_at(self) -> float:
@@ -307,7 +313,7 @@ def evaluate(
             if alert is not None or (value is not None and rule.is_breached(value)):
                 found += _judge(rule, host.hostname, None, value, alert, when)
             if rule.no_data == ALERT:
-                found += _judge_missing(rule, host, {rule.measure: value is None}, open_alerts, pending, when)
+                found += _judge_missing(rule, host.hostname, {rule.measure: value is None}, open_alerts, pending, when)
         elif measure.values is not None and (sample is None or sample.is_whole):
             found += _judge_subjects(rule, measure, host, open_alerts, pending, when)
     return found
@@ -350,13 +356,40 @@ def _judge_subjects(
             if alert.metric == rule.name + NO_DATA_OF
         }
         missing = {subject: subject in kept for subject in kept | told if subject is not None}
-        found += _judge_missing(rule, host, missing | {rule.measure: not values}, open_alerts, pending, when)
+        found += _judge_missing(rule, host.hostname, missing | {rule.measure: not values}, open_alerts, pending, when)
     return found
+
+
+def evaluate_minute(
+    rules: Sequence[Rule],
+    hostname: str,
+    means: Mapping[str, float | None],
+    open_alerts: Mapping[Key, Alert],
+    pending: Mapping[Key, Alert],
+    when: Moment,
+) -> list[Transition]:
+    """The transitions that follow from the means of a whole minute, by measure. `when.at` is its end."""
+    found: list[Transition] = []
+    for rule in rules:
+        if rule.measure not in means:
+            continue  # it was not summed up from the beginning of the minute
+        value = means[rule.measure]
+        alert = open_alerts.get((rule.name, None)) or pending.get((rule.name, None))
+        if alert is not None or (value is not None and rule.is_breached(value)):
+            found += _judge(rule, hostname, None, value, alert, when)
+        if rule.no_data == ALERT:
+            found += _judge_missing(rule, hostname, {rule.measure: value is None}, open_alerts, pending, when)
+    return found
+
+
+def patience_in_minutes(patience: Instant) -> Instant:
+    """How far apart the minutes of a host may be, as one waits `patience` for its samples: at least one minute follows another."""
+    return MINUTE * max(1, -(-patience // MINUTE))
 
 
 def _judge_missing(
     rule: Rule,
-    host: Host,
+    hostname: str,
     missing: Mapping[str, bool],
     open_alerts: Mapping[Key, Alert],
     pending: Mapping[Key, Alert],
@@ -368,7 +401,7 @@ def _judge_missing(
     for subject, is_missing in missing.items():
         alert = open_alerts.get((name, subject)) or pending.get((name, subject))
         if is_missing or alert is not None:
-            found += _judge(missing_rule(rule), host.hostname, subject, float(is_missing), alert, when)
+            found += _judge(missing_rule(rule), hostname, subject, float(is_missing), alert, when)
     return found
 
 

@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from mirror_stage.alerts.domain import ALERT, NOTHING, PATIENCE, Alert, Key, Rule, Transition, evaluate, is_meant
+from mirror_stage.alerts.domain import (
+    ALERT,
+    NOTHING,
+    PATIENCE,
+    Alert,
+    Key,
+    Moment,
+    Rule,
+    Transition,
+    evaluate,
+    evaluate_minute,
+    is_meant,
+    patience_in_minutes,
+)
 from mirror_stage.alerts.measures import CUT_OFF, RULE_MEASURES, SILENCE
+from mirror_stage.alerts.minutes import Whole
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.selector import Labels
 from mirror_stage.twin.domain import Host, Status
@@ -34,7 +48,8 @@ class Plan:
         rules = [one.rule for one in self.applied]
         self.silence = tuple(rule for rule in rules if rule.measure == SILENCE)
         self.cut_off = tuple(rule for rule in rules if rule.measure == CUT_OFF)
-        self.rules = tuple(rule for rule in rules if rule.measure not in {SILENCE, CUT_OFF})
+        self.by_minute = tuple(rule for rule in rules if rule.is_by_minute)
+        self.rules = tuple(rule for rule in rules if rule.measure not in {SILENCE, CUT_OFF} and not rule.is_by_minute)
         least: dict[str, float] = {}
         most: dict[str, float] = {}
         for rule in self.rules:
@@ -130,6 +145,21 @@ class Judge:
             return []
         return evaluate(plan.rules, host, open_alerts, now, pending, self._patience(host))
 
+    def judge_minute(
+        self,
+        host: Host,
+        minute: Whole,
+        open_alerts: Mapping[Key, Alert],
+        now: Instant,
+        pending: Mapping[Key, Alert] = NOTHING,
+    ) -> list[Transition]:
+        """The transitions that follow from a whole minute of the host. A minute after which it was silent does not count."""
+        rules, patience = self.plan_of(host).by_minute, patience_in_minutes(self._patience(host))
+        if not rules or minute.next_at - minute.at > patience:
+            return []
+        when = Moment(now, minute.end, patience, minute.end)
+        return evaluate_minute(rules, host.hostname, minute.means, open_alerts, pending, when)
+
 
 def applied_to(rule: Rule, labels: Labels) -> Applied | None:
     """The rule as it is in force for a host: the first override that is for it counts. None: it is not for this host."""
@@ -166,8 +196,11 @@ class Breach:
     severity: str
 
 
-def breaches(rule: Rule, host: Host, now: Instant) -> list[Breach] | None:
-    """The values of a host that are beyond a rule now, whatever it waits for. None: the host has no value, or is silent."""
+def breaches(rule: Rule, host: Host, now: Instant, minute: float | None = None) -> list[Breach] | None:
+    """The values of a host that are beyond a rule now, whatever it waits for. None: the host has no value, or is silent.
+
+    `minute` is the mean of its last whole minute, for a rule that judges minutes.
+    """
     measure, sample = RULE_MEASURES[rule.measure], host.sample
     values: Mapping[str | None, float | None]
     if sample is None or host.last_seen_at is None:
@@ -177,7 +210,7 @@ def breaches(rule: Rule, host: Host, now: Instant) -> list[Breach] | None:
     elif host.status == Status.OFFLINE:
         return None
     elif measure.value is not None:
-        values = {None: measure.value(host)}
+        values = {None: minute if rule.is_by_minute else measure.value(host)}
     else:
         found = measure.values(host) if measure.values is not None else {}
         values = {subject: value for subject, value in found.items() if is_meant(rule.subjects, subject)}

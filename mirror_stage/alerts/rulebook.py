@@ -15,11 +15,14 @@ from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
 from mirror_stage.alerts.domain import FILE, HUD, SEVERITIES, Rule
 from mirror_stage.alerts.judge import Applied, Breach, applied_to, breaches, labels_of
+from mirror_stage.alerts.minutes import mean
 from mirror_stage.alerts.rules import RULES_MAX, BadRule, document_of, of_wire
 from mirror_stage.alerts.store import CHANGED, CREATED, StoredRule
 from mirror_stage.core.clock import Clock
-from mirror_stage.core.instants import to_text
+from mirror_stage.core.instants import MINUTE, to_text
 from mirror_stage.core.problems import Conflict, Invalid, NotFound, PreconditionFailed
+from mirror_stage.history import store as history
+from mirror_stage.history.domain import METRICS_BY_NAME
 from mirror_stage.storage.db import Storage, Tx
 from mirror_stage.twin.domain import Host
 
@@ -133,6 +136,7 @@ class RuleBook:
     def preview(self, document: Mapping[str, Any], hosts: Iterable[Host]) -> dict[str, Any]:
         """What a rule that is not stored would say now, as the wire has it; its waits do not count. Raises Invalid."""
         rule, now = self.parse(document), self._clock.now()
+        means = self._means_of_the_last_minute(rule) if rule.is_by_minute else {}
         matched = without = 0
         found: list[Breach] = []
         for number, host in enumerate(hosts):
@@ -142,7 +146,7 @@ class RuleBook:
             if applied is None:
                 continue
             matched += 1
-            its = breaches(applied.rule, host, now)
+            its = breaches(applied.rule, host, now, means.get(host.id))
             without += its is None
             found += its or ()
         worst = sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), one.hostname, one.subject or ""))
@@ -152,6 +156,12 @@ class RuleBook:
             "total": len(found),
             "items": [asdict(one) for one in worst[:PREVIEWED_MAX]],
         }
+
+    def _means_of_the_last_minute(self, rule: Rule) -> dict[int, float | None]:
+        """The means that a rule would judge now, by the ids of the hosts."""
+        metric, second = METRICS_BY_NAME[rule.measure], (self._clock.now() // MINUTE - 1) * 60
+        rows = self._storage.read(lambda tx: history.sums_of_minute(tx, second, metric))
+        return {host_id: mean(units, count, metric) for host_id, units, count in rows}
 
     # ------------------------------------------------------------------ changes
 

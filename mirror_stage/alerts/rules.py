@@ -13,12 +13,14 @@ from typing import Any
 
 from mirror_stage.alerts.domain import ALERT as TELL
 from mirror_stage.alerts.domain import (
+    BY_MINUTE,
     FILE,
     HOST_OFFLINE,
     KEEP,
     NO_DATA_OF,
     RESOLVE,
     RULES,
+    SAMPLE,
     SEVERITIES,
     Override,
     Rule,
@@ -31,6 +33,7 @@ from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.names import BadField, is_printable, normalise_hostname
 from mirror_stage.core.selector import BadSelector, Selector, parse
 from mirror_stage.core.variables import nearest
+from mirror_stage.history.domain import METRICS_BY_NAME
 
 Document = Mapping[str, Any]
 
@@ -39,7 +42,7 @@ OVERRIDES_MAX, SUBJECTS_MAX, SUBJECT_LENGTH_MAX = 20, 20, 200
 NUMBER_MAX = 1e300
 WAIT_MAX: Instant = 7 * DAY
 KEYS = (
-    "measure", "where", "above", "steps", "for", "resolve_for", "subjects", "no_data", "no_data_after", "overrides", "enabled",
+    "measure", "where", "every", "above", "steps", "for", "resolve_for", "subjects", "no_data", "no_data_after", "overrides", "enabled",
 )  # fmt: skip
 KEYS_OF_OVERRIDE = ("where", "steps", "for", "resolve_for", "subjects", "no_data", "no_data_after", "enabled")
 KEYS_OF_STEP = ("severity", "fire", "resolve")
@@ -224,7 +227,8 @@ def rule_of(name: str, document: Any, base: Rule | None, source: str) -> Rule:
     if above is not start.is_above and "steps" not in document:
         raise BadRule("steps", "is missing: other values with another `above`")
     where = _where(document["where"]) if "where" in document else start.where
-    rule = replace(start, where=where, is_above=above, source=source, overrides=())
+    every = _every(document.get("every", start.every), measure)
+    rule = replace(start, where=where, is_above=above, source=source, overrides=(), every=every)
     rule = _with(rule, document)
     written = document.get("overrides")
     if written is None:
@@ -305,6 +309,14 @@ def _measure(document: Document, base: Rule | None) -> str:
     if base is not None and measure != base.measure:
         raise BadRule("measure", f"of {base.name} is {base.measure}; give another rule a name of its own")
     return measure
+
+
+def _every(value: Any, measure: str) -> str:
+    if value not in {SAMPLE, BY_MINUTE}:
+        raise BadRule("every", f"must be {SAMPLE} or {BY_MINUTE}, not {value!r}")
+    if value == BY_MINUTE and measure not in METRICS_BY_NAME:
+        raise BadRule("every", f"can be {BY_MINUTE} for what the history keeps: {', '.join(METRICS_BY_NAME)}")
+    return str(value)
 
 
 def _where(value: Any) -> Selector:
@@ -417,6 +429,7 @@ def document_of(rule: Rule) -> dict[str, Any]:
     return {
         "measure": rule.measure,
         "where": rule.where.text,
+        "every": rule.every,
         "above": rule.is_above,
         **_written(rule, KEYS_OF_OVERRIDE[1:]),
         "overrides": [{"where": one.where.text, **_written(one.rule, one.keys)} for one in rule.overrides],

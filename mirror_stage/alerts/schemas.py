@@ -107,6 +107,7 @@ class AlertPage(Page):
     items = fields.List(fields.Nested(AlertSchema), required=True)
 
 
+_EVERY = OneOf(("sample", "minute"))
 _SEVERITY = OneOf(("info", "warning", "critical"))
 
 
@@ -141,6 +142,7 @@ class NewRuleBody(_Figures):
 
     measure = fields.String()
     where = fields.String()
+    every = fields.String(validate=_EVERY)
     above = fields.Boolean()
     overrides = fields.List(fields.Nested(RuleOverrideSchema), validate=Length(max=OVERRIDES_MAX))
 
@@ -181,6 +183,7 @@ class AppliedRuleSchema(_Figures, _Answer):
     unit = fields.String(required=True)
     source = fields.String(required=True)
     measure = fields.String(required=True)
+    every = fields.String(required=True, validate=_EVERY)
     above = fields.Boolean(required=True)
     why = fields.String(required=True, allow_none=True)
 

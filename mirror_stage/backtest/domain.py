@@ -6,6 +6,8 @@ state machine of the live rules (`alerts.domain.advance`): once as seldom open a
 - Each minute is heard as three values: the one that is far from firing, the near one, and the far one again; or the other
   way round. So it ends as calm as it can, or as bad as it can.
 - A wait that the minutes show begins up to a minute before or after its value: so waits are a minute longer, or shorter.
+
+A rule that judges the mean of each whole minute is judged exactly: it sees what it saw then.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mirror_stage.alerts.domain import MISSING_SAMPLES, RESOLVE, UNKNOWN_MAX, Rule, advance
+from mirror_stage.alerts.domain import MISSING_SAMPLES, RESOLVE, UNKNOWN_MAX, Rule, advance, patience_in_minutes
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.core.selector import Labels
 
@@ -26,7 +28,10 @@ WITHIN = MINUTE - 1  # the longest time between two samples of one minute
 
 
 class Minute(NamedTuple):
-    """A minute of a host: its first second, how many samples it has, how many of them have the value, and these values."""
+    """A minute of a host: its first second, how many samples it has, how many of them have the value, and these values.
+
+    For a rule that judges minutes, `lowest` and `highest` are both the mean.
+    """
 
     second: int
     samples: int
@@ -127,7 +132,9 @@ def _least_open(rule: Rule, now: _Standing, minute: Seen, at: Instant) -> Sequen
 class Track:
     """One `for` of a rule on one host or one of its subjects, judged minute by minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: Instant) -> None:
+        """`width`: how long a value may be that of any moment: a minute, or 0."""
+        self._width = width
         self._least, self._most = _Standing(), _Standing()
         self.firings: list[Firing] = []
 
@@ -154,15 +161,20 @@ class Track:
             if has_fired and not had_fired:
                 self._begin(at)
             if has_fired or had_fired:
-                self.firings[-1].ended_at = None if most.has_fired else at + MINUTE
+                self.firings[-1].ended_at = None if most.has_fired else at + self._width
         values = _least_open(judged.least, least, seen, at)
         if values and least.hear(judged.least, values, at):
             self.firings[-1].is_certain = True
 
     def _begin(self, at: Instant) -> None:
         """A stretch that begins as the one before it ends is the same one."""
-        if not self.firings or self.firings[-1].ended_at != at:
+        if not self._width or not self.firings or self.firings[-1].ended_at != at:
             self.firings.append(Firing(at))
+
+    def lose(self, at: Instant) -> None:
+        """End what is open because its value is missing. What waits is not touched."""
+        if self._most.has_fired:
+            self.end(at)
 
     def end(self, at: Instant, *, least: bool = True, most: bool = True) -> None:
         """End what is open then: the host is offline, has left, the rule is not for it any more, or the value is missing."""
@@ -185,6 +197,8 @@ class Judged(NamedTuple):
 def judged(rule: Rule) -> Judged:
     """The rule, made ready."""
     first = replace(rule, steps=rule.steps[:1], overrides=())
+    if rule.is_by_minute:
+        return Judged(first, first, first)
     fire, resolve = rule.fire_after, rule.resolve_after
     return Judged(
         first,
@@ -243,12 +257,15 @@ class Walk:
         ends: Iterable[Instant],
         hot: Iterable[int],
         kept: Iterable[int] = (),
+        *,
+        is_by_minute: bool = False,
     ):
         """`ends`: when what was open ended, because the host was offline. `hot`: the quarters, by their first seconds, with a
         value at which the rule fires. `kept`: those in which each sample has a value, and none would end it.
         """
         self.hostname = hostname
-        self.tracks = [Track() for _ in range(tracks)]
+        self._is_by_minute = is_by_minute
+        self.tracks = [Track(0 if is_by_minute else MINUTE) for _ in range(tracks)]
         self._parts, self._ends = list(parts), sorted(ends)
         self._part = Part(0, None, 0)
         self._hot, self._kept = sorted(set(hot)), set(kept)
@@ -259,6 +276,8 @@ class Walk:
         self._before: Minute | None = None  # the last minute that has values
         self._usual = 1  # so many samples has a minute in which none is missing
         self._missing: list[Minute] = []  # the minutes since then
+        self._unknown_at: Instant | None = None
+        self._held: Minute | None = None  # a minute that is judged once another one follows
 
     def wanted(self, most: int) -> list[int]:
         """The quarters that it has to see next, at most so many; none: it is done. Those after the first are a guess."""
@@ -289,17 +308,25 @@ class Walk:
                 return None
             while self._next_hot < len(self._hot) and self._hot[self._next_hot] < quarter:
                 self._next_hot += 1
-            if self._is_idle:
-                self._in_a_row, self._missing = 1, []
+            if self._is_idle and not self._is_held(lambda ends: ends.near_fires):
+                self._in_a_row, self._missing, self._held = 1, [], None
                 if self._next_hot == len(self._hot):
                     return None
                 return self._hot[self._next_hot]
             is_settled = quarter in self._kept and all(track.is_settled for track in self.tracks)
+            is_settled &= not self._is_held(lambda ends: ends.far_resolves)
             if not is_settled or self._is_interrupted(quarter + QUARTER_SECONDS):
                 self._in_a_row *= 2
                 return quarter
             quarter += QUARTER_SECONDS  # nothing happens in it
-            self._before, self._missing = None, []
+            self._before, self._missing, self._held = None, [], None
+
+    def _is_held(self, calls: Callable[[Seen], bool]) -> bool:
+        """Whether a minute waits to be judged that calls for something."""
+        held, rules = self._held, self._part.rules
+        if held is None or rules is None or held.lowest is None or held.highest is None:
+            return False
+        return calls(seen(rules[0].rule, held.lowest, held.highest))
 
     def _is_interrupted(self, until: int) -> bool:
         """Whether something but a value ends it before then."""
@@ -326,6 +353,42 @@ class Walk:
 
     def _hear(self, minute: Minute) -> None:
         self._catch_up((minute.second + 60) * SECOND)
+        if not self._is_by_minute:
+            self._judge(minute)
+            return
+        held, self._held = self._held, minute
+        patience = patience_in_minutes(self._part.patience)
+        if held is not None and (minute.second - held.second) * SECOND <= patience:
+            self._judge_mean(held, patience)
+
+    def _judge_mean(self, minute: Minute, patience: Instant) -> None:
+        """Judge the mean of a minute, as the live rules do when the next one begins."""
+        rules, at = self._part.rules, (minute.second + 60) * SECOND
+        if rules is None:
+            return
+        if minute.lowest is None or minute.highest is None:
+            if not self._is_idle:
+                self._miss_mean(minute, rules, at)
+            return
+        self._missing, self._unknown_at = [], None
+        has_gap = self._before is not None and (minute.second - self._before.second) * SECOND > patience
+        self._hear_ends(minute, rules, at, may_gap=False, has_gap=has_gap)
+
+    def _miss_mean(self, minute: Minute, rules: Sequence[Judged], at: Instant) -> None:
+        self._missing.append(minute)
+        rule = rules[0].rule
+        is_lost = (
+            len(self._missing) >= MISSING_SAMPLES
+            and (minute.second - self._missing[0].second) * SECOND >= rule.no_data_after
+        )
+        if self._unknown_at is None and is_lost:
+            self._unknown_at = at
+        if self._unknown_at is not None and (rule.no_data == RESOLVE or at - self._unknown_at >= UNKNOWN_MAX):
+            for track in self.tracks:
+                track.lose(at)
+            self._look()
+
+    def _judge(self, minute: Minute) -> None:
         rules = self._part.rules
         if rules is None:
             return
@@ -341,9 +404,12 @@ class Walk:
             apart = (minute.second - self._before.second) * SECOND
         has_gap = apart - MINUTE > patience
         may_gap = (lost + 1) * MINUTE > self._usual * patience or (apart > MINUTE and apart + MINUTE > patience)
+        self._hear_ends(minute, rules, minute.second * SECOND, may_gap=may_gap, has_gap=has_gap)
+
+    def _hear_ends(self, minute: Minute, rules: Sequence[Judged], at: Instant, *, may_gap: bool, has_gap: bool) -> None:
         assert minute.lowest is not None
         assert minute.highest is not None
-        ends, at = seen(rules[0].rule, minute.lowest, minute.highest), minute.second * SECOND
+        ends = seen(rules[0].rule, minute.lowest, minute.highest)
         if ends.near_fires or not self._is_idle:
             for track, one in zip(self.tracks, rules, strict=True):
                 if ends.near_fires or not track.is_idle:

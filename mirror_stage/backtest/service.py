@@ -13,6 +13,7 @@ from gevent.lock import BoundedSemaphore
 
 from mirror_stage.alerts.domain import Rule
 from mirror_stage.alerts.measures import DISK_USED, RULE_MEASURES
+from mirror_stage.alerts.minutes import mean
 from mirror_stage.alerts.rules import duration
 from mirror_stage.backtest import store
 from mirror_stage.backtest.domain import BRIEF, WAITS, Firing, Judged, Minute, Part, Walk, in_force
@@ -69,6 +70,7 @@ class _Run:
     tallies: list[_Tally]
     own: int  # the number of the `for` that the rule has
     is_of_some: bool  # the rule is for some parts of a host, and the history has the worst of all: nothing is certain
+    is_by_minute: bool = False
     hosts: int = 0
     of_now: int = 0
     marks: list[tuple[str, Firing]] = field(default_factory=list)
@@ -107,7 +109,7 @@ class BackTest:
         waits = [*WAITS, *([] if rule.fire_after in WAITS else [rule.fire_after])]
         run = _Run(
             metric, _limits(rule, metric), in_force(rule, waits), since, until, done, ends_at,
-            [_Tally() for _ in waits], waits.index(rule.fire_after), rule.subjects != ("*",),
+            [_Tally() for _ in waits], waits.index(rule.fire_after), rule.subjects != ("*",), rule.is_by_minute,
         )  # fmt: skip
         hosts = self._storage.read(store.host_ids)
         pace = Pace(50, least=5, most=500)
@@ -151,6 +153,7 @@ class BackTest:
                 ends.get(names[host_id], ()),
                 [one - (one & 3) for one in quarters if one & store.HOT],
                 [one - (one & 3) for one in quarters if one & store.KEPT],
+                is_by_minute=run.is_by_minute,
             )
             self._breathe()
         return walks
@@ -168,7 +171,7 @@ class BackTest:
 
     def _walk(self, run: _Run, walks: dict[int, Walk]) -> None:
         """Judge these hosts to the end, as far as there is time."""
-        pace = Pace(100, least=20, most=400)
+        pace = Pace(100, least=20, most=200)
         while walks and not run.is_over:
             with pace.piece() as piece:
                 wanted: dict[int, list[int]] = {}
@@ -184,8 +187,10 @@ class BackTest:
             found: dict[int, dict[int, list[Minute]]] = {
                 host_id: {quarter: [] for quarter in quarters} for host_id, quarters in wanted.items()
             }
-            for host_id, second, samples, values, low, high, _total in sorted(orjson.loads(told)):
+            for host_id, second, samples, values, low, high, total in sorted(orjson.loads(told)):
                 known = (None, None) if low is None else (low / run.metric.scale, high / run.metric.scale)
+                if run.is_by_minute:
+                    known = (mean(total, values, run.metric),) * 2
                 minute = Minute(second, samples, values, *known)
                 found[host_id][second - second % 900].append(minute)
             self._breathe()
@@ -269,5 +274,5 @@ def _limits(rule: Rule, metric: Metric) -> store.Limits:
 
 def _unknown(rule: Rule, run: _Run) -> list[str]:
     """What the history cannot tell of this rule; docs/contract.md says what each name means."""
-    facts = (True, rule.measure in WORST_OF, run.of_now > 0, True)
+    facts = (not rule.is_by_minute, rule.measure in WORST_OF, run.of_now > 0, True)
     return [name for name, is_so in zip(UNKNOWN, facts, strict=True) if is_so]

@@ -37,6 +37,13 @@ UNITS_MAX = (
 )
 
 
+def units_of(metric: Metric, value: float) -> int:
+    """A value as a rollup counts it: in whole units, halves away from zero, limited to what four bytes and the metric allow."""
+    most = UNITS_MAX if metric.most is None else metric.most * metric.scale
+    scaled = max(-most, min(most, value * metric.scale))
+    return int(scaled + (0.5 if scaled >= 0 else -0.5))
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """A tier of the history: one row per host and bucket of `seconds`. `kept` is the default of its retention."""

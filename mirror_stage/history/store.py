@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Table, text
 
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow
-from mirror_stage.history.domain import METRICS, RAW, Reading, Resolution
+from mirror_stage.history.domain import METRICS, RAW, Metric, Reading, Resolution
 from mirror_stage.history.models import HostMetricSample
-from mirror_stage.history.summary import with_later_metrics
+from mirror_stage.history.summary import Summary, with_later_metrics
 from mirror_stage.metrics.domain import Receipt, Sample
 from mirror_stage.metrics.measures import COUNTERS, OF_SAMPLE, names_of
 from mirror_stage.storage.rows import KEEP_FIRST, given, insert_rows
@@ -140,6 +140,28 @@ def received_since(
         fields = {name: row[name] for name in (*GAUGES, "tx_gbps", "rx_gbps")}
         fields |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
         found.append((row["host_id"], fields))
+    return found
+
+
+def sums_of_minute(tx: Connection, second: int, metric: Metric) -> list[tuple[int, int | None, int]]:
+    """(host id, sum in units, count) of the samples of the minute that begins at `second`, as its rollup will have them."""
+    summary = Summary(RAW, 60, "at_second >= :first AND at_second < :end", (metric,)).sql(tx.dialect.name)
+    rows = tx.execute(text(summary), {"first": second, "end": second + 60})
+    return [(host_id, total, samples if count is None else count) for host_id, _, samples, _, _, total, count in rows]
+
+
+def sums_until(
+    tx: Connection, wanted: Sequence[tuple[int, int, Instant]], metrics: Sequence[Metric]
+) -> list[tuple[int, list[int | None], list[int]]]:
+    """(host id, sums in units, counts) for each (host id, first second of a minute, instant): of its samples up to that instant."""
+    table, values = given(tx, "wanted", ("member", "second", "newest"), wanted)
+    where = f"s.at_second = second + n AND s.host_id = member AND {_AT} <= newest"
+    source = f"wanted CROSS JOIN tick CROSS JOIN {RAW.table} s"
+    summary = Summary(RAW, 60, where, metrics, source).sql(tx.dialect.name)
+    found = []
+    for host_id, _, samples, *numbers in tx.execute(text(f"WITH RECURSIVE {_TICK}, {table} {summary}"), values):
+        counts = [samples if count is None else count for count in numbers[3::4]]
+        found.append((host_id, numbers[2::4], counts))
     return found
 
 

@@ -23,6 +23,7 @@ from mirror_stage.alerts.domain import (
 )
 from mirror_stage.alerts.judge import Judge
 from mirror_stage.alerts.measures import CUT_OFF, SILENCE
+from mirror_stage.alerts.minutes import Minutes, Whole
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
@@ -68,7 +69,7 @@ class Owner:
         self._ended_acks: dict[
             str, Instant
         ] = {}  # by alert: when that was asked for which has ended, until it is stored
-        self.twin, self.open_alerts = twin, open_alerts
+        self.twin, self.open_alerts, self.minutes = twin, open_alerts, Minutes()
         self._judge_by = self._new_judge(rules)
         self._swept_at = elapsed()
         self._resumed_at: Instant = 0  # when this process last began to listen again
@@ -76,7 +77,9 @@ class Owner:
         self.is_leading = False  # until the twin is restored; with several workers, one of them leads
 
     def _new_judge(self, rules: Iterable[Rule]) -> Judge:
-        return Judge(rules, lambda host: self.twin.limits.of(host.interval).stale_after)
+        judge = Judge(rules, lambda host: self.twin.limits.of(host.interval).stale_after)
+        self.minutes.need(judge.rules)
+        return judge
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -110,14 +113,16 @@ class Owner:
                 host, kind = self.twin.fold(sample)
                 is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
                 if is_newest and not sample.is_repeated:  # a repeated sample was judged before
-                    self._judge(host, sample.received_at)
+                    self._judge(host, sample.received_at, self.minutes.take(sample))
             except Exception:
                 log.exception("the live view passes over a sample of %s; it is stored", sample.hostname)
 
-    def _judge(self, host: Host, now: Instant) -> None:
-        """Update the host's alerts from its newest sample, which also ends its offline alert."""
+    def _judge(self, host: Host, now: Instant, minute: Whole | None = None) -> None:
+        """Update the host's alerts from its newest sample, which also ends its offline alert, and from a minute that is over."""
         open_alerts, pending = self.open_alerts.of(host.hostname), self.open_alerts.pending_of(host.hostname)
         transitions = self._judge_by.judge(host, open_alerts, now, pending)
+        if minute is not None:
+            transitions += self._judge_by.judge_minute(host, minute, open_alerts, now, pending)
         if open_alerts:
             transitions += [resolve(alert, now, "sample") for alert in _silences(open_alerts)]
         if transitions:
@@ -219,6 +224,7 @@ class Owner:
         """Take a removed host out of the twin, and resolve its alerts."""
         host = self.twin.forget(hostname)
         self.open_alerts.forget_pending(hostname)
+        self.minutes.forget(hostname)
         if host is None:
             return
         transitions = [

@@ -36,6 +36,7 @@ DELAYED: Instant = 30 * SECOND
 AHEAD: Instant = 5 * MINUTE  # a sample's time may be this far ahead of its arrival
 SOUGHT_MAX: Instant = 10 * MINUTE  # how much history is searched, at most, for hosts whose clocks are wrong
 LOG_EVERY_SECONDS = 5.0
+SUMMED_AT_ONCE = 200  # hosts whose minutes are summed up in one read
 
 Rows = list[tuple[int, dict[str, Any]]]
 
@@ -77,6 +78,7 @@ class Restorer:
         self._owner.open_alerts.restore(self._storage.read(alert_store.load_active))
         self._owner.open_alerts.restore_waits(self._storage.read(alert_store.load_waits))
         self._owner.end_orphaned_alerts()
+        self._restore_minutes()
         if saved_at is not None:
             self._judge_first(saved_at)
             if not self._fold_stream():
@@ -94,6 +96,21 @@ class Restorer:
         if host.sample is not None and details is not None:
             host.sample.details = msgspec.json.decode(details, type=SampleStruct)
         self._owner.twin.restore(host, identity)
+
+    def _restore_minutes(self) -> None:
+        """Sum up again the minute under way of each host, up to its newest sample that is saved."""
+        minutes = self._owner.minutes
+        if not minutes.metrics:
+            return
+        hosts = {host.id: host for host in self._owner.twin.hosts_by_name.values() if host.sample is not None}
+        newest = {host_id: host.sample.at for host_id, host in hosts.items() if host.sample is not None}
+        wanted = [(host_id, at // MINUTE * 60, at) for host_id, at in newest.items()]
+        for first in range(0, len(wanted), SUMMED_AT_ONCE):
+            some = wanted[first : first + SUMMED_AT_ONCE]
+            ask = partial(history.sums_until, wanted=some, metrics=minutes.metrics)
+            for host_id, sums, counts in self._storage.read(ask):
+                minutes.restore(hosts[host_id].hostname, newest[host_id] // MINUTE * MINUTE, sums, counts)
+            gevent.sleep(0)
 
     def catch_up(self, since: Instant) -> None:
         """Fold what arrived since then, for an owner that may have missed samples of other edges."""

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from mirror_stage.alerts.domain import HUD, Rule
 from mirror_stage.alerts.judge import Judge
+from mirror_stage.alerts.minutes import Minutes, mean
 from mirror_stage.alerts.rules import rule_of
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.backtest.domain import QUARTER_SECONDS, Firing, Minute, Part, Walk, in_force
-from mirror_stage.core.instants import MINUTE, SECOND, Instant
+from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.selector import Labels
+from mirror_stage.history.domain import METRICS_BY_NAME, units_of
 from mirror_stage.twin.domain import Host
 from tests.builders import decoded, make_sample
 
@@ -57,15 +59,44 @@ def live(rule: Rule, samples: Samples) -> list[Told]:
     return found
 
 
-def minutes_of(samples: Samples) -> dict[int, Minute]:
+def live_by_minute(rule: Rule, samples: Samples) -> list[tuple[Instant, Instant | None]]:
+    """When the live rules fire and resolve that judge the mean of each minute: the ends of these minutes."""
+    judge, minutes, alerts = Judge([rule], lambda _host: PATIENCE), Minutes(), OpenAlerts()
+    found: list[tuple[Instant, Instant | None]] = []
+    minutes.need([rule])
+    assert HOST.sample is not None
+    first = replace(HOST.sample, at=BEGIN - HOUR)  # of the first minute nobody knows whether it is whole
+    minutes.take(first)
+    for at, value in samples:
+        host = replace(HOST, sample=replace(HOST.sample, at=at, received_at=at + 300, gpu_temperature=value))
+        assert host.sample is not None
+        minute = minutes.take(host.sample)
+        if minute is None:
+            continue
+        pending = alerts.pending_of("web-1")
+        transitions = judge.judge_minute(host, minute, alerts.of("web-1"), at + 300, pending)
+        alerts.apply(transitions)
+        for one in transitions:
+            if one.event == "fired":
+                found.append((minute.end, None))
+            elif one.event == "resolved":
+                found[-1] = (found[-1][0], minute.end)
+    return found
+
+
+def minutes_of(rule: Rule, samples: Samples) -> dict[int, Minute]:
     """The minutes that the history has of these samples."""
+    metric = METRICS_BY_NAME[rule.measure]
     by_minute: dict[int, list[float | None]] = defaultdict(list)
     for at, value in samples:
         by_minute[at // MINUTE * 60].append(value)
     found = {}
     for second, values in by_minute.items():
         known = [value for value in values if value is not None]
-        found[second] = Minute(second, len(values), len(known), min(known, default=None), max(known, default=None))
+        low, high = min(known, default=None), max(known, default=None)
+        if rule.is_by_minute:
+            low = high = mean(sum(units_of(metric, value) for value in known), len(known), metric)
+        found[second] = Minute(second, len(values), len(known), low, high)
     return found
 
 
@@ -74,7 +105,7 @@ def backtested(rule: Rule, samples: Samples, waits: Sequence[Instant] = (0,)) ->
     find = in_force(rule, waits)
     part = Part(0, find(Labels("web-1")), PATIENCE)
     by_quarter: Mapping[int, list[Minute]] = defaultdict(list)
-    for second, minute in sorted(minutes_of(samples).items()):
+    for second, minute in sorted(minutes_of(rule, samples).items()):
         by_quarter[second - second % QUARTER_SECONDS].append(minute)
     step, sign = rule.steps[0], 1 if rule.is_above else -1
     assert step.resolve is not None
@@ -87,7 +118,7 @@ def backtested(rule: Rule, samples: Samples, waits: Sequence[Instant] = (0,)) ->
             one.values == one.samples for one in minutes
         ):
             kept.append(quarter)
-    walk = Walk("web-1", len(waits), [part], (), hot, kept)
+    walk = Walk("web-1", len(waits), [part], (), hot, kept, is_by_minute=rule.is_by_minute)
     until = max(by_quarter, default=0) + QUARTER_SECONDS
     while wanted := walk.wanted(3):
         walk.hear({quarter: by_quarter[quarter] for quarter in wanted}, until)
@@ -133,6 +164,24 @@ def test_every_alert_of_the_live_rules_lies_in_a_stretch_and_each_certain_stretc
     for one in stretches:
         if one.is_certain:
             assert any(one.began_at <= alert.began_at < (one.ended_at or alert.began_at + 1) for alert in alerts)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    runs, st.sampled_from([2, 5, 20, 45]), st.integers(0, 59), st.sampled_from([0, 60, 150]), st.sampled_from([0, 120]),
+    st.sampled_from(["resolve", "keep"]), st.booleans(),
+)  # fmt: skip
+def test_a_rule_that_judges_minutes_fires_and_resolves_as_the_live_one_did(
+    parts: list[tuple[Any, int]], every: int, offset: int, wait: int, resolve_wait: int, no_data: str, is_above: bool
+) -> None:
+    samples = sampled(parts, every, offset)
+    document = {"every": "minute", "for": f"{wait}s", "resolve_for": f"{resolve_wait}s", "no_data": no_data}
+    rule = own(**document)
+    if not is_above:
+        rule = own(above=False, steps=[{"severity": "warning", "fire": 70, "resolve": 80}], **document)
+    (stretches,) = backtested(rule, samples, (rule.fire_after,))
+    assert [(one.began_at, one.ended_at) for one in stretches] == live_by_minute(rule, samples)
+    assert all(one.is_certain for one in stretches)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from mirror_stage.alerts.domain import HUD, Rule
+from mirror_stage.alerts import store
+from mirror_stage.alerts.domain import HUD, RULES, Rule
 from mirror_stage.alerts.rules import rule_of
 from mirror_stage.backtest import service
 from mirror_stage.backtest.service import BackTest
-from mirror_stage.core.instants import DAY, MINUTE, SECOND, to_text
+from mirror_stage.core.instants import DAY, MINUTE, SECOND, to_optional_text, to_text
 from mirror_stage.core.problems import Invalid
 from mirror_stage.twin.domain import Limits
 from tests.builders import make_sample
@@ -33,6 +34,7 @@ def past(request: pytest.FixtureRequest) -> Iterator[HistoryRun]:
     with open_storage(url) as storage:
         run = HistoryRun(storage, KEPT)
         run.clock.instant = BEGIN
+        run.bench.owner.change_rules([*RULES, own(every="minute")])
         for second in range(0, 40 * 60, 10):
             minute = second // 60
             loads = {"web-1": 90 if 5 <= minute < 9 else 20, "web-2": 20, "web-3": 85 if minute >= 20 else 20}
@@ -74,6 +76,22 @@ def test_a_rule_fires_where_it_would_have_and_ends_when_the_host_was_offline(pas
         ("0s", 3, 3, 2), ("1m", 1, 1, 1), ("3m", 1, 1, 1), ("5m", 1, 1, 1), ("10m", 1, 1, 1),
     ]  # fmt: skip
     assert found["unknown"] == ["order-within-minutes", "open-before"]
+
+
+def test_the_marks_are_the_alerts_that_the_live_rules_had(past: HistoryRun) -> None:
+    def alerts(rule: str) -> list[tuple[str, str, str | None]]:
+        found = past.storage.read(lambda tx: store.page(tx, {"metric": rule}, 0, 100))[0]
+        return sorted((one.hostname, to_text(one.created_at), to_optional_text(one.resolved_at)) for one in found)
+
+    exact = backtested(past, own(every="minute"))
+    assert [(one["hostname"], one["from"], one["to"]) for one in exact["marks"]] == alerts("own")
+    assert (len(exact["marks"]), exact["unknown"]) == (2, ["open-before"])
+    assert all(one["certain"] == one["possible"] for one in exact["byFor"])
+    marks = backtested(past, own())["marks"]
+    for (name, begin, end), mark in zip(alerts("cpu_load_high"), marks, strict=True):
+        assert name == mark["hostname"]
+        assert mark["from"] <= begin
+        assert mark["to"] == end or (end is not None and mark["to"] is not None and end <= mark["to"])
 
 
 def test_a_host_is_what_its_tags_were_then(past: HistoryRun) -> None:

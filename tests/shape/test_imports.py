@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"core", "web", "access"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history"},
-    "alerts": {"core", "web", "access", "storage", "metrics", "twin"},
+    "alerts": {"core", "web", "access", "storage", "metrics", "history", "twin"},
     "backtest": {"core", "web", "storage", "history", "twin", "alerts"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
     "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
@@ -76,6 +76,7 @@ PURE_FILES = {
     "geometry",
     "state",
     "judge",
+    "minutes",
     "grouping",
     "mute_times",
 }

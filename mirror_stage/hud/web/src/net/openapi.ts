@@ -4073,6 +4073,8 @@ export interface components {
             enabled: boolean;
             measure: string;
             where: string;
+            /** @enum {string} */
+            every: "sample" | "minute";
             above: boolean;
             overrides: components["schemas"]["RuleOverride"][];
             name: string;
@@ -4099,6 +4101,8 @@ export interface components {
             enabled?: boolean;
             measure?: string;
             where?: string;
+            /** @enum {string} */
+            every?: "sample" | "minute";
             above?: boolean;
             overrides?: components["schemas"]["RuleOverride"][];
             name: string;
@@ -4129,6 +4133,8 @@ export interface components {
             enabled?: boolean;
             measure?: string;
             where?: string;
+            /** @enum {string} */
+            every?: "sample" | "minute";
             above?: boolean;
             overrides?: components["schemas"]["RuleOverride"][];
         };
@@ -4145,6 +4151,8 @@ export interface components {
             unit: string;
             source: string;
             measure: string;
+            /** @enum {string} */
+            every: "sample" | "minute";
             above: boolean;
             why: string | null;
         };
