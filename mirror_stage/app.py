@@ -44,6 +44,8 @@ from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
+from mirror_stage.disks.routes import blp as disks_blp
+from mirror_stage.disks.service import DiskLevels
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
 from mirror_stage.enrolment import store as enrolment_store
 from mirror_stage.enrolment.routes import blp as enrolment_blp
@@ -118,7 +120,7 @@ log = logging.getLogger(__name__)
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, backtest_blp,
-    commands_blp, field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
+    disks_blp, commands_blp, field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
 )  # fmt: skip
 
 
@@ -441,6 +443,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),
+        DiskLevels(storage, clock, owner.disk_readings, twin.set_forecasts),
         BackTest(storage, clock, twin.limits, hub=twin.hub, ego=twin.ego),
         keeper,
         trusted_time,

@@ -47,6 +47,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alert-rules.create_rule": MANAGE,
     "alert-rules.preview": MANAGE,
     "backtest.backtest": MANAGE,
+    "disks.of_host": VIEW,
     "alert-rules.get_rule": VIEW,
     "alert-rules.put_rule": MANAGE,
     "alert-rules.delete_rule": MANAGE,

@@ -12,7 +12,17 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from mirror_stage.alerts.cause import EGO, EGO_ISOLATED, HOST, Cause
-from mirror_stage.alerts.measures import CUT_OFF, DISK_USED, IS_MISSING, MACHINES, RULE_MEASURES, SILENCE, RuleMeasure
+from mirror_stage.alerts.measures import (
+    CUT_OFF,
+    DISK_DAYS,
+    DISK_USED,
+    INTERFACE_DOWN,
+    IS_MISSING,
+    MACHINES,
+    RULE_MEASURES,
+    SILENCE,
+    RuleMeasure,
+)
 from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.selector import EVERY_HOST, Selector, parse
 from mirror_stage.twin.domain import Host
@@ -119,12 +129,15 @@ def built_in(
     severity: str,
     *,
     critical: tuple[float, float] | None = None,
+    is_above: bool = True,
+    is_enabled: bool = True,
 ) -> Rule:
     """A rule for every host. `critical` is where its alert becomes critical, and where it is that no more."""
     steps = [Step(severity, fire, resolve)]
     if critical is not None:
         steps.append(Step("critical", *critical))
-    return Rule(name, measure, tuple(steps), RULE_MEASURES[measure].unit)
+    unit = RULE_MEASURES[measure].unit
+    return Rule(name, measure, tuple(steps), unit, is_above=is_above, is_enabled=is_enabled)
 
 
 RULES: tuple[Rule, ...] = (
@@ -132,6 +145,8 @@ RULES: tuple[Rule, ...] = (
     built_in("memory_high", "memoryUsedPercent", 90, 80, "warning"),
     built_in("swap_full", "swapUsedPercent", 90, 85, "warning", critical=(97, 95)),
     built_in("disk_full", DISK_USED, 90, 85, "warning", critical=(97, 95)),
+    built_in("disk_filling", DISK_DAYS, 3, 5, "warning", critical=(1, 1.5), is_above=False),
+    built_in("interface_down", INTERFACE_DOWN, 1, 0, "warning", is_enabled=False),
     built_in("cpu_temperature_high", "cpuTemperature", 85, 75, "warning"),
     built_in("gpu_temperature_high", "gpuTemperature", 80, 70, "warning"),
     built_in("link_congestion", "utilization", 0.9, 0.7, "warning", critical=(1.0, 0.95)),
@@ -328,12 +343,15 @@ def _judge_subjects(
     when: Moment,
 ) -> list[Transition]:
     """The transitions of one rule, for each subject that the host has and for those that have gone."""
-    if not open_alerts and not pending and rule.no_data != ALERT and rule.is_above and measure.highest is not None:
-        highest = measure.highest(host)
-        if highest is None or not rule.is_breached(highest):
+    quick = measure.highest if rule.is_above else measure.lowest
+    if not open_alerts and not pending and rule.no_data != ALERT and quick is not None:
+        worst_value = quick(host)
+        if worst_value is None or not rule.is_breached(worst_value):
             return []
     assert measure.values is not None
     values = measure.values(host)
+    if values is None:
+        return []
     found: list[Transition] = []
     for subject, value in values.items():
         alert = open_alerts.get((rule.name, subject)) or pending.get((rule.name, subject))

@@ -87,11 +87,12 @@ def _extreme(name: str, extreme: Callable[..., Any]) -> Callable[[Host], float |
     measure = RULE_MEASURES[name]
     if measure.value is not None:
         return measure.value
-    if measure.highest is not None and extreme is max:
-        return measure.highest
+    quick = measure.highest if extreme is max else measure.lowest
+    if quick is not None:
+        return quick
     values_of = measure.values
     assert values_of is not None
-    return lambda host: extreme(values_of(host).values(), default=None)
+    return lambda host: extreme((values_of(host) or {}).values(), default=None)
 
 
 def _read(fields: tuple[str, ...]) -> Callable[[Any], tuple[float | None, ...]]:
@@ -212,7 +213,7 @@ def breaches(rule: Rule, host: Host, now: Instant, minute: float | None = None) 
     elif measure.value is not None:
         values = {None: minute if rule.is_by_minute else measure.value(host)}
     else:
-        found = measure.values(host) if measure.values is not None else {}
+        found = (measure.values(host) if measure.values is not None else None) or {}
         values = {subject: value for subject, value in found.items() if is_meant(rule.subjects, subject)}
     known = {subject: value for subject, value in values.items() if value is not None}
     if not known:

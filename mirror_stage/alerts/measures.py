@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from mirror_stage.disks.domain import DAYS_MAX, days_to_full
 from mirror_stage.metrics.domain import believed_celsius
 from mirror_stage.metrics.measures import MEASURES as OF_HOSTS
 from mirror_stage.metrics.measures import Origin
@@ -16,6 +17,8 @@ SILENCE = "silenceSeconds"
 CLOCK = "clockOffsetSeconds"
 DISK_USED = "diskUsedPercent"
 DISK_FREE = "diskFreeBytes"
+DISK_DAYS = "diskDaysToFull"
+NEARLY_FULL_PERCENT = 98.0  # below it no disk is full
 INTERFACE_DOWN = "interfaceIsDown"
 SENSOR = "sensorCelsius"
 CORE = "coreLoad"
@@ -31,16 +34,17 @@ Values = Mapping[str, float]  # by subject
 class RuleMeasure:
     """A number that a rule judges. A host has one `value` of it, or one for each subject (`values`), or neither: silence.
 
-    `field` is the field of a sample that is the value. `highest` is quicker than `values`. `{value}` and `{subject}` in
-    `words` are filled in.
+    `values` is None where nothing can be judged yet. `field` is the field of a sample that is the value. `highest` and
+    `lowest` are quicker than `values`. `{value}` and `{subject}` in `words` are filled in.
     """
 
     name: str
     unit: str
     words: str
     value: Callable[[Host], float | None] | None = None
-    values: Callable[[Host], Values] | None = None
+    values: Callable[[Host], Values | None] | None = None
     highest: Callable[[Host], float | None] | None = None
+    lowest: Callable[[Host], float | None] | None = None
     field: str | None = None
 
 
@@ -89,6 +93,10 @@ def _fullest_disk(host: Host) -> float | None:
     return host.sample.fullest_disk_percent if host.sample is not None else None
 
 
+def _disk_levels(host: Host) -> Mapping[str, tuple[int, int]]:
+    return host.sample.disk_levels if host.sample is not None else {}
+
+
 def _disks_free(host: Host) -> Values:
     """The free bytes of the disks that count as disks, by mountpoint."""
     counted, details = _disks_used(host), _details(host)
@@ -98,6 +106,25 @@ def _disks_free(host: Host) -> Values:
         for disk in disks
         if disk.mountpoint in counted and disk.total_bytes and disk.used_bytes is not None
     }
+
+
+def _days_to_full(host: Host) -> Values | None:
+    """In how many days each disk is full, by mountpoint; None: no forecast was made since EGO's start."""
+    if host.forecasts is None:
+        return None
+    trends = host.forecasts.by_mount
+    days = {mount: days_to_full(*level, trends.get(mount)) for mount, level in _disk_levels(host).items()}
+    return {mount: one for mount, one in days.items() if one is not None}
+
+
+def _fewest_days(host: Host) -> float | None:
+    """The fewest of these days, or a number that no rule asks for: most disks are not worth a closer look."""
+    if host.forecasts is None:
+        return None
+    fullest = _fullest_disk(host)
+    if host.forecasts.is_calm and (fullest is None or fullest < NEARLY_FULL_PERCENT):
+        return DAYS_MAX
+    return min((_days_to_full(host) or {}).values(), default=None)
 
 
 def _interfaces_down(host: Host) -> Values:
@@ -164,6 +191,9 @@ RULE_MEASURES: Mapping[str, RuleMeasure] = {
             DISK_USED, "%", "disk {subject} is {value}% used", values=_disks_used, highest=_fullest_disk,
         ),
         RuleMeasure(DISK_FREE, "B", "disk {subject} has {value} bytes left", values=_disks_free),
+        RuleMeasure(
+            DISK_DAYS, "d", "disk {subject} is full in {value} days", values=_days_to_full, lowest=_fewest_days,
+        ),
         RuleMeasure(INTERFACE_DOWN, "", "interface {subject} is down", values=_interfaces_down),
         RuleMeasure(SENSOR, "°C", "sensor {subject} shows {value} °C", values=_sensors),
         RuleMeasure(
@@ -187,6 +217,7 @@ ALIASES: Mapping[str, str] = {
     "swap": "swapUsedPercent",
     "disk.usedPercent": DISK_USED,
     "disk.freeBytes": DISK_FREE,
+    "disk.daysToFull": DISK_DAYS,
     "interface.isDown": INTERFACE_DOWN,
     "sensor.celsius": SENSOR,
     "core.load": CORE,

@@ -151,6 +151,8 @@ def _of_file(document: Document, built_in: tuple[Rule, ...], path: Path) -> tupl
 
 def _changed(rule: Rule, table: Document, where: str) -> Rule:
     """A built-in rule with a table of the older form laid over it."""
+    if not rule.is_above:
+        raise BadSetting(f"{where}: fires at low values; write it as [rules.{rule.name}], with steps")
     for key, value in table.items():
         _check(key, value, where)
     critical = rule.steps[1] if len(rule.steps) > 1 else Step("critical", math.inf)

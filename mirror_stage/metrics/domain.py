@@ -46,6 +46,7 @@ ALWAYS_FULL_UNDER = (
     "/Library/Developer/CoreSimulator/", "/private/var/run/com.apple.security.cryptexd/",
 )  # fmt: skip
 ZFS = "zfs"
+PERCENT_TELLS_FROM = 20.0
 SAME_FREE_SPACE = 0.01  # 1 %: datasets of a pool whose free space differs by no more share it
 WRITTEN_MEANWHILE = 0.001  # of a dataset's size, between two readings: a pool that is nearly full has little free space
 # File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
@@ -108,6 +109,17 @@ class Sample:
     def disks_used_percent(self) -> Mapping[str, float]:
         """The used percent of each disk by its mountpoint; empty if it is unknown."""
         return disks_used_percent(self.details.disks or ()) if self.is_whole and self.details is not None else {}
+
+    @property
+    def disk_levels(self) -> dict[str, tuple[int, int]]:
+        """(used, usable) bytes of each disk that counts as a disk, by its mountpoint; empty if it is unknown."""
+        counted = self.disks_used_percent
+        disks = (self.details.disks or ()) if counted else ()
+        return {
+            disk.mountpoint: (disk.used_bytes, usable_bytes(disk))
+            for disk in disks
+            if disk.mountpoint in counted and disk.total_bytes and disk.used_bytes is not None
+        }
 
     @property
     def clock_offset_seconds(self) -> float:
@@ -261,6 +273,13 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     for pool in pools_of(datasets):
         used[pool[0].mountpoint] = _used_percent_together(pool)
     return used
+
+
+def usable_bytes(disk: Any) -> int:
+    """How much a disk can hold: less than its size, where a part is kept for root. A low percentage is too coarse to tell."""
+    if disk.used_percent < PERCENT_TELLS_FROM:
+        return int(disk.total_bytes)
+    return int(min(disk.total_bytes, round(disk.used_bytes * 100 / disk.used_percent)))
 
 
 def pools_of(datasets: Iterable[Any]) -> list[list[Any]]:

@@ -177,6 +177,11 @@ class Owner:
             for transition in evaluate_cut_off(rule, host.hostname, cause, hosts, of_host, pending, now)
         ]
 
+    def disk_readings(self) -> list[tuple[int, str, dict[str, tuple[int, int]]]]:
+        """(id, name, (used, size) in bytes by mountpoint) of each host whose newest sample has its disks."""
+        hosts = self.twin.hosts_by_name.values()
+        return [(host.id, host.hostname, host.sample.disk_levels) for host in hosts if host.sample is not None]
+
     def look_at_acks(self) -> None:
         """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.
 

@@ -22,6 +22,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.readiness import Readiness
+from mirror_stage.disks.service import DiskLevels
 from mirror_stage.ego_monitor.service import EgoMonitor
 from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.health.clock_watch import ClockWatch
@@ -217,6 +218,17 @@ def prune_silences(ego: Services) -> None:
     ego[Quiet].prune(ego[TrustedTime].until())
 
 
+def look_at_disks(ego: Services) -> None:
+    """Note how full the disks are, and when they will be full."""
+    if ego[Readiness].is_restored:
+        ego[DiskLevels].look()
+
+
+def prune_disks(ego: Services) -> None:
+    """Remove how full disks were more than 90 days ago."""
+    ego[DiskLevels].prune(ego[TrustedTime].until())
+
+
 def prune_past(ego: Services) -> None:
     """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
     ego[Past].prune(ego[TrustedTime].until())
@@ -274,6 +286,8 @@ JOBS: tuple[Job, ...] = (
     Job(beat, lambda config: config.heartbeat_seconds, is_enabled=lambda config: config.heartbeat_url is not None),
     Job(look_at_silences, every(1), is_owners=False),
     Job(prune_silences, every(3600)),
+    Job(look_at_disks, every(10)),
+    Job(prune_disks, every(3600)),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10), is_owners=False),
     Job(catch_up, every(2)),

@@ -10,6 +10,7 @@ from operator import attrgetter
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND, Instant
 from mirror_stage.core.names import seen_as
 from mirror_stage.core.selector import Labels
+from mirror_stage.disks.domain import Forecasts
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.metrics.measures import OF_LINK, OF_SAMPLE, REPORTED, names_of, wires_of
 from mirror_stage.twin.geometry import ORIGIN, Place
@@ -112,6 +113,7 @@ class Host:
     namesake: str | None = None  # another host, whose name differs only in case or in letters that look the same
     interval: Instant | None = None  # between its samples, if too long for the usual limits of silence
     gaps: tuple[Instant, ...] = ()  # between its newest arrivals, if some are too long for these limits
+    forecasts: Forecasts | None = None  # of its disks; None: not worked out since the start
 
     @property
     def is_synthetic(self) -> bool:
@@ -372,6 +374,7 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 namesake=host.namesake,
                 interval=host.interval,
                 gaps=host.gaps,
+                forecasts=host.forecasts,
             ),
             kind,
         )

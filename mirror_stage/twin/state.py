@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.names import seen_as
+from mirror_stage.disks.domain import Forecasts
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     STATUS_CODES,
@@ -153,6 +154,13 @@ class Twin:
         host = self.hosts_by_name.get(hostname)
         if host is not None and host.severity != severity:
             self._change(replace(host, severity=severity), upserted=True)
+
+    def set_forecasts(self, forecasts_by_hostname: Mapping[str, Forecasts]) -> None:
+        """Set when the disks of some hosts will be full. No client is told: it is no part of a frame."""
+        for hostname, forecasts in forecasts_by_hostname.items():
+            host = self.hosts_by_name.get(hostname)
+            if host is not None:
+                self.hosts_by_name[hostname] = replace(host, forecasts=forecasts)
 
     def sweep(self, now: Instant, listening_since: Instant = 0) -> None:
         """Update the status of every host by its silence.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mirror_stage.alerts.domain import RULES, Rule
-from mirror_stage.alerts.rules import load
+from mirror_stage.alerts.rules import load, read
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
 from mirror_stage.core.shipped import path_of
@@ -23,7 +23,7 @@ def rules_of(tmp_path: Path, text: str):
 
 
 def test_the_shipped_file_equals_the_built_in_rules() -> None:
-    assert load(Config(alert_rules=path_of("config") / "alert_rules.toml")) == RULES
+    assert read(Config(alert_rules=path_of("config") / "alert_rules.toml")) == RULES
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

@@ -14,12 +14,13 @@ from tests.servers import EgoServer, PostgresqlServer, wait_until
 
 RULES = [
     dict(zip(("name", "measure", "unit", "fireAt", "resolveAt", "severity", "criticalAt"), row, strict=True))
-    | {"above": True, "where": "*"}
+    | {"above": row[0] != "disk_filling", "where": "*"}
     for row in (
         ("cpu_load_high", "cpuLoad", "%", 80, 70, "warning", None),
         ("memory_high", "memoryUsedPercent", "%", 90, 80, "warning", None),
         ("swap_full", "swapUsedPercent", "%", 90, 85, "warning", 97),
         ("disk_full", "diskUsedPercent", "%", 90, 85, "warning", 97),
+        ("disk_filling", "diskDaysToFull", "d", 3, 5, "warning", 1),
         ("cpu_temperature_high", "cpuTemperature", "°C", 85, 75, "warning", None),
         ("gpu_temperature_high", "gpuTemperature", "°C", 80, 70, "warning", None),
         ("link_congestion", "utilization", "ratio", 0.9, 0.7, "warning", 1.0),

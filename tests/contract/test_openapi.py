@@ -52,6 +52,7 @@ ROUTES = {
     ("PUT", "/api/alert-rules/{name}"),
     ("DELETE", "/api/alert-rules/{name}"),
     ("GET", "/api/hosts/{hostname}/alert-rules"),
+    ("GET", "/api/hosts/{hostname}/disks"),
     ("POST", "/api/alerts/{id}/ack"),
     ("POST", "/api/alert-groups/{id}/ack"),
     ("DELETE", "/api/alerts/{id}/ack"),
@@ -296,6 +297,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
         delete("/api/alert-rules/{name}", f"/api/alert-rules/{name}")
     for name in (hostname, "nobody"):
         get("/api/hosts/{hostname}/alert-rules", f"/api/hosts/{name}/alert-rules")
+        get("/api/hosts/{hostname}/disks", f"/api/hosts/{name}/disks")
     for headers, body_now in ((key, body), (key, body), (key, body | {"command": "v"}), ({}, {})):
         send("/api/commands", json=body_now, headers=headers)
     get("/api/commands")

@@ -24,9 +24,10 @@ ROOMS: dict[str, set[str]] = {
     "tls": {"core", "web", "storage"},
     "signing": {"core", "storage"},
     "metrics": {"core", "web", "access"},
+    "disks": {"core", "web", "storage"},
     "history": {"core", "web", "storage", "metrics"},
-    "twin": {"core", "web", "access", "storage", "metrics", "history"},
-    "alerts": {"core", "web", "access", "storage", "metrics", "history", "twin"},
+    "twin": {"core", "web", "access", "storage", "metrics", "history", "disks"},
+    "alerts": {"core", "web", "access", "storage", "metrics", "history", "disks", "twin"},
     "backtest": {"core", "web", "storage", "history", "twin", "alerts"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
     "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
@@ -46,11 +47,11 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
         "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet", "backtest",
+        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet", "backtest", "disks",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
-        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications", "quiet",
+        "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications", "quiet", "disks",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip
@@ -84,7 +85,7 @@ PURE_CORE = {"core.ed25519", "core.instants", "core.names", "core.outputs", "cor
 PURE_LIBRARIES = {
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime.timezone", "datetime.datetime", "datetime.timedelta", "enum", "fnmatch",
     "bisect", "functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing", "unicodedata", "zlib", "uuid.UUID",
-    "uuid.uuid5", "zoneinfo.ZoneInfo",
+    "statistics", "uuid.uuid5", "zoneinfo.ZoneInfo",
 }  # fmt: skip
 # What the agent shares with EGO: standard library only, so that it can run where nothing else is installed.
 SHARED = {

@@ -15,6 +15,7 @@ from mirror_stage.alerts import store as alerts
 from mirror_stage.app import create_app
 from mirror_stage.commands import store as commands
 from mirror_stage.core.config import Config
+from mirror_stage.disks import store as disks
 from mirror_stage.enrolment import store as enrolment
 from mirror_stage.history import series, tiers
 from mirror_stage.history import store as history
@@ -29,7 +30,7 @@ from mirror_stage.twin import store as twin
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
     "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions", "agents", "enrol_codes",
-    "quiet_versions", "alert_groups", "alert_group_members", "deliveries",
+    "quiet_versions", "alert_groups", "alert_group_members", "deliveries", "disk_levels",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -38,6 +39,7 @@ MINUTES = Window(SECOND - 3600, SECOND, 60, ROLLUPS[0])
 HALF_HOURS = Window(SECOND - 7200, SECOND, 1800, ROLLUPS[1])
 
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
+    "levels of disks": lambda tx: (disks.of_hosts(tx, [1, 2], SECOND - 7 * 86_400), disks.prune(tx, SECOND, 500)),
     "alerts of a moment": lambda tx: alerts.active_at(tx, AT),
     "alerts of a stretch": lambda tx: alerts.counts_between(tx, AT - DAY, AT, 100),
     "silences in force": lambda tx: (quiet.keys(tx, AT), quiet.newest(tx, AT), quiet.count_open(tx, "silence", AT)),

@@ -457,6 +457,8 @@ export const en = {
       clock_skew: 'Clock',
       host_offline: 'Not reporting',
       disk_full: 'Disk',
+      disk_filling: 'Days until the disk is full',
+      interface_down: 'Interface down',
       swap_full: 'Swap',
       identity_conflict: 'Same name twice',
       ego_isolated: 'EGO cut off',

@@ -456,6 +456,8 @@ export const ko: Dictionary = {
       clock_skew: '시각 오차',
       host_offline: '응답 없음',
       disk_full: '디스크 사용률',
+      disk_filling: '디스크가 찰 때까지 남은 날',
+      interface_down: '인터페이스 다운',
       swap_full: '스왑 사용률',
       identity_conflict: '이름 중복',
       ego_isolated: 'EGO 고립',

@@ -988,6 +988,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hosts/{hostname}/disks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** When each disk of a host will be full, by how full it was in the last seven days. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DiskForecastList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/commands": {
         parameters: {
             query?: never;
@@ -4197,6 +4238,25 @@ export interface components {
             /** @description what the history cannot tell */
             unknown: ("order-within-minutes" | "which-disk" | "tags-of-then" | "open-before")[];
         };
+        DiskForecast: {
+            mountpoint: string;
+            usedBytes: number;
+            usableBytes: number;
+            isKnown: boolean;
+            /** @description the last day goes the same way as the last week */
+            isSteady: boolean;
+            /** @description at the earliest: four fifths of the slopes between two points of the week are flatter */
+            earliestDays: number | null;
+            /** @description the median of these slopes */
+            likelyDays: number | null;
+            /** @description at the latest: a fifth of the slopes is flatter */
+            latestDays: number | null;
+        };
+        DiskForecastList: {
+            hostname: string;
+            items: components["schemas"]["DiskForecast"][];
+            total: number;
+        };
         NewCommand: {
             hostname: string;
             command: string;
@@ -5074,6 +5134,8 @@ export type AppliedRuleList = components['schemas']['AppliedRuleList'];
 export type For = components['schemas']['For'];
 export type Mark = components['schemas']['Mark'];
 export type BackTest = components['schemas']['BackTest'];
+export type DiskForecast = components['schemas']['DiskForecast'];
+export type DiskForecastList = components['schemas']['DiskForecastList'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];

@@ -16,6 +16,8 @@ const MEASURES: Readonly<Record<string, string>> = {
   memory_high: 'memoryUsedPercent',
   swap_full: 'swapUsedPercent',
   disk_full: 'diskUsedPercent',
+  disk_filling: 'diskDaysToFull',
+  interface_down: 'interfaceIsDown',
   cpu_temperature_high: 'cpuTemperature',
   gpu_temperature_high: 'gpuTemperature',
   link_congestion: 'utilization',

@@ -1,0 +1,1 @@
+"""How full each disk was, hour by hour, and when it will be full."""
