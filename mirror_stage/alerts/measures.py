@@ -20,6 +20,7 @@ DISK_FREE = "diskFreeBytes"
 DISK_DAYS = "diskDaysToFull"
 NEARLY_FULL_PERCENT = 98.0  # below it no disk is full
 INTERFACE_DOWN = "interfaceIsDown"
+INTERFACE_ERRORS = "interfaceErrorsPerSecond"
 SENSOR = "sensorCelsius"
 CORE = "coreLoad"
 MACHINES = "machinesOfName"
@@ -134,6 +135,10 @@ def _interfaces_down(host: Host) -> Values:
     return {one.name: float(not one.is_up) for one in interfaces if one.is_up is not None}
 
 
+def _most_errors(host: Host) -> float | None:
+    return max(host.interface_errors.values(), default=None) if host.interface_errors else None
+
+
 def _sensors(host: Host) -> Values:
     details = _details(host)
     found = (details.temperatures or {}) if details is not None else {}
@@ -195,6 +200,10 @@ RULE_MEASURES: Mapping[str, RuleMeasure] = {
             DISK_DAYS, "d", "disk {subject} is full in {value} days", values=_days_to_full, lowest=_fewest_days,
         ),
         RuleMeasure(INTERFACE_DOWN, "", "interface {subject} is down", values=_interfaces_down),
+        RuleMeasure(
+            INTERFACE_ERRORS, "1/s", "interface {subject} has {value} errors a second", values=attrgetter("interface_errors"),
+            highest=_most_errors,
+        ),
         RuleMeasure(SENSOR, "°C", "sensor {subject} shows {value} °C", values=_sensors),
         RuleMeasure(
             CORE, "%", "the load of core {subject} is {value}%", values=_cores, highest=_busiest_core,
@@ -219,6 +228,7 @@ ALIASES: Mapping[str, str] = {
     "disk.freeBytes": DISK_FREE,
     "disk.daysToFull": DISK_DAYS,
     "interface.isDown": INTERFACE_DOWN,
+    "interface.errorsPerSecond": INTERFACE_ERRORS,
     "sensor.celsius": SENSOR,
     "core.load": CORE,
 }

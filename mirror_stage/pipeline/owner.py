@@ -35,6 +35,7 @@ from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.domain import Arrival, Host, Role
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
+from mirror_stage.twin.throughput import interface_errors
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +108,14 @@ class Owner:
     def absorb(self, samples: Sequence[Sample]) -> None:
         """Fold samples into the twin and the open alerts. A sample that cannot be folded is logged and skipped."""
         for sample in samples:
-            if sample.hostname not in self.twin.hosts_by_name:
+            known = self.twin.hosts_by_name.get(sample.hostname)
+            if known is None:
                 continue  # the database fails, so the host has no row, and without a row no place in the twin
             try:
                 host, kind = self.twin.fold(sample)
                 is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
+                if is_newest and self._judge_by.needs_errors:
+                    host.interface_errors = interface_errors(known.sample, sample)
                 if is_newest and not sample.is_repeated:  # a repeated sample was judged before
                     self._judge(host, sample.received_at, self.minutes.take(sample))
             except Exception:

@@ -113,6 +113,9 @@ class Host:
     namesake: str | None = None  # another host, whose name differs only in case or in letters that look the same
     interval: Instant | None = None  # between its samples, if too long for the usual limits of silence
     gaps: tuple[Instant, ...] = ()  # between its newest arrivals, if some are too long for these limits
+    interface_errors: Mapping[str, float] | None = (
+        None  # a second, by interface, since the sample before; None: unknown
+    )
     forecasts: Forecasts | None = None  # of its disks; None: not worked out since the start
 
     @property

@@ -33,6 +33,29 @@ def rates_of(sample: Sample) -> LinkRates | None:
     return LinkRates(sample.tx_gbps, sample.rx_gbps)
 
 
+def interface_errors(before: Sample | None, sample: Sample) -> dict[str, float] | None:
+    """The errors a second of each interface, received and sent, since an earlier sample of its host.
+
+    An interface is not in it where a counter is missing or fell. None: unknown for all, as in `set_rates`, or because the
+    interfaces of one of the samples are not known.
+    """
+    seconds = _counted_seconds(before, sample) if before is not None else None
+    if before is None or seconds is None or not (before.is_whole and sample.is_whole):
+        return None
+    if before.details is None or sample.details is None:
+        return None
+    was = {one.name: one for one in before.details.interfaces or ()}
+    found = {}
+    for one in sample.details.interfaces or ():
+        other = was.get(one.name)
+        if other is not None:
+            grown = [_growth(other.errin, one.errin), _growth(other.errout, one.errout)]
+            known = [errors for errors in grown if errors is not None]
+            if known:
+                found[one.name] = sum(known) / seconds
+    return found
+
+
 def set_rates(sample: Sample, before: Sample | None) -> None:
     """Complete a sample: the mean rates since an earlier one of its host. Without one all are unknown.
 
