@@ -17,6 +17,8 @@ from mirror_stage.access.gate import AccountLookup, Gate, Sockets
 from mirror_stage.access.revocations import Revocations
 from mirror_stage.access.routes import blp as access_blp
 from mirror_stage.access.service import People
+from mirror_stage.alerting.routes import blp as alerting_blp
+from mirror_stage.alerting.service import Alerting
 from mirror_stage.alerts import events as alert_events
 from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.alerts import store as alerts_store
@@ -121,6 +123,7 @@ WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allow
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, backtest_blp,
     disks_blp, commands_blp, field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
+    alerting_blp,
 )  # fmt: skip
 
 
@@ -440,6 +443,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         alerts,
         quiet,
         book,
+        Alerting(storage, clock, directory, book, quiet),
         commands,
         enrolment,
         HistoryService(storage, clock, config.kept_by_resolution),

@@ -113,9 +113,9 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "notifications.get_group": VIEW,
     "notifications.list_deliveries": VIEW,
     "notifications.retry_delivery": MANAGE,
-    "notifications.export_document": MANAGE,
-    "notifications.plan": MANAGE,
-    "notifications.apply": MANAGE,
+    "alerting.export_document": MANAGE,
+    "alerting.plan": MANAGE,
+    "alerting.apply": MANAGE,
 }
 
 # By namespace, then event. A client that may not `connect` receives no event of the namespace.

@@ -127,7 +127,10 @@ class AlertAck(Base):
 
 
 class AlertRule(Base):
-    """A rule that somebody has made over REST, or a built-in one that somebody has changed. `document` is JSON."""
+    """A rule that somebody has made over REST, or a built-in one that somebody has changed. `document` is JSON.
+
+    `source`: `hud`, or `file`: a file that somebody has applied.
+    """
 
     __tablename__ = "alert_rules"
 
@@ -136,3 +139,4 @@ class AlertRule(Base):
     version: Mapped[int] = mapped_column(Integer)
     updated_at: Mapped[int] = mapped_column(BigInteger)
     updated_by: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text, server_default="hud")

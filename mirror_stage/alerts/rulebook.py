@@ -39,6 +39,7 @@ ONLY_READ = (
     "updatedAt",
     "updatedBy",
 )  # members of an answer that a request may repeat
+_ALWAYS = ("measure", "steps")  # of a rule in a document
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class RuleBook:
                 log.warning("the alert rule %s of the file counts, not the one that was made over REST", row.name)
                 continue
             try:
-                entries[row.name] = Entry(of_wire(row.name, row.document, base, HUD), row)
+                entries[row.name] = Entry(of_wire(row.name, row.document, base, row.source), row)
             except BadRule as why:
                 log.error("the stored alert rule %s is passed over: %s", row.name, why)
         return entries
@@ -198,6 +199,10 @@ class RuleBook:
 
     def _changeable(self, name: str, etag: str | None) -> Entry:
         entry = self.get(name)
+        if entry.row is not None and entry.row.source == FILE:
+            raise Conflict(
+                f"the alert rule {name} is kept in a file; change it there, and apply it: mirror-stage alerts apply FILE"
+            )
         if entry.rule.source == FILE:
             raise Conflict(
                 f"{name} stands in the file of MIRROR_STAGE_ALERT_RULES; change it there, or copy it under another name"
@@ -205,6 +210,73 @@ class RuleBook:
         if etag is not None and etag not in {"*", entry.etag}:
             raise _other(name)
         return entry
+
+    # ------------------------------------------------------------------ documents
+
+    def document(self, tx: Tx) -> dict[str, dict[str, Any]]:
+        """The rules that somebody has made or changed over REST, by name: of each what differs from what it would be without it."""
+        found = {}
+        for row in store.rules(tx):
+            base = self._written.get(row.name)
+            if base is not None and base.source == FILE:
+                continue
+            try:
+                rule = of_wire(row.name, row.document, base, row.source)
+            except BadRule:
+                continue  # `_read` has said so
+            usual = base or Rule(rule.name, rule.measure, (), rule.unit)
+            said, before = document_of(rule), document_of(usual)
+            found[row.name] = {key: value for key, value in said.items() if key in _ALWAYS or value != before[key]}
+        return found
+
+    def planned(self, tx: Tx, wanted: Mapping[str, Mapping[str, Any]], *, prune: bool) -> dict[str, str]:
+        """What a document would change, by name: `added`, `changed`, `removed`. Raises Invalid."""
+        rows, changes = {row.name: row for row in store.rules(tx)}, {}
+        for name, document in wanted.items():
+            base, row = self._written.get(name), rows.get(name)
+            if base is not None and base.source == FILE:
+                raise _invalid(
+                    f"rules.{name}", "stands in the file of MIRROR_STAGE_ALERT_RULES; write it there or here"
+                )
+            if name == "preview":
+                raise _invalid(f"rules.{name}", "is the name of a route; give the alert rule another one")
+            try:
+                rule = document_of(of_wire(name, document, base, FILE))
+            except BadRule as why:
+                raise _invalid(f"rules.{name}.{why.key}".rstrip("."), why.message) from why
+            before = row.document if row is not None else document_of(base) if base is not None else None
+            if rule != before:
+                changes[name] = "added" if before is None else "changed"
+        changes |= {name: "removed" for name in rows if prune and name not in wanted}
+        if (
+            len(self._written.keys() | rows.keys() | wanted.keys()) - list(changes.values()).count("removed")
+            > RULES_MAX
+        ):
+            raise _invalid("rules", f"there would be more than {RULES_MAX} alert rules")
+        return changes
+
+    def carry_out(
+        self, tx: Tx, changes: Mapping[str, str], wanted: Mapping[str, Mapping[str, Any]], actor: Actor
+    ) -> None:
+        """Make the changes that were planned in this transaction. `learn` afterwards."""
+        now, rows = self._clock.now(), {row.name: row for row in store.rules(tx)}
+        for name, change in changes.items():
+            row = rows.get(name)
+            if change == "removed":
+                done = row is not None and store.remove_rule(tx, row, actor, now)
+            else:
+                document = document_of(of_wire(name, wanted[name], self._written.get(name), FILE))
+                version = 1 if row is None else row.version + 1
+                new = StoredRule(name, document, version, now, actor.name, FILE)
+                done = store.put_rule(tx, new, actor, CREATED if row is None else CHANGED)
+            if not done:
+                raise _other(name)
+
+    def learn(self) -> None:
+        """Judge by what was changed, and tell clients so."""
+        self._learn(self._clock.now())
+
+    # ------------------------------------------------------------------
 
     def _parsed(self, name: str, document: Mapping[str, Any], base: Rule | None) -> Rule:
         """The rule of a request. Raises Invalid, which names the key."""
@@ -228,6 +300,10 @@ class RuleBook:
     def _learn(self, now: int) -> None:
         self.look()
         self._tell(now)
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
 def _other(name: str) -> PreconditionFailed:

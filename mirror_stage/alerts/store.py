@@ -31,7 +31,7 @@ from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event
 from mirror_stage.access.domain import Actor
 from mirror_stage.alerts.cause import Cause
-from mirror_stage.alerts.domain import ACTIVE, FLAGS, PENDING, Ack, Alert, Change, Transition, as_of
+from mirror_stage.alerts.domain import ACTIVE, FLAGS, HUD, PENDING, Ack, Alert, Change, Transition, as_of
 from mirror_stage.alerts.measures import SILENCE
 from mirror_stage.alerts.models import AlertAck, AlertEvent, AlertRow, AlertRule, AlertWait
 from mirror_stage.core.instants import Instant
@@ -363,6 +363,7 @@ class StoredRule:
     version: int
     updated_at: Instant
     updated_by: str | None
+    source: str = HUD
 
 
 def rules_revision(tx: Connection) -> str | None:
@@ -380,7 +381,7 @@ def put_rule(tx: Connection, rule: StoredRule, actor: Actor, what: str) -> bool:
     """Store a rule after the version before it. False: that is not the stored one any more."""
     values = {
         "document": orjson.dumps(rule.document).decode(), "version": rule.version, "updated_at": rule.updated_at,
-        "updated_by": rule.updated_by,
+        "updated_by": rule.updated_by, "source": rule.source,
     }  # fmt: skip
     if rule.version == 1:
         columns = ("name", *values)

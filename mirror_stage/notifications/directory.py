@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import orjson
 
 from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event
@@ -40,15 +37,6 @@ class Wanted:
     manner: Manner
     rate_per_minute: int
     secrets: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference between a document and what EGO has: `added`, `changed`, `removed`."""
-
-    what: str
-    name: str
-    change: str
 
 
 class Directory:
@@ -92,7 +80,7 @@ class Directory:
 
     def create(self, wanted: Wanted, actor: Actor) -> Channel:
         """Add a channel. Raises Conflict if there is one of this name, Invalid."""
-        _check_secrets(wanted)
+        check_secrets([wanted])
 
         def work(tx: Tx) -> Channel:
             self._check(wanted, None)
@@ -109,7 +97,7 @@ class Directory:
 
     def change(self, wanted: Wanted, expected: int | None, actor: Actor) -> Channel:
         """Change a channel that has the version `expected`. Raises NotFound, Conflict, Invalid."""
-        _check_secrets(wanted)
+        check_secrets([wanted])
 
         def work(tx: Tx) -> Channel:
             before = self._editable(store.channels(tx).get(wanted.name), wanted.name, expected)
@@ -206,13 +194,10 @@ class Directory:
 
     # ------------------------------------------------------------------ documents
 
-    def document(self) -> dict[str, Any]:
-        """All channels and routes as a document. Secrets are not in it: a reference stands as it is, any other secret is `kept:`."""
-        found, routes = self._storage.read(lambda tx: (store.channels(tx), store.routes(tx)))
-        return {
-            "channels": {one.name: self._channel_in_document(one) for one in found.values()},
-            "routes": [_route_in_document(one) for one in routes.routes],
-        }
+    def document(self, tx: Tx) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+        """(all channels by name, all routes) as a document has them. A secret is a reference as it is, or `kept:`."""
+        channels = {one.name: self._channel_in_document(one) for one in store.channels(tx).values()}
+        return channels, [_route_in_document(one) for one in store.routes(tx).routes]
 
     def _channel_in_document(self, channel: Channel) -> dict[str, Any]:
         secrets = {name: text if is_reference(text) else KEPT for name, text in self._known(channel).items()}
@@ -227,60 +212,50 @@ class Directory:
         usual = {"language": "en", "title": None, "body": None, "ratePerMinute": 10}
         return said | {name: value for name, value in options.items() if value != usual[name]}
 
-    def plan(self, wanted: Mapping[str, Wanted], routes: Sequence[Route], *, prune: bool) -> tuple[str, list[Change]]:
-        """(the id of the plan, what `apply` would change). The id is another one as soon as EGO has other channels or routes."""
-        for one in wanted.values():
-            _check_secrets(one)
-        return self._storage.read(lambda tx: self._plan(tx, wanted, routes, prune=prune))
+    def stand(self, tx: Tx) -> list[tuple[str, int]]:
+        """What changes with every change of a channel or of the routes."""
+        return [(one.name, one.version) for one in store.channels(tx).values()] + [("", store.routes(tx).version)]
 
-    def apply(
-        self, wanted: Mapping[str, Wanted], routes: Sequence[Route], plan_id: str | None, actor: Actor, *, prune: bool
-    ) -> list[Change]:
-        """Make channels and routes as a document says, in one transaction. Raises Conflict if the plan is not that of now, Invalid."""
-        for one in wanted.values():
-            _check_secrets(one)
+    def planned(
+        self, tx: Tx, wanted: Mapping[str, Wanted], routes: Sequence[Route] | None, *, prune: bool
+    ) -> tuple[dict[str, str], Sequence[Route] | None]:
+        """(what a document would change of the channels, by name; the routes, if these would change). Raises Invalid.
 
-        def work(tx: Tx) -> list[Change]:
-            id, changes = self._plan(tx, wanted, routes, prune=prune)
-            if plan_id is not None and plan_id != id:
-                raise Conflict("channels or routes were changed after this plan was made; make it anew")
-            there = store.channels(tx)
-            for change in changes:
-                if change.what == "channel" and change.change == "removed":
-                    self._remove(tx, change.name, actor)
-                elif change.what == "channel":
-                    self._put(tx, wanted[change.name], there.get(change.name), FILE, actor)
-                else:
-                    store.put_routes(tx, routes, FILE, actor.name, self._clock.now())
-            if changes:
-                told = ", ".join(f"{one.what} {one.name} {one.change}" for one in changes)
-                access.record(tx, actor, Event("alerting-applied", None, told[:500]), self._clock.now())
-            return changes
-
-        changes = self._storage.write(work)
-        self.look()
-        return changes
-
-    def _plan(
-        self, tx: Tx, wanted: Mapping[str, Wanted], routes: Sequence[Route], *, prune: bool
-    ) -> tuple[str, list[Change]]:
-        there, known = store.channels(tx), store.routes(tx)
-        changes = []
+        `routes` None: the document says nothing of routes.
+        """
+        there, known, changes = store.channels(tx), store.routes(tx), dict[str, str]()
         for name, one in wanted.items():
             before = there.get(name)
             self._check(one, before)
             if before is None:
-                changes.append(Change("channel", name, "added"))
+                changes[name] = "added"
             elif not self._is_same(one, before):
-                changes.append(Change("channel", name, "changed"))
-        gone = [name for name in there if name not in wanted] if prune else []
-        changes += [Change("channel", name, "removed") for name in gone]
-        left = {name for name in (*there, *wanted) if name not in gone}
-        _check_routes(routes, left)
-        if tuple(routes) != known.routes:
-            changes.append(Change("routes", "routes", "changed"))
-        stand = [(one.name, one.version) for one in there.values()] + [("", known.version)]
-        return hashlib.sha256(orjson.dumps(stand)).hexdigest()[:32], changes
+                changes[name] = "changed"
+        changes |= {name: "removed" for name in there if prune and name not in wanted}
+        left = {name for name in (*there, *wanted) if changes.get(name) != "removed"}
+        if len(left) > CHANNELS_MAX:
+            raise Invalid(f"there would be {len(left)} channels; {CHANNELS_MAX} are allowed")
+        new = tuple(routes) if routes is not None else () if prune else known.routes
+        _check_routes(new, left)
+        return changes, new if new != known.routes else None
+
+    def carry_out(
+        self,
+        tx: Tx,
+        changes: Mapping[str, str],
+        wanted: Mapping[str, Wanted],
+        routes: Sequence[Route] | None,
+        actor: Actor,
+    ) -> None:
+        """Make the changes that were planned in this transaction. `look` afterwards."""
+        there = store.channels(tx)
+        for name, change in changes.items():
+            if change == "removed":
+                self._remove(tx, name, actor)
+            else:
+                self._put(tx, wanted[name], there.get(name), FILE, actor)
+        if routes is not None:
+            store.put_routes(tx, routes, FILE, actor.name, self._clock.now())
 
     def _is_same(self, wanted: Wanted, before: Channel) -> bool:
         known = self._known(before)
@@ -308,12 +283,13 @@ def _check_routes(routes: Sequence[Route], channels: Mapping[str, Any] | set[str
         raise Invalid("; ".join(f"{one['field']}: {one['message']}" for one in errors), errors=errors)
 
 
-def _check_secrets(wanted: Wanted) -> None:
+def check_secrets(wanted: Iterable[Wanted]) -> None:
     """Raise Invalid if a secret cannot be. Not within a transaction: it may load Apprise."""
-    for name, secret in wanted.secrets.items():
-        trouble = _secret_trouble(name, secret, wanted.kind) if secret is not None else None
-        if trouble is not None:
-            raise Invalid(f"{wanted.name}: {name} {trouble}", errors=[{"field": name, "message": trouble}])
+    for one in wanted:
+        for name, secret in one.secrets.items():
+            trouble = _secret_trouble(name, secret, one.kind) if secret is not None else None
+            if trouble is not None:
+                raise Invalid(f"{one.name}: {name} {trouble}", errors=[{"field": name, "message": trouble}])
 
 
 def _secret_trouble(name: str, secret: str, kind: str) -> str | None:

@@ -17,25 +17,20 @@ from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.on_wire import LISTED_MAX, delivery_on_wire, group_on_wire
 from mirror_stage.notifications.schemas import (
-    ApplyFields,
     ChannelFields,
     ChannelList,
     ChannelSchema,
     DeliveryPage,
     DeliveryQuery,
     DeliverySchema,
-    ExportSchema,
     GroupPage,
     GroupQuery,
     GroupSchema,
     NewChannelSchema,
-    PlanFields,
-    PlanSchema,
     RoutesFields,
     RoutesSchema,
     TestedSchema,
     channel_on_wire,
-    plan_on_wire,
     route_of,
     route_on_wire,
     wanted,
@@ -164,37 +159,6 @@ def list_deliveries(query: dict[str, Any]) -> Response:
 def retry_delivery(id: str) -> Response:
     """Send a message again that was given up, or one that waits at once."""
     return json_response(delivery_on_wire(service(Sender).try_again(id, actor())))
-
-
-@blp.get("/alerting")
-@blp.response(200, ExportSchema)
-def export_document() -> Response:
-    """All channels and routes as a document, as `mirror-stage alerts export` writes it. Secrets are not in it."""
-    return _private(json_response(service(Directory).document()))
-
-
-@blp.post("/alerting/plan")
-@blp.arguments(PlanFields())
-@blp.response(200, PlanSchema)
-def plan(said: dict[str, Any]) -> Response:
-    """What `apply` would change. Nothing is changed."""
-    id, changes = service(Directory).plan(*_document(said["document"]), prune=said["prune"])
-    return _private(json_response(plan_on_wire(id, changes)))
-
-
-@blp.post("/alerting/apply")
-@blp.arguments(ApplyFields())
-@blp.response(200, PlanSchema)
-def apply(said: dict[str, Any]) -> Response:
-    """Make channels and routes as the document says, all or nothing."""
-    document = _document(said["document"])
-    changes = service(Directory).apply(*document, said["planId"], actor(), prune=said["prune"])
-    return _private(json_response(plan_on_wire(None, changes)))
-
-
-def _document(said: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    channels = {name: wanted(name, one, is_document=True) for name, one in said["channels"].items()}
-    return channels, [route_of(one) for one in said["routes"]]
 
 
 def _on_wire(channel: Channel) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import RAISE, ValidationError, fields, validates_schema
@@ -13,12 +13,12 @@ from mirror_stage.core import selector
 from mirror_stage.core.instants import SECOND
 from mirror_stage.notifications import channels, domain
 from mirror_stage.notifications.channels import EMAIL, Channel
-from mirror_stage.notifications.directory import CHANNELS_MAX, KEPT, ROUTES_MAX, SECRETS, Change, Wanted
+from mirror_stage.notifications.directory import KEPT, ROUTES_MAX, SECRETS, Wanted
 from mirror_stage.notifications.domain import Route
 from mirror_stage.notifications.words import LANGUAGES, Manner, template_trouble
 from mirror_stage.web.schemas import Number, Page, PageQuery, Text, Truth, Whole, WireSchema, instant, nullable
 
-_NAME = Regexp(
+NAME = Regexp(
     r"[a-z0-9][a-z0-9_.-]{0,62}\Z", error="must be 1 to 63 of a-z 0-9 _ . -, and begin with a letter or a digit"
 )
 _ADDRESS = Regexp(
@@ -76,7 +76,7 @@ class ChannelFields(WireSchema):
 class NewChannelSchema(ChannelFields):
     """A channel with its name."""
 
-    name = Text(required=True, validate=_NAME)
+    name = Text(required=True, validate=NAME)
 
 
 def wanted(name: str, said: Mapping[str, Any], *, is_document: bool = False) -> Wanted:
@@ -154,13 +154,13 @@ class RouteFields(WireSchema):
     class Meta:
         unknown = RAISE
 
-    name = Text(required=True, validate=_NAME)
+    name = Text(required=True, validate=NAME)
     where = Text(load_default=selector.EVERY_HOST, validate=_checked(_selector_trouble))
     rules = fields.List(Text(validate=Length(1, 100)), load_default=lambda: ["*"], validate=Length(1, 50))
     minSeverity = Text(load_default="warning", validate=OneOf(SEVERITIES))
-    channels = fields.List(Text(validate=_NAME), required=True, validate=Length(0, 20))
+    channels = fields.List(Text(validate=NAME), required=True, validate=Length(0, 20))
     escalateAfterSeconds = Number(allow_none=True, load_default=None, validate=Range(60, 7 * 86_400))
-    escalateTo = fields.List(Text(validate=_NAME), load_default=list, validate=Length(0, 20))
+    escalateTo = fields.List(Text(validate=NAME), load_default=list, validate=Length(0, 20))
 
     @validates_schema
     def check(self, values: dict[str, Any], **_kwargs: Any) -> None:
@@ -228,68 +228,6 @@ def route_on_wire(route: Route) -> dict[str, Any]:
         "escalateAfterSeconds": None if route.escalate_after is None else route.escalate_after / SECOND,
         "escalateTo": list(route.escalate_to),
     }
-
-
-class DocumentSchema(WireSchema):
-    """Channels by name, and routes. Secrets are `env:NOTIFY_…`, `file:/…`, or `kept:`: the secret that EGO has."""
-
-    class Meta:
-        unknown = RAISE
-
-    channels = fields.Dict(
-        keys=Text(validate=_NAME),
-        values=fields.Nested(ChannelFields),
-        load_default=dict,
-        validate=Length(0, CHANNELS_MAX),
-    )
-    routes = fields.List(fields.Nested(RouteFields), load_default=list, validate=Length(0, ROUTES_MAX))
-
-
-class PlanFields(WireSchema):
-    """A document. `prune`: channels that are not in it are removed."""
-
-    class Meta:
-        body_max = 512 * 1024
-
-    document = fields.Nested(DocumentSchema, required=True)
-    prune = Truth(load_default=False)
-
-
-class ApplyFields(PlanFields):
-    """A document, and the plan that somebody has looked at: if EGO has changed since, nothing happens."""
-
-    class Meta:
-        body_max = 512 * 1024
-
-    planId = Text(allow_none=True, load_default=None, validate=Length(1, 64))
-
-
-class ChangeSchema(WireSchema):
-    what = fields.String(required=True, validate=OneOf(("channel", "routes")))
-    name = fields.String(required=True)
-    change = fields.String(required=True, validate=OneOf(("added", "changed", "removed")))
-
-
-class PlanSchema(WireSchema):
-    """What would change, or has changed; nothing: it is so already."""
-
-    planId = nullable(fields.String)
-    changes = fields.List(fields.Nested(ChangeSchema), required=True)
-
-
-def plan_on_wire(plan_id: str | None, changes: Sequence[Change]) -> dict[str, Any]:
-    """A PlanSchema."""
-    told = [{"what": one.what, "name": one.name, "change": one.change} for one in changes]
-    return {"planId": plan_id, "changes": told}
-
-
-class ExportSchema(WireSchema):
-    """All channels and routes as a document, without secrets."""
-
-    channels = fields.Dict(
-        keys=fields.String(), values=fields.Dict(keys=fields.String(), values=fields.Raw()), required=True
-    )
-    routes = fields.List(fields.Dict(keys=fields.String(), values=fields.Raw()), required=True)
 
 
 class GroupQuery(PageQuery):

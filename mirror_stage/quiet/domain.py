@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mirror_stage.alerts.domain import SEVERITIES, Alert, Suppression
@@ -17,6 +17,8 @@ SILENCE: Final = "silence"
 MAINTENANCE: Final = "maintenance"
 MUTE_TIME: Final = "mute-time"
 KINDS = (SILENCE, MAINTENANCE, MUTE_TIME)
+
+HUD, FILE = "hud", "file"
 
 CREATED: Final = "created"
 CHANGED: Final = "changed"
@@ -120,10 +122,25 @@ What = Silence | Maintenance | MuteTime
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """One as a document has it. Without `has_beginning` it begins when the document is applied, or has begun already."""
+
+    what: What
+    has_beginning: bool = True
+    is_confirmed: bool = False
+
+    def as_after(self, before: Version | None) -> What:
+        """What is meant, if this one is open."""
+        if before is None or self.has_beginning or isinstance(self.what, MuteTime) or isinstance(before.what, MuteTime):
+            return self.what
+        return replace(self.what, begins_at=before.what.begins_at)
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A silence, maintenance or mute time as it was written down at `at` by somebody, until `replaced_at`.
 
-    `id` of a mute time is its name. `number` rises by one with each version.
+    `id` of a mute time is its name. `number` rises by one with each version. `source`: it is kept in the HUD, or in a file.
     """
 
     kind: str
@@ -134,6 +151,7 @@ class Version:
     change: str
     what: What
     replaced_at: Instant | None = None
+    source: str = HUD
 
     @property
     def ends_at(self) -> Instant | None:

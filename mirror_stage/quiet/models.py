@@ -11,7 +11,8 @@ from mirror_stage.storage.db import Base
 class QuietVersion(Base):
     """What somebody has written down at `at`: it counted until `replaced_at`, or counts still. No row is changed otherwise.
 
-    So what was in force at any time can be read. `ends_at` is the end that is written down, for the retention.
+    So what was in force at any time can be read. `ends_at` is the end that is written down, for the retention. `source` is where it is
+    kept: `hud`, or `file`: a file that somebody has applied.
     """
 
     __tablename__ = "quiet_versions"
@@ -25,6 +26,7 @@ class QuietVersion(Base):
     body: Mapped[str] = mapped_column(Text)  # JSON
     ends_at: Mapped[int | None] = mapped_column(BigInteger)
     replaced_at: Mapped[int | None] = mapped_column(BigInteger)
+    source: Mapped[str] = mapped_column(Text, server_default="hud")
 
     __table_args__ = (
         Index(

@@ -12,6 +12,8 @@ from mirror_stage.alerts.domain import SEVERITIES
 from mirror_stage.core.instants import SECOND, Instant, to_optional_text, to_text
 from mirror_stage.core.selector import BadSelector, Selector, parse
 from mirror_stage.quiet.domain import (
+    FILE,
+    HUD,
     LASTS_MAX,
     STATES,
     Maintenance,
@@ -154,8 +156,9 @@ class QuietQuery(WireSchema):
 
 
 class _Version(WireSchema):
-    """`by` made this version at `changedAt`. `state`: whether it counts at the moment."""
+    """`by` made this version at `changedAt`. `state`: whether it counts at the moment. `source` file: it can be changed there only."""
 
+    source = fields.String(required=True, validate=OneOf((HUD, FILE)))
     version = fields.Integer(required=True)
     by = fields.String(required=True)
     changedAt = instant()
@@ -217,7 +220,13 @@ class MuteTimeList(WireSchema):
 def on_wire(version: Version, at: Instant, grace: Instant) -> dict[str, Any]:
     """A SilenceSchema, MaintenanceSchema or MuteTimeSchema, with its state at an instant."""
     what, state = version.what, version.state(at, grace)
-    head = {"version": version.number, "by": version.by, "changedAt": to_text(version.at), "state": state}
+    head = {
+        "source": version.source,
+        "version": version.number,
+        "by": version.by,
+        "changedAt": to_text(version.at),
+        "state": state,
+    }
     if isinstance(what, MuteTime):
         until = what.ends_at(at) if state == "on" else None
         return {"name": version.id} | weekly_said(what) | head | {"until": to_optional_text(until)}

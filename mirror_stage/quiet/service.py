@@ -29,6 +29,9 @@ from mirror_stage.quiet.domain import (
     COUNT_MAX,
     CREATED,
     ENDED,
+    FILE,
+    HUD,
+    KINDS,
     LASTS_MAX,
     MAINTENANCE,
     MUTE_TIME,
@@ -41,6 +44,7 @@ from mirror_stage.quiet.domain import (
     Silence,
     Version,
     What,
+    Written,
     is_broad,
     rule_of,
     span_trouble,
@@ -54,7 +58,7 @@ PRUNED_AT_ONCE = 200
 NAME_SHOWN = 64
 NAMES: Mapping[str, str] = {SILENCE: "silence", MAINTENANCE: "maintenance", MUTE_TIME: "mute time"}
 
-Written = tuple[Version, bool]  # and whether it is new
+Stored = tuple[Version, bool]  # and whether it is new
 Told = Callable[[str, Version, Instant], None]  # what has changed, the version, EGO's time
 
 
@@ -64,7 +68,7 @@ class Quiet:
     `hosts_named` are those of these hosts that the twin has, `fleet` all of them. `open_alerts` are the active alerts. `grace`
     is how long hosts may take to come back after maintenance. `rule_names` are those of the alert rules, also of those that
     are off. `kept` is how long versions are kept that count no more. `tell` is called for each change, once; `is_leading` says
-    whether this process tells what it has not changed itself.
+    whether this process tells what it has not changed itself. `routes_muted_by` names the routes that have a mute time.
     """
 
     def __init__(
@@ -80,10 +84,12 @@ class Quiet:
         kept: Instant,
         tell: Told,
         is_leading: Callable[[], bool],
+        routes_muted_by: Callable[[Any, str], Sequence[str]] = lambda _tx, _name: (),
     ):
         self._storage, self._clock, self.grace, self._kept = storage, clock, grace, kept
         self._hosts_named, self._fleet, self._open_alerts = hosts_named, fleet, open_alerts
         self._rule_names, self._tell, self._is_leading = rule_names, tell, is_leading
+        self._routes_muted_by = routes_muted_by
         self._newest: dict[tuple[str, str], Version] | None = None  # by kind and id; None: never looked
         self._states: dict[tuple[str, str], str] = {}
         self._in_force: tuple[Instant, list[Version]] = (-1, [])
@@ -168,7 +174,7 @@ class Quiet:
         if unknown is not None:
             raise unknown
 
-        def work(tx: Any) -> Written:
+        def work(tx: Any) -> Stored:
             if store.count_open(tx, kind, now) >= COUNT_MAX[kind]:
                 raise Refused(f"there are {COUNT_MAX[kind]} already; end those that nobody needs", retry_after=60)
             before = store.newest_of(tx, kind, made)
@@ -184,8 +190,8 @@ class Quiet:
         self._check(what, now, is_confirmed=is_confirmed)
         unknown = self._unknown_rule(what)
 
-        def work(tx: Any) -> Written:
-            before = self._open(store.newest_of(tx, kind, id), kind, id, now)
+        def work(tx: Any) -> Stored:
+            before = self._editable(self._open(store.newest_of(tx, kind, id), kind, id, now))
             if unknown is not None and rule_of(what) != rule_of(before.what):
                 raise unknown
             if isinstance(what, Silence | Maintenance) and isinstance(before.what, Silence | Maintenance):
@@ -201,11 +207,12 @@ class Quiet:
         """End one now. One that is over already stays so. Raises NotFound."""
         now = self._clock.now()
 
-        def work(tx: Any) -> Written:
+        def work(tx: Any) -> Stored:
             before = store.newest_of(tx, kind, id)
             if before is not None and before.state(now, self.grace) == OVER:
                 return before, False
-            before = self._open(before, kind, id, now)
+            before = self._editable(self._open(before, kind, id, now))
+            self._check_unused(tx, before)
             what = before.what
             if isinstance(what, Silence | Maintenance):
                 what = replace(what, ends_at=now if what.ends_at is None else min(now, what.ends_at))
@@ -222,31 +229,124 @@ class Quiet:
         return found
 
     @staticmethod
-    def _next(
-        before: Version | None, kind: str, id: str, change: str, what: What, actor: Actor, now: Instant
-    ) -> Version:
-        at, number = (now, 1) if before is None else (max(now, before.at + 1), before.number + 1)
-        return Version(kind, id, number, at, actor.recorded_as, change, what)
+    def _editable(found: Version) -> Version:
+        if found.source == FILE:
+            raise Conflict(
+                f"this {NAMES[found.kind]} is kept in a file; change it there, and apply it: mirror-stage alerts apply FILE"
+            )
+        return found
+
+    def _check_unused(self, tx: Any, found: Version) -> None:
+        """Raise Conflict if it is a mute time that a route names."""
+        users = self._routes_muted_by(tx, found.id) if found.kind == MUTE_TIME else ()
+        if users:
+            raise Conflict(f"the route {users[0]} has the mute time {found.id}; change the route first")
 
     @staticmethod
-    def _stored(tx: Any, version: Version, actor: Actor) -> Written:
+    def _next(
+        before: Version | None,
+        kind: str,
+        id: str,
+        change: str,
+        what: What,
+        actor: Actor,
+        now: Instant,
+        source: str = HUD,
+    ) -> Version:
+        at, number = (now, 1) if before is None else (max(now, before.at + 1), before.number + 1)
+        return Version(kind, id, number, at, actor.recorded_as, change, what, source=source)
+
+    @staticmethod
+    def _stored(tx: Any, version: Version, actor: Actor) -> Stored:
         store.append(tx, version, actor)
         return version, True
 
-    def _written(self, work: Callable[[Any], Written], now: Instant) -> Version:
+    def _written(self, work: Callable[[Any], Stored], now: Instant) -> Version:
         """The version that `work` has stored; this process knows of it, and tells it, at once."""
         try:
             version, is_new = self._storage.write(work)
         except BadRow as error:  # two requests made the same name at the same moment
             raise Conflict("somebody else has just made one of this name; look again") from error
+        if is_new:
+            self._learn(version, now)
+        return version
+
+    def _learn(self, version: Version, now: Instant) -> None:
         known = self._known()
         before = known.get((version.kind, version.id))
-        if is_new and (before is None or before.number < version.number):
+        if before is None or before.number < version.number:
             known[version.kind, version.id] = version
             self._states[version.kind, version.id] = version.state(now, self.grace)
             self._in_force = (-1, [])
             self._tell(version.change, version, now)
-        return version
+
+    # ------------------------------------------------------------------ documents
+
+    def document(self, tx: Any) -> list[Version]:
+        """All that are not over, by kind and name."""
+        now = self._clock.now()
+        found = [one for one in store.newest(tx, now - self.grace) if one.state(now, self.grace) != OVER]
+        return sorted(found, key=lambda one: (KINDS.index(one.kind), one.id))
+
+    def planned(self, tx: Any, wanted: Mapping[tuple[str, str], Written], *, prune: bool) -> dict[tuple[str, str], str]:
+        """What a document would change, by kind and name: `added`, `changed`, `removed`. Raises Invalid, Conflict.
+
+        What is over by now is passed over. Of silences and maintenance `prune` ends only what came from a file: the others are
+        somebody's work of the moment.
+        """
+        now, changes = self._clock.now(), dict[tuple[str, str], str]()
+        there = {(one.kind, one.id): one for one in self.document(tx)}
+        for (kind, id), written in wanted.items():
+            before = there.get((kind, id))
+            what = written.as_after(before)
+            if before is not None and before.what == what:
+                continue
+            if not isinstance(what, MuteTime) and what.ends_at is not None and what.ends_at <= now:
+                if before is not None:
+                    changes[kind, id] = "removed"
+                continue
+            try:
+                self._check(what, now, is_confirmed=written.is_confirmed)
+            except Invalid as why:
+                raise Invalid(f"{NAMES[kind]} {id}: {why.detail}", errors=why.errors) from why
+            changes[kind, id] = "added" if before is None else "changed"
+        if prune:
+            gone = [key for key, one in there.items() if one.kind == MUTE_TIME or one.source == FILE]
+            changes |= {key: "removed" for key in gone if key not in wanted}
+        for kind in KINDS:
+            of_kind = [change for (each, _), change in changes.items() if each == kind]
+            count = sum(one.kind == kind for one in there.values()) + of_kind.count("added") - of_kind.count("removed")
+            if count > COUNT_MAX[kind]:
+                raise Invalid(f"there would be {count} of {NAMES[kind]}; {COUNT_MAX[kind]} are allowed")
+        return changes
+
+    def carry_out(
+        self, tx: Any, changes: Mapping[tuple[str, str], str], wanted: Mapping[tuple[str, str], Written], actor: Actor
+    ) -> list[Version]:
+        """Make the changes that were planned in this transaction; the new versions, for `learn`."""
+        now, made = self._clock.now(), []
+        for (kind, id), change in changes.items():
+            before = store.newest_of(tx, kind, id)
+            is_open = before is not None and before.state(now, self.grace) != OVER
+            if change == "removed":
+                assert before is not None
+                what = before.what
+                if isinstance(what, Silence | Maintenance):
+                    what = replace(what, ends_at=now if what.ends_at is None else min(now, what.ends_at))
+                said = ENDED
+            else:
+                what, said = wanted[kind, id].as_after(before if is_open else None), CHANGED if is_open else CREATED
+            made.append(self._next(before, kind, id, said, what, actor, now, FILE))
+            store.append(tx, made[-1], actor)
+        return made
+
+    def learn(self, made: Sequence[Version]) -> None:
+        """Know of what was carried out, and tell it."""
+        now = self._clock.now()
+        for version in made:
+            self._learn(version, now)
+
+    # ------------------------------------------------------------------
 
     def _check(self, what: What, now: Instant, *, is_confirmed: bool) -> None:
         """Raise Invalid for a time that cannot be, Conflict for more hosts than anybody should silence by a slip."""

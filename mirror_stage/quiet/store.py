@@ -44,6 +44,12 @@ def as_of(tx: Connection, at: Instant, since: Instant) -> list[Version]:
     return _versions(tx, and_(_C.at <= at, or_(_IS_NEWEST, _C.replaced_at > at), _open_at(since)))
 
 
+def last_change(tx: Connection) -> tuple[Instant, int] | None:
+    """The instant of the newest version, and how many there are of that instant: another answer after each change."""
+    row = tx.execute(select(_C.at, func.count()).group_by(_C.at).order_by(_C.at.desc()).limit(1)).first()
+    return None if row is None else (row[0], row[1])
+
+
 def count_open(tx: Connection, kind: str, now: Instant) -> int:
     """How many of a kind have not ended."""
     return tx.execute(select(func.count()).where(_C.kind == kind, _IS_NEWEST, _open_at(now))).scalar_one()
@@ -61,7 +67,7 @@ def append(tx: Connection, version: Version, actor: Actor) -> None:
     tx.execute(
         insert(_TABLE).values(
             kind=version.kind, id=version.id, number=version.number, at=version.at, by=version.by,
-            change=version.change, body=body, ends_at=version.ends_at, replaced_at=None,
+            change=version.change, body=body, ends_at=version.ends_at, replaced_at=None, source=version.source,
         )
     )  # fmt: skip
     access.record(tx, actor, Event(f"{version.kind}-{version.change}", version.id, body[:1000]), version.at)
@@ -86,7 +92,7 @@ def _versions(tx: Connection, which: Any) -> list[Version]:
     return [
         Version(
             row.kind, row.id, row.number, row.at, row.by, row.change,
-            what_from(row.kind, json.loads(row.body)), row.replaced_at,
+            what_from(row.kind, json.loads(row.body)), row.replaced_at, row.source,
         )
         for row in rows
     ]  # fmt: skip

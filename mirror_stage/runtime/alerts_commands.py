@@ -1,10 +1,11 @@
-"""`mirror-stage alerts …`: channels and routes of a running EGO as a file, and what a rule would have said, over its REST."""
+"""`mirror-stage alerts …`: all that decides who is told of which alerts, of a running EGO, as a file; what a rule would have said."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mirror_stage.simulator.client import Answer, Client
 
 HEAD = """\
-# Who is told of alerts. Written by: mirror-stage alerts export
+# When alerts fire, and who is told of them. Written by: mirror-stage alerts export
 # Secrets are not in it. `kept:` is the secret that EGO has; or write env:NOTIFY_NAME or file:/run/secrets/NAME.
 """
 
@@ -32,11 +33,12 @@ def add_to(commands: Any) -> None:
     alerts = commands.add_parser(
         "alerts",
         help="who is told of alerts, as a file; what a rule would have said",
-        description="Keep the channels and routes of a running EGO in a file (TOML), and test rules against its history.",
+        description="Keep rules, channels, routes, silences, maintenance and mute times of a running EGO in a file (TOML), and test rules "
+        "against its history.",
     )
     steps = alerts.add_subparsers(title="commands", metavar="command", required=True)
     export = steps.add_parser(
-        "export", help="print what EGO has", description="Print channels and routes as a file, without any secret."
+        "export", help="print what EGO has", description="Print what EGO has as a file, without any secret."
     )
     _add_ego(export)
     export.set_defaults(run=_export)
@@ -49,10 +51,11 @@ def add_to(commands: Any) -> None:
         "apply",
         help="make EGO as a file says",
         description=(
-            "Make channels and routes as a file says, all or nothing. They can then be changed in the file only. Channels that "
-            "are not in the file stay, unless --prune is given."
+            "Make EGO as a file says, all or nothing. What it changes can then be changed in the file only. What is not in the "
+            "file stays, unless --prune is given."
         ),
     )
+    apply.add_argument("--plan-id", metavar="ID", help="only if nothing has changed since `plan` printed this id")
     _add_file(apply)
     apply.set_defaults(run=_apply)
     test = steps.add_parser(
@@ -86,7 +89,11 @@ def _add_ego(parser: argparse.ArgumentParser) -> None:
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a file as `export` writes it")
-    parser.add_argument("--prune", action="store_true", help="remove channels that are not in the file")
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove what is not in the file, but for silences and maintenance of other origin",
+    )
     parser.add_argument("--json", action="store_true", help="print the changes as JSON")
     _add_ego(parser)
 
@@ -134,9 +141,18 @@ def _without_null(value: Any) -> Any:
     return [_without_null(one) for one in value] if isinstance(value, list) else value
 
 
+def _without_dates(value: Any) -> Any:
+    """Moments that stand in TOML without quotes, as texts."""
+    if isinstance(value, dict):
+        return {key: _without_dates(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_dates(one) for one in value]
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
 def _document(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return _without_dates(tomllib.loads(file.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{file}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -153,7 +169,10 @@ def _apply(chosen: argparse.Namespace) -> int:
 
 def _changes(chosen: argparse.Namespace, path: str, verb: str) -> int:
     """Ask EGO to plan or to apply a file, and print the changes. Returns the exit status."""
-    answer = _ask(chosen, path, {"document": _document(chosen.file), "prune": chosen.prune})
+    body = {"document": _document(chosen.file), "prune": chosen.prune}
+    if verb == "is":
+        body["planId"] = chosen.plan_id
+    answer = _ask(chosen, path, body)
     if answer is None:
         return 1
     if answer.status != 200:
@@ -165,11 +184,13 @@ def _changes(chosen: argparse.Namespace, path: str, verb: str) -> int:
     for one in changes:
         print(
             f"{one['what']} {one['name']} {verb} {one['change']}"
-            if one["what"] == "channel"
+            if one["what"] != "routes"
             else f"the routes {'are' if verb == 'is' else verb} changed"
         )
     if not changes:
         print("no change")
+    elif verb != "is":
+        print(f"to do just this: mirror-stage alerts apply {chosen.file} --plan-id {answer.json['planId']}")
     return 0
 
 

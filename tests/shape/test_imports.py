@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "backtest": {"core", "web", "storage", "history", "twin", "alerts"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
     "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
+    "alerting": {"core", "web", "access", "storage", "alerts", "notifications", "quiet"},
     "commands": {"core", "web", "access", "storage"},
     "enrolment": {"core", "web", "access", "storage", "commands", "tls"},
     "past": {"core", "web", "storage", "metrics", "history", "twin", "alerts", "commands"},
@@ -48,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "app": {
         "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
         "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet", "backtest", "disks",
+{"alerting", "backtest", "disks", "enrolment", "exporter", "figures", "health", "hud", "installer", "notifications", "pipeline", "quiet", "signing", "tls"},
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",

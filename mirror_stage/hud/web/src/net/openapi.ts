@@ -3332,7 +3332,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All channels and routes as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
+        /** Everything as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
         get: {
             parameters: {
                 query?: never;
@@ -3413,7 +3413,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make channels and routes as the document says, all or nothing. */
+        /** Make EGO as the document says, all or nothing. */
         post: {
             parameters: {
                 query?: never;
@@ -4440,6 +4440,8 @@ export interface components {
             reason?: string | null;
         };
         Silence: {
+            /** @enum {string} */
+            source: "hud" | "file";
             version: number;
             by: string;
             /** Format: date-time */
@@ -4510,6 +4512,8 @@ export interface components {
             zone: string;
         };
         Maintenance: {
+            /** @enum {string} */
+            source: "hud" | "file";
             version: number;
             by: string;
             /** Format: date-time */
@@ -4557,6 +4561,8 @@ export interface components {
             weekly?: components["schemas"]["Weekly"] | null;
         };
         MuteTime: {
+            /** @enum {string} */
+            source: "hud" | "file";
             version: number;
             by: string;
             /** Format: date-time */
@@ -5014,12 +5020,118 @@ export interface components {
             routes: {
                 [key: string]: unknown;
             }[];
+            rules: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            silences: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            maintenance: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            muteTimes: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        SilenceInDocument: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /**
+             * @description a selector, such as `rack:R1`
+             * @default null
+             */
+            where?: string | null;
+            /** @default null */
+            rule?: string | null;
+            /** @default null */
+            hostname?: string | null;
+            /** @default null */
+            subject?: string | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            upTo?: "info" | "warning" | "critical" | null;
+        };
+        MaintenanceInDocument: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /** @description a selector, such as `rack:R1` */
+            where: string;
+            /** @default null */
+            weekly?: components["schemas"]["Weekly"] | null;
+        };
+        MuteTimeInDocument: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
         };
         Document: {
             channels?: {
                 [key: string]: components["schemas"]["ChannelFields"];
             };
-            routes?: components["schemas"]["RouteFields"][];
+            /** @default null */
+            routes?: components["schemas"]["RouteFields"][] | null;
+            rules?: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            silences?: {
+                [key: string]: components["schemas"]["SilenceInDocument"];
+            };
+            maintenance?: {
+                [key: string]: components["schemas"]["MaintenanceInDocument"];
+            };
+            muteTimes?: {
+                [key: string]: components["schemas"]["MuteTimeInDocument"];
+            };
         };
         PlanFields: {
             document: components["schemas"]["Document"];
@@ -5028,7 +5140,7 @@ export interface components {
         };
         Change: {
             /** @enum {string} */
-            what: "channel" | "routes";
+            what: "channel" | "routes" | "rule" | "silence" | "maintenance" | "mute-time";
             name: string;
             /** @enum {string} */
             change: "added" | "changed" | "removed";
@@ -5204,6 +5316,9 @@ export type GroupPage = components['schemas']['GroupPage'];
 export type Delivery = components['schemas']['Delivery'];
 export type DeliveryPage = components['schemas']['DeliveryPage'];
 export type Export = components['schemas']['Export'];
+export type SilenceInDocument = components['schemas']['SilenceInDocument'];
+export type MaintenanceInDocument = components['schemas']['MaintenanceInDocument'];
+export type MuteTimeInDocument = components['schemas']['MuteTimeInDocument'];
 export type Document = components['schemas']['Document'];
 export type PlanFields = components['schemas']['PlanFields'];
 export type Change = components['schemas']['Change'];

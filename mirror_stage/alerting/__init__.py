@@ -1,0 +1,1 @@
+"""All that decides who is told of which alerts, as one document that people keep in a file."""
