@@ -95,7 +95,7 @@ from mirror_stage.quiet.routes import blp as quiet_blp
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.signing.service import Signer
 from mirror_stage.storage import migrate
-from mirror_stage.storage.db import Base, Storage, db, engine_options
+from mirror_stage.storage.db import Base, Storage, Tx, db, engine_options
 from mirror_stage.storage.ownership import Ownership, migrating
 from mirror_stage.storage.trusted_time import TrustedTime
 from mirror_stage.tls.routes import blp as tls_blp
@@ -258,6 +258,9 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             return [twin.hosts_by_name[name] for name in names if name in twin.hosts_by_name]
         return frames.hosts_named(names)
 
+    def routes_muted_by(tx: Tx, name: str) -> list[str]:
+        return directory.routes_muted_by(tx, name)
+
     def open_now() -> list[Alert]:
         return alerts.open()
 
@@ -272,6 +275,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         kept=config.alerts_kept,
         tell=tell_quiet,
         is_leading=lambda: owner.is_leading,
+        routes_muted_by=routes_muted_by,
     )
     outbox = Outbox(tell)
     saver = Saver(
@@ -372,7 +376,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
     twin_service = TwinService(
         frames, refresh=refresh, forget=remover.remove, body_at=past.body, is_settled=past.is_settled
     )
-    directory = Directory(storage, clock, Secrets(config))
+    directory = Directory(storage, clock, Secrets(config), quiet.mute_time_names)
     sender = Sender(
         storage,
         clock,
@@ -439,6 +443,7 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
             mode=config.notify,
             quiet_reasons=quiet.reasons,
             grouped=open_alerts.set_groups,
+            muted=quiet.muted,
         ),
         alerts,
         quiet,

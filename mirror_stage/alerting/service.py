@@ -19,7 +19,7 @@ from mirror_stage.core.problems import Conflict
 from mirror_stage.notifications.directory import Directory, Wanted, check_secrets
 from mirror_stage.notifications.domain import Route
 from mirror_stage.quiet import store as quiet_store
-from mirror_stage.quiet.domain import Version, Written
+from mirror_stage.quiet.domain import MUTE_TIME, Version, Written
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.storage.db import Storage, Tx
 
@@ -124,6 +124,8 @@ class Alerting:
     def _plan(self, tx: Tx, document: Document, *, prune: bool) -> Plan:
         rules = self._rules.planned(tx, document.rules, prune=prune)
         quiet = self._quiet.planned(tx, document.quiet, prune=prune)
-        channels, routes = self._directory.planned(tx, document.channels, document.routes, prune=prune)
+        mute_times = self._quiet.mute_time_names(tx) | {name for kind, name in document.quiet if kind == MUTE_TIME}
+        mute_times -= {name for (kind, name), change in quiet.items() if kind == MUTE_TIME and change == "removed"}
+        channels, routes = self._directory.planned(tx, document.channels, document.routes, mute_times, prune=prune)
         stand = (self._directory.stand(tx), alert_store.rules_revision(tx), quiet_store.last_change(tx))
         return Plan(hashlib.sha256(orjson.dumps(stand)).hexdigest()[:32], channels, routes, rules, quiet)

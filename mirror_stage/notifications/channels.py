@@ -57,7 +57,8 @@ _QUIET_LIBRARIES = ("urllib3", "requests", "apprise", "requests_oauthlib", "oaut
 class Channel:
     """Where messages go. `settings` has what is not secret of its kind: of `email` the server, the sender, the recipients.
 
-    `sealed` has what is secret: the address (`url`), and a `secret`: a password, a token.
+    `sealed` has what is secret: the address (`url`), and a `secret`: a password, a token. `fallback` is the channel that gets what this
+    one does not take.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Channel:
     sealed: str | None = None
     manner: Manner = field(default_factory=Manner)
     rate_per_minute: int = 10
+    fallback: str | None = None
     source: str = "hud"
     version: int = 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,13 +37,19 @@ class Wanted:
     manner: Manner
     rate_per_minute: int
     secrets: Mapping[str, str | None]
+    fallback: str | None = None
 
 
 class Directory:
-    """Channels and routes in memory, as they are stored. `look` reads them anew: another worker may have changed them."""
+    """Channels and routes in memory, as they are stored. `look` reads them anew: another worker may have changed them.
 
-    def __init__(self, storage: Storage, clock: Clock, secrets: Secrets):
-        self._storage, self._clock, self.secrets = storage, clock, secrets
+    `mute_times` are the names that routes may have as such.
+    """
+
+    def __init__(
+        self, storage: Storage, clock: Clock, secrets: Secrets, mute_times: Callable[[Tx], Set[str]] = lambda _tx: set()
+    ):
+        self._storage, self._clock, self.secrets, self._mute_times = storage, clock, secrets, mute_times
         self._routes = Routes()
         self.channels: Mapping[str, Channel] = {}
 
@@ -87,6 +93,7 @@ class Directory:
             there = store.channels(tx)
             if wanted.name in there:
                 raise Conflict(f"there is a channel {wanted.name} already")
+            _check_fallbacks({wanted.name: wanted.fallback}, there.keys())
             if len(there) >= CHANNELS_MAX:
                 raise Conflict(f"there are {CHANNELS_MAX} channels, and no more are taken")
             made = self._put(tx, wanted, None, HUD, actor)
@@ -100,8 +107,10 @@ class Directory:
         check_secrets([wanted])
 
         def work(tx: Tx) -> Channel:
-            before = self._editable(store.channels(tx).get(wanted.name), wanted.name, expected)
+            there = store.channels(tx)
+            before = self._editable(there.get(wanted.name), wanted.name, expected)
             self._check(wanted, before)
+            _check_fallbacks({wanted.name: wanted.fallback}, there.keys())
             after = self._put(tx, wanted, before, HUD, actor)
             access.record(tx, actor, Event("channel-changed", wanted.name, wanted.kind), self._clock.now())
             return after
@@ -112,7 +121,11 @@ class Directory:
         """Remove a channel. Raises NotFound, and Conflict while a route names it."""
 
         def work(tx: Tx) -> None:
-            self._editable(store.channels(tx).get(name), name, None)
+            there = store.channels(tx)
+            self._editable(there.get(name), name, None)
+            falling = [one.name for one in there.values() if one.fallback == name]
+            if falling:
+                raise Conflict(f"{name} is the fallback of the channel {falling[0]}; change that channel first")
             users = [one.name for one in store.routes(tx).routes if name in (*one.channels, *one.escalate_to)]
             if users:
                 raise Conflict(f"the route {users[0]} goes to {name}; change the route first")
@@ -136,7 +149,7 @@ class Directory:
                     "the routes are kept in a file; change them there, and apply it: mirror-stage alerts apply FILE"
                 )
             _refuse_stale(before.version, expected, "the routes")
-            _check_routes(wanted, store.channels(tx))
+            _check_routes(wanted, store.channels(tx), self._mute_times(tx))
             after = store.put_routes(tx, wanted, HUD, actor.name, self._clock.now())
             names = ", ".join(one.name for one in wanted)
             access.record(tx, actor, Event("routes-changed", None, names[:500] or "none"), self._clock.now())
@@ -145,6 +158,10 @@ class Directory:
         after = self._storage.write(work)
         self.look()
         return after
+
+    def routes_muted_by(self, tx: Tx, name: str) -> list[str]:
+        """The routes that have a mute time."""
+        return [one.name for one in store.routes(tx).routes if name in one.mute_times]
 
     def _check(self, wanted: Wanted, before: Channel | None) -> None:
         """Raise Invalid if a channel lacks something."""
@@ -173,7 +190,14 @@ class Directory:
             else self.secrets.seal(wanted.name, secrets)
         )
         channel = Channel(
-            wanted.name, wanted.kind, dict(wanted.settings), sealed, wanted.manner, wanted.rate_per_minute, source
+            wanted.name,
+            wanted.kind,
+            dict(wanted.settings),
+            sealed,
+            wanted.manner,
+            wanted.rate_per_minute,
+            wanted.fallback,
+            source,
         )
         return store.put_channel(tx, channel, actor.name, self._clock.now())
 
@@ -208,8 +232,9 @@ class Directory:
             "title": manner.title,
             "body": manner.body,
             "ratePerMinute": channel.rate_per_minute,
+            "fallback": channel.fallback,
         }
-        usual = {"language": "en", "title": None, "body": None, "ratePerMinute": 10}
+        usual = {"language": "en", "title": None, "body": None, "ratePerMinute": 10, "fallback": None}
         return said | {name: value for name, value in options.items() if value != usual[name]}
 
     def stand(self, tx: Tx) -> list[tuple[str, int]]:
@@ -217,11 +242,17 @@ class Directory:
         return [(one.name, one.version) for one in store.channels(tx).values()] + [("", store.routes(tx).version)]
 
     def planned(
-        self, tx: Tx, wanted: Mapping[str, Wanted], routes: Sequence[Route] | None, *, prune: bool
+        self,
+        tx: Tx,
+        wanted: Mapping[str, Wanted],
+        routes: Sequence[Route] | None,
+        mute_times: Set[str],
+        *,
+        prune: bool,
     ) -> tuple[dict[str, str], Sequence[Route] | None]:
         """(what a document would change of the channels, by name; the routes, if these would change). Raises Invalid.
 
-        `routes` None: the document says nothing of routes.
+        `routes` None: the document says nothing of routes. `mute_times` are those that there will be.
         """
         there, known, changes = store.channels(tx), store.routes(tx), dict[str, str]()
         for name, one in wanted.items():
@@ -235,8 +266,12 @@ class Directory:
         left = {name for name in (*there, *wanted) if changes.get(name) != "removed"}
         if len(left) > CHANNELS_MAX:
             raise Invalid(f"there would be {len(left)} channels; {CHANNELS_MAX} are allowed")
+        after = {name: one.fallback for name, one in there.items()} | {
+            name: one.fallback for name, one in wanted.items()
+        }
+        _check_fallbacks({name: after[name] for name in left}, left)
         new = tuple(routes) if routes is not None else () if prune else known.routes
-        _check_routes(new, left)
+        _check_routes(new, left, mute_times)
         return changes, new if new != known.routes else None
 
     def carry_out(
@@ -261,7 +296,8 @@ class Directory:
         known = self._known(before)
         secrets = {name: secret for name, secret in {**known, **wanted.secrets}.items() if secret}
         after = replace(before, kind=wanted.kind, settings=dict(wanted.settings), manner=wanted.manner)
-        return replace(after, rate_per_minute=wanted.rate_per_minute) == before and secrets == known
+        after = replace(after, rate_per_minute=wanted.rate_per_minute, fallback=wanted.fallback)
+        return after == before and secrets == known
 
 
 def _refuse_stale(version: int, expected: int | None, what: str) -> None:
@@ -269,7 +305,14 @@ def _refuse_stale(version: int, expected: int | None, what: str) -> None:
         raise Conflict(f"{what} changed since you read it; read it again")
 
 
-def _check_routes(routes: Sequence[Route], channels: Mapping[str, Any] | set[str]) -> None:
+def _check_fallbacks(fallbacks: Mapping[str, str | None], channels: Set[str]) -> None:
+    for name, fallback in fallbacks.items():
+        if fallback is not None and (fallback not in channels or fallback == name):
+            trouble = "must be another channel" if fallback == name else f"there is no channel {fallback}"
+            raise Invalid(f"{name}: fallback: {trouble}", errors=[{"field": "fallback", "message": trouble}])
+
+
+def _check_routes(routes: Sequence[Route], channels: Mapping[str, Any] | set[str], mute_times: Set[str]) -> None:
     errors = []
     names: set[str] = set()
     for index, route in enumerate(routes):
@@ -279,6 +322,9 @@ def _check_routes(routes: Sequence[Route], channels: Mapping[str, Any] | set[str
         unknown = [one for one in (*route.channels, *route.escalate_to) if one not in channels]
         if unknown:
             errors.append({"field": f"routes.{index}.channels", "message": f"there is no channel {unknown[0]}"})
+        lost = [one for one in route.mute_times if one not in mute_times]
+        if lost:
+            errors.append({"field": f"routes.{index}.muteTimes", "message": f"there is no mute time {lost[0]}"})
     if errors:
         raise Invalid("; ".join(f"{one['field']}: {one['message']}" for one in errors), errors=errors)
 
@@ -308,5 +354,6 @@ def _route_in_document(route: Route) -> dict[str, Any]:
         "where": (route.where, "*"), "rules": (list(route.rules), ["*"]), "minSeverity": (route.min_severity, "warning"),
         "continue": (route.continues, False), "escalateTo": (list(route.escalate_to), []),
         "escalateAfterSeconds": (None if route.escalate_after is None else route.escalate_after // 1000, None),
+        "muteTimes": (list(route.mute_times), []), "passes": (route.passes, "critical"),
     }  # fmt: skip
     return said | {name: value for name, (value, usual) in optional.items() if value != usual}

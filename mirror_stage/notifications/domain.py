@@ -28,11 +28,15 @@ QUEUED, LEASED, RETRY, ACCEPTED, DEAD, MERGED, DRY = "queued", "leased", "retry"
 STATES = (QUEUED, LEASED, RETRY, ACCEPTED, DEAD, MERGED, DRY)
 WAITING = (QUEUED, RETRY)
 
+NOTHING = "none"  # passes through a mute time
 LEASE: Instant = 60 * SECOND
 RETRIES: tuple[Instant, ...] = (5 * SECOND, 15 * SECOND, 45 * SECOND, 2 * MINUTE, 5 * MINUTE)
 RETRY_AT_MOST: Instant = 10 * MINUTE
 DEAD_AFTER: Instant = DAY
 OBEYED_MAX: Instant = HOUR  # of a Retry-After
+FALL_BACK_AFTER = len(
+    RETRIES
+)  # tries in vain, some three minutes: then the fallback of the channel has the message, too
 LATER = frozenset({408, 425, 429})  # answers below 500 after which the same message may be accepted
 
 MEMBERS_SENT_MAX = 200  # in one message; it says how many there are
@@ -44,7 +48,8 @@ class Route:
     """Which alerts go to which channels. Routes stand in order: the first that fits counts, and those after it if it `continues`.
 
     `rules` are names of rules, in which `*` stands for any characters. `escalate_after` ms after the first message the channels of
-    `escalate_to` are told, too, while the problem is open.
+    `escalate_to` are told, too, while the problem is open. During `mute_times`, given by their names, nobody is told of what is less
+    severe than `passes` (NOTHING: of anything).
     """
 
     name: str
@@ -55,6 +60,8 @@ class Route:
     continues: bool = False
     escalate_after: Instant | None = None
     escalate_to: tuple[str, ...] = ()
+    mute_times: tuple[str, ...] = ()
+    passes: str = "critical"
     selector: Selector = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +71,10 @@ class Route:
         """Whether an alert of this rule and severity is for this route."""
         is_severe = SEVERITIES.index(severity) >= SEVERITIES.index(self.min_severity)
         return is_severe and any(fnmatchcase(rule, one) for one in self.rules) and self.selector.matches(labels)
+
+    def mutes(self, severity: str) -> bool:
+        """Whether its mute times keep an alert of this severity quiet."""
+        return self.passes == NOTHING or SEVERITIES.index(severity) < SEVERITIES.index(self.passes)
 
 
 def routes_of(routes: Sequence[Route], rule: str, severity: str, labels: Labels) -> list[Route]:
@@ -215,6 +226,11 @@ class Outcome:
 def refused_for_good(status: int) -> bool:
     """Whether a receiver that answers with this HTTP status will never accept the message."""
     return 300 <= status < 500 and status not in LATER
+
+
+def falls_back(done: Delivery) -> bool:
+    """Whether a message that was just tried in vain is also for the fallback of its channel."""
+    return done.state == DEAD or (done.state == RETRY and done.attempts == FALL_BACK_AFTER)
 
 
 def next_try(attempts: int, due_since: Instant, now: Instant, outcome: Outcome) -> Instant | None:

@@ -58,6 +58,10 @@ class ChannelFields(WireSchema):
     title = Text(allow_none=True, load_default=None, validate=_checked(template_trouble))
     body = Text(allow_none=True, load_default=None, validate=_checked(template_trouble))
     ratePerMinute = Whole(load_default=10, validate=Range(1, 600))
+    fallback = Text(
+        allow_none=True, load_default=None, validate=NAME,
+        metadata={"description": "the channel that gets what this one does not take"},
+    )  # fmt: skip
     server = Text(allow_none=True, validate=_SERVER)
     port = Whole(allow_none=True, validate=Range(1, 65_535))
     security = Text(allow_none=True, validate=OneOf(channels.SECURITIES))
@@ -87,7 +91,7 @@ def wanted(name: str, said: Mapping[str, Any], *, is_document: bool = False) -> 
         secrets = {one: text for one, text in secrets.items() if said.get(one) != KEPT}
     settings = {one: said[one] for one in _SETTINGS if said.get(one) is not None}
     manner = Manner(said["language"], said["title"], said["body"])
-    return Wanted(name, said["kind"], settings, manner, said["ratePerMinute"], secrets)
+    return Wanted(name, said["kind"], settings, manner, said["ratePerMinute"], secrets, said["fallback"])
 
 
 class ChannelSchema(WireSchema):
@@ -101,6 +105,7 @@ class ChannelSchema(WireSchema):
     title = nullable(fields.String)
     body = nullable(fields.String)
     ratePerMinute = nullable(fields.Integer)
+    fallback = nullable(fields.String)
     server = nullable(fields.String)
     port = nullable(fields.Integer)
     security = nullable(fields.String)
@@ -134,6 +139,7 @@ def channel_on_wire(channel: Channel, host: str | None, *, is_whole: bool) -> di
         "title": manner.title,
         "body": manner.body,
         "ratePerMinute": channel.rate_per_minute,
+        "fallback": channel.fallback,
         "source": channel.source,
         "version": channel.version,
     }
@@ -149,7 +155,10 @@ class TestedSchema(WireSchema):
 
 
 class RouteFields(WireSchema):
-    """Which alerts go to which channels. `escalateAfterSeconds` after the first message `escalateTo` is told, too."""
+    """Which alerts go to which channels. `escalateAfterSeconds` after the first message `escalateTo` is told, too.
+
+    During `muteTimes` nobody is told of what is less severe than `passes`; `none`: of anything.
+    """
 
     class Meta:
         unknown = RAISE
@@ -161,6 +170,8 @@ class RouteFields(WireSchema):
     channels = fields.List(Text(validate=NAME), required=True, validate=Length(0, 20))
     escalateAfterSeconds = Number(allow_none=True, load_default=None, validate=Range(60, 7 * 86_400))
     escalateTo = fields.List(Text(validate=NAME), load_default=list, validate=Length(0, 20))
+    muteTimes = fields.List(Text(validate=Length(1, 64)), load_default=list, validate=Length(0, 20))
+    passes = Text(load_default="critical", validate=OneOf((*SEVERITIES, domain.NOTHING)))
 
     @validates_schema
     def check(self, values: dict[str, Any], **_kwargs: Any) -> None:
@@ -188,6 +199,8 @@ class RouteSchema(WireSchema):
     channels = fields.List(fields.String(), required=True)
     escalateAfterSeconds = nullable(fields.Float)
     escalateTo = fields.List(fields.String(), required=True)
+    muteTimes = fields.List(fields.String(), required=True)
+    passes = fields.String(required=True, validate=OneOf((*SEVERITIES, domain.NOTHING)))
 
 
 RouteSchema._declared_fields["continue"] = fields.Boolean(required=True)
@@ -213,6 +226,8 @@ def route_of(said: Mapping[str, Any]) -> Route:
         said["continue"],
         None if after is None else round(after * SECOND),
         tuple(said["escalateTo"]),
+        tuple(said["muteTimes"]),
+        said["passes"],
     )
 
 
@@ -227,6 +242,8 @@ def route_on_wire(route: Route) -> dict[str, Any]:
         "continue": route.continues,
         "escalateAfterSeconds": None if route.escalate_after is None else route.escalate_after / SECOND,
         "escalateTo": list(route.escalate_to),
+        "muteTimes": list(route.mute_times),
+        "passes": route.passes,
     }
 
 

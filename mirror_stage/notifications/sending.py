@@ -16,7 +16,7 @@ from mirror_stage.access.domain import Actor
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import DAY, MINUTE, Instant, to_text
 from mirror_stage.core.problems import BadRow, NotFound, Problem
-from mirror_stage.notifications import channels, store
+from mirror_stage.notifications import channels, domain, store
 from mirror_stage.notifications.channels import SENT_WITHIN_SECONDS, Channel, Message
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.domain import ACCEPTED, DEAD, TEST, Delivery, Group, Outcome
@@ -106,13 +106,20 @@ class Sender:
             trying.join(SLOW_SECONDS)
         finally:
             self._starting.release()
-        return self._finish(leased, trying.get())
+        return self._finish(leased, trying.get(), channel.fallback)
 
-    def _finish(self, leased: Delivery, outcome: Outcome) -> bool:
-        """Note what became of a message, while its lease lasts. Returns whether it was accepted."""
+    def _finish(self, leased: Delivery, outcome: Outcome, fallback: str | None = None) -> bool:
+        """Note what became of a message, while its lease lasts; give it to the fallback if need be. Returns whether it was accepted."""
+
+        def work(tx: Tx) -> tuple[Delivery | None, int]:
+            done = store.finish(tx, leased, outcome, self._clock.now())
+            if done is None or fallback is None or not domain.falls_back(done):
+                return done, 0
+            return done, store.fall_back(tx, done, fallback, self._clock.now())
+
         while True:
             try:
-                done = self._lane.write(lambda tx: store.finish(tx, leased, outcome, self._clock.now()))
+                done, passed_on = self._lane.write(work)
                 break
             except Problem:
                 if self._clock.now() >= (leased.leased_until or 0):
@@ -121,6 +128,8 @@ class Sender:
         (self._failing.discard if outcome.is_accepted else self._failing.add)(leased.channel)
         if done is not None:
             _log(done)
+            if passed_on:
+                log.warning("channel %s: what did not arrive goes to %s", leased.channel, fallback)
             self._tell(done, self._clock.now())
         return outcome.is_accepted
 

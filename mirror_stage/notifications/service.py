@@ -49,10 +49,22 @@ class Changes:
     def write(self, tx: Tx, now: Instant, *, is_dry: bool) -> None:
         store.forget(tx, self.moved)
         store.save(tx, self.groups.values(), [(group, one) for (group, _), one in self.members.items()])
-        for intent in self.intents:
+        for intent in (*self.intents, *self._ends_of_fallbacks(tx)):
             store.put(tx, intent, now, is_dry=is_dry)
         alert_store.take(tx, self.taken)
         alert_store.group(tx, self.grouped)
+
+    def _ends_of_fallbacks(self, tx: Tx) -> list[Intent]:
+        """The ends for the channels that got a problem because another channel did not take it."""
+        ends = [one for one in self.intents if one.kind == domain.OVER]
+        meant = {(one.group_id, one.channel) for one in ends}
+        found = {}
+        for one in ends:
+            for channel in store.channels_of(tx, one.group_id):
+                if (one.group_id, channel) not in meant:
+                    id = domain.delivery_id(one.group_id, one.sequence, channel)
+                    found[id] = replace(one, id=id, channel=channel)
+        return list(found.values())
 
     def __bool__(self) -> bool:
         return bool(self.taken or self.groups or self.moved)
@@ -64,8 +76,9 @@ class Notifier:
     An event is taken up in the transaction that writes its group. So a kill at any point loses none, and counts none twice.
 
     What has one cause is one group; the cause is that which is stored with the alert. `labels_of` says what a host is.
-    `quiet_reasons` says why nobody shall be told of an alert now. `grouped` hears in which groups alerts, by their ids, are
-    told. `mode`: `on`; `dry`: messages are stored and not sent; `off`: events are taken up, and that is all.
+    `quiet_reasons` says why nobody shall be told of an alert now; `muted` why a mute time, given by its name, is on, None if it
+    is not. `grouped` hears in which groups alerts, by their ids, are told. `mode`: `on`; `dry`: messages are stored and not sent;
+    `off`: events are taken up, and that is all.
     """
 
     def __init__(
@@ -78,12 +91,13 @@ class Notifier:
         open_alert: Callable[[MemberKey], Alert | None],
         quiet_reasons: QuietReasons = lambda _alert, _now: (),
         grouped: Callable[[Mapping[str, str]], None] = lambda _groups: None,
+        muted: Callable[[str, Instant], str | None] = lambda _name, _now: None,
         tell: Callable[[Group, Instant], None] = lambda _group, _now: None,
         mode: str = "on",
     ):
         self._lane, self._clock, self._mode = lane, clock, mode
         self._labels_of, self._routes, self._open_alert = labels_of, routes, open_alert
-        self.quiet_reasons, self._grouped, self._tell = quiet_reasons, grouped, tell
+        self.quiet_reasons, self._muted, self._grouped, self._tell = quiet_reasons, muted, grouped, tell
         self._groups: dict[str, Group] | None = None  # by id: open ones, and those that were closed a while ago
         self._by_key: dict[str, dict[str, Group]] = {}  # the same, by key and id
         self._open_by_member: dict[MemberKey, dict[str, Group]] = {}
@@ -308,14 +322,22 @@ class Notifier:
             return ()
 
     def _ask_quiet(self, group: Group, now: Instant, changes: Changes) -> None:
+        route = self._route_of(group)
+        muted = tuple(filter(None, (self._muted(name, now) for name in route.mute_times))) if route is not None else ()
         for member in group.open_members(now):
             alert = self._open_alert(member.key)
-            if alert is not None and grouping.set_quiet(member, self._quiet(alert, now)):
+            if alert is None:
+                continue
+            of_route = muted if route is not None and route.mutes(alert.severity) else ()
+            if grouping.set_quiet(member, (*self._quiet(alert, now), *of_route)):
                 self._touch(changes, group, member)
+
+    def _route_of(self, group: Group) -> Route | None:
+        return next((one for one in self._routes() if one.name == group.route), None)
 
     def _look(self, group: Group, now: Instant, changes: Changes) -> None:
         self._ask_quiet(group, now, changes)
-        route = next((one for one in self._routes() if one.name == group.route), None)
+        route = self._route_of(group)
         verdict = grouping.look(group, now, route.escalate_after if route is not None else None)
         if verdict.what == SEND:
             self._send(group, route, verdict, now, changes)

@@ -36,6 +36,7 @@ from mirror_stage.notifications.domain import (
     LEASED,
     MERGED,
     OPENED,
+    OVER,
     QUEUED,
     REPEAT,
     RETRY,
@@ -147,11 +148,12 @@ def _member(row: RowMapping) -> Member:
 # ------------------------------------------------------------------ deliveries
 
 
-def put(tx: Connection, intent: Intent, now: Instant, *, is_dry: bool = False) -> str | None:
+def put(tx: Connection, intent: Intent, now: Instant, *, is_dry: bool = False, is_fallback: bool = False) -> str | None:
     """Store an intent, and return its kind; None if the channel need not hear of it.
 
     An older message of the group that still waits for this channel is not sent any more: the newer one says more. If none of them
-    was sent, the end of a problem becomes `was`, and a message about more problems `opened`.
+    was sent, the end of a problem becomes `was`, and a message about more problems `opened`. A fallback has to hear of an end, too:
+    whoever got the problem elsewhere did not get it.
     """
     of_channel = and_(_SENT.c.group_id == intent.group_id, _SENT.c.channel == intent.channel)
     waited: list[Any] = []
@@ -168,7 +170,7 @@ def put(tx: Connection, intent: Intent, now: Instant, *, is_dry: bool = False) -
             )
         )
         told = _is_told(tx, of_channel)
-        if kind in ENDS and not told and not waited:
+        if kind in ENDS and not told and not waited and not is_fallback:
             return None
         kind = _kind(kind, is_told=told)
     row = {
@@ -188,6 +190,27 @@ def put(tx: Connection, intent: Intent, now: Instant, *, is_dry: bool = False) -
     }
     insert_rows(tx, _SENT, _DELIVERY, [tuple(row.get(name) for name in _DELIVERY)], KEEP_FIRST)
     return kind
+
+
+def channels_of(tx: Connection, group_id: str) -> list[str]:
+    """The channels that there is a message of a group for, also as a fallback."""
+    return list(tx.execute(select(_SENT.c.channel).where(_SENT.c.group_id == group_id).distinct()).scalars())
+
+
+def fall_back(tx: Connection, failed: Delivery, channel: str, now: Instant) -> int:
+    """Give another channel what did not arrive: this message, or each one of a digest. Returns how many it did not have."""
+    wanted = _SENT.c.merged_into == failed.id if failed.kind == DIGEST else _SENT.c.id == failed.id
+    count = 0
+    for row in tx.execute(select(_SENT).where(wanted).order_by(_SENT.c.due_since, _SENT.c.sequence)).mappings().all():
+        one = _delivery(row)
+        same = and_(_SENT.c.group_id == one.group_id, _SENT.c.channel == channel, _SENT.c.sequence >= one.sequence)
+        if one.group_id is None or tx.execute(select(_SENT.c.id).where(same).limit(1)).first() is not None:
+            continue
+        id = domain.delivery_id(one.group_id, one.sequence, channel)
+        kind = OVER if one.kind == WAS else one.kind
+        put(tx, Intent(id, one.group_id, channel, one.sequence, kind, one.severity, one.facts), now, is_fallback=True)
+        count += 1
+    return count
 
 
 def _is_told(tx: Connection, of_channel: ColumnElement[bool]) -> bool:
@@ -375,7 +398,8 @@ def channels(tx: Connection) -> dict[str, Channel]:
 def put_channel(tx: Connection, channel: Channel, by: str | None, version: int) -> Channel:
     """Write a channel, with a version above all that it had."""
     manner = {"language": channel.manner.language, "title": channel.manner.title, "body": channel.manner.body}
-    settings = {"of_kind": channel.settings, "manner": manner, "rate_per_minute": channel.rate_per_minute}
+    settings = {"of_kind": channel.settings, "manner": manner, "rate_per_minute": channel.rate_per_minute,
+                "fallback": channel.fallback}  # fmt: skip
     before = tx.execute(select(_CHANNELS.c.version).where(_CHANNELS.c.name == channel.name)).scalar()
     after = replace(channel, version=max(version, (before or 0) + 1))
     row = (after.name, after.kind, _json(settings), after.sealed, after.source, after.version, by)
@@ -391,12 +415,14 @@ def delete_channel(tx: Connection, name: str) -> None:
 def _channel(row: RowMapping) -> Channel:
     said = orjson.loads(row["settings"])
     return Channel(
-        row["name"], row["kind"], said["of_kind"], row["sealed"], Manner(**said["manner"]), said["rate_per_minute"], row["source"],
+        row["name"], row["kind"], said["of_kind"], row["sealed"], Manner(**said["manner"]), said["rate_per_minute"], said.get("fallback"), row["source"],
         row["version"],
     )  # fmt: skip
 
 
-_ROUTE = ("name", "channels", "where", "rules", "min_severity", "continues", "escalate_after", "escalate_to")
+_ROUTE = (
+    "name", "channels", "where", "rules", "min_severity", "continues", "escalate_after", "escalate_to", "mute_times", "passes",
+)  # fmt: skip
 
 
 def routes(tx: Connection) -> Routes:
@@ -417,6 +443,8 @@ def _route(said: Mapping[str, Any]) -> Route:
         said["continues"],
         said["escalate_after"],
         tuple(said["escalate_to"]),
+        tuple(said.get("mute_times", ())),
+        said.get("passes", "critical"),
     )
 
 

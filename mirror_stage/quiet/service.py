@@ -125,6 +125,18 @@ class Quiet:
             for alert in alerts
         ]
 
+    def muted(self, name: str, now: Instant) -> str | None:
+        """Why a mute time keeps routes quiet, in words; None if it does not, or if there is none of this name."""
+        found = self._known().get((MUTE_TIME, name))
+        if found is None or found.state(now, self.grace) != ON or not isinstance(found.what, MuteTime):
+            return None
+        until = found.what.ends_at(now)
+        return f"mute time {name} until {to_text(until)}" if until is not None else f"mute time {name}"
+
+    def mute_time_names(self, tx: Any) -> set[str]:
+        """The names of all mute times."""
+        return {one.id for one in store.newest(tx, self._clock.now()) if one.kind == MUTE_TIME}
+
     def mute_times(self) -> Mapping[str, MuteTime]:
         """The mute times, by name."""
         known = self._known()

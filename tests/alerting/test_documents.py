@@ -20,7 +20,7 @@ from mirror_stage.runtime.alerts_commands import _without_null
 NOW: Instant = 1_800_000_000_000
 FULL: dict[str, Any] = {
     "channels": {"ops": {"kind": "webhook", "url": "env:NOTIFY_OPS"}},
-    "routes": [{"name": "all", "channels": ["ops"]}],
+    "routes": [{"name": "all", "channels": ["ops"], "muteTimes": ["night"], "passes": "none"}],
     "rules": {"web_cpu": {"measure": "cpuLoad", "where": "tier:edge", "steps": [{"severity": "warning", "fire": 80, "resolve": 70}]}},
     "silences": {"noise": {"where": "rack:R1", "rule": "disk_full", "endsAt": to_text(NOW + DAY)}},
     "maintenance": {"move": {"where": "rack:R2", "beginsAt": to_text(NOW + HOUR), "endsAt": to_text(NOW + DAY), "note": "new floor"}},
@@ -76,6 +76,15 @@ def test_a_document_without_routes_leaves_them(ego: Ego) -> None:
     ego.ask("apply", FULL)
     assert ego.ask("apply", {"rules": FULL["rules"]}) == []
     assert [one["name"] for one in ego.export()["routes"]] == ["all"]
+
+
+def test_a_route_and_its_mute_time_come_and_go_together(ego: Ego) -> None:
+    ego.ask("apply", FULL)
+    without = FULL | {"muteTimes": {}}
+    assert "there is no mute time night" in ego.ask("apply", without, status=400, prune=True)
+    assert ego.ask("plan", without) == []
+    without["routes"] = [{"name": "all", "channels": ["ops"]}]
+    assert told(ego.ask("apply", without, prune=True)) == {("mute-time", "removed"), ("routes", "changed")}
 
 
 def test_one_fault_costs_the_whole_document(ego: Ego) -> None:
@@ -187,9 +196,21 @@ CHANNEL = st.fixed_dictionaries(
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     channels = draw(st.dictionaries(NAMES, CHANNEL, max_size=3))
+    for name, other in zip(channels, list(channels)[1:], strict=False):
+        if draw(st.booleans()):
+            channels[name]["fallback"] = other
+    mute_times = draw(st.dictionaries(NAMES, HOURS, max_size=2))
+    muted = st.lists(st.sampled_from(sorted(mute_times)), unique=True) if mute_times else st.just([])
     route = st.fixed_dictionaries(
         {"channels": st.lists(st.sampled_from(sorted(channels)), unique=True) if channels else st.just([])},
-        optional={"where": WHERE, "rules": st.just(["disk_*"]), "minSeverity": SEVERITY, "continue": st.booleans()},
+        optional={
+            "muteTimes": muted,
+            "passes": st.sampled_from(["info", "none"]),
+            "where": WHERE,
+            "rules": st.just(["disk_*"]),
+            "minSeverity": SEVERITY,
+            "continue": st.booleans(),
+        },
     )
     end = st.fixed_dictionaries(
         {"where": WHERE, "endsAt": LATER}, optional={"note": TEXT, "beginsAt": st.just(to_text(NOW + 1000))}
@@ -207,7 +228,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             st.dictionaries(NAMES, end | bound | end.flatmap(lambda one: st.just({**one, "upTo": "info"})), max_size=3)
         ),
         "maintenance": draw(st.dictionaries(NAMES, end | weekly, max_size=2)),
-        "muteTimes": draw(st.dictionaries(NAMES, HOURS, max_size=2)),
+        "muteTimes": mute_times,
     }
 
 

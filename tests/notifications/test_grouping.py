@@ -224,6 +224,60 @@ def test_a_silence_after_the_message_ends_with_what_is_still_open() -> None:
     assert scene.deliveries()[0].facts["members"][0]["hostname"] == still.hostname
 
 
+def night(scene: Scene, **of_route: Any) -> list[str]:
+    """Let the route have a mute time, which is on while the list that this returns has something in it."""
+    on = ["night"]
+    scene.routes[:] = [Route("all", ("ops",), min_severity="info", mute_times=("night",), **of_route)]
+    scene.options["muted"] = lambda name, _now: f"mute time {name}" if name in on else None
+    scene.restarted()
+    return on
+
+
+def test_a_mute_time_ends_with_what_is_still_open() -> None:
+    scene = Scene()
+    on = night(scene)
+    scene.fire("a")
+    over = scene.fire("b", "memory_high")
+    assert scene.step(60) == []
+    scene.end(over)
+    assert scene.step(3600) == []
+    on.clear()
+    assert scene.step(6) == ["opened"]
+    assert [one["hostname"] for one in scene.deliveries()[0].facts["members"]] == ["a"]
+
+
+def test_what_is_critical_passes_through_a_mute_time_unless_nothing_does() -> None:
+    scene = Scene()
+    night(scene)
+    alert = scene.fire()
+    assert scene.step(60) == []
+    scene.become(alert, "critical")
+    assert scene.step(6) == ["opened"]
+    scene = Scene()
+    night(scene, passes="none")
+    scene.fire(severity="critical")
+    assert scene.step(600) == []
+
+
+def test_whoever_got_the_problem_gets_its_end_through_a_mute_time() -> None:
+    scene = Scene()
+    on = night(scene, passes="none")
+    on.clear()
+    alert = scene.fire()
+    assert scene.step(11) == ["opened"]
+    scene.accept_all()
+    on.append("night")
+    scene.step(60)
+    scene.end(alert)
+    assert scene.step(301) == ["over"]
+
+
+def test_a_mute_time_that_nobody_has_keeps_nothing_quiet() -> None:
+    scene = Scene([Route("all", ("ops",), mute_times=("lost",))])
+    scene.fire()
+    assert scene.step(11) == ["opened"]
+
+
 def test_a_host_that_goes_offline_recovers_nothing() -> None:
     scene = Scene()
     alert = scene.fire("a")

@@ -148,6 +148,30 @@ def test_a_channel_that_a_route_names_stays(client: FlaskClient) -> None:
     assert (answer.status_code, answer.json["detail"]) == (409, "the route all goes to ops; change the route first")
 
 
+def test_a_fallback_is_another_channel_and_stays(client: FlaskClient) -> None:
+    create(client)
+    for wrong in ("phone", "none"):
+        answer = client.post("/api/channels", json={"name": "phone", **HOOK, "fallback": wrong})
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (400, "fallback")
+    create(client, "phone", **HOOK, fallback="ops")
+    answer = client.delete("/api/channels/ops")
+    assert (answer.status_code, "fallback of the channel phone" in answer.json["detail"]) == (409, True)
+    client.put("/api/channels/phone", json={"kind": "webhook"})
+    assert client.delete("/api/channels/ops").status_code == 204
+
+
+def test_a_route_has_mute_times_that_exist_and_stay(client: FlaskClient) -> None:
+    create(client)
+    hours = {"name": "night", "weekdays": ["mon"], "from": "22:00", "to": "07:00", "zone": "UTC"}
+    routes = {"routes": [{"name": "all", "channels": ["ops"], "muteTimes": ["night"], "passes": "none"}]}
+    assert "there is no mute time night" in client.put("/api/routes", json=routes).json["detail"]
+    assert client.post("/api/mute-times", json=hours).status_code == 201
+    assert client.put("/api/routes", json=routes).json["routes"][0]["muteTimes"] == ["night"]
+    assert "route all has the mute time" in client.delete("/api/mute-times/night").json["detail"]
+    client.put("/api/routes", json={"routes": []})
+    assert client.delete("/api/mute-times/night").status_code == 200
+
+
 def test_what_is_exported_and_applied_changes_nothing(client: FlaskClient) -> None:
     create(client)
     create(client, "mail", **MAIL)

@@ -10,6 +10,7 @@ import pytest
 from mirror_stage.access.domain import ADMIN, LOCAL, Actor
 from mirror_stage.core.config import Config
 from mirror_stage.notifications.directory import Directory, Wanted
+from mirror_stage.notifications.domain import FALL_BACK_AFTER
 from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.secrets import Secrets
 from mirror_stage.notifications.sending import Sender
@@ -137,6 +138,66 @@ def test_a_message_without_words_is_given_up_and_the_next_is_sent(stage: Stage) 
         ("accepted", None),
         ("dead", "it has no words: KeyError"),
     }
+
+
+def test_what_a_channel_does_not_take_goes_to_its_fallback_with_its_end(stage: Stage) -> None:
+    scene = stage.scene
+    with sink() as other:
+        stage.directory.create(Wanted("sms", "webhook", {}, Manner(), 10, {"url": other.url}), ME)
+        stage.directory.change(Wanted("ops", "webhook", {}, Manner(), 10, {}, "sms"), None, ME)
+        stage.receiver.answer = lambda number: (500, {}) if number < FALL_BACK_AFTER else (410, {})
+        alert = scene.fire()
+        scene.step(11)
+        for _ in range(FALL_BACK_AFTER + 1):
+            assert other.got == []
+            stage.send()
+            scene.clock.advance(300)
+            if len(stage.receiver.got) == FALL_BACK_AFTER:
+                break
+        stage.send()  # it is given up for `ops` now, and `sms` has it already
+        assert (other.kinds, stage.receiver.kinds) == (["opened"], ["opened"] * (FALL_BACK_AFTER + 1))
+        scene.end(alert)
+        scene.step(301)
+        stage.send()
+        assert (other.kinds, len(stage.receiver.got)) == (["opened", "over"], FALL_BACK_AFTER + 1)
+
+
+def test_a_fallback_gets_the_end_that_its_channel_refused(stage: Stage) -> None:
+    scene = stage.scene
+    with sink() as other:
+        stage.directory.create(Wanted("sms", "webhook", {}, Manner(), 10, {"url": other.url}), ME)
+        stage.directory.change(Wanted("ops", "webhook", {}, Manner(), 10, {}, "sms"), None, ME)
+        alert = scene.fire()
+        scene.step(11)
+        stage.send()
+        stage.receiver.answer = lambda _number: (404, {})
+        scene.end(alert)
+        scene.step(301)
+        stage.send()
+        stage.send()
+        assert (stage.receiver.kinds, other.kinds) == (["opened", "over"], ["was"])
+
+
+def test_a_fallback_gets_each_message_of_a_digest_and_their_ends(stage: Stage) -> None:
+    scene = stage.scene
+    with sink() as other:
+        stage.directory.create(Wanted("sms", "webhook", {}, Manner(), 3, {"url": other.url}), ME)
+        stage.directory.change(Wanted("ops", "webhook", {}, Manner(), 1, {}, "sms"), None, ME)
+        stage.receiver.answer = lambda _number: (404, {})
+        for number in range(5):
+            scene.racks[f"h{number}"] = f"R{number}"
+            scene.fire(f"h{number}")
+        scene.step(11)
+        stage.send()
+        stage.send()
+        assert (stage.receiver.kinds, other.kinds) == (["digest"], ["opened", "opened", "digest"])
+        assert len(other.got[-1].body["messages"]) == 3
+        for of_host in list(scene.open.values()):
+            for alert in list(of_host.values()):
+                scene.end(alert)
+        scene.step(301)
+        stage.send()
+        assert {one.channel for one in scene.deliveries() if one.kind == "over"} == {"sms"}
 
 
 def test_a_sign_of_life_is_given_and_its_trouble_logged_once(caplog: pytest.LogCaptureFixture) -> None:

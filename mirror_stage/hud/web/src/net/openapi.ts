@@ -4833,6 +4833,7 @@ export interface components {
             title: string | null;
             body: string | null;
             ratePerMinute: number | null;
+            fallback: string | null;
             server: string | null;
             port: number | null;
             security: string | null;
@@ -4862,6 +4863,11 @@ export interface components {
             body?: string | null;
             /** @default 10 */
             ratePerMinute?: number;
+            /**
+             * @description the channel that gets what this one does not take
+             * @default null
+             */
+            fallback?: string | null;
             server?: string | null;
             port?: number | null;
             /** @enum {string|null} */
@@ -4887,6 +4893,11 @@ export interface components {
             body?: string | null;
             /** @default 10 */
             ratePerMinute?: number;
+            /**
+             * @description the channel that gets what this one does not take
+             * @default null
+             */
+            fallback?: string | null;
             server?: string | null;
             port?: number | null;
             /** @enum {string|null} */
@@ -4910,6 +4921,9 @@ export interface components {
             channels: string[];
             escalateAfterSeconds: number | null;
             escalateTo: string[];
+            muteTimes: string[];
+            /** @enum {string} */
+            passes: "info" | "warning" | "critical" | "none";
             continue: boolean;
         };
         Routes: {
@@ -4932,6 +4946,12 @@ export interface components {
             /** @default null */
             escalateAfterSeconds?: number | null;
             escalateTo?: string[];
+            muteTimes?: string[];
+            /**
+             * @default critical
+             * @enum {string}
+             */
+            passes?: "info" | "warning" | "critical" | "none";
             /** @default false */
             continue?: boolean;
         };
