@@ -17,7 +17,11 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import gevent
 import orjson
+from gevent import monkey
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from mirror_stage.alerts.domain import SEVERITIES
 from mirror_stage.core.instants import DAY, HOUR, SECOND, Instant, to_text
@@ -384,9 +388,32 @@ def _of_reply(code: int, text: str, *, is_final: bool) -> Outcome:
 # ------------------------------------------------------------------ everything else
 
 
+_one_loads = BoundedSemaphore(1)
+_is_loaded = Event()
+
+
+def load_apprise() -> None:
+    """Load Apprise and its services, once: half a second of work, in a native thread, so that the event loop goes on meanwhile."""
+    with _one_loads:
+        if _is_loaded.is_set():
+            return
+        if monkey.is_module_patched("threading"):
+            gevent.get_hub().threadpool.apply(_load_apprise)
+        else:
+            _load_apprise()
+        _is_loaded.set()
+
+
+def _load_apprise() -> None:
+    from apprise import Apprise
+
+    Apprise.instantiate("json://127.0.0.1")  # the first one loads all services
+
+
 def apprise_trouble(url: str) -> str | None:
     """Why EGO does not send to this address by Apprise; None if it does. Loads Apprise."""
     quieten()
+    load_apprise()
     from apprise import Apprise
     from apprise.asset import AppriseAsset
 

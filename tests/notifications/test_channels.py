@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mirror_stage.notifications.domain import Group, Outcome, facts_of, next_try
 from mirror_stage.notifications.words import Manner, text_of
 from tests.notifications.alerts import fired
 from tests.notifications.sinks import hang, raw, reset, sink
+from tests.servers import ROOT
 
 T = 1_762_000_000_000
 SECRET = "planted-s3cret"
@@ -111,6 +114,30 @@ def test_each_answer_has_its_outcome(status: int, headers: dict[str, str], *, is
     assert (found.is_accepted, found.status, found.is_final, found.retry_after) == (False, status, is_final, wait)
     assert len(receiver.got) == 1
     assert SECRET not in str(found.detail)
+
+
+LOADS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from mirror_stage.notifications.channels import apprise_trouble
+beats = []
+def beat():
+    while True:
+        beats.append(1)
+        gevent.sleep(0.005)
+gevent.spawn(beat)
+asked = [gevent.spawn(apprise_trouble, "json://127.0.0.1:9/x") for _ in range(3)]
+gevent.joinall(asked)
+print(len(beats), [one.value for one in asked])
+"""
+
+
+def test_apprise_is_loaded_while_the_event_loop_goes_on() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True, cwd=ROOT)
+    beats, answers = done.stdout.split(" ", 1)
+    assert answers.strip() == "[None, None, None]"
+    assert int(beats) > 10  # one or two, if it was loaded in the loop
 
 
 def test_a_retry_after_may_be_a_date_by_the_receivers_clock() -> None:
