@@ -69,6 +69,7 @@ from mirror_stage.metrics.direct import PATH, DirectIngest
 from mirror_stage.metrics.routes import blp as metrics_blp
 from mirror_stage.metrics.service import Ingest
 from mirror_stage.notifications import events as notification_events
+from mirror_stage.notifications.database_watch import DatabaseWatch
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.labels import labels_of
@@ -431,6 +432,15 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         directory,
         sender,
         Heartbeat(config.heartbeat_url),
+        DatabaseWatch(
+            clock,
+            directory,
+            sender,
+            ego=twin.ego,
+            is_there=storage.latency_ms,
+            alerts=open_alerts.all,
+            is_leading=lambda: owner.is_leading,
+        ),
         Notifier(
             storage.own,
             clock,

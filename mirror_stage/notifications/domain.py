@@ -22,7 +22,9 @@ WAS, DIGEST, TEST = (
     "test",
 )  # a problem that ended before it could be told; several messages in one; a trial
 KINDS = (OPENED, GREW, WORSE, REPEAT, OVER, FLAPPING, ESCALATED, WAS, DIGEST, TEST)
-ENDS = frozenset({OVER, WAS})
+AWAY, BACK = "away", "back"  # EGO's own database; never stored
+ENDS = frozenset({OVER, WAS, BACK})
+DATABASE_AWAY = "database_away"  # the rule and the measure that such a message has
 
 QUEUED, LEASED, RETRY, ACCEPTED, DEAD, MERGED, DRY = "queued", "leased", "retry", "accepted", "dead", "merged", "dry"
 STATES = (QUEUED, LEASED, RETRY, ACCEPTED, DEAD, MERGED, DRY)
@@ -285,6 +287,20 @@ def _told(one: Member, now: Instant) -> dict[str, Any]:
         "endedAt": None if one.is_open(now) else one.ended_at,
         "reason": one.reason,
     }
+
+
+def facts_of_absence(ego: str, since: Instant, until: Instant | None, alerts: Sequence[Alert]) -> dict[str, Any]:
+    """What a message says of a database that was away from `since` on, and is back at `until`; `alerts` are the open ones."""
+    member = {
+        "id": f"{DATABASE_AWAY}-{since}", "hostname": ego, "rule": DATABASE_AWAY, "subject": None, "measure": DATABASE_AWAY, "severity": "critical",
+        "value": 1.0, "threshold": 1.0, "firedAt": since, "endedAt": until, "reason": None,
+    }  # fmt: skip
+    worst = sorted(alerts, key=lambda one: (-SEVERITIES.index(one.severity), one.created_at, one.hostname))
+    return {
+        "group": f"{DATABASE_AWAY}-{since}", "route": None, "cause": None, "rule": DATABASE_AWAY, "rack": None, "isFlapping": False,
+        "startedAt": since, "endedAt": until, "open": int(until is None), "total": 1, "members": [member],
+        "alsoOpen": len(worst), "others": [_told(member_of(one), one.created_at) for one in worst[:MEMBERS_SENT_MAX]],
+    }  # fmt: skip
 
 
 def member_of(alert: Alert) -> Member:

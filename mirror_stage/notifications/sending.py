@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event
 from mirror_stage.access.domain import Actor
 from mirror_stage.core.clock import Clock, elapsed_seconds
-from mirror_stage.core.instants import DAY, MINUTE, Instant, to_text
+from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant, to_text
 from mirror_stage.core.problems import BadRow, NotFound, Problem
 from mirror_stage.notifications import channels, domain, store
 from mirror_stage.notifications.channels import SENT_WITHIN_SECONDS, Channel, Message
@@ -56,10 +57,24 @@ class Sender:
         self._failing: set[str] = set()
         self._dead: Mapping[str, int] = {}
         self._fails_since: Mapping[str, Instant] = {}
+        self._waiting: Mapping[str, tuple[int, Instant]] = {}
+        self.ended: Counter[tuple[str, str]] = (
+            Counter()
+        )  # messages of this process by the kind of channel, and `accepted` or `dead`
+
+    @property
+    def address(self) -> str:
+        """The address of EGO's page."""
+        return f"{self._url}/"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is sent at all."""
+        return self._mode == "on"
 
     def send_due(self) -> None:
         """Begin to send to each channel that has something due, and to which nothing is sent now. Returns at once."""
-        if self._mode != "on":
+        if not self.is_on:
             return
         due = self._lane.read(lambda tx: store.due_channels(tx, self._clock.now()))
         for name in sorted(
@@ -128,6 +143,8 @@ class Sender:
         (self._failing.discard if outcome.is_accepted else self._failing.add)(leased.channel)
         if done is not None:
             _log(done)
+            if done.state in {ACCEPTED, DEAD}:
+                self.ended[self._kind_of(done.channel), done.state] += 1
             if passed_on:
                 log.warning("channel %s: what did not arrive goes to %s", leased.channel, fallback)
             self._tell(done, self._clock.now())
@@ -205,11 +222,31 @@ class Sender:
     def look(self) -> None:
         """Learn which channels are in trouble, for readiness."""
         since = self._clock.now() - DEAD_SHOWN
-        self._dead, self._fails_since = self._lane.read(lambda tx: store.troubles(tx, since))
+        (self._dead, self._fails_since), self._waiting = self._lane.read(
+            lambda tx: (store.troubles(tx, since), store.waiting(tx))
+        )
+
+    def waiting(self) -> dict[str, int]:
+        """How many messages waited when this was last looked at, by the kind of channel; each kind that there is has a number."""
+        found = dict.fromkeys((one.kind for one in self._directory.channels.values()), 0)
+        for name, (count, _) in self._waiting.items():
+            kind = self._kind_of(name)
+            found[kind] = found.get(kind, 0) + count
+        return found
+
+    @property
+    def oldest_waiting_seconds(self) -> float:
+        """For how long the oldest message is due that waited when this was last looked at; 0 if none did."""
+        oldest = min((since for _, since in self._waiting.values()), default=None)
+        return 0.0 if oldest is None else max(0, self._clock.now() - oldest) / SECOND
+
+    def _kind_of(self, name: str) -> str:
+        found = self._directory.channels.get(name)
+        return "removed" if found is None else found.kind
 
     def check(self) -> dict[str, Any]:
         """The readiness check: messages that are dead, and channels that have failed for a while."""
-        if self._mode != "on":
+        if not self.is_on:
             return {"ok": True, "detail": f"MIRROR_STAGE_NOTIFY is {self._mode}: nobody is told of alerts"}
         late = {name: at for name, at in self._fails_since.items() if self._clock.now() - at > FAILING_AFTER}
         said = [f"channel {name} fails since {to_text(at)}" for name, at in sorted(late.items())]
@@ -219,8 +256,13 @@ class Sender:
         ]
         if said:
             return {"ok": False, "detail": "; ".join(said) + "; see the deliveries"}
-        count = len(self._directory.channels)
-        return {"ok": True, "detail": _count(count, "channel") if count else "no channels: nobody is told of alerts"}
+        count, waits = len(self._directory.channels), sum(number for number, _ in self._waiting.values())
+        if not count:
+            return {"ok": True, "detail": "no channels: nobody is told of alerts"}
+        waiting = (
+            f", {_count(waits, 'message')} waiting, the oldest for {self.oldest_waiting_seconds:.0f} s" if waits else ""
+        )
+        return {"ok": True, "detail": _count(count, "channel") + waiting}
 
     def prune(self, now: Instant) -> None:
         """Remove old groups and messages, in small steps."""

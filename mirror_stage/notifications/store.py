@@ -363,6 +363,12 @@ def troubles(tx: Connection, dead_since: Instant) -> tuple[dict[str, int], dict[
     return counted, {str(row[0]): int(row[1]) for row in tx.execute(failing.group_by(_SENT.c.channel))}
 
 
+def waiting(tx: Connection) -> dict[str, tuple[int, Instant]]:
+    """By channel: how many messages wait or are sent now, and since when the oldest of them is due."""
+    wanted = select(_SENT.c.channel, func.count(), func.min(_SENT.c.due_since)).where(_WAITS).group_by(_SENT.c.channel)
+    return {str(row[0]): (int(row[1]), int(row[2])) for row in tx.execute(wanted)}
+
+
 def prune(tx: Connection, before: Instant, most: int) -> int:
     """Remove groups that were closed before then, and messages that were made before then; at most `most` of each, and how many."""
     ids = list(tx.execute(select(_GROUPS.c.id).where(_GROUPS.c.closed_at < before).limit(most)).scalars())

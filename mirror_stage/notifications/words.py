@@ -37,11 +37,13 @@ KO_MEASURES: Mapping[str, str] = {
     "sensorCelsius": "센서 {subject} 온도 {value} °C",
     "coreLoad": "코어 {subject} 사용률 {value}%",
     "isMissing": "샘플에 {subject} 값이 없음",
+    domain.DATABASE_AWAY: "EGO가 데이터베이스에 연결할 수 없음",
 }
 
 # A measure that has no words of its own here is told by the name of its rule.
 MEASURES: Mapping[str, Mapping[str, str]] = {
-    "en": {name: one.words for name, one in RULE_MEASURES.items()},
+    "en": {name: one.words for name, one in RULE_MEASURES.items()}
+    | {domain.DATABASE_AWAY: "EGO cannot reach its database"},
     "ko": KO_MEASURES,
 }
 
@@ -77,6 +79,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "digest_body": "There were more messages in a minute than this channel takes:",
         "test_title": "a trial from MIRROR STAGE",
         "test_body": "This channel works. Nothing is wrong.",
+        "away": "{severity}",
+        "back": "OVER",
+        "away_line": "Until it is back, nobody is told of any alert. EGO tells this from memory, and only once.",
+        "back_line": "What happened meanwhile is told now.",
+        "also_open": "Alerts that are open, as far as EGO knows: {count}",
     },
     "ko": {
         "info": "정보",
@@ -109,6 +116,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "digest_body": "1분 동안 이 채널이 받는 수보다 메시지가 많았습니다:",
         "test_title": "MIRROR STAGE 시험 발송",
         "test_body": "이 채널은 정상입니다. 문제는 없습니다.",
+        "away": "{severity}",
+        "back": "해제",
+        "away_line": "복구될 때까지 어떤 경보도 발송되지 않습니다. 이 메시지는 EGO의 메모리에서 한 번만 보냅니다.",
+        "back_line": "그동안 발생한 일은 지금 발송됩니다.",
+        "also_open": "EGO가 아는 진행 중인 알림: {count} 건",
     },
 }
 
@@ -206,6 +218,11 @@ def _lines(kind: str, facts: Mapping[str, Any], language: str) -> list[str]:
             text_of(one["kind"], one["severity"], one, Manner(language), "").title for one in messages[:LINES_MAX]
         ]
         return [words["digest_body"], *titles, *_more(len(messages), language)]
+    if kind in {domain.AWAY, domain.BACK}:
+        others = facts["others"][:LINES_MAX]
+        also = [words["also_open"].format(count=facts["alsoOpen"])] if others else []
+        own = [_line(facts["members"][0], language), words[f"{kind}_line"]]
+        return [*own, *also, *(_line(one, language) for one in others), *_more(facts["alsoOpen"], language)]
     cause = [words["cause_line"].format(cause=facts["cause"])] if facts["cause"] is not None else []
     members = facts["members"][:LINES_MAX]
     return [*cause, *(_line(one, language) for one in members), *_more(facts["total"], language)]

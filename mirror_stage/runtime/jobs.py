@@ -27,6 +27,7 @@ from mirror_stage.ego_monitor.service import EgoMonitor
 from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.notifications.database_watch import DatabaseWatch
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.sending import Sender
@@ -196,6 +197,11 @@ def look_at_deliveries(ego: Services) -> None:
     ego[Sender].look()
 
 
+def watch_the_database(ego: Services) -> None:
+    """Tell people from memory when the database is away for long, and when it is back."""
+    ego[DatabaseWatch].look()
+
+
 def prune_deliveries(ego: Services) -> None:
     """Remove groups and messages that are past the retention of alerts."""
     ego[Sender].prune(ego[TrustedTime].until())
@@ -282,6 +288,7 @@ JOBS: tuple[Job, ...] = (
     Job(prune_alerts, every(600)),
     Job(notify, every(1)),
     Job(look_at_deliveries, every(10)),
+    Job(watch_the_database, every(5)),
     Job(prune_deliveries, every(3600)),
     Job(beat, lambda config: config.heartbeat_seconds, is_enabled=lambda config: config.heartbeat_url is not None),
     Job(look_at_silences, every(1), is_owners=False),

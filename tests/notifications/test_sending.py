@@ -9,8 +9,10 @@ import pytest
 
 from mirror_stage.access.domain import ADMIN, LOCAL, Actor
 from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Unavailable
+from mirror_stage.notifications.database_watch import DatabaseWatch
 from mirror_stage.notifications.directory import Directory, Wanted
-from mirror_stage.notifications.domain import FALL_BACK_AFTER
+from mirror_stage.notifications.domain import FALL_BACK_AFTER, Route
 from mirror_stage.notifications.heartbeat import Heartbeat
 from mirror_stage.notifications.secrets import Secrets
 from mirror_stage.notifications.sending import Sender
@@ -198,6 +200,65 @@ def test_a_fallback_gets_each_message_of_a_digest_and_their_ends(stage: Stage) -
         scene.step(301)
         stage.send()
         assert {one.channel for one in scene.deliveries() if one.kind == "over"} == {"sms"}
+
+
+def test_a_database_that_is_away_is_told_once_and_so_is_its_return(stage: Stage) -> None:
+    stage.directory.put_routes([Route("all", ("ops",))], None, ME)
+    answers: list[object] = []
+
+    def is_there() -> object:
+        if not answers:
+            raise Unavailable("no database")
+        return answers
+
+    clock, alert = stage.scene.clock, stage.scene.fire("db-01", "disk_full", subject="/srv")
+    watch = DatabaseWatch(clock, stage.directory, stage.sender, ego="ego-1", is_there=is_there, alerts=lambda: [alert])  # type: ignore[arg-type]
+    for seconds in (0, 60, 1, 30, 600):
+        clock.advance(seconds)
+        watch.look()
+        assert len(stage.receiver.got) == (0 if seconds in {0, 60} else 1)
+    answers.append("there")
+    for _ in range(3):
+        watch.look()
+    away, back = (one.body for one in stage.receiver.got)
+    assert (away["title"], back["title"]) == (
+        "[CRITICAL] ego-1: EGO cannot reach its database",
+        "[OVER] ego-1: EGO cannot reach its database",
+    )
+    assert "db-01: disk /srv is 99% used" in away["text"]
+    assert [one["status"] for one in (away, back)] == ["firing", "resolved"]
+    assert (away["rule"], away["group"]) == ("database_away", back["group"])
+
+
+def test_a_short_absence_of_the_database_is_told_to_nobody(stage: Stage) -> None:
+    stage.directory.put_routes([Route("all", ("ops",))], None, ME)
+    answers: list[Exception] = [Unavailable("no database"), Unavailable("no database")]
+
+    def is_there() -> None:
+        if answers:
+            raise answers.pop()
+
+    watch = DatabaseWatch(stage.scene.clock, stage.directory, stage.sender, ego="e", is_there=is_there, alerts=list)  # type: ignore[arg-type]
+    for _ in range(5):
+        watch.look()
+        stage.scene.clock.advance(50)
+    assert stage.receiver.got == []
+
+
+def test_the_figures_say_what_waits_and_what_became_of_the_rest(stage: Stage) -> None:
+    stage.receiver.answer = lambda number: (200, {}) if number == 0 else (404, {}) if number == 1 else (500, {})
+    for host, rule in (("a", "cpu_load_high"), ("b", "memory_high"), ("c", "swap_full")):
+        stage.scene.fire(host, rule)
+    stage.scene.step(11)
+    stage.send()
+    stage.send()
+    stage.scene.clock.advance(30)
+    stage.sender.look()
+    assert (stage.sender.waiting(), dict(stage.sender.ended)) == (
+        {"webhook": 1},
+        {("webhook", "accepted"): 1, ("webhook", "dead"): 1},
+    )
+    assert 30 <= stage.sender.oldest_waiting_seconds < 32
 
 
 def test_a_sign_of_life_is_given_and_its_trouble_logged_once(caplog: pytest.LogCaptureFixture) -> None:
