@@ -29,6 +29,7 @@ from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.figures.text import OPENMETRICS
 from mirror_stage.health.service import NEEDED, Check, HealthService
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.notifications.sending import Sender
 from mirror_stage.pipeline.commits import Commits
 from mirror_stage.pipeline.outbox import Outbox
 from mirror_stage.pipeline.owner import Owner
@@ -92,6 +93,7 @@ class EgoFigures:
         if self._ego[Owner].is_leading:  # else the sum over all workers would count these several times
             yield from self._twin()
             yield from self._alerts()
+            yield from self._notifications()
 
     # ------------------------------------------------------------------ each part
 
@@ -264,6 +266,28 @@ class EgoFigures:
         yield _counters("mirror_stage_alert_transitions_total", "Changes of alerts.", ("transition", "severity"), told)
         yield _gauge(
             "mirror_stage_alert_transitions_waiting", "Changes of alerts that are not stored yet.", len(outbox)
+        )
+
+    def _notifications(self) -> Families:
+        sender = self._ego[Sender]
+        waiting, kinds = sender.waiting(), ("kind",)
+        yield _gauges(
+            "mirror_stage_notifications_waiting",
+            "Messages that wait for a channel, by its kind; looked at every 10 s.",
+            kinds,
+            {(kind,): count for kind, count in waiting.items()},
+        )
+        yield _gauge(
+            "mirror_stage_notification_oldest_waiting_seconds",
+            "For how long the oldest of them is due.",
+            sender.oldest_waiting_seconds,
+        )
+        ended = {(kind, outcome): 0 for kind in waiting for outcome in ("accepted", "dead")} | sender.ended
+        yield _counters(
+            "mirror_stage_notifications_total",
+            "Messages that a channel accepted, or that were given up.",
+            ("kind", "outcome"),
+            ended,
         )
 
     def _commands(self) -> Families:

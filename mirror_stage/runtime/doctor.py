@@ -37,6 +37,7 @@ NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", 
 FREE_BYTES_PROBLEM, FREE_BYTES_WARNING = 100 * 2**20, 2 * 2**30
 OPEN_FILES_WANTED = 10_240  # gunicorn's worker_connections (10,000), and some for EGO itself
 ANSWER_SECONDS = 2.0
+WAITS_SECONDS_WARNING = 300  # a message that is due for so long
 
 
 def examine() -> list[Finding]:
@@ -202,6 +203,35 @@ def redis(settings: Config) -> Finding:
     return Finding("redis", "problem", f"it cannot be used: {trouble}", advice)
 
 
+def notifications(settings: Config) -> Finding:
+    """Whether people are told of alerts: messages of the last day that were given up, and the one that waits longest."""
+    import sqlalchemy
+
+    if settings.notify != "on":
+        said = f"MIRROR_STAGE_NOTIFY={settings.notify}: nobody is told of alerts"
+        return Finding("notifications", "warning", said, "unset it to tell people")
+    if not settings.is_postgresql and not settings.sqlite_path.exists():
+        return Finding("notifications", "ok", "no channels yet")
+    now = round(time.time() * 1000)
+    asked = {
+        "channels": "SELECT count(*) FROM channels",
+        "dead": f"SELECT count(*) FROM deliveries WHERE state = 'dead' AND ended_at >= {now - 86_400_000}",
+        "oldest": "SELECT min(due_since) FROM deliveries WHERE state IN ('queued', 'retry', 'leased')",
+    }
+    try:
+        with _connected(settings) as connection:
+            found = {name: connection.execute(sqlalchemy.text(sql)).scalar() for name, sql in asked.items()}
+    except Exception:
+        return Finding("notifications", "ok", "unknown: see the finding about the database")
+    if not found["channels"]:
+        return Finding("notifications", "ok", "no channels: nobody is told of alerts")
+    seconds = 0 if found["oldest"] is None else max(0, now - found["oldest"]) // 1000
+    seen = f"{found['channels']} channels, {found['dead']} messages given up in a day, the oldest waits for {seconds} s"
+    if found["dead"] or seconds > WAITS_SECONDS_WARNING:
+        return Finding("notifications", "warning", seen, "GET /api/deliveries says what the receivers answered")
+    return Finding("notifications", "ok", seen)
+
+
 def clock(_settings: Config) -> Finding:
     """Whether the machine's clock is plausible."""
     now = time.time()
@@ -230,6 +260,7 @@ CHECKS: tuple[Callable[[Config], Finding], ...] = (
     disk,
     database,
     redis,
+    notifications,
     clock,
     open_files,
 )

@@ -43,6 +43,21 @@ def other_program(settings: Config) -> Iterator[None]:
         yield
 
 
+def test_messages_that_never_arrived_are_a_warning(settings: Config) -> None:
+    assert doctor.notifications(settings) == Finding("notifications", "ok", "no channels yet")
+    with sqlite3.connect(settings.sqlite_path) as database:
+        database.execute("CREATE TABLE channels (name)")
+        database.execute("CREATE TABLE deliveries (state, ended_at, due_since)")
+        assert "nobody is told" in doctor.notifications(settings).seen
+        database.execute("INSERT INTO channels VALUES ('ops')")
+        database.commit()
+        assert doctor.notifications(settings).level == "ok"
+        database.execute("INSERT INTO deliveries VALUES ('dead', ?, 0)", (time.time() * 1000,))
+    found = doctor.notifications(settings)
+    assert (found.level, "1 messages given up" in found.seen) == ("warning", True)
+    assert doctor.notifications(replace(settings, notify="dry")).level == "warning"
+
+
 def test_a_free_port_is_fine(settings: Config) -> None:
     assert doctor.port(settings).level == "ok"
 

@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "simulator": {"core"},
     "pipeline": {"core", "figures", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
     "exporter": {"cluster", 
-        "core", "figures", "web", "storage", "metrics", "history", "twin", "alerts", "commands", "health", "pipeline",
+        "core", "figures", "web", "storage", "metrics", "history", "twin", "alerts", "commands", "health", "pipeline", "notifications",
     },
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
