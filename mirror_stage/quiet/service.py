@@ -99,7 +99,10 @@ class Quiet:
     def reasons(self, alert: Alert, now: Instant) -> Sequence[str]:
         """Why nobody is told of an alert, in words; empty if somebody may be told."""
         found = self._suppressions([alert], now)[alert.id]
-        return [f"{NAMES[one.kind]} {one.id} of {one.by} until {to_text(one.until)}" for one in found]
+        said = [f"{NAMES[one.kind]} {one.id} of {one.by} until {to_text(one.until)}" for one in found]
+        if alert.ack_at is not None and alert.ack_until is not None and now < alert.ack_until:
+            said.append(f"acknowledged by {alert.ack_by} until {to_text(alert.ack_until)}")
+        return said
 
     def shown(self, alerts: Sequence[Alert]) -> list[Alert]:
         """The alerts, each active one with what keeps it quiet now."""
