@@ -16,7 +16,19 @@ from typing import Any
 import pytest
 import requests
 
+from mirror_stage.alerts.measures import ALIASES
+from mirror_stage.alerts.rulebook import RuleBook
+from mirror_stage.app import create_app
+from mirror_stage.core.clock import Clock
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import from_text
+from mirror_stage.core.selector import Labels
+from mirror_stage.notifications.directory import Directory
+from mirror_stage.quiet.domain import suppressions
+from mirror_stage.quiet.service import Quiet
+from mirror_stage.runtime.alerts_commands import _without_dates
 from tests.builders import make_sample
+from tests.notifications.alerts import BY_NAME, Scene
 from tests.notifications.sinks import Sink, sink
 from tests.servers import ROOT, EgoServer, free_port, installed, listens, running_ego, wait_until
 
@@ -94,6 +106,7 @@ def told(
         }
         ego = stack.enter_context(running_ego(tmp_path_factory.mktemp("recipes"), variables))
         channels = {name: said for one in TOML.values() for name, said in one.get("channels", {}).items()}
+        del channels["ops"]  # of a recipe that is tested without a receiver
         channels["hook"]["url"] = sinks["hook"].url
         channels["pager"]["url"] = sinks["pager"].url
         channels["mail"] |= {"server": "127.0.0.1", "port": mailbox.port, "security": "none"}
@@ -118,12 +131,99 @@ def told(
         yield ego, sinks
 
 
+DISK, LAPTOP = "A disk of a database server fills, in Telegram, but not at night", "A laptop that sleeps"
+RACK, NIGHT = "Planned work on a rack", "What is critical at any hour, the rest by day"
+
+
+class Applied:
+    """An EGO in memory that has a recipe, and what it would tell: alerts come from the test, no message is sent."""
+
+    def __init__(self, recipe: str, now: str):
+        app = create_app(Config(testing=True))
+        self.ego, self.now = app.extensions["mirror_stage"], from_text(now)
+        self.ego[Clock].now = lambda: self.now
+        answer = app.test_client().post("/api/alerting/apply", json={"document": _without_dates(TOML[recipe])})
+        assert answer.status_code == 200, answer.text
+        self.scene = Scene(
+            self.ego[Directory].routes, quiet_reasons=self.ego[Quiet].reasons, muted=self.ego[Quiet].muted
+        )
+        self.scene.clock.instant = self.now
+        self.labels: dict[str, Labels] = {}
+        self.scene.notifier._labels_of = lambda host: self.labels.get(host, Labels(host))
+
+    def step(self, until: str | None = None, seconds: float = 15) -> list[tuple[str, str]]:
+        """(channel, kind) of what is told within some seconds, or until then."""
+        self.now = self.scene.clock.instant = self.scene.clock.now() if until is None else from_text(until)
+        count = len(self.scene.step(seconds))
+        return [(one.channel, one.kind) for one in self.scene.deliveries()[:count]]
+
+
+@pytest.mark.skipif("disk.daysToFull" not in ALIASES, reason="this EGO has no measure disk.daysToFull yet")
+def test_a_disk_that_will_be_full_soon_is_told_by_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied = Applied(DISK, "2026-12-01T23:00:00+01:00")
+    rule = applied.ego[RuleBook].get("db_disk_full_soon").rule
+    assert (rule.where.text, rule.is_above, rule.is_breached(2.5), rule.is_breached(4)) == (
+        "tier:db",
+        False,
+        True,
+        False,
+    )
+    monkeypatch.setitem(BY_NAME, rule.name, rule)
+    applied.scene.fire("db-01", rule.name, subject="/srv")
+    applied.scene.fire("db-01", "memory_high")
+    assert applied.step() == applied.step("2026-12-02T06:59:00+01:00") == []
+    assert applied.step("2026-12-02T07:00:00+01:00") == [("telegram", "opened")]
+
+
+def test_nobody_hears_of_a_laptop_that_sleeps_but_of_its_full_disk() -> None:
+    applied = Applied(LAPTOP, "2026-12-01T12:00:00Z")
+    applied.labels["ada-book"] = Labels("ada-book", tags={"kind": "laptop"})
+    for host in ("ada-book", "db-01"):
+        applied.scene.fire(host, "host_offline")
+    applied.scene.fire("ada-book", "disk_full", subject="/")
+    assert applied.step() == [("ops", "opened")] * 2
+    told = {(each["hostname"], each["rule"]) for one in applied.scene.deliveries() for each in one.facts["members"]}
+    assert told == {("db-01", "host_offline"), ("ada-book", "disk_full")}
+
+
+def test_planned_work_keeps_a_rack_quiet_until_its_hosts_are_back() -> None:
+    applied = Applied(RACK, "2026-12-01T12:00:00Z")
+    alert, quiet = applied.scene.fire("db-01", "host_offline"), applied.ego[Quiet]
+    in_rack = Labels("db-01", rack="R2")
+    (version,) = quiet.listed("maintenance", None)
+    assert [
+        [one.id for one in suppressions([version], alert, labels, from_text(f"2026-12-05T{at}Z"), quiet.grace)]
+        for labels, at in ((in_rack, "06:59:59"), (in_rack, "07:00:00"), (in_rack, "11:05:59"), (in_rack, "11:06:00"), (Labels("x"), "08:00:00"))
+    ] == [[], ["move-r2"], ["move-r2"], [], []]  # fmt: skip
+
+
+def test_by_night_only_what_is_critical_is_told_and_the_rest_in_the_morning() -> None:
+    applied = Applied(NIGHT, "2026-12-01T23:00:00+09:00")
+    applied.scene.fire("a", "memory_high")
+    applied.scene.fire("b", "host_offline", severity="critical")
+    assert applied.step() == [("phone", "opened")]
+    assert applied.scene.deliveries()[0].facts["rule"] == "host_offline"
+    applied.scene.accept_all()
+    assert applied.step("2026-12-02T07:00:00+09:00") == [("phone", "opened"), ("phone", "repeat")]
+
+
+def test_every_other_example_of_the_page_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = create_app(Config(testing=True)).test_client()
+    ops = {"kind": "webhook", "url": "https://x.lan"}
+    for title in ("Not at night", "If a channel fails", "Rules and silences in the same file"):
+        (block,) = re.findall(rf"^## {title}\n\n```toml\n(.+?)^```", PAGE, re.S | re.M)
+        document = _without_dates(tomllib.loads(block))
+        document["channels"] = {"ops": ops, **document.get("channels", {})}
+        answer = client.post("/api/alerting/plan", json={"document": document})
+        assert (answer.status_code, bool(answer.json["changes"])) == (200, True), answer.text  # type: ignore[index]
+
+
 Told = tuple[EgoServer, dict[str, Sink]]
 
 
 def test_the_page_has_the_recipes_that_are_tested_here() -> None:
     assert list(TOML) == [
-        "A webhook", "E-mail", "Telegram", "Slack", "PagerDuty", "Alertmanager beside it",
+        DISK, LAPTOP, RACK, NIGHT, "A public status page's webhook", "E-mail", "Telegram", "Slack", "PagerDuty", "Alertmanager beside it",
         "Only what is critical at the phone, everything by mail, Korean",
     ]  # fmt: skip
 
