@@ -124,7 +124,10 @@ class Sender:
         return self._finish(leased, trying.get(), channel.fallback)
 
     def _finish(self, leased: Delivery, outcome: Outcome, fallback: str | None = None) -> bool:
-        """Note what became of a message, while its lease lasts; give it to the fallback if need be. Returns whether it was accepted."""
+        """Note what became of a message, while its lease lasts; give it to the fallback if need be. Returns whether it was accepted.
+
+        Also if another EGO owns the twin by now: the lease is this one's, and what is not noted would be sent again.
+        """
 
         def work(tx: Tx) -> tuple[Delivery | None, int]:
             done = store.finish(tx, leased, outcome, self._clock.now())
@@ -134,7 +137,7 @@ class Sender:
 
         while True:
             try:
-                done, passed_on = self._lane.write(work)
+                done, passed_on = self._storage.write(work)
                 break
             except Problem:
                 if self._clock.now() >= (leased.leased_until or 0):

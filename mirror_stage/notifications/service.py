@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 TAKEN_MAX = 200  # events in one transaction: it takes some ten milliseconds, and samples wait for it
 LOOKED_MAX = 25  # groups in one transaction, for the same reason
+INTENTS_MAX = 20  # messages in one transaction: one group may have many channels
 REMEMBERED: Instant = HOUR  # a closed group, for what flaps
 QUIET_EVERY: Instant = 5 * SECOND  # how often it is asked why a problem is quiet
 
@@ -31,7 +32,7 @@ QuietReasons = Callable[[Alert, Instant], Sequence[str]]
 
 @dataclass(slots=True)
 class Changes:
-    """What one step writes, in one transaction. `moved` are problems that left a group."""
+    """What one step writes, in one transaction. `moved` are problems that left a group, `told` the groups of which something is told."""
 
     taken: list[tuple[str, int]] = field(default_factory=list)
     groups: dict[str, Group] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Changes:
     moved: list[tuple[str, Member]] = field(default_factory=list)
     intents: list[Intent] = field(default_factory=list)
     grouped: dict[tuple[str, int], str] = field(default_factory=dict)  # the group by alert and version of its event
+    told: list[str] = field(default_factory=list)
 
     def touch(self, group: Group, *members: Member) -> None:
         if group.id not in self.groups:
@@ -49,6 +51,8 @@ class Changes:
     def write(self, tx: Tx, now: Instant, *, is_dry: bool) -> None:
         store.forget(tx, self.moved)
         store.save(tx, self.groups.values(), [(group, one) for (group, _), one in self.members.items()])
+        for group in self.told:
+            store.note_told(tx, group, now)
         for intent in (*self.intents, *self._ends_of_fallbacks(tx)):
             store.put(tx, intent, now, is_dry=is_dry)
         alert_store.take(tx, self.taken)
@@ -305,8 +309,10 @@ class Notifier:
             for id in list(self._next_look):
                 self._ask_quiet(self._groups[id], now, changes)
         due = [id for id, at in self._next_look.items() if at <= now]
-        self._has_more = len(due) > LOOKED_MAX
-        for id in due[:LOOKED_MAX]:
+        for number, id in enumerate(due):
+            if number >= LOOKED_MAX or len(changes.intents) >= INTENTS_MAX:
+                self._has_more = True
+                break
             if id in self._next_look:
                 self._look(self._groups[id], now, changes)
         for group in [one for one in self._groups.values() if one.closed_at is not None]:
@@ -343,7 +349,9 @@ class Notifier:
             self._send(group, route, verdict, now, changes)
         grouping.told(group, verdict, now)
         if verdict.what == SEND or verdict.kind is not None:
-            changes.touch(group, *group.members.values())
+            changes.touch(group)
+        if verdict.what == SEND and verdict.kind != domain.OVER:
+            changes.told.append(group.id)
         if group.closed_at is None:
             self._next_look[group.id] = now + 1 if verdict.what == SEND else max(verdict.next_look_at, now + 1)
             return

@@ -82,6 +82,13 @@ def save(tx: Connection, groups: Iterable[Group], members: Iterable[tuple[str, M
     insert_rows(tx, _MEMBERS, _MEMBER, [_member_row(group, one) for group, one in members], REPLACE)
 
 
+def note_told(tx: Connection, group_id: str, now: Instant) -> None:
+    """Note that people are told of a group, as `grouping.told` does: of thousands of problems one by one it would take long."""
+    c = _MEMBERS.c
+    tellable = and_(c.group_id == group_id, c.quiet == "[]", ~c.is_unknown, or_(c.ended_at.is_(None), c.ended_at > now))
+    tx.execute(update(_MEMBERS).where(tellable).values(told_severity=c.severity, was_quiet=False))
+
+
 def forget(tx: Connection, members: Iterable[tuple[str, Member]]) -> None:
     """Take problems out of groups, given by the ids of these."""
     for group, one in members:

@@ -169,3 +169,23 @@ def test_troubles_name_what_is_dead_and_what_fails(scene: Scene) -> None:
     finish(scene, claimed(scene), FAILED)
     dead, failing = scene.storage.read(lambda tx: store.troubles(tx, scene.clock.now() - 1000))
     assert (dead, list(failing)) == ({"ops": 1}, ["ops"])
+
+
+def test_two_senders_of_one_database_send_each_message_once(scene: Scene) -> None:
+    """The owner loses its lock while a message is on its way: the next one sends what is left, and not this one again."""
+    racks = {f"h{number}": f"R{number}" for number in range(6)}
+    scene.racks |= racks
+    for host in racks:
+        scene.fire(host)
+    scene.step(11)
+    sent: list[str] = []
+    first = claimed(scene)
+    sent.append(first.id)  # the receiver has it, and has not answered yet
+    while (leased := claim(scene)) is not None:  # the next owner
+        sent.append(leased.id)
+        assert finish(scene, leased, OK) is not None
+    assert finish(scene, first, OK) is not None  # the answer comes to the old owner, within the lease
+    scene.clock.advance(3600)
+    assert claim(scene) is None
+    assert (len(sent), len(set(sent))) == (6, 6)
+    assert {state for _, state in states(scene)} == {"accepted"}

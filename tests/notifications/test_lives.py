@@ -91,6 +91,7 @@ class Lives(RuleBasedStateMachine):
     # ------------------------------------------------------------------ what happens
 
     def alert(self, host: str, of_rule: str) -> Any:
+        self.scene.clock.advance(0.001)  # no two things happen at the same instant
         return next((one for one in self.scene.open.get(host, {}).values() if one.metric == of_rule), None)
 
     @rule(host=st.sampled_from(HOSTS), of_rule=st.sampled_from(RULES), severity=st.sampled_from(SEVERITIES))
@@ -117,6 +118,7 @@ class Lives(RuleBasedStateMachine):
         if host in self.offline:
             return
         self.offline.add(host)
+        self.scene.clock.advance(0.001)
         self.causes |= {host: cause} if cause else {}
         for alert in list(self.scene.open.get(host, {}).values()):
             self.scene.end(alert, "host-offline")

@@ -84,6 +84,24 @@ def test_a_worker_that_does_not_own_the_twin_sends_nothing(stage: Stage) -> None
     assert stage.receiver.got == []
 
 
+def test_an_ego_that_loses_the_twin_while_it_sends_still_notes_the_answer(stage: Stage) -> None:
+    """Else its successor would send the message again."""
+
+    def refuse(_tx: object) -> None:
+        raise Unavailable("this worker owns the twin no longer")
+
+    def answer(_number: int) -> tuple[int, dict[str, str]]:
+        stage.is_leading, stage.scene.storage.own.guard = False, refuse
+        return 200, {}
+
+    stage.scene.fire("a", "cpu_load_high")
+    stage.scene.fire("b", "memory_high")
+    stage.scene.step(11)
+    stage.receiver.answer = answer
+    stage.send()
+    assert sorted(one.state for one in stage.scene.deliveries()) == ["accepted", "queued"]
+
+
 def test_readiness_names_a_channel_that_fails_and_what_never_arrived(stage: Stage) -> None:
     assert stage.sender.check()["ok"]
     stage.receiver.answer = lambda _number: (500, {})
