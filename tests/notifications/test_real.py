@@ -38,9 +38,14 @@ def deliveries(ego: EgoServer) -> dict[str, dict[str, Any]]:
     return {one["channel"]: one for one in reversed(ego.get("/api/deliveries?pageSize=100").json()["items"])}
 
 
+def port_of(url: str) -> int:
+    """The port of an address."""
+    return int(url.rpartition(":")[2])
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EgoServer, Sink, Sink, Listener]]:
-    """An EGO that logs everything, with one good receiver and seven hostile ones, and one alert that they are all told of."""
+    """An EGO that logs everything, with one good receiver and eight hostile ones, and one alert that they are all told of."""
     with ExitStack() as stack:
         ego = stack.enter_context(running_ego(tmp_path_factory.mktemp("hostile"), {"MIRROR_STAGE_LOG_LEVEL": "debug"}))
         good = stack.enter_context(sink())
@@ -55,7 +60,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EgoServe
         for name, url in urls.items():
             channel(ego, name, kind="webhook", url=f"{url}/{SECRET}", secret=SECRET)
         channel(ego, "chat", kind="apprise", url=f"json://user:{SECRET}@127.0.0.1:{good.port}/{SECRET}")
-        routes(ego, {"name": "all", "channels": [*urls, "chat"]})
+        mute = port_of(stack.enter_context(raw(hang)))
+        mail = {"server": "127.0.0.1", "port": mute, "security": "none", "sender": "ego@lan", "recipients": ["ops@lan"]}
+        channel(ego, "mute", kind="email", username="ego", secret=SECRET, fallback="good", **mail)
+        routes(ego, {"name": "all", "channels": [*urls, "chat", "mute"]})
         listener = Listener(ego, "/alerts")
         ego.post_samples(make_sample("web-01", cpu_percent=95))
         wait_until(lambda: good.got, 20, what="the good receiver is told")
@@ -90,9 +98,10 @@ def test_those_that_hang_delay_nobody(hostile: tuple[EgoServer, Sink, Sink, List
 
     def cut_off() -> bool:
         now = deliveries(ego)
-        return all(now[name]["detail"] == "there was no whole answer within 20 s" for name in ("hang", "trickle"))
+        cut = all(now[name]["detail"] == "there was no whole answer within 20 s" for name in ("hang", "trickle"))
+        return cut and now["mute"]["attempts"] >= 1 and now["mute"]["detail"] is not None
 
-    wait_until(cut_off, 30, what="both are cut off")
+    wait_until(cut_off, 30, what="all three are cut off")
 
 
 def test_a_dead_message_is_sent_again_when_somebody_asks(hostile: tuple[EgoServer, Sink, Sink, Listener]) -> None:
@@ -134,6 +143,10 @@ def test_nothing_secret_shows_anywhere(hostile: tuple[EgoServer, Sink, Sink, Lis
     command = [sys.executable, "-m", "mirror_stage.runtime.cli", "alerts", "export", "--ego", ego.url]
     said = subprocess.run(command, capture_output=True, text=True, env=ego.environment, check=True)
     shown["export"] = said.stdout + said.stderr
+    backup = [sys.executable, "-m", "mirror_stage.runtime.cli", "db", "backup", str(ego.folder / "ego.db.backup")]
+    done = subprocess.run(backup, capture_output=True, text=True, env=ego.environment, cwd=ego.folder, check=True)
+    shown["backup"] = done.stdout + done.stderr
+    assert b"gAAAA" in (ego.folder / "ego.db.backup").read_bytes()  # how a sealed secret begins
     for path in ego.folder.glob("ego.db*"):
         shown[path.name] = path.read_bytes().decode(errors="replace")
     assert {one.event for one in listener.heard} >= {"group-update", "delivery-update"}
