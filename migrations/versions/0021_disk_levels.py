@@ -1,7 +1,7 @@
 """How full each disk was, hour by hour.
 
 Revision ID: 0021
-Revises: 0019
+Revises: 0020
 """
 
 import sqlalchemy as sa

@@ -1,14 +1,14 @@
 """Where a rule, a silence, maintenance or a mute time is kept: in the HUD, or in a file that somebody applies.
 
 Revision ID: 0022
-Revises: 0019
+Revises: 0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0022"
-down_revision = "0019"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
