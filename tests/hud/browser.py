@@ -91,7 +91,7 @@ def opened(
     Afterwards it checks that no request went to another origin, and that the console has no errors or warnings. `lost`
     allows messages about a lost network, `flat` about missing WebGL, `locked` about refused requests.
     """
-    inside = browser.new_context(**({"viewport": DESK, "locale": "en-US"} | context))
+    inside = browser.new_context(**({"viewport": DESK, "locale": "en-US", "color_scheme": "dark"} | context))
     page = inside.new_page()
     said: list[str] = []
     asked: list[str] = []

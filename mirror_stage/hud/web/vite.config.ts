@@ -15,6 +15,7 @@ export default defineConfig({
   plugins: [svelte(), withoutComments(), withoutUnused(), licences(), compressed()],
   build: {
     target: 'es2022',
+    cssTarget: ['chrome123', 'edge123', 'firefox120', 'safari17.5'], // `light-dark()` as it is: where programs print, it is asked again
     outDir: '../static',
     emptyOutDir: true,
     assetsInlineLimit: 0,

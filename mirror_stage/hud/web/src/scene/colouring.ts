@@ -1,7 +1,6 @@
 /** What can be read from the colours: for each choice the part of a bar that is filled, the number beside it, its legend. */
 
 import { COLOUR_BY, COLOURED, LIVE, unitOf, type ColourBy, type Live } from '../metrics';
-import { COLOURS, LOAD_RAMP, STATES, type State } from '../store/status';
 import type { FleetColumns } from './fleet';
 
 /** The lowest value at which a rule of EGO's fires, by what the rule measures. */
@@ -53,11 +52,9 @@ export function codedFigure(number: number, unit: string): number {
 /** What the stage shows beside the canvas: what the colours and the links mean. */
 export interface Legend {
   readonly hosts:
-    | { readonly kind: 'states'; readonly states: readonly { readonly state: State; readonly colour: string }[] }
-    | { readonly kind: 'ramp'; readonly stops: typeof LOAD_RAMP; readonly range: readonly [number, number]; readonly unit: string; readonly fireAt: number | null };
+    | { readonly kind: 'states' }
+    | { readonly kind: 'ramp'; readonly range: readonly [number, number]; readonly unit: string; readonly fireAt: number | null };
   readonly links: {
-    /** Utilization: colour */
-    readonly stops: typeof LOAD_RAMP;
     /** Traffic: width and speed of the dashes, by the logarithm between these */
     readonly slowestGbps: number;
     readonly fastestGbps: number;
@@ -80,8 +77,8 @@ export function legendOf(colourBy: ColourBy, limits: Limits, each: LinkKind): Le
   return {
     hosts:
       colourBy === 'status'
-        ? { kind: 'states', states: STATES.map((state) => ({ state, colour: COLOURS[state] })) }
-        : { kind: 'ramp', stops: LOAD_RAMP, range, unit, fireAt: tick <= 1 ? range[0] + tick * (range[1] - range[0]) : null },
-    links: { stops: LOAD_RAMP, slowestGbps: SLOWEST_GBPS, fastestGbps: FASTEST_GBPS, each },
+        ? { kind: 'states' }
+        : { kind: 'ramp', range, unit, fireAt: tick <= 1 ? range[0] + tick * (range[1] - range[0]) : null },
+    links: { slowestGbps: SLOWEST_GBPS, fastestGbps: FASTEST_GBPS, each },
   };
 }

@@ -1,18 +1,11 @@
-/** The scene's colours. Those that mean something come from `store/status.ts`, as the style sheet's do; the rest is stage. */
+/** The scene's colours, all of them tokens of app.css, as a uniform: another theme writes other numbers into it. */
 
-import { COLOURS, LOAD_RAMP, STATES } from '../store/status';
+import { LOAD_STOPS, STATES } from '../store/status';
 
-/** What is lit by nothing but the stage itself. */
-export const STAGE = {
-  sky: '#04060a',
-  horizon: '#0b1521',
-  floor: '#070c14',
-  line: '#3b6a9c',
-  body: '#121d2c',
-  light: '#9cc8f2',
-  ink: '#a9c4e2',
-  accent: '#7fd0ff',
-} as const;
+const STAGE = ['sky', 'horizon', 'floor', 'line', 'hair', 'body', 'gone', 'well', 'light', 'ink', 'figure'] as const;
+
+/** The tokens, in the order of `uPalette` */
+export const PALETTE = [...STAGE.map((name) => `stage-${name}`), 'accent', ...STATES, ...LOAD_STOPS.map((_, at) => `load-${at}`)];
 
 export type Rgb = readonly [red: number, green: number, blue: number];
 
@@ -22,30 +15,28 @@ export function rgb(hex: string): Rgb {
   return [((value >> 16) & 255) / 255, ((value >> 8) & 255) / 255, (value & 255) / 255];
 }
 
-function vec3(hex: string): string {
-  return `vec3(${rgb(hex).map((part) => part.toFixed(4)).join(', ')})`;
+/** 1: light surfaces, 0: dark ones. */
+export function dayOf(floor: Rgb): 0 | 1 {
+  return floor[1] > 0.5 ? 1 : 0;
 }
 
-/** GLSL: `stateColour(float state)`, the colour of a place in STATES. */
-function stateColourGlsl(): string {
-  const lines = STATES.slice(0, -1).map((state, code) => `if (state < ${code}.5) return ${vec3(COLOURS[state])};`);
-  return `vec3 stateColour(float state) { ${lines.join(' ')} return ${vec3(COLOURS.offline)}; }`;
-}
+const at = (token: string): string => `uPalette[${PALETTE.indexOf(token)}]`;
 
 /** GLSL: `loadColour(float at)`, the ramp of link load and of every metric that is shown as a colour. */
 function loadColourGlsl(): string {
-  const [first, ...rest] = LOAD_RAMP;
-  let [below, colour] = first!;
-  const lines = rest.map(([at, next]) => {
-    const line = `if (at < ${at.toFixed(3)}) return mix(${vec3(colour)}, ${vec3(next)}, max(at - ${below.toFixed(3)}, 0.) / ${(at - below).toFixed(3)});`;
-    [below, colour] = [at, next];
-    return line;
+  const lines = LOAD_STOPS.slice(1).map((stop, below) => {
+    const from = LOAD_STOPS[below] as number;
+    return `if (at < ${stop.toFixed(3)}) return mix(${at(`load-${below}`)}, ${at(`load-${below + 1}`)}, max(at - ${from.toFixed(3)}, 0.) / ${(stop - from).toFixed(3)});`;
   });
-  return `vec3 loadColour(float at) { ${lines.join(' ')} return ${vec3(colour)}; }`;
+  return `vec3 loadColour(float at) { ${lines.join(' ')} return ${at(`load-${LOAD_STOPS.length - 1}`)}; }`;
 }
 
-function stageGlsl(): string {
-  return Object.entries(STAGE).map(([name, hex]) => `const vec3 ${name.toUpperCase()} = ${vec3(hex)};`).join('\n');
-}
-
-export const PALETTE_GLSL = [stageGlsl(), stateColourGlsl(), loadColourGlsl()].join('\n');
+/** `LIGHT` is added to what it falls on; on light surfaces it is shade, and taken away. `stateColour`: by the place in STATES. */
+export const PALETTE_GLSL = [
+  `uniform vec3 uPalette[${PALETTE.length}];`,
+  'uniform float uDay;',
+  ...STAGE.map((name) => `#define ${name.toUpperCase()} ${name === 'light' ? `(${at('stage-light')} * (1. - 2. * uDay))` : at(`stage-${name}`)}`),
+  `#define ACCENT ${at('accent')}`,
+  `vec3 stateColour(float state) { return uPalette[${PALETTE.indexOf('ok')} + int(state + .5)]; }`,
+  loadColourGlsl(),
+].join('\n');

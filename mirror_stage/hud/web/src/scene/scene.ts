@@ -20,6 +20,7 @@ import { Links } from './links';
 import { legendOf, type Legend, type Limits } from './colouring';
 import { foundIn } from './labels';
 import { Names } from './names';
+import { dayOf, PALETTE, rgb } from './palette';
 import { pick, within, type Rectangle } from './picking';
 import { Projection } from './projection';
 import { Quality } from './quality';
@@ -185,6 +186,14 @@ export class MirrorScene {
     this.select();
     this.tellLegend();
     this.stir(LIFE_MS);
+  }
+
+  /** Take the colours of a theme: '#rrggbb' for each token. */
+  paint(colour: (token: string) => string): void {
+    const { uPalette, uDay } = this.shared;
+    PALETTE.forEach((token, at) => uPalette.value[at]?.set(...rgb(colour(token))));
+    uDay.value = dayOf(rgb(colour('stage-floor')));
+    this.stir(0);
   }
 
   set active(isActive: boolean) {

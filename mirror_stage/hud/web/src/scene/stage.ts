@@ -1,6 +1,7 @@
 /** What all parts of the scene share: the uniforms that every shader reads, and how a material is made of them. */
 
 import { DoubleSide, FrontSide, ShaderMaterial, Vector3, type IUniform, type Side } from 'three';
+import { PALETTE } from './palette';
 
 export interface Shared {
   readonly uTime: IUniform<number>;
@@ -9,6 +10,8 @@ export interface Shared {
   readonly uLife: IUniform<number>;
   readonly uReach: IUniform<number>;
   readonly uCentre: IUniform<Vector3>;
+  readonly uPalette: IUniform<Vector3[]>;
+  readonly uDay: IUniform<number>;
 }
 
 export function sharedUniforms(): Shared {
@@ -19,6 +22,8 @@ export function sharedUniforms(): Shared {
     uLife: { value: 1 },
     uReach: { value: 10 },
     uCentre: { value: new Vector3() },
+    uPalette: { value: PALETTE.map(() => new Vector3()) },
+    uDay: { value: 0 },
   };
 }
 

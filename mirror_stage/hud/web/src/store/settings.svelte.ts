@@ -4,6 +4,7 @@ export type Language = 'en' | 'ko';
 
 export interface Settings {
   language: Language | 'auto';
+  theme: 'system' | 'dark' | 'light';
   density: 'comfortable' | 'compact';
   motion: 'auto' | 'reduced';
   bitRates: 'bits' | 'bytes';
@@ -20,6 +21,7 @@ export interface Settings {
 
 export const DEFAULTS: Settings = {
   language: 'auto',
+  theme: 'system',
   density: 'comfortable',
   motion: 'auto',
   bitRates: 'bits',

@@ -12,23 +12,8 @@ export const [OK, WARNING, CRITICAL, STALE, OFFLINE] = [0, 1, 2, 3, 4] as const;
 /** The states that call for somebody, in the order in which they are counted everywhere. */
 export const TROUBLES = [CRITICAL, OFFLINE, WARNING, STALE] as const;
 
-/** Shape doubles colour everywhere. The check of tests/unit/palette.test.ts holds these hexes apart. */
-export const COLOURS: Record<State, string> = {
-  ok: '#2fa4ff',
-  warning: '#ffc04d',
-  critical: '#ff4a2b',
-  stale: '#e4e0f7',
-  offline: '#ff5c8a',
-};
-
-/** Link load, by utilization from 0 to 1. */
-export const LOAD_RAMP: readonly (readonly [at: number, colour: string])[] = [
-  [0, '#1d4f91'],
-  [0.3, '#2f8fd8'],
-  [0.6, '#7fd0ff'],
-  [0.8, '#ffc04d'],
-  [1, '#ff4a2b'],
-];
+/** Where along a load the colours `--load-0` to `--load-4` stand: of the utilization of links, and of every metric that is a colour. */
+export const LOAD_STOPS = [0, 0.3, 0.6, 0.8, 1] as const;
 
 export const SEVERITIES = [null, 'info', 'warning', 'critical'] as const;
 

@@ -7,26 +7,26 @@ import type { Severity } from '../net/wire';
 import type { Values } from '../store/history';
 import { isoOf, type Stretch } from '../store/range';
 import type { Limit } from '../store/rules';
-import { COLOURS } from '../store/status';
 import { ticksOf } from '../store/zone';
 
-/** Held apart by tests/unit/palette.test.ts; the fifth host begins again with a broken line. */
-export const LINE_COLOURS = ['#58b7ff', '#f59e0b', '#f9a8d4', '#e7e2cf'] as const;
-export const LINES_MOST = LINE_COLOURS.length * 2;
+/** Tokens `--series-0` and so on; the fifth host begins again with a broken line. */
+const COLOURS = 4;
+export const LINES_MOST = COLOURS * 2;
 const DASH = [6, 4];
 
 export interface Look {
+  /** The token of its colour */
   readonly colour: string;
   readonly dash: readonly number[];
 }
 
 export function lookOf(place: number): Look {
-  const isDashed = Math.floor(place / LINE_COLOURS.length) % 2 === 1;
-  return { colour: LINE_COLOURS[place % LINE_COLOURS.length] as string, dash: isDashed ? DASH : [] };
+  const isDashed = Math.floor(place / COLOURS) % 2 === 1;
+  return { colour: `series-${place % COLOURS}`, dash: isDashed ? DASH : [] };
 }
 
 /** Of a group: its mean is the line, its worst hosts a finer one. */
-export const P95_LOOK: Look = { colour: '#f59e0b', dash: [3, 3] };
+export const P95_LOOK: Look = { colour: 'series-1', dash: [3, 3] };
 
 /** The axis for what is known, from `least` to `most` */
 type Axis = (least: number, most: number) => [number, number];
@@ -137,6 +137,7 @@ export interface Paint {
   ink: string;
   past: string;
   band: string;
+  colour(token: string): string;
 }
 
 interface Told {
@@ -175,13 +176,13 @@ export function optionsOf(now: () => Drawing, size: { width: number; height: num
       ...(edges ? [edge(), edge()] : []),
       ...first.drawn.map((line): uPlot.Series => ({
         label: line.label,
-        stroke: line.look.colour,
+        stroke: paint.colour(line.look.colour),
         width: line.width,
         ...(line.look.dash.length ? { dash: [...line.look.dash] } : {}),
         points: {
           show: true,
           size: 4,
-          fill: line.look.colour,
+          fill: paint.colour(line.look.colour),
           filter: (chart, series) => aloneIn(chart.data[series] as Values, 0, chart.data[0].length - 1),
         },
       })),
@@ -259,7 +260,7 @@ function drawMarks(chart: uPlot, { marks, limit, moment, stretch }: Drawing, pai
 }
 
 function inkOf(severity: Severity, paint: Paint): string {
-  return severity === 'info' ? paint.ink : COLOURS[severity];
+  return severity === 'info' ? paint.ink : paint.colour(severity);
 }
 
 function drawShape(ctx: CanvasRenderingContext2D, severity: Severity, x: number, y: number, half: number): void {

@@ -99,6 +99,7 @@ test('a unit with two ends has these for its colours, any other the most that th
 });
 
 test('the ramp goes through its colours, and the ink on each reads', () => {
-  expect([rampAt(0), rampAt(0.3), rampAt(1), rampAt(0.15)]).toEqual(['#1d4f91', '#2f8fd8', '#ff4a2b', '#266fb5']);
+  const loads = ['#1d4f91', '#2f8fd8', '#7fd0ff', '#ffc04d', '#ff4a2b'];
+  expect([0, 0.3, 1, 0.15].map((part) => rampAt(loads, part))).toEqual(['#1d4f91', '#2f8fd8', '#ff4a2b', '#266fb5']);
   expect([inkOn('#1d4f91'), inkOn('#7fd0ff')]).toEqual(['#ffffff', '#05070b']);
 });

@@ -2,8 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { COLOURS, LOAD_RAMP, STATES } from '../../src/store/status';
-import { LINE_COLOURS } from '../../src/ui/chart';
+import { LOAD_STOPS, STATES } from '../../src/store/status';
+import { LINES_MOST, lookOf } from '../../src/ui/chart';
+import { inkOn } from '../../src/ui/flat/paint';
 
 type Rgb = [number, number, number];
 
@@ -48,45 +49,66 @@ function contrast(one: string, other: string): number {
   return (high + 0.05) / (low + 0.05);
 }
 
+const css = readFileSync(new URL('../../src/app.css', import.meta.url), 'utf8');
+
+/** What a token is in a theme. */
+function token(name: string, theme: string): string {
+  const [, said = ''] = new RegExp(`--${name}: (.+?);`).exec(css) ?? [];
+  const [, light, dark] = /^light-dark\((.+), (.+)\)$/.exec(said) ?? [said, said, said];
+  return (theme === 'light' ? light : dark) as string;
+}
+
 /** Critical and offline both call for somebody at once, so they may be alike; warning and critical come next. Their shapes differ most. */
 const LEAST: Record<string, number> = { 'critical offline': 8, 'warning critical': 18 };
 const pairs = STATES.flatMap((one, place) => STATES.slice(place + 1).map((other) => [one, other] as const));
 
-describe.each(Object.entries(SIGHT))('with %s', (_name, sight) => {
+const THEMES = ['dark', 'light'];
+const seeing = THEMES.flatMap((theme) => Object.entries(SIGHT).map(([name, sight]) => ({ theme, name, sight })));
+
+describe.each(seeing)('in the $theme theme with $name', ({ theme, sight }) => {
+  const looks = (name: string): Rgb => lab(seen(linear(token(name, theme)), sight));
+
   test.each(pairs)('%s and %s are different colours', (one, other) => {
-    const apart = distance(lab(seen(linear(COLOURS[one]), sight)), lab(seen(linear(COLOURS[other]), sight)));
-    expect(apart).toBeGreaterThan(LEAST[`${one} ${other}`] ?? 28);
+    expect(distance(looks(one), looks(other))).toBeGreaterThan(LEAST[`${one} ${other}`] ?? 28);
   });
 
   test('the lines of the history are different colours', () => {
-    const lines = LINE_COLOURS.map((colour) => lab(seen(linear(colour), sight)));
+    const lines = Array.from({ length: LINES_MOST / 2 }, (_, place) => looks(lookOf(place).colour));
     lines.forEach((one, place) => lines.slice(place + 1).forEach((other) => expect(distance(one, other)).toBeGreaterThan(18)));
   });
 
   test('the load of a link grows more striking in every step', () => {
-    const steps = LOAD_RAMP.map(([, colour]) => lab(seen(linear(colour), sight)));
+    const steps = LOAD_STOPS.map((_, at) => looks(`load-${at}`));
     for (let at = 1; at < steps.length; at++) expect(distance(steps[at - 1] as Rgb, steps[at] as Rgb)).toBeGreaterThan(12);
   });
 });
 
-describe('the tokens', () => {
-  const css = readFileSync(new URL('../../src/app.css', import.meta.url), 'utf8');
-  const token = (name: string): string => new RegExp(`--${name}: (#[0-9a-f]{6});`).exec(css)?.[1] ?? '';
-
-  test.each(STATES)('%s is the same hex in the style sheet and in the scene', (state) => {
-    expect(token(state)).toBe(COLOURS[state]);
-  });
-
-  test.each(['ink', 'ink-soft', 'ink-faint', 'accent', 'ok', 'warning', 'critical-ink', 'stale', 'offline-ink', 'past'])(
+describe.each(THEMES)('the tokens of the %s theme', (theme) => {
+  test.each(['ink', 'ink-soft', 'ink-faint', 'accent', 'ok-ink', 'warning-ink', 'critical-ink', 'stale', 'offline-ink', 'quiet-ink', 'past'])(
     'text in --%s is readable on every surface',
     (ink) => {
-      for (const surface of ['floor', 'ground', 'panel', 'raised', 'raised-hover']) {
-        expect(contrast(token(ink), token(surface)), surface).toBeGreaterThanOrEqual(4.5);
+      for (const surface of ['floor', 'ground', 'panel', 'raised', 'raised-hover', 'chosen']) {
+        expect(contrast(token(ink, theme), token(surface, theme)), surface).toBeGreaterThanOrEqual(4.5);
       }
     },
   );
 
-  test('the marks of every state stand out from the panel', () => {
-    for (const state of STATES) expect(contrast(COLOURS[state], token('panel')), state).toBeGreaterThanOrEqual(3);
+  test.each([
+    ['on-primary', 'primary'], ['on-primary', 'primary-hover'], ['alarm-ink', 'alarm'], ['alarm-ink', 'alarm-hover'], ['caution-ink', 'caution'],
+    ['on-warning', 'warning'], ['on-critical', 'critical'], ['on-critical', 'offline'], ['on-critical', 'accent'],
+  ])('text in --%s is readable on --%s', (ink, ground) => {
+    expect(contrast(token(ink, theme), token(ground, theme))).toBeGreaterThanOrEqual(4.5);
+  });
+
+  test('the marks of every state and the lines of charts stand out from what is behind them', () => {
+    for (const mark of [...STATES, 'quiet', ...Array.from({ length: LINES_MOST / 2 }, (_, place) => lookOf(place).colour)]) {
+      for (const surface of ['floor', 'panel']) expect(contrast(token(mark, theme), token(surface, theme)), `${mark} on ${surface}`).toBeGreaterThanOrEqual(3);
+    }
+  });
+
+  test('what is written on a cell of the flat plan is readable', () => {
+    for (const colour of [...STATES, ...LOAD_STOPS.map((_, at) => `load-${at}`)]) {
+      expect(contrast(inkOn(token(colour, theme)), token(colour, theme)), colour).toBeGreaterThanOrEqual(4.5);
+    }
   });
 });

@@ -57,7 +57,7 @@ void main() {
   float fine = fwidth(phase);
   float head = smoothstep(0., .82, wave) * (1. - smoothstep(.92, 1., wave));
   head = mix(head, .38, smoothstep(.25, .6, fine)) * step(.02, vFlow.y) * isKnown;
-  vec3 colour = ramp * (.72 + .55 * head) + vec3(.5, .62, .7) * core * head * .5;
+  vec3 colour = ramp * (.72 + .55 * head) + vec3(.5, .62, .7) * core * head * .5 * (1. - uDay);
   float alpha = body * (.36 + .3 * max(vFlow.x, 0.) + .5 * head) * vFlow.w * clearness(vWorld);
   gl_FragColor = vec4(alive(colour), alpha);
 }

@@ -56,7 +56,7 @@ void main() {
     float hair = 1. - smoothstep(width * .5, width * 1.5, abs(edge - .07));
     if (vNormal.y > .5) {
       colour = BODY * .95 + LIGHT * (.05 + .1 * grazing);
-      colour = mix(colour, vCap.w > .5 ? mark : LIGHT * .34, hair * (vCap.w > .5 ? .95 : .5));
+      colour = mix(colour, vCap.w > .5 ? mark : HAIR, hair * (vCap.w > .5 ? .95 : .5));
       float digits = vCap.x > 999.5 ? 4. : vCap.x > 99.5 ? 3. : vCap.x > 9.5 ? 2. : 1.;
       float isTold = step(0., vCap.y);
       float tall = .62;
@@ -65,13 +65,13 @@ void main() {
       float figure = number(uDigits, (p - vec2(span * .5, -tall * .5)) / tall, vCap.x);
       float shape = cover(glyph((p - vec2(-span * .5 + tall * .32, 0.)) / (tall * .36), max(vCap.y, 0.)) * tall * .36) * isTold;
       float seen = 1. - smoothstep(.05, .11, fwidth(vTop.x));
-      colour = mix(colour, isTold > .5 ? mark : INK * .42, max(figure, shape) * seen);
+      colour = mix(colour, isTold > .5 ? mark : mix(colour, INK, .4), max(figure, shape) * seen);
       colour = mix(colour, mark * .8, isTold * (1. - seen) * .55 * smoothstep(.75, .0, length(vTop)));
     } else {
-      colour += vCap.w > .5 ? mark * .3 : LIGHT * .06;
+      colour = vCap.w > .5 ? mix(colour, mark, .3) : colour + LIGHT * .06;
     }
   }
-  colour = mix(colour * .45, colour, vCap.z);
+  colour = mix(mix(GONE, colour, .22), colour, vCap.z);
   colour = alive(colour);
   if (uMirror < 0.) colour = mix(FLOOR, colour, .86 * exp(vWorld.y * .36));
   gl_FragColor = vec4(haze(colour, vWorld), 1.);

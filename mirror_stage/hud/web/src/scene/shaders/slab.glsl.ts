@@ -57,7 +57,7 @@ void main() {
   float bounce = reflect(-eye, facing).y;
   float strip = smoothstep(0., .5, bounce) * (1. - smoothstep(.5, .95, bounce));
   vBody = BODY * (.42 + lit * .85) + LIGHT * (.035 * strip + .07 * grazing);
-  vBody *= .62 + .38 * clamp(abs(world.y) / 1.6, 0., 1.); // near the floor less light comes
+  vBody *= mix(.62 + .38 * clamp(abs(world.y) / 1.6, 0., 1.), 1., uDay * .7); // near the floor less light comes
   vAir = vec4(air(-eye.y), clearness(world));
   gl_Position = projectionMatrix * viewMatrix * vec4(world, 1.);
 }
@@ -129,16 +129,17 @@ void main() {
     float head = smoothstep(value - .25, value, x);
     float hatch = state > 2.5 && state < 3.5 ? mix(smoothstep(.36, .5, abs(fract((vFace.x + vFace.y) * 9.) - .5) * 2.), .5, smoothstep(.3, .8, fwidth(vFace.x * 9.))) : 1.;
     float calm = mix(.66, 1., max(isProblem, uByMetric));
-    vec3 ink = metric * beat * mix(calm * .82, min(calm + .25, 1.05), head);
+    float strength = beat * mix(calm * .82, min(calm + .25, 1.05), head);
+    vec3 ink = mix(metric * strength, mix(BODY, metric, min(strength + .15, 1.)), uDay);
     vec3 face = colour;
-    face = mix(face, vec3(.02, .034, .054), cover(track) * .85);
+    face = mix(face, WELL, cover(track) * .85);
     face = mix(face, ink, filled * hatch);
     float tick = cover(max(abs(vFace.x - left - vTint.w * (right - left)) - .006, abs(vFace.y - middle) - thick * 1.35));
-    face = mix(face, LIGHT * .5, tick * smoothstep(7., 12., tall) * step(vTint.w, 1.) * (1. - isSilent) * .8);
-    face += mark * shine * beat * mix(.4, 1., isProblem);
+    face = mix(face, HAIR, tick * smoothstep(7., 12., tall) * step(vTint.w, 1.) * (1. - isSilent) * .8);
+    face = mix(face, mark * beat, shine * mix(.4, 1., isProblem));
     face = mix(face, mark * beat, cover(ring));
     // A host in trouble lights its whole face a little, so that a row is read without reading glyphs.
-    face += mark * beat * isProblem * .085 * (1. - isSilent * .6) * smoothstep(w, 0., vFace.x);
+    face = mix(face, mark * beat, isProblem * .1 * (1. - isSilent * .6) * smoothstep(w, 0., vFace.x));
     // What is dead is seen first: its face is one plate of its colour, and what stands on it is dark.
     face = mix(face, mark * beat * (.62 + .2 * smoothstep(w, 0., vFace.x)), isOffline);
     face = mix(face, SKY, cover(ring) * isOffline);
@@ -150,9 +151,9 @@ void main() {
     vec2 cell = vec2(mod(vTint.y, uNameGrid.x), floor(vTint.y / uNameGrid.x));
     vec2 uv = vec2((cell.x + clamp(nameAt.x / 8., .002, .998)) / uNameGrid.x, 1. - (cell.y + 1. - clamp(nameAt.y, .01, .99)) / uNameGrid.y);
     float text = texture2D(uNames, uv).r * step(0., nameAt.x) * step(nameAt.x, 8.) * step(0., nameAt.y) * step(nameAt.y, 1.);
-    face = mix(face, mix(mix(INK, mark, isProblem * .65), SKY, isOffline), text * legible);
+    face = mix(face, mix(mix(INK, mark, isProblem * (.65 - .4 * uDay)), SKY, isOffline), text * legible);
     float figure = number(uDigits, vec2(vFace.x - right, vFace.y - line) / letter, max(vTint.x, 0.));
-    face = mix(face, mix(vec3(.78, .87, .96), metric, max(isProblem * isFired, uByMetric)), figure * legible * step(0., vTint.x) * (1. - isOffline));
+    face = mix(face, mix(FIGURE, metric, max(isProblem * isFired, uByMetric) * (1. - .35 * uDay)), figure * legible * step(0., vTint.x) * (1. - isOffline));
     }
 
     // Too far to read: one quiet tone for the host, its state and load, instead of lines that would shimmer.
@@ -164,7 +165,7 @@ void main() {
   if (isChosen > .5) {
     float frame = -box(vFace - vExtent * .5, vExtent * .5);
     float width = max(fwidth(frame), .008);
-    colour += ACCENT * (.1 + .8 * (1. - smoothstep(width * .8, width * 2., frame)));
+    colour = mix(colour, ACCENT, .12 + .8 * (1. - smoothstep(width * .8, width * 2., frame)));
   }
 
   // Bevelled edges catch the light, as wide as a pixel at least, gone when they would be all there is.
@@ -176,9 +177,9 @@ void main() {
     float lid = -box(vFace - vExtent * .5, vExtent * .5);
     float width = fwidth(lid);
     colour += LIGHT * .07 * (1. - smoothstep(width * .5, width * 1.6, abs(lid - .12)));
-    colour += mark * isProblem * beat * .05 * smoothstep(vExtent.y, 0., vFace.y);
+    colour = mix(colour, mark, isProblem * beat * .06 * smoothstep(vExtent.y, 0., vFace.y));
   }
-  colour = mix(mix(BODY * .5, colour, .22), colour, isMatching); // filtered out: its shadow stays
+  colour = mix(mix(GONE, colour, .22), colour, isMatching); // filtered out: its shadow stays
   colour = alive(colour);
   if (uMirror < 0.) colour = mix(FLOOR, colour, .9 * exp(vHeight * .36));
   gl_FragColor = vec4(mix(vAir.rgb, colour, vAir.a), mix(1., .6, uThrough));

@@ -50,8 +50,8 @@ void main() {
   float out_ = length((vWorld - uCentre).xz) / uReach;
   float pool = exp(-out_ * out_ * 1.1); // the light of the stage falls on its middle
   float facing = max(eye.y, 0.);
-  vec3 colour = FLOOR * (.55 + .75 * pool);
-  colour += LINE * (grid(vWorld.xz, 2., .1) + grid(vWorld.xz, 10., .18)) * (.12 + .88 * pool);
+  vec3 colour = FLOOR * mix(.55 + .75 * pool, .97 + .03 * pool, uDay);
+  colour = mix(colour, LINE, (grid(vWorld.xz, 2., .1) + grid(vWorld.xz, 10., .18)) * (.12 + .88 * pool));
   colour += LIGHT * .075 * pool * pool;
   float gloss = mix(.5, .3, facing); // seen steeply, the mirror is clearer: it is dark glass over the world below
   gl_FragColor = vec4(haze(alive(colour), vWorld), mix(gloss, 1., smoothstep(1.6, 4., out_)));
@@ -99,7 +99,7 @@ void main() {
     float width = fwidth(d);
     float hair = 1. - smoothstep(width * .6, width * 1.7, abs(d));
     float inside = cover(d);
-    ink = vec4(mix(LINE, LIGHT, hair * .4), (inside * .05 + inside * .05 * exp(d * 1.6) + hair * .42) * vKind.y * clear);
+    ink = vec4(mix(LINE, INK, hair * .4), (inside * .05 + inside * .05 * exp(d * 1.6) + hair * .42) * vKind.y * clear);
   }
   gl_FragColor = vec4(alive(ink.rgb), ink.a);
 }
@@ -147,10 +147,10 @@ void main() {
   float sky = smoothstep(-.2, .9, bounce.y);
   float window = smoothstep(.55, .62, bounce.y) * (1. - smoothstep(.86, .92, bounce.y));
   vec3 tint = uState > .5 ? stateColour(uState) : ACCENT;
-  vec3 colour = mix(vec3(.02, .06, .11), tint * .46, sky * .75 + .15) + tint * rim * .5 + LIGHT * window * .28;
+  vec3 colour = mix(vec3(.02, .06, .11), tint * .46, sky * .75 + .15) + tint * rim * .5 + FIGURE * window * .28;
   float edge = min(vCorner.x, min(vCorner.y, vCorner.z));
   float width = fwidth(edge);
-  colour += mix(LIGHT, tint, .4) * (1. - smoothstep(width * .6, width * 2.2, edge)) * .42 * smoothstep(.0, .35, facing); // a facet seen from its side is all edge
+  colour += mix(FIGURE, tint, .4) * (1. - smoothstep(width * .6, width * 2.2, edge)) * .42 * smoothstep(.0, .35, facing); // a facet seen from its side is all edge
   colour += tint * .22 * exp(-edge * 14.);
   colour = alive(colour);
   if (vMirror < 0.) colour = mix(FLOOR, colour, .6 * exp(vWorld.y * .2));
@@ -190,6 +190,6 @@ void main() {
   float line = 1. - smoothstep(width * .5, width * 1.5, abs(d));
   float glow = exp(-abs(d) * 9.) * .34 * (1. - smoothstep(.2, .38, abs(d)));
   float breath = 1. - .2 * uMotion * (.5 - .5 * cos(uTime * 2.2));
-  gl_FragColor = vec4(mix(ACCENT, vec3(1.), .45 * line), (line + glow) * vStrength * breath);
+  gl_FragColor = vec4(mix(ACCENT, FIGURE, .45 * line), (line + glow) * vStrength * breath);
 }
 `;

@@ -21,7 +21,7 @@ export interface Span {
 export type Line = readonly Span[];
 
 export const PLAIN: Style = {};
-/** What stands behind text without a background: `--floor` of app.css */
+/** What stands behind text without a background: `--floor` of the dark theme, which `.terminal` has in both */
 const GROUND: Rgb = [5, 7, 11];
 const INK: Rgb = [232, 238, 247];
 const LEAST_CONTRAST = 4.5;

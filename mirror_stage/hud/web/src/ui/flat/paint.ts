@@ -1,16 +1,16 @@
 /** Draws the flat plan on a canvas, sharp on any display. What is drawn is said by its arguments alone. */
 
-import { LOAD_RAMP, OK, STALE, STATES, TROUBLES, urgencyOf } from '../../store/status';
+import { LOAD_STOPS, OK, STALE, STATES, TROUBLES, urgencyOf } from '../../store/status';
 import { SHAPES } from '../shapes';
 import type { Box, Cell, Tiling } from './tiling';
 
 /** The colours and the font of the page, as its style sheet has them now. */
 export interface Look {
   readonly states: readonly string[];
+  readonly loads: readonly string[];
   readonly ink: string;
   readonly inkSoft: string;
   readonly inkFaint: string;
-  readonly onState: string;
   readonly panel: string;
   readonly raised: string;
   readonly line: string;
@@ -18,12 +18,10 @@ export interface Look {
   readonly font: string;
 }
 
-export function lookOf(element: Element): Look {
-  const style = getComputedStyle(element);
-  const token = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+export function lookOf(token: (name: string) => string, font: string): Look {
   return {
-    states: STATES.map(token), ink: token('ink'), inkSoft: token('ink-soft'), inkFaint: token('ink-faint'), onState: token('on-state'),
-    panel: token('panel'), raised: token('raised'), line: token('line'), accent: token('accent'), font: style.fontFamily,
+    states: STATES.map(token), loads: LOAD_STOPS.map((_, at) => token(`load-${at}`)), ink: token('ink'), inkSoft: token('ink-soft'),
+    inkFaint: token('ink-faint'), panel: token('panel'), raised: token('raised'), line: token('line'), accent: token('accent'), font,
   };
 }
 
@@ -105,7 +103,7 @@ function host(pen: CanvasRenderingContext2D, look: Look, shown: Shown, cell: Cel
   const { height } = cell;
   const hasName = cell.width >= 72;
   const part = shown.shade?.(seat);
-  const [fill, strength] = part === undefined ? [look.states[state] as string, (STRENGTH[state] as number) * (hasName && !isTrouble ? 0.6 : 1)] : Number.isNaN(part) ? [look.raised, 1] : [rampAt(shown.isAlarming ? part : part * 0.6), 1];
+  const [fill, strength] = part === undefined ? [look.states[state] as string, (STRENGTH[state] as number) * (hasName && !isTrouble ? 0.6 : 1)] : Number.isNaN(part) ? [look.raised, 1] : [rampAt(look.loads, shown.isAlarming ? part : part * 0.6), 1];
   const isDim = shown.mask !== null && shown.mask[seat] !== 1;
   const alpha = isDim ? DIM : 1;
   const body = shown.size === null || hasName ? cell : scaled(cell, shown.size(seat));
@@ -121,9 +119,9 @@ function host(pen: CanvasRenderingContext2D, look: Look, shown: Shown, cell: Cel
   pen.fillStyle = fill;
   pen.fill();
   pen.globalAlpha = alpha;
-  if (hasName) written(pen, look, shown, cell, part === undefined ? (isTrouble ? look.onState : look.ink) : Number.isNaN(part) ? look.ink : inkOn(fill));
+  if (hasName) written(pen, look, shown, cell, part === undefined ? (isTrouble ? inkOn(mixed(look.panel, fill, strength)) : look.ink) : Number.isNaN(part) ? look.ink : inkOn(fill));
   else if (isTrouble && height >= 9 && part === undefined) {
-    pen.fillStyle = look.onState;
+    pen.fillStyle = inkOn(mixed(look.panel, fill, strength));
     const side = Math.min(12, height - 3);
     shape(pen, state, cell.x + (cell.width - side) / 2, cell.y + (height - side) / 2, side);
   }
@@ -199,13 +197,12 @@ function fitted(pen: CanvasRenderingContext2D, text: string, width: number): str
 }
 
 /** '#rrggbb' of the ramp of loads. */
-export function rampAt(part: number): string {
-  let [below, colour] = LOAD_RAMP[0] as readonly [number, string];
-  for (const [at, next] of LOAD_RAMP) {
-    if (part <= at) return at === below ? colour : mixed(colour, next, (part - below) / (at - below));
-    [below, colour] = [at, next];
-  }
-  return colour;
+export function rampAt(loads: readonly string[], part: number): string {
+  const above = LOAD_STOPS.findIndex((stop) => part <= stop);
+  const [below, next] = [loads.at(above - 1) as string, loads.at(above) as string];
+  if (above <= 0) return next;
+  const from = LOAD_STOPS[above - 1] as number;
+  return mixed(below, next, (part - from) / ((LOAD_STOPS[above] as number) - from));
 }
 
 const parts = (hex: string): number[] => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));

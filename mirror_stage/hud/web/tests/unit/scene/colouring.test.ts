@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { legendOf, BARS, codedFigure, METRIC_BARS, trafficOf } from '../../../src/scene/colouring';
-import { PALETTE_GLSL, rgb } from '../../../src/scene/palette';
-import { COLOURS } from '../../../src/store/status';
+import { dayOf, PALETTE, PALETTE_GLSL, rgb } from '../../../src/scene/palette';
+import { STATES } from '../../../src/store/status';
 import { twinOf } from './fleets';
 
 describe('metrics', () => {
@@ -32,7 +33,12 @@ describe('metrics', () => {
   });
 });
 
-test('the shaders get their colours from the states', () => {
+test('the shaders get their colours from tokens of the style sheet', () => {
   expect(rgb('#ff8000')).toEqual([1, 128 / 255, 0]);
-  for (const colour of Object.values(COLOURS)) expect(PALETTE_GLSL).toContain(rgb(colour).map((part) => part.toFixed(4)).join(', '));
+  expect([dayOf(rgb('#e9eff6')), dayOf(rgb('#070c14'))]).toEqual([1, 0]);
+  const css = readFileSync(new URL('../../../src/app.css', import.meta.url), 'utf8');
+  for (const token of PALETTE) expect(css).toContain(`  --${token}: light-dark(`);
+  // `stateColour` counts on from the first state.
+  expect(PALETTE.slice(PALETTE.indexOf('ok')).slice(0, STATES.length)).toEqual(STATES);
+  expect(PALETTE_GLSL).not.toContain('[-1]');
 });
