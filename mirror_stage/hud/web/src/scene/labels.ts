@@ -37,7 +37,7 @@ export interface Label {
 export function labelsOf(
   fleet: FleetView,
   plan: Plan,
-  seats: { readonly selected: readonly number[]; readonly hovered: number; readonly mask: Uint8Array | null },
+  seats: { readonly selected: readonly number[]; readonly hovered: number; readonly mask: Uint8Array | null; readonly signs?: ReadonlyMap<string, string> | null },
   scaleAt: (x: number, y: number, z: number) => number,
 ): Label[] {
   const { state } = fleet.columns;
@@ -48,9 +48,10 @@ export function labelsOf(
     const at = seat * BOX;
     const width = boxes[at + 3] as number;
     if (!entry || !width) return;
+    const sign = seats.signs?.get(entry.hostname);
     labels.push({
       key: `h${seat}`,
-      text: entry.displayName || entry.hostname,
+      text: (sign === undefined ? '' : `${sign} `) + (entry.displayName || entry.hostname),
       state: state[seat] as number,
       isSelected,
       isNamed: (boxes[at + 4] as number) * scaleAt(boxes[at] as number, boxes[at + 1] as number, boxes[at + 2] as number) >= NAMED,

@@ -17,6 +17,8 @@ export interface Chosen {
   readonly hovered: number;
   /** 1 for each seat that matches the filter; null: all */
   readonly mask: Uint8Array | null;
+  /** By hostname, what stands before its name; null: nothing */
+  readonly signs?: ReadonlyMap<string, string> | null;
 }
 
 export class Names {

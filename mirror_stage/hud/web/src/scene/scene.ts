@@ -38,6 +38,8 @@ export interface Choices {
   readonly colourBy: ColourBy;
   /** 1 for each seat that matches the filter; null: all */
   readonly mask: Uint8Array | null;
+  /** By hostname, what stands before its name; null: nothing */
+  readonly signs: ReadonlyMap<string, string> | null;
   /** Hostnames, the first is the one in the detail */
   readonly selection: readonly string[];
   readonly limits: Limits;
@@ -89,7 +91,7 @@ const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
 const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
 const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
 const DEFAULTS: Choices = {
-  groupBy: 'rack', colourBy: 'status', mask: null, selection: [], limits: {}, fired: new Map(), isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+  groupBy: 'rack', colourBy: 'status', mask: null, signs: null, selection: [], limits: {}, fired: new Map(), isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
 export class MirrorScene {
@@ -430,7 +432,7 @@ export class MirrorScene {
     this.hover();
     const cells = this.names.write(this.fleet, this.plan, now, isViewMoving);
     if (cells) this.slabs.name(cells);
-    this.names.label(this.fleet, this.plan, { selected: this.selected, hovered: this.hovered, mask: this.choices.mask }, camera.position, this.insets, now);
+    this.names.label(this.fleet, this.plan, { selected: this.selected, hovered: this.hovered, mask: this.choices.mask, signs: this.choices.signs }, camera.position, this.insets, now);
     const start = performance.now();
     this.renderer.render(this.scene, camera);
     const { stats } = this;

@@ -22,7 +22,7 @@ export function unreadOf(hash: string, search: string, known: { readonly screens
     size: oneOfThese(...MEASURED),
     group: oneOfThese(...GROUP_BY),
     sort: (value) => known.sorts.includes(value.replace(/^-/, '')),
-    at: isInstant, from: isInstant,
+    at: isInstant, against: isInstant, from: isInstant,
     to: (value) => isInstant(value) || saidOf(targetsOf(value)).split(',').length === value.split(',').length, // of the history, of the console
     wall: oneOfThese('0', '1'),
     lang: oneOfThese('en', 'ko'),

@@ -82,6 +82,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   time('start', 'home', 'Home'),
   time('end', 'end', 'End'),
   row('time', 'everywhere')('live', 'l', 'KeyL'),
+  row('time', 'everywhere')('compare', 'd', 'KeyD'),
   charts('cursor', ...arrow('Left')),
   charts('cursor', ...arrow('Right')),
   charts('cursorFar', ...arrow('Left'), { shift: true }),

@@ -1,6 +1,7 @@
 /** The screens, one row each: where each is, what it is called, how it is drawn, and where it may stand. */
 
 import type { Component } from 'svelte';
+import Diff from '@lucide/svelte/icons/diff';
 import Bell from '@lucide/svelte/icons/bell';
 import ChartLine from '@lucide/svelte/icons/chart-line';
 import Box from '@lucide/svelte/icons/box';
@@ -52,6 +53,7 @@ export const SCREENS: readonly Screen[] = [
   { ...usual, id: 'console', name: 'console', icon: SquareTerminal, action: 'console', feature: 'commands', needs: 'operate', inBottomDock: true, load: () => import('./screens/Console.svelte') },
   { ...usual, id: 'history', name: 'history', icon: ChartLine, action: 'history', inBottomDock: true, load: () => import('./screens/History.svelte') },
   { ...usual, id: 'replay', name: 'replay', icon: HistoryIcon, action: 'replay', feature: 'replay', inNavigation: false, inBottomDock: true, isPage: false, load: () => import('./screens/Replay.svelte') },
+  { ...usual, id: 'compare', name: 'compare', icon: Diff, feature: 'replay', inMenuOnly: true, load: () => import('./screens/Compare.svelte') },
   { ...usual, id: 'host', name: 'host', icon: Server, inNavigation: false, load: () => import('./screens/HostPage.svelte') },
   { ...usual, id: 'enrolment', name: 'enrolment', icon: ServerCog, needs: 'manage', inMenuOnly: true, load: () => import('./screens/Enrolment.svelte') },
   { ...usual, id: 'access', name: 'access', icon: KeyRound, needs: 'own-sessions', inMenuOnly: true, load: () => import('./screens/Access.svelte') },

@@ -11,7 +11,7 @@ export function hasBottomDock(screen: string): boolean {
 
 /** The screens that the strip of time stands under by itself. */
 export function hasStrip(screen: string): boolean {
-  return screen === 'alerts' || screen === 'host' || screen === 'history';
+  return screen === 'alerts' || screen === 'host' || screen === 'history' || screen === 'compare';
 }
 
 /** Open a tool in the dock, on whatever screen the dock stands. */

@@ -37,6 +37,8 @@ export interface Shown {
   readonly name: (seat: number) => string;
   readonly figure: (seat: number) => string;
   readonly mask: Uint8Array | null;
+  /** What stands before a name, or in a cell without one: how it differs from another moment; null: nothing is compared */
+  readonly sign: ((seat: number) => string) | null;
   readonly selected: ReadonlySet<number>;
   readonly hovered: number;
   /** The place of the cell that the keys are on; -1: they are elsewhere */
@@ -120,6 +122,7 @@ function host(pen: CanvasRenderingContext2D, look: Look, shown: Shown, cell: Cel
   pen.fill();
   pen.globalAlpha = alpha;
   if (hasName) written(pen, look, shown, cell, part === undefined ? (isTrouble ? inkOn(mixed(look.panel, fill, strength)) : look.ink) : Number.isNaN(part) ? look.ink : inkOn(fill));
+  else if (shown.sign !== null && height >= 9) signed(pen, cell, inkOn(mixed(look.panel, fill, strength)), look.font, shown.sign(seat));
   else if (isTrouble && height >= 9 && part === undefined) {
     pen.fillStyle = inkOn(mixed(look.panel, fill, strength));
     const side = Math.min(12, height - 3);
@@ -142,13 +145,22 @@ function written(pen: CanvasRenderingContext2D, look: Look, shown: Shown, cell: 
     left += 14;
   }
   pen.font = `500 12px ${look.font}`;
-  pen.fillText(fitted(pen, shown.name(seat), x + width - 6 - left), left, line);
+  pen.fillText(fitted(pen, `${shown.sign?.(seat) ?? ''} ${shown.name(seat)}`.trim(), x + width - 6 - left), left, line);
   if (isTall) {
     pen.font = `400 11px ${look.font}`;
     pen.fillText(fitted(pen, shown.figure(seat), width - 12), x + 6, line + 15);
   }
   const part = shown.size?.(seat) ?? NaN;
   if (part > 0) pen.fillRect(x + 3, y + height - 4, (width - 6) * part, 2);
+}
+
+/** A sign in the middle of a cell that is too small for a name. */
+function signed(pen: CanvasRenderingContext2D, { x, y, width, height }: Cell, ink: string, font: string, sign: string): void {
+  pen.fillStyle = ink;
+  pen.font = `700 ${Math.min(14, height)}px ${font}`;
+  pen.textAlign = 'center';
+  pen.fillText(sign, x + width / 2, y + height / 2);
+  pen.textAlign = 'start';
 }
 
 function shape(pen: CanvasRenderingContext2D, state: number, x: number, y: number, side: number): void {
