@@ -45,6 +45,8 @@ interface Row {
   readonly chart?: 'usual' | 'more';
   /** Alerts about this other metric are marked in its chart, too */
   readonly marks?: 'utilization';
+  /** Of a group of hosts the history shows the sum, not the mean */
+  readonly adds?: true;
   /** The browser remembers 15 minutes of it */
   readonly memory?: true;
   /** The table says mean and worst of it over all hosts */
@@ -63,10 +65,10 @@ export const METRICS = {
   cpuTemperature: { unit: 'celsius', host: 'cpuTemperature', delta: true, column: { width: 5.75 }, chart: 'usual', memory: true, summary: true, colour: { word: 'temperature' }, search: 'temp' },
   gpuTemperature: { unit: 'celsius', host: 'gpuTemperature', delta: true, column: { width: 7.5 }, chart: 'more', search: 'gpu' },
   network: { unit: 'rate', sum: ['rxGbps', 'txGbps'], column: { width: 6.5 }, search: 'net' },
-  rxGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', memory: true, search: 'rx' },
-  txGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', memory: true, search: 'tx' },
+  rxGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', adds: true, memory: true, search: 'rx' },
+  txGbps: { unit: 'rate', link: true, delta: true, column: { width: 7.5 }, chart: 'usual', marks: 'utilization', adds: true, memory: true, search: 'tx' },
   utilization: { unit: 'ratio', link: true, delta: true, column: { width: 7.5, bar: true }, chart: 'more', summary: true, colour: { word: 'network', label: 'network' }, search: 'util' },
-  diskReadBytesPerSecond: { unit: 'byteRate', host: 'diskReadBytesPerSecond', delta: true, column: { width: 7 }, chart: 'more', search: 'read' },
+  diskReadBytesPerSecond: { unit: 'byteRate', host: 'diskReadBytesPerSecond', delta: true, column: { width: 7 }, chart: 'more', adds: true, search: 'read' },
   memoryTotalBytes: { unit: 'bytes', host: 'memoryTotalBytes', column: { width: 7 } },
   capacityGbps: { unit: 'rate', host: 'netCapacityGbps', column: { width: 7 } },
   swapUsedPercent: { unit: 'percent', chart: 'more' },

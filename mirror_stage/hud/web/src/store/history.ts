@@ -5,7 +5,7 @@
  * samples was merely too short to hold one (the line goes on).
  */
 
-import { CHARTED, REMEMBERED, type Charted } from '../metrics';
+import { CHARTED, REMEMBERED, rowOf, type Charted } from '../metrics';
 import type { AvgColumns, Histories, MeanColumns } from '../net/openapi';
 import type { Rings } from './rings';
 
@@ -20,6 +20,8 @@ export interface Course {
   readonly p95: Values | null;
   /** Of a group: how many of its hosts the mean stands for */
   readonly heard: Values | null;
+  /** Of a group: `mean` is the sum of its hosts, as of traffic */
+  readonly isSum?: boolean;
 }
 
 export interface HistoryData {
@@ -78,7 +80,10 @@ export function ofMemory(rings: Rings, hosts: readonly { name: string; seat: num
             name: group,
             hosts: own.length,
             courses: Object.fromEntries(
-              REMEMBERED.map((metric, row) => [metric, across(own.map(({ columns }) => columns[row] ?? []), times.length)]),
+              REMEMBERED.map((metric, row) => {
+                const course = across(own.map(({ columns }) => columns[row] ?? []), times.length);
+                return [metric, rowOf(metric).adds ? summed(course, times, 0) : course];
+              }),
             ),
           }];
   return { times, stepSeconds: beatSeconds, resolution: 'browser', unknown: [], series };
@@ -97,6 +102,37 @@ export function across(columns: readonly Values[], length: number): Course {
     counts?.push(heard.length || null);
   }
   return { mean: mean as Values, least: least as Values, most: most as Values, p95: p95 as Values, heard: counts as Values };
+}
+
+/**
+ * The sum of a group's hosts instead of their mean. What each of them has at the least or at the most says nothing about it.
+ *
+ * In a short step some hosts have two samples and some none, so the mean is taken over the steps that lie up to
+ * `reachSeconds` before and after, and the hosts are those of the step among them that heard the most.
+ */
+export function summed({ mean, heard }: Course, times: readonly number[], reachSeconds: number): Course {
+  let [first, end] = [0, 0];
+  const sum = mean.map((value, place) => {
+    if (typeof value !== 'number') return value;
+    const at = times[place] as number;
+    while ((times[first] as number) < at - reachSeconds) first++;
+    while (end < times.length && (times[end] as number) <= at + reachSeconds) end++;
+    let [all, weight, hosts] = [0, 0, 0];
+    for (let near = first; near < end; near++) {
+      const [one, count] = [mean[near], heard?.[near]];
+      if (typeof one !== 'number' || typeof count !== 'number') continue;
+      all += one * count;
+      weight += count;
+      hosts = Math.max(hosts, count);
+    }
+    return weight > 0 ? (all / weight) * hosts : null;
+  });
+  return { mean: sum, least: sum, most: sum, p95: null, heard, isSum: true };
+}
+
+/** Whether anything is known at all. */
+export function hasValues({ mean }: Course): boolean {
+  return mean.some((value) => typeof value === 'number');
 }
 
 /**
@@ -162,7 +198,8 @@ function coursesOf(answer: Histories, metrics: Readonly<Record<string, AvgColumn
       const columns = metrics[metric] as AvgColumns | MeanColumns;
       const spread = { least: column(columns.min), most: column(columns.max) };
       if ('avg' in columns) return [metric, { mean: column(columns.avg), ...spread, p95: null, heard: null }];
-      return [metric, { mean: column(columns.mean), ...spread, p95: column(columns.p95), heard: column(columns.hosts.map((count) => count || null)) }];
+      const course = { mean: column(columns.mean), ...spread, p95: column(columns.p95), heard: column(columns.hosts.map((count) => count || null)) };
+      return [metric, rowOf(metric).adds ? summed(course, times, silenceSeconds) : course];
     }),
   );
 }

@@ -9,6 +9,9 @@ import { BEAT_MS } from './rings';
 import { questionOf, type Group } from './subject';
 import { world } from './world.svelte';
 
+/** In a shorter step some hosts of a group have no sample, by turns, and their sum would jump. */
+const GROUP_STEP_SECONDS = 15;
+
 /** What a screen wants to show. */
 export interface Wanted {
   /** The chosen hosts; none: the group */
@@ -82,7 +85,7 @@ export class HistoryLoader {
     }
     const question = questionOf(group, members.map((member) => member.name));
     if (question === null) return { times: [], stepSeconds, resolution: 'raw', unknown: [], series: [] };
-    const answer = await get('/api/history', { query: { ...query, hostname: [...question.hostnames], groupBy: question.groupBy }, signal });
+    const answer = await get('/api/history', { query: { ...query, stepSeconds: Math.max(stepSeconds, GROUP_STEP_SECONDS), hostname: [...question.hostnames], groupBy: question.groupBy }, signal });
     return ofGroup(answer, group.name, groupName, silenceSeconds);
   }
 }

@@ -169,7 +169,8 @@ export function optionsOf(now: () => Drawing, size: { width: number; height: num
     },
     scales: {
       x: { time: true, range: () => [now().stretch.from, now().stretch.to] },
-      y: { range: (_chart, least, most) => axis(least ?? 0, most ?? 0) },
+      // While nothing is known uPlot says null: then the axis is that of the unit, whatever stands on it.
+      y: { range: (_chart, least: number | null, most) => (least === null ? [...(unitOf(first.metric).bar ?? ([0, 1] as const))] : axis(least, most)) },
     },
     series: [
       {},

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Histories } from '../../src/net/openapi';
-import { across, bridged, newest, ofGroup, ofHosts, ofMemory, summaryOf, valueAt } from '../../src/store/history';
+import { across, bridged, newest, ofGroup, ofHosts, ofMemory, summaryOf, summed, valueAt } from '../../src/store/history';
 import { BEAT_MS, Rings } from '../../src/store/rings';
 import { groupOf, membersOf, NAMED_MOST, questionOf, saidOfGroup } from '../../src/store/subject';
 import { Twin } from '../../src/store/twin';
@@ -133,4 +133,14 @@ test('scales begin at nothing where nothing is what they count, and hold all tha
 test('no two lines look the same', () => {
   const looks = Array.from({ length: LINES_MOST }, (_, place) => JSON.stringify(lookOf(place)));
   expect(new Set(looks).size).toBe(LINES_MOST);
+});
+
+test('the sum of a group is steady although some of its hosts have no sample in a short step', () => {
+  const times = [0, 15, 30, 45, 120];
+  const course = { mean: [20, 10, 20, 30, 20], least: [], most: [], p95: [], heard: [2, 1, 2, 1, 2] };
+  const { mean, isSum, p95 } = summed(course, times, 15);
+  expect([isSum, p95]).toEqual([true, null]);
+  mean.forEach((value) => expect(Math.abs((value as number) - 40)).toBeLessThan(8));
+  expect(summed(course, times, 0).mean).toEqual([40, 10, 40, 30, 40]);
+  expect(summed({ ...course, mean: [null, 10, undefined, null, null] }, times, 15).mean).toEqual([null, 10, undefined, null, null]);
 });

@@ -36,7 +36,7 @@ export function historyRow(metric: Charted, data: HistoryData | null, { stretch,
   const drawn: Drawn[] = courses.map(({ name, course, look }) => ({ label: name, values: course.mean, look, width: 1.75 }));
   if (only?.p95) drawn.unshift({ label: 'p95', values: only.p95, look: P95_LOOK, width: 1.25 });
   // The browser remembers one value of a host at a time, so there the band would lie under the line.
-  const hasBand = only !== undefined && (data?.resolution !== 'browser' || only.p95 !== null);
+  const hasBand = only !== undefined && !only.isSum && (data?.resolution !== 'browser' || only.p95 !== null);
   const said = courses.map(({ name, course }) => {
     const sum = summaryOf(course);
     return sum ? t.history.said(name, f.metric(metric, sum.mean), f.metric(metric, sum.least), f.metric(metric, sum.most)) : t.history.saidNothing(name);
@@ -53,7 +53,7 @@ export function historyRow(metric: Charted, data: HistoryData | null, { stretch,
         to: alert.resolvedAt === null ? null : Date.parse(alert.resolvedAt) / 1000,
         severity: alert.severity,
       })),
-      limit: rules.limitOf(metric),
+      limit: only?.isSum ? null : rules.limitOf(metric), // a rule judges a host, not the sum of many
     },
   };
 }
