@@ -6,13 +6,19 @@ import { compressed } from './build/compressed.ts';
 import { withoutComments } from './build/glsl.ts';
 import { licences } from './build/licences.ts';
 import { withoutUnused } from './build/three.ts';
+import { withoutUnusedCharts } from './build/uplot.ts';
 
 const ego = process.env.EGO_URL ?? 'http://127.0.0.1:3000';
 
 export default defineConfig({
   base: './',
-  resolve: { alias: [{ find: /^\.\/webtransport\.js$/, replacement: fileURLToPath(new URL('build/webtransport.ts', import.meta.url)) }] },
-  plugins: [svelte(), withoutComments(), withoutUnused(), licences(), compressed()],
+  resolve: {
+    alias: [
+      { find: /^\.\/webtransport\.js$/, replacement: fileURLToPath(new URL('build/webtransport.ts', import.meta.url)) },
+      { find: /^\.\/(is-)?binary\.js$|^\.\/contrib\/base64-arraybuffer\.js$/, replacement: fileURLToPath(new URL('build/nobinary.ts', import.meta.url)) },
+    ],
+  },
+  plugins: [svelte(), withoutComments(), withoutUnused(), withoutUnusedCharts(), licences(), compressed()],
   build: {
     target: 'es2022',
     cssTarget: ['chrome123', 'edge123', 'firefox120', 'safari17.5'], // `light-dark()` as it is: where programs print, it is asked again

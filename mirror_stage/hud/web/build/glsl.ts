@@ -1,4 +1,4 @@
-/** The shaders without comments and indentation, which no minifier takes out of a text. */
+/** The shaders without comments, indentation and spaces around most signs, which no minifier takes out of a text. */
 
 import type { Plugin } from 'vite';
 
@@ -8,7 +8,7 @@ export function withoutComments(): Plugin {
     apply: 'build',
     transform: {
       filter: { id: /\.glsl\.ts$/ },
-      handler: (code) => ({ code: code.replace(/\/\*\*[^]*?\*\/\n?/g, '').replace(/\s+\/\/ .*$/gm, '').replace(/^\s+/gm, ''), map: null }),
+      handler: (code) => ({ code: code.replace(/\/\*\*[^]*?\*\/\n?/g, '').replace(/\s+\/\/ .*$/gm, '').replace(/^\s+/gm, '').replace(/ ?([=*/,;:?&|<>(){}]) ?/g, '$1'), map: null }),
     },
   };
 }
