@@ -407,7 +407,7 @@ export const ko: Dictionary = {
     until: (moment) => `${moment}까지`,
     sparkGo: '화살표 키로 시점을 옮기고 Enter 키로 표시합니다.',
     extent: (least, most) => (least === most ? most : `${least}~${most}까지`),
-    sparkLabel: (metric, now, extent) => `${metric} 현재 ${now}, 최근 15분 ${extent}`,
+    sparkLabel: (metric, now, extent) => `${metric} 현재 ${now}, 이 구간 ${extent}`,
     notYet: '아직 데이터 없음',
     alerts: '이 호스트의 경보',
     cores: (count) => `코어 ${count}개`,

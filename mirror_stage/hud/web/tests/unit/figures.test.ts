@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Alert, HostDetail } from '../../src/net/openapi';
 import { grouped, inUnit, ordered } from '../../src/store/alertlog';
 import { Rules } from '../../src/store/rules';
-import { byFullness, byStanding, extentOf, flowOf, hottest, joined, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
+import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -95,4 +95,13 @@ describe('alerts', () => {
     expect(inUnit(0.9, 'ratio')).toEqual([90, '%']);
     expect(inUnit(85, '°C')).toEqual([85, '°C']);
   });
+});
+
+test('what has fired stands first, and a metric that is not usual comes with it', () => {
+  expect(inOrder(['cpu', 'memory', 'swap', 'gpu'], ['cpu', 'memory'], ['swap', 'memory', 'silenceSeconds'])).toEqual(['memory', 'swap', 'cpu']);
+});
+
+test('a value counts until the next one, but no longer than a line is drawn', () => {
+  const series = [[10, 20, 30], [1, null, 3]] as const;
+  expect([9, 10, 15, 25, 30, 70].map((at) => knownAt(series, at, 30))).toEqual([null, 1, 1, 1, 3, null]);
 });

@@ -91,6 +91,17 @@ export function joined(older: Series | null, now: Series): Series {
   return [all.map(([time]) => time), all.map(([, value]) => value)];
 }
 
+/** The value of a series at an instant, or the last one before it that is no older than `patience` seconds; null: unknown. */
+export function knownAt([times, values]: Series, at: number, patience: number): number | null {
+  const place = times.findLastIndex((time, here) => time <= at && values[here] !== null);
+  return place >= 0 && at - (times[place] as number) <= patience ? (values[place] ?? null) : null;
+}
+
+/** Those of `all` that are fired or usual, the fired ones first. */
+export function inOrder<Name extends string>(all: readonly Name[], usual: readonly Name[], fired: readonly string[]): Name[] {
+  return [...all.filter((one) => fired.includes(one)), ...usual.filter((one) => !fired.includes(one))];
+}
+
 export interface Extent {
   readonly least: number;
   readonly most: number;
