@@ -79,6 +79,7 @@ from mirror_stage.notifications.sending import Sender
 from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.domain import Scene
 from mirror_stage.past.routes import blp as past_blp
+from mirror_stage.past.routes import hosts_blp as host_past_blp
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.commits import Commits
 from mirror_stage.pipeline.edge import Edge
@@ -122,9 +123,9 @@ log = logging.getLogger(__name__)
 
 WAITING_POLLS_MAX = 5_000  # half of the connections that gunicorn.conf.py allows
 BLUEPRINTS = (
-    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, alerts_blp, rules_blp, host_rules_blp, backtest_blp,
-    disks_blp, commands_blp, field_blp, dispatch_blp, quiet_blp, access_blp, enrolment_blp, figures_blp, targets_blp, notifications_blp,
-    alerting_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, host_past_blp, disks_blp,
+    alerts_blp, rules_blp, host_rules_blp, backtest_blp, quiet_blp, notifications_blp, alerting_blp, commands_blp, field_blp,
+    dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
 )  # fmt: skip
 
 
@@ -363,6 +364,8 @@ def _wire(app: Flask, config: Config, socketio: SocketIO) -> Services:
         until_recorded=until_recorded,
         twin_id=lambda: frames.twin_id,
         alerts_shown=lambda then, hosts, at: quiet.shown_at(with_hides(then, victims(then)), hosts, at),
+        watcher=ego_hostname(config),
+        watched_every=config.ego_monitor_interval_ms,
     )
     alerts = AlertService(
         storage,

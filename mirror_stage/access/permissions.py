@@ -33,6 +33,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "twin.state": VIEW,
     "past.diff": VIEW,
     "past.timeline": VIEW,
+    "host-past.of_host": VIEW,
     "hosts.list_hosts": VIEW,
     "hosts.get_host": VIEW,
     "hosts.delete_host": OPERATE,

@@ -308,6 +308,14 @@ _RULES = text(  # each host, rule and subject that ever had an alert: one index 
     " WHERE r.hostname IS NOT NULL) SELECT hostname, metric, subject FROM r WHERE hostname IS NOT NULL"
 )
 
+
+def offline_since(tx: Connection, hostname: str, since: Instant) -> list[Alert]:
+    """The alerts of a host's silence that are open or ended after `since`, oldest first."""
+    is_late = or_(_TABLE.c.resolved_at.is_(None), _TABLE.c.resolved_at > since)
+    wanted = select(_TABLE).where(_TABLE.c.hostname == hostname, _TABLE.c.measure == SILENCE, is_late)
+    return [_alert(row) for row in tx.execute(wanted.order_by(_TABLE.c.created_at)).mappings()]
+
+
 Counts = list[tuple[bool, str, int, int, int]]
 
 

@@ -168,6 +168,35 @@ def sums_until(
 _NEXT_TICK = "SELECT n + 1 FROM tick WHERE n < :last"
 
 
+def stretches(
+    tx: Connection, host_id: int, resolution: Resolution, first: int, last: int, longest_gap: int
+) -> list[tuple[int, int]]:
+    """(first second, second after the last) of each stretch of a rollup in which a host has values, from `first` to before `last`.
+
+    Buckets that begin up to `longest_gap` seconds apart are one stretch.
+    """
+    statement = f"""
+        WITH steps AS (
+            SELECT at_second, at_second - lag(at_second) OVER (ORDER BY at_second) AS step FROM {resolution.table}
+            WHERE host_id = :host_id AND at_second >= :first AND at_second < :last
+        ), numbered AS (
+            SELECT at_second, sum(CASE WHEN step <= :gap THEN 0 ELSE 1 END) OVER (ORDER BY at_second) AS number FROM steps
+        )
+        SELECT min(at_second), max(at_second) FROM numbered GROUP BY number ORDER BY 1
+    """
+    values = {"host_id": host_id, "first": first, "last": last, "gap": longest_gap}
+    return [(begin, end + resolution.seconds) for begin, end in tx.execute(text(statement), values)]
+
+
+def seconds_of(tx: Connection, host_id: int, first: int, last: int) -> list[int]:
+    """The seconds from `first` to `last` in which a host has samples. Each second is looked up, so the range must be short."""
+    statement = f"""
+        WITH RECURSIVE tick(n) AS (SELECT CAST(:first AS bigint) UNION ALL {_NEXT_TICK})
+        SELECT n FROM tick WHERE EXISTS (SELECT 1 FROM {RAW.table} s WHERE s.at_second = n AND s.host_id = :host_id) ORDER BY n
+    """
+    return list(tx.execute(text(statement), {"host_id": host_id, "first": first, "last": last}).scalars())
+
+
 # ------------------------------------------------------------------ one moment
 
 _AT = "(s.at_second * 1000 + s.at_ms)"

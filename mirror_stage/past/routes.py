@@ -1,4 +1,4 @@
-"""REST: `/api/twin/diff` and `/api/timeline`. The twin at a moment is `/api/twin/state?at=`, in twin/routes.py."""
+"""REST: `/api/twin/diff`, `/api/timeline` and the availability of a host. The twin at a moment is `/api/twin/state?at=`, in twin/routes.py."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import Response
 
-from mirror_stage.past.schemas import DiffQuery, DiffSchema, TimelineQuery, TimelineSchema
+from mirror_stage.past.schemas import AvailabilitySchema, DiffQuery, DiffSchema, TimelineQuery, TimelineSchema
 from mirror_stage.past.service import Past
-from mirror_stage.web.http import Blueprint, json_response
+from mirror_stage.web.http import Blueprint, hostname_in_path, json_response
 from mirror_stage.web.services import service
 
 blp = Blueprint("past", __name__, url_prefix="/api", description="The past of the twin")
+hosts_blp = Blueprint("host-past", __name__, url_prefix="/api/hosts", description="The past of a host")
 
 
 @blp.get("/twin/diff")
@@ -28,3 +29,10 @@ def diff(query: dict[str, Any]) -> Response:
 def timeline(query: dict[str, Any]) -> Response:
     """Alerts, commands and hosts online over time, in equal buckets."""
     return json_response(service(Past).timeline(query.get("start"), query.get("end"), query["buckets"]))
+
+
+@hosts_blp.get("/<hostname>/availability")
+@hosts_blp.response(200, AvailabilitySchema)
+def of_host(hostname: str) -> Response:
+    """How long a host was online in the last 24 hours, 7 days and 30 days, and how long that is not known."""
+    return json_response(service(Past).availability(hostname_in_path(hostname)))

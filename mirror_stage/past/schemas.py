@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import OneOf, Range
 
 from mirror_stage.history.domain import RESOLUTIONS
+from mirror_stage.past.availability import PERIODS
 from mirror_stage.past.domain import THRESHOLDS
 from mirror_stage.twin.schemas import PointSchema
 from mirror_stage.web.schemas import InstantQuery, InstantText, WireSchema
@@ -58,6 +59,32 @@ class TimelineQuery(WireSchema):
     start = InstantQuery(data_key="from", metadata={"description": "a day before `to`, if it is left out"})
     end = InstantQuery(data_key="to", metadata={"description": "now, if it is left out"})
     buckets = fields.Integer(load_default=120, validate=Range(1, BUCKETS_MAX))
+
+
+PeriodSchema = Schema.from_dict(
+    {
+        "period": fields.String(required=True, validate=OneOf([name for name, _ in PERIODS])),
+        "from": InstantText(required=True),
+        "onlineSeconds": fields.Float(required=True),
+        "offlineSeconds": fields.Float(required=True),
+        "unknownSeconds": fields.Float(
+            required=True, metadata={"description": "the host was not in the twin, or EGO was not running"}
+        ),
+        "outages": fields.Integer(required=True),
+        "availability": fields.Float(
+            required=True,
+            allow_none=True,
+            metadata={"description": "online / (online + offline); null: nothing is known"},
+        ),
+    },
+    name="PeriodSchema",
+)
+
+
+class AvailabilitySchema(WireSchema):
+    hostname = fields.String(required=True)
+    to = InstantText(required=True)
+    periods = fields.List(fields.Nested(PeriodSchema), required=True)
 
 
 class WhereaboutsSchema(WireSchema):

@@ -17,10 +17,11 @@ from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import CREATED, SUCCEEDED
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant, to_text
-from mirror_stage.core.problems import Invalid
+from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.history import series, tiers
 from mirror_stage.history import store as history
-from mirror_stage.history import tiers
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Reading, Resolution
+from mirror_stage.past.availability import PERIODS, Span, availability, merged, presence_of
 from mirror_stage.past.domain import (
     THRESHOLDS,
     Known,
@@ -46,6 +47,8 @@ from mirror_stage.twin.domain import CLOCK_SLACK, Host
 WINDOW: Instant = MINUTE  # all samples of this time are read in one scan; a host silent for longer is looked up alone
 UNROLLED_MAX: Instant = 15 * MINUTE  # how far back a scan may go for samples that are not rolled up yet
 CROWD = 100  # from so many hosts last seen in one minute, one scan is cheaper than 60 look-ups per host
+FINE_WATCHED: Instant = 7 * DAY  # in this time it is known to the minute when EGO was running
+FRESH_SLACK = 5  # seconds that EGO's next sample of itself may come late
 SEEKS_MAX = 3  # so many minutes of a silent host are searched for a sample that had arrived
 RECORDED_AFTER: Instant = 5 * SECOND  # the tables may not have a moment younger than this yet
 DEFAULT_STRETCH: Instant = DAY
@@ -71,11 +74,17 @@ class Past:
         until_recorded: Callable[[], None],
         twin_id: Callable[[], str],
         alerts_shown: AlertsShown = lambda alerts, _hosts, _at: list(alerts),
+        watcher: str = "",
+        watched_every: Instant = 5 * SECOND,
     ):
-        """`alerts_shown` adds to the alerts of a moment what kept them quiet then."""
+        """`alerts_shown` adds to the alerts of a moment what kept them quiet then.
+
+        `watcher` is the host that EGO runs on, and that it measures itself so often: while it has no samples, EGO was not running.
+        """
         self._storage, self._clock, self._scene = storage, clock, scene
         self._kept, self._until_recorded, self._twin_id = kept_by_resolution, until_recorded, twin_id
         self._alerts_shown = alerts_shown
+        self._watcher, self._watched_every = watcher, watched_every
 
     # ------------------------------------------------------------------ one moment
 
@@ -165,6 +174,61 @@ class Past:
             "commands": _commands(commands, buckets),
             "hosts": {"online": [round(max(0.0, mean), 3) for mean in online]},
         }
+
+    # ------------------------------------------------------------------ how long a host was online
+
+    def availability(self, hostname: str) -> dict[str, Any]:
+        """How much of each of PERIODS until now a host was online, offline, or not watched. Raises NotFound for a host that never was."""
+        now = self._clock.now()
+        longest = max(length for _, length in PERIODS)
+        self._until_recorded()
+        ids = self._storage.read(lambda tx: series.ids_of(tx, [hostname, self._watcher]))
+        if hostname not in ids:
+            raise NotFound(f"there has never been a host {hostname}; GET /api/hosts lists those that there are")
+        turns = self._storage.read(lambda tx: twin_store.turns_of(tx, ids[hostname]))
+        alerts = self._storage.read(lambda tx: alert_store.offline_since(tx, hostname, now - longest))
+        there = presence_of(turns, now)
+        silent = [(silent_since(alert), alert.resolved_at or now) for alert in alerts]
+        watched = self._watched(ids.get(self._watcher), now - longest, now)
+        periods = []
+        for name, length in PERIODS:
+            found = availability(there, watched, silent, (now - length, now))
+            periods.append(
+                {
+                    "period": name,
+                    "from": to_text(now - length),
+                    "onlineSeconds": found.online / SECOND,
+                    "offlineSeconds": found.offline / SECOND,
+                    "unknownSeconds": found.unknown / SECOND,
+                    "outages": found.outages,
+                    "availability": None if found.share is None else round(found.share, 6),
+                }
+            )
+        return {"hostname": hostname, "to": to_text(now), "periods": periods}
+
+    def _watched(self, watcher: int | None, start: Instant, end: Instant) -> list[Span]:
+        """When EGO was running: to the minute in the last week, before it to 15 minutes. Without a watcher: always."""
+        if watcher is None:
+            return [(start, end)]
+        minutes, quarters = ROLLUPS
+        every = self._watched_every // SECOND
+        fine = max(start, end - FINE_WATCHED) // SECOND
+        done = self._storage.read(tiers.tiers)[minutes.name].done_until
+        fresh = max(done, (end - UNROLLED_MAX) // SECOND)
+        parts = ((quarters, start // SECOND, fine), (minutes, fine, done))
+        spans = [
+            span
+            for tier, first, last in parts
+            for span in self._storage.read(
+                lambda tx, tier=tier, first=first, last=last: history.stretches(  # type: ignore[misc]
+                    tx, watcher, tier, first, last, tier.seconds + every
+                )
+            )
+        ]
+        seconds = self._storage.read(lambda tx: history.seconds_of(tx, watcher, fresh, end // SECOND))
+        near = every + FRESH_SLACK
+        spans += [(second - near, second + near) for second in seconds]
+        return merged((max(first * SECOND, start), min(last * SECOND, end)) for first, last in spans)
 
     def prune(self, now: Instant) -> None:
         """Delete identities and removed hosts that are older than the longest retention, in small steps."""

@@ -231,6 +231,12 @@ def comings_and_goings(tx: Connection, start: Instant, end: Instant) -> list[tup
     return [tuple(row) for row in tx.execute(wanted.order_by(since, _IDENTITIES.c.host_id))]  # type: ignore[misc]
 
 
+def turns_of(tx: Connection, host_id: int) -> list[tuple[Instant, bool]]:
+    """(instant, whether the host is there from then on) of every identity of a host, by time."""
+    wanted = select(_IDENTITIES.c.since, _IDENTITIES.c.is_present).where(_IDENTITIES.c.host_id == host_id)
+    return [tuple(row) for row in tx.execute(wanted.order_by(_IDENTITIES.c.since))]  # type: ignore[misc]
+
+
 def prune_identities(tx: Connection, kept_since: Instant, most: int) -> int:
     """Delete up to `most` identities that were replaced by another one before `kept_since`. Returns how many."""
     later = _IDENTITIES.alias("later")

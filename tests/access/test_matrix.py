@@ -98,6 +98,7 @@ MATRIX = {
     "GET /api/hosts": VIEWERS,
     "GET /api/hosts/<hostname>": VIEWERS,
     "GET /api/hosts/<hostname>/alert-rules": VIEWERS,
+    "GET /api/hosts/<hostname>/availability": VIEWERS,
     "GET /api/hosts/<hostname>/disks": VIEWERS,
     "GET /api/hosts/<hostname>/history": VIEWERS,
     "GET /api/info": VIEWERS,

@@ -41,6 +41,7 @@ ROUTES = {
     ("GET", "/api/hosts/{hostname}"),
     ("DELETE", "/api/hosts/{hostname}"),
     ("GET", "/api/hosts/{hostname}/history"),
+    ("GET", "/api/hosts/{hostname}/availability"),
     ("GET", "/api/history"),
     ("GET", "/api/alerts"),
     ("GET", "/api/alerts/active"),
@@ -270,6 +271,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     get("/api/hosts", "/api/hosts?status=asleep")
     for name in (hostname, silent, "core-switch", "nobody", "a%25b"):
         get("/api/hosts/{hostname}", f"/api/hosts/{name}")
+        get("/api/hosts/{hostname}/availability", f"/api/hosts/{name}/availability")
     for query in ("", "?metrics=cpuLoad&stepSeconds=60&format=csv", "?metrics=coffee"):
         get("/api/hosts/{hostname}/history", f"/api/hosts/{hostname}/history{query}")
     for query in ("", f"?hostname={hostname}&metrics=cpuLoad", "?groupBy=rack", "?groupBy=all&format=csv"):

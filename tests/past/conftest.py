@@ -17,8 +17,8 @@ from tests.builders import SetClock
 from tests.pipeline.conftest import Bench
 
 
-def past_of(bench: Bench) -> Past:
-    """The `Past` of this EGO, wired as in the application."""
+def past_of(bench: Bench, **watching: Any) -> Past:
+    """The `Past` of this EGO, wired as in the application. `watching`: who EGO is, and how often it measures itself."""
     twin = bench.twin
     scene = Scene(twin.hub, twin.hub_ip, twin.role_of, twin.status_after)
     clock: Any = bench.clock
@@ -30,6 +30,7 @@ def past_of(bench: Bench) -> Past:
         kept_by_resolution=kept,
         until_recorded=bench.saver.until_recorded,
         twin_id=lambda: bench.frames.twin_id,
+        **watching,
     )
 
 

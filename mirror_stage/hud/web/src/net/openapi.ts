@@ -547,6 +547,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hosts/{hostname}/availability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** How long a host was online in the last 24 hours, 7 days and 30 days, and how long that is not known. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Availability"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/alerts/active": {
         parameters: {
             query?: never;
@@ -4071,6 +4112,25 @@ export interface components {
             commands: components["schemas"]["CommandsTimeline"];
             hosts: components["schemas"]["HostsTimeline"];
         };
+        Period: {
+            /** @enum {string} */
+            period: "24h" | "7d" | "30d";
+            /** Format: date-time */
+            from: string;
+            onlineSeconds: number;
+            offlineSeconds: number;
+            /** @description the host was not in the twin, or EGO was not running */
+            unknownSeconds: number;
+            outages: number;
+            /** @description online / (online + offline); null: nothing is known */
+            availability: number | null;
+        };
+        Availability: {
+            hostname: string;
+            /** Format: date-time */
+            to: string;
+            periods: components["schemas"]["Period"][];
+        };
         AlertPage: {
             total: number;
             page: number;
@@ -5251,6 +5311,8 @@ export type AlertsTimeline = components['schemas']['AlertsTimeline'];
 export type CommandsTimeline = components['schemas']['CommandsTimeline'];
 export type HostsTimeline = components['schemas']['HostsTimeline'];
 export type Timeline = components['schemas']['Timeline'];
+export type Period = components['schemas']['Period'];
+export type Availability = components['schemas']['Availability'];
 export type AlertPage = components['schemas']['AlertPage'];
 export type NewAck = components['schemas']['NewAck'];
 export type RuleStep = components['schemas']['RuleStep'];

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Alert, HostDetail } from '../../src/net/openapi';
 import { grouped, inUnit, ordered } from '../../src/store/alertlog';
 import { Rules } from '../../src/store/rules';
-import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
+import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, shareText, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -104,4 +104,9 @@ test('what has fired stands first, and a metric that is not usual comes with it'
 test('a value counts until the next one, but no longer than a line is drawn', () => {
   const series = [[10, 20, 30], [1, null, 3]] as const;
   expect([9, 10, 15, 25, 30, 70].map((at) => knownAt(series, at, 30))).toEqual([null, 1, 1, 1, 3, null]);
+});
+
+test('availability is never rounded up', () => {
+  const text = (share: number): string => shareText(share, (value, digits) => value.toFixed(digits));
+  expect([1, 0.999999, 0.99, 0.5, 0].map(text)).toEqual(['100', '99.999', '99.000', '50.0', '0.0']);
 });

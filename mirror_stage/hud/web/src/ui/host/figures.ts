@@ -144,6 +144,12 @@ export function sparkOf([times, values]: Series, frame: Frame): { line: string; 
   };
 }
 
+/** A share as percent, cut and never rounded up: what was offline for a second was not online all the time. */
+export function shareText(share: number, percent: (value: number, digits: number) => string): string {
+  const digits = share === 1 ? 0 : share >= 0.99 ? 3 : 1;
+  return percent(Math.floor(share * 100 * 10 ** digits + 1e-6) / 10 ** digits, digits);
+}
+
 /** `full`: in so many days; `steady`: it does not fill; `unknown`: less than a day is known. */
 export type Outlook = { readonly kind: 'full'; readonly days: number } | { readonly kind: 'steady' | 'unknown' };
 
