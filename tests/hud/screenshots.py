@@ -39,6 +39,10 @@ class Picture:
 PICTURES = (
     Picture("scene", "#/"),
     Picture("scene-ko", "#/?lang=ko"),
+    Picture("scene-light", "#/", context={"color_scheme": "light"}),
+    Picture("plan-light", "#/plan", context={"color_scheme": "light"}),
+    Picture("host-light-ko", "#/host/{host}?lang=ko", context={"color_scheme": "light"}),
+    Picture("compare", "#/compare", ("d",)),
     Picture("scene-selected", "#/?sel={host}", ("f",)),
     Picture("scene-cpu", "#/?colour=cpu"),
     Picture("table", "#/table"),
@@ -95,7 +99,7 @@ def in_trouble(ego: EgoServer) -> str:
 
 def take(browser: Browser, ego: EgoServer, picture: Picture, host: str, file: Path) -> None:
     """Take one picture when the page has its data and no longer moves."""
-    context = browser.new_context(**({"viewport": USUAL, "locale": "en-US"} | picture.context))
+    context = browser.new_context(**({"viewport": USUAL, "locale": "en-US", "color_scheme": "dark"} | picture.context))
     page: Page = context.new_page()
     page.goto(f"{ego.url}/?probe=1{picture.place.format(host=host)}")  # the probe keeps the full drawing quality
     page.locator("[data-is-ready=true]").wait_for(timeout=30_000)
