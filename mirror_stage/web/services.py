@@ -10,14 +10,15 @@ Service = TypeVar("Service")
 
 
 class Services:
-    """The services of one EGO, each found by its class. `app.py` puts them in."""
+    """The services of one EGO, each found by its class. `wiring.py` puts them in."""
 
     def __init__(self, *services: object):
-        self._by_class: dict[type[Any], object] = {type(one): one for one in services if one is not None}
+        self._by_class: dict[type[Any], object] = {}
+        self.add(*services)
 
-    def add(self, service: object) -> None:
-        """Put in one more: a service that needs the others."""
-        self._by_class[type(service)] = service
+    def add(self, *services: object) -> None:
+        """Put in some more."""
+        self._by_class |= {type(one): one for one in services}
 
     def __getitem__(self, kind: type[Service]) -> Service:
         return cast("Service", self._by_class[kind])

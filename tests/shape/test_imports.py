@@ -42,14 +42,19 @@ ROOMS: dict[str, set[str]] = {
     "health": {"core", "web", "access", "storage", "hud"},
     "simulator": {"core"},
     "pipeline": {"core", "figures", "access", "storage", "metrics", "history", "twin", "alerts", "commands"},
-    "exporter": {"cluster", 
-        "core", "figures", "web", "storage", "metrics", "history", "twin", "alerts", "commands", "health", "pipeline", "notifications",
+    "exporter": {
+        "cluster", "core", "figures", "web", "storage", "metrics", "history", "twin", "alerts", "commands", "health", "pipeline", "notifications",
     },
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
-        "cluster", "core", "web", "access", "storage", "metrics", "history", "twin", "alerts", "commands", "past", "ego_monitor",
-        "hud", "health", "pipeline", "tls", "enrolment", "signing", "installer", "figures", "exporter", "notifications", "quiet", "backtest", "disks",
-{"alerting", "backtest", "disks", "enrolment", "exporter", "figures", "health", "hud", "installer", "notifications", "pipeline", "quiet", "signing", "tls"},
+        "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "enrolment", "exporter", "health",
+        "history", "hud", "installer", "metrics", "notifications", "past", "pipeline", "quiet", "signing", "storage", "tls",
+        "twin", "web", "wiring",
+    },
+    "wiring": {
+        "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "ego_monitor", "enrolment",
+        "figures", "health", "history", "metrics", "notifications", "past", "pipeline", "quiet", "signing", "storage", "tls",
+        "twin", "web",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
@@ -103,7 +108,7 @@ FLASK = {
     "simple_websocket", "wsproto",
 }  # fmt: skip
 MAY_FLASK = {
-    "app", "access.gate", "web.answers", "web.http", "web.openapi", "web.services", "web.realtime", "runtime.lifecycle",
+    "app", "wiring", "access.gate", "web.answers", "web.http", "web.openapi", "web.services", "web.realtime", "runtime.lifecycle",
     "runtime.serving", "runtime.db_commands", "storage.db", "storage.migrate",
 }  # fmt: skip
 MAY_FLASK_FILES = {"routes", "sockets"}
