@@ -96,6 +96,7 @@ class Network:
         self._hop = links.get(ego, hub)
         self._parent, self._order = _rooted(links, ego)
         self._newest: dict[str, Instant] = {}  # when more of a node's hosts were heard than may be there by wrong tags
+        self._due: dict[str, Instant] = {}  # when a node must have been cut off, if it was: then one of its hosts was due
         self._half: dict[str, Instant] = {}  # when half of them were heard
         self._group: dict[
             str, Instant
@@ -109,25 +110,29 @@ class Network:
 
     def _look_behind(self) -> None:
         """From the leaves to EGO: the signs of life behind each node, sorted; the larger list takes the smaller ones in."""
-        behind: dict[str, list[list[Instant]]] = defaultdict(list)
+        behind: dict[str, list[tuple[list[Instant], list[Instant]]]] = defaultdict(list)  # heard, and due
         branches: dict[str, list[Instant]] = defaultdict(list)
         groups: dict[str, list[Instant]] = defaultdict(list)
         for node in reversed(self._order):
-            lists = sorted(behind.pop(node, []), key=len)
-            heard = lists.pop() if lists else []
+            lists = sorted(behind.pop(node, []), key=lambda one: len(one[0]))
+            heard, due = lists.pop() if lists else ([], [])
             for smaller in lists:
-                for instant in smaller:
-                    insort(heard, instant)
+                _merge(heard, smaller[0])
+                _merge(due, smaller[1])
             if node in self._seen:
                 insort(heard, self._seen[node].last_seen)
+                insort(due, self._seen[node].spoken_by)
             if not heard:
                 continue
             self._newest[node], self._half[node] = heard[-1 - _tolerated(len(heard))], heard[len(heard) // 2]
+            self._due[node] = due[min(bisect_left(due, self._newest[node]), len(due) - 1)]
             self._group[node] = max(groups.pop(node, [0]))
             self._branches[node] = sorted(branches.pop(node, []))
             parent = self._parent[node]
             if parent is not None:
-                behind[parent].append(heard)
+                if len(heard) < GROUP_MIN and node in self._seen:  # one wrong tag moves a server with all its machines
+                    heard, due = [self._newest[node]], [self._due[node]]
+                behind[parent].append((heard, due))
                 branches[parent].append(self._newest[node])
                 groups[parent] += [self._group[node], self._half[node] if len(heard) >= GROUP_MIN else 0]
 
@@ -154,8 +159,8 @@ class Network:
         if self._is_isolated(one):
             return Cause(EGO, self._hop)
         way = self._way_to(hostname)
-        for node in way[:-1]:
-            if self._is_innocent(node, one):
+        for node, until in zip(way, self._spoken_by(way, one), strict=False):
+            if self._is_innocent(node, one, until):
                 continue
             if node in self._seen:
                 suspect = self._seen[node]
@@ -170,13 +175,25 @@ class Network:
             return Cause(HOST, node)
         return Cause(HOST, hostname) if way else self._by_place(hostname, one, now)
 
-    def _is_innocent(self, node: str, one: Seen) -> bool:
+    def _spoken_by(self, way: list[str], one: Seen) -> list[Instant]:
+        """For each node before a host: by when somebody behind it had spoken again, had the way from there to the host been well.
+
+        A host that is heard every 30 s says little; its neighbours of 5 s say when the switch before them all was cut off.
+        """
+        found, until = [], one.spoken_by
+        for node in reversed(way[1:]):
+            if self._newest[node] <= until:
+                until = min(until, self._due[node])
+            found.append(until)
+        return found[::-1]
+
+    def _is_innocent(self, node: str, one: Seen, until: Instant) -> bool:
         suspect, branches = self._seen.get(node), self._branches[node]
         fell_together = bisect_right(branches, one.spoken_by) - bisect_left(branches, one.last_seen - TOGETHER)
         is_silent = suspect is not None and suspect.last_seen <= one.spoken_by
         is_likely = is_silent or (fell_together >= PLACE_MIN and fell_together > len(branches) / 2)
         proof = self._half[node] if is_likely else self._newest[node]
-        if max(proof, self._group[node]) > one.spoken_by:
+        if max(proof, self._group[node]) > until:
             return True
         if suspect is None:
             return fell_together < 2  # then the cause lies within the only branch that fell silent
@@ -222,6 +239,11 @@ class Network:
     def is_settled(self, hostname: str, now: Instant) -> bool:
         """Whether everybody who is well must have been heard after this host fell silent, so that its cause will not look different later."""
         return now >= self._seen[hostname].spoken_by + self._slowest
+
+
+def _merge(into: list[Instant], some: list[Instant]) -> None:
+    for instant in some:
+        insort(into, instant)
 
 
 def _tolerated(count: int) -> int:

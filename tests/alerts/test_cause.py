@@ -149,17 +149,18 @@ def scored(seeds: range, wrong: float = 0.0) -> Score:
     return score
 
 
-def test_where_the_links_are_known_985_of_1000_hosts_get_the_right_cause() -> None:
-    """What is missed failed within seconds of something else on its way: EGO hears each host only every 5 to 30 s."""
-    score = scored(range(100))
+FRESH = range(91_000, 91_100)  # the code was not tuned to these, nor to those of LONG
+LONG = range(92_000, 92_400)
+
+
+@pytest.mark.parametrize("seeds", [FRESH, pytest.param(LONG, marks=pytest.mark.long)], ids=["100", "400"])
+@pytest.mark.parametrize(("wrong", "least"), [(0.0, 0.985), (0.02, 0.96)], ids=["tags-right", "two-percent-wrong"])
+def test_nearly_every_host_whose_link_is_known_gets_the_right_cause(seeds: range, wrong: float, least: float) -> None:
+    """What is missed failed within seconds of something else on its way, or lies in a row of nodes between which nobody is heard."""
+    score = scored(seeds, wrong)
     assert score.silent > 3_000
-    assert score.known_right / score.known >= 0.985, score
-    assert score.right / score.silent >= 0.89, score
-
-
-def test_with_two_percent_wrong_tags_96_of_100_hosts_get_the_right_cause() -> None:
-    score = scored(range(100), wrong=0.02)
-    assert score.known_right / score.known >= 0.96, score
+    assert score.known_right / score.known >= least, score
+    assert score.right / score.silent >= 0.87, score
 
 
 # ------------------------------------------------------------------ examples
@@ -202,6 +203,26 @@ def test_a_switch_that_fell_silent_long_before_has_not_cut_anybody_off() -> None
 def test_one_wrong_tag_does_not_acquit_a_switch() -> None:
     hosts = {"sw-1": seen(FELL, HUB)} | rack("sw-1", 6, FELL) | {"elsewhere": seen(NOW - SECOND, "sw-1")}
     assert set(decided(hosts | rack("sw-2", 4, NOW - SECOND)).values()) == {"sw-1"}
+
+
+def test_a_switch_and_its_hall_that_fail_one_after_the_other_are_two_causes() -> None:
+    """A host that is heard every 30 s cannot say which of the two it was; its neighbours of 5 s can."""
+    early = rack("sw-1", 4, FELL - 20 * SECOND) | {"slow": seen(FELL - 25 * SECOND, "sw-1", interval=30 * SECOND)}
+    hosts = {"sw-1": seen(FELL - 20 * SECOND, "hall"), "sw-2": seen(FELL, "hall"), "hall": seen(FELL, HUB)}
+    found = decided(hosts | early | rack("sw-2", 8, FELL) | rack("sw-3", 4, NOW - SECOND))
+    assert {found[name] for name in early} == {"sw-1"}
+    assert {found[name] for name in ("sw-2-0", "sw-2-1", "sw-2", "hall")} == {"hall"}
+
+
+def test_one_wrong_tag_that_moves_a_server_with_its_machines_does_not_acquit_a_switch() -> None:
+    machines = {f"vm-{number}": seen(NOW - SECOND, "elsewhere") for number in range(4)}
+    hosts = {"sw-1": seen(FELL, HUB), "elsewhere": seen(NOW - SECOND, "sw-1")} | rack("sw-1", 4, FELL) | machines
+    assert {found for name, found in decided(hosts | rack("sw-2", 4, NOW)).items()} == {"sw-1"}
+
+
+def test_hosts_of_an_unknown_way_that_are_heard_prove_that_ego_is_not_cut_off() -> None:
+    hosts = rack("sw-1", 4, FELL) | rack("sw-2", 4, FELL) | {f"other-{number}": seen() for number in range(3)}
+    assert set(decided(hosts, "sw-0").values()) == {HUB}
 
 
 def test_without_a_way_a_whole_rack_is_the_cause_and_half_a_rack_is_not() -> None:
