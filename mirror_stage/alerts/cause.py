@@ -96,7 +96,9 @@ class Network:
         self._hop = links.get(ego, hub)
         self._parent, self._order = _rooted(links, ego)
         self._newest: dict[str, Instant] = {}  # when more of a node's hosts were heard than may be there by wrong tags
-        self._due: dict[str, Instant] = {}  # when a node must have been cut off, if it was: then one of its hosts was due
+        self._due: dict[
+            str, Instant
+        ] = {}  # when a node must have been cut off, if it was: then one of its hosts was due
         self._half: dict[str, Instant] = {}  # when half of them were heard
         self._group: dict[
             str, Instant

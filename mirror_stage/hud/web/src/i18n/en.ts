@@ -176,6 +176,7 @@ export const en = {
 
   incidents: {
     everywhere: 'Everywhere',
+    because: (cause: string) => `because of ${cause}`,
     behind: (count: string) => `${count} behind it`,
     upTo: (value: string) => `up to ${value}`,
     show: (place: string) => `Show the hosts of ${place}`,

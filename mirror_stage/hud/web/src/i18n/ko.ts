@@ -176,6 +176,7 @@ export const ko: Dictionary = {
 
   incidents: {
     everywhere: '전체',
+    because: (cause) => `원인: ${cause}`,
     behind: (count) => `하위 ${count}대`,
     upTo: (value) => `최고 ${value}`,
     show: (place) => `${place}의 호스트 보기`,

@@ -1,4 +1,4 @@
-/** The rings of light around what is selected and what the pointer is on. One draw call. */
+/** The rings of light around what is selected, what the pointer is on, and what silenced others. One draw call. */
 
 import { Mesh } from 'three';
 import { Instances, tile } from './instances';
@@ -18,10 +18,12 @@ export class Rings {
     this.mesh.renderOrder = ORDER.rings;
   }
 
-  show(plan: Plan, selected: readonly number[], hovered: number): void {
+  /** Those of `causes` have the colour of what is silent: their strength is below 0. */
+  show(plan: Plan, selected: readonly number[], hovered: number, causes: readonly number[]): void {
     const { instances } = this;
     const rings = selected.slice(0, MOST - 1).map((seat, index) => ({ seat, strength: index === 0 ? 1 : 0.7 }));
     if (hovered >= 0 && !selected.includes(hovered)) rings.push({ seat: hovered, strength: 0.45 });
+    rings.unshift(...causes.slice(0, MOST - rings.length).map((seat) => ({ seat, strength: -0.9 })));
     instances.count = 0;
     for (const { seat, strength } of rings) {
       const [x, y, z, width, height, depth] = plan.boxes.subarray(seat * BOX, seat * BOX + BOX) as unknown as [number, number, number, number, number, number];

@@ -42,6 +42,8 @@ export interface Choices {
   readonly signs: ReadonlyMap<string, string> | null;
   /** Hostnames, the first is the one in the detail */
   readonly selection: readonly string[];
+  /** The hosts that others are silent because of */
+  readonly causes: ReadonlySet<string>;
   readonly limits: Limits;
   /** By hostname, the metric that its worst alert is about */
   readonly fired: ReadonlyMap<string, Live>;
@@ -91,7 +93,7 @@ const LIFE_OF_STALE = 0.4; // of its colour: states must still be told apart
 const LONGEST_STEP = 0.1; // seconds: after a stall the view goes on, it does not leap
 const CLOCK_SECONDS = 3_600; // a shader's seconds stay small enough to be exact
 const DEFAULTS: Choices = {
-  groupBy: 'rack', colourBy: 'status', mask: null, signs: null, selection: [], limits: {}, fired: new Map(), isMotionReduced: false, isWall: false, isStale: false, unracked: '',
+  groupBy: 'rack', colourBy: 'status', mask: null, signs: null, selection: [], causes: new Set(), limits: {}, fired: new Map(), isMotionReduced: false, isWall: false, isStale: false, unracked: '',
 };
 
 export class MirrorScene {
@@ -365,10 +367,14 @@ export class MirrorScene {
     this.selected = this.choices.selection.flatMap((hostname) => fleet.seatsByHostname.get(hostname) ?? []);
     this.slabs.select(this.selected);
     this.slabs.applyAll(fleet);
-    this.rings.show(this.plan, this.selected, this.hovered);
+    this.ring();
     this.links.choose(this.plan, fleet, this.selected);
     this.links.apply(fleet, this.plan, this.choices.mask);
     this.names.rechoose();
+  }
+
+  private ring(): void {
+    this.rings.show(this.plan, this.selected, this.hovered, [...this.choices.causes].flatMap((hostname) => this.fleet.seatsByHostname.get(hostname) ?? []));
   }
 
   private tellLegend(): void {
@@ -449,7 +455,7 @@ export class MirrorScene {
     this.events.hover(hostname === undefined || !this.pointer ? null : { seat, hostname, ...this.pointer });
     if (seat === this.hovered) return;
     this.hovered = seat;
-    this.rings.show(this.plan, this.selected, seat);
+    this.ring();
     this.names.rechoose();
   }
 

@@ -50,6 +50,9 @@ class Alerts {
     return found;
   });
 
+  /** The hosts that others are silent because of */
+  readonly causes = $derived.by(() => new Set(this.active.flatMap(({ cause }) => (cause?.why === 'uplink' ? [cause.name] : []))));
+
   /** Whether an alert is open at the moment on show. */
   isOpen(id: string): boolean {
     return this.ids.has(id);

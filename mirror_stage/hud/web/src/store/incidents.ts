@@ -14,7 +14,7 @@ export interface Standing {
   readonly uplink: string | null;
 }
 
-export type PlaceKind = 'host' | 'rack' | 'room' | 'all';
+export type PlaceKind = 'host' | 'rack' | 'room' | 'all' | 'ego';
 
 export interface Incident {
   readonly key: string;
@@ -62,7 +62,7 @@ export function incidentsOf(alerts: readonly Alert[], hosts: readonly Standing[]
   const silent = new Set(alerts.filter(judge.isSilence).map(({ hostname }) => hostname));
   const [behind, others] = [new Map<string, Alert[]>(), new Map<string, Alert[]>()];
   for (const alert of alerts) {
-    const cause = judge.isSilence(alert) ? (alert.cause ?? { kind: 'host', name: rootOf(alert.hostname, silent, standing) }) : null;
+    const cause = alert.cause ?? (judge.isSilence(alert) ? { kind: 'host', name: rootOf(alert.hostname, silent, standing) } : null);
     if (cause) put(behind, `${cause.kind}\n${cause.name}`, alert);
     else put(others, ruleOf(alert), alert);
   }
@@ -71,7 +71,7 @@ export function incidentsOf(alerts: readonly Alert[], hosts: readonly Standing[]
     const [kind, cause] = key.split('\n') as [string, string];
     if (some.length === 1) put(others, ruleOf(some[0] as Alert), some[0] as Alert);
     else if (kind === 'rack' || kind === 'room') add(kind, cause, hostsIn(some), some);
-    else add('host', cause, some.length, some, cause);
+    else add(kind === 'ego' ? 'ego' : 'host', cause, some.length, some, cause);
   }
   const racksOfRoom = counted([...new Map(hosts.filter(({ rack }) => rack !== null).map((one) => [rackOf(one), one])).values()], roomOf);
   for (const some of others.values()) {

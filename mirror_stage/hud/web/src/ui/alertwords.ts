@@ -36,10 +36,19 @@ export function shortly(alert: Alert): string {
   return `${titleOf(alert)} ${amountOf(alert, valueNow(alert))}`;
 }
 
+const nameOf = (hostname: string): string => world.twin.host(hostname)?.displayName ?? hostname;
+
+/** What else silenced the host of an alert: `sw-r1`, `R1`; null: nothing, or that is not known */
+export function causeOf({ cause }: Alert): string | null {
+  if (!cause || cause.why === 'itself') return null;
+  return cause.kind === 'ego' ? wordsOf('ego_isolated') : nameOf(cause.name);
+}
+
 /** Where an incident is: the cause's name, the host's, `B1`, `Hall B` or `Everywhere` */
 export function placeNameOf({ cause, kind, name }: Incident): string {
+  if (kind === 'ego') return `${wordsOf('ego_isolated')}: ${nameOf(name)}`;
   const hostname = cause ?? (kind === 'host' ? name : null);
-  if (hostname !== null) return world.twin.host(hostname)?.displayName ?? hostname;
+  if (hostname !== null) return nameOf(hostname);
   return name || i18n.t.incidents.everywhere;
 }
 
@@ -47,6 +56,6 @@ export function placeNameOf({ cause, kind, name }: Incident): string {
 export function summaryOf({ cause, alerts, hostnames, of, worst, rule }: Incident): string {
   const { t, f } = i18n;
   if (alerts.length === 1) return shortly(worst);
-  if (cause !== null) return `${wordsOf(rule)} · ${t.incidents.behind(f.number(hostnames.length - (hostnames.includes(cause) ? 1 : 0)))}`;
+  if (cause !== null) return `${wordsOf(rule)} · ${t.incidents.behind(f.number(alerts.filter((one) => one.hostname !== cause && world.rules.measureOf(one) === SILENCE).length))}`;
   return [wordsOf(rule), t.shell.matching(f.number(hostnames.length), f.number(of)), t.incidents.upTo(amountOf(worst, valueNow(worst)))].join(' · ');
 }

@@ -49,7 +49,8 @@ describe('incidents', () => {
       alert(hostname, 'host_offline', { cause: { kind, name, why: 'uplink', since: '2026-11-24T12:00:00Z', hides: 2 } }));
     expect(said(because('host', 'power-1'))).toEqual(['behind power-1: 2/2']);
     expect(said(because('rack', 'A1'))).toEqual(['rack A1: 2/2']);
-    expect(said(because('ego', 'core'))).toEqual(['behind core: 2/2']);
+    const isolated = alert('ego', 'ego_isolated', { cause: because('ego', 'core')[0]?.cause ?? null });
+    expect(said([...because('ego', 'core'), isolated])).toEqual(['behind core: 3/3']);
     const ring = [{ hostname: 'x', rack: null, room: null, uplink: 'y' }, { hostname: 'y', rack: null, room: null, uplink: 'x' }];
     expect(said([alert('x', 'host_offline'), alert('y', 'host_offline')], ring)).toHaveLength(2);
   });

@@ -190,6 +190,6 @@ void main() {
   float line = 1. - smoothstep(width * .5, width * 1.5, abs(d));
   float glow = exp(-abs(d) * 9.) * .34 * (1. - smoothstep(.2, .38, abs(d)));
   float breath = 1. - .2 * uMotion * (.5 - .5 * cos(uTime * 2.2));
-  gl_FragColor = vec4(mix(ACCENT, FIGURE, .45 * line), (line + glow) * vStrength * breath);
+  gl_FragColor = vec4(mix(vStrength < 0. ? stateColour(4.) : ACCENT, FIGURE, .45 * line), (line + glow) * abs(vStrength) * breath);
 }
 `;

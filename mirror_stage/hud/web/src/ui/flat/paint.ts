@@ -1,6 +1,6 @@
 /** Draws the flat plan on a canvas, sharp on any display. What is drawn is said by its arguments alone. */
 
-import { LOAD_STOPS, OK, STALE, STATES, TROUBLES, urgencyOf } from '../../store/status';
+import { LOAD_STOPS, OFFLINE, OK, STALE, STATES, TROUBLES, urgencyOf } from '../../store/status';
 import { SHAPES } from '../shapes';
 import type { Box, Cell, Tiling } from './tiling';
 
@@ -40,6 +40,8 @@ export interface Shown {
   /** What stands before a name, or in a cell without one: how it differs from another moment; null: nothing is compared */
   readonly sign: ((seat: number) => string) | null;
   readonly selected: ReadonlySet<number>;
+  /** What others are silent because of */
+  readonly causes: ReadonlySet<number>;
   readonly hovered: number;
   /** The place of the cell that the keys are on; -1: they are elsewhere */
   readonly cursor: number;
@@ -71,6 +73,7 @@ export function paint(pen: CanvasRenderingContext2D, width: number, height: numb
   shown.tiling.cells.forEach((cell) => host(pen, look, shown, cell));
   pen.globalAlpha = 1;
   for (const cell of shown.tiling.cells) {
+    if (shown.causes.has(cell.seat)) ring(pen, grown(cell, 2), look.states[OFFLINE] as string, 2);
     if (shown.selected.has(cell.seat)) ring(pen, cell, look.accent, 2);
     else if (cell.seat === shown.hovered) ring(pen, cell, look.ink, 1);
   }
