@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mirror_stage.alerts.rules import uplinks
 from mirror_stage.app import create_app, open_storage
@@ -16,6 +17,7 @@ from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.notifications.service import Notifier
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
+from mirror_stage.storage.db import Storage
 from mirror_stage.storage.ownership import Ownership
 from tests.builders import make_sample
 
@@ -104,13 +106,16 @@ def test_a_rack_that_falls_silent_has_one_cause_which_is_stored_and_stays(tmp_pa
 
 
 def test_a_start_decides_nothing_before_everybody_could_be_heard(tmp_path: Path) -> None:
+    """The alerts are of an EGO that did not store causes. While it was down nobody was heard, which looks as if EGO were cut off."""
     stage = Stage(tmp_path)
     stage.pass_time(4, "sw-")
-    stage.pass_time(11, "sw-2")
+    stage.pass_time(14, "sw-2")
     stage.ego[Saver].save()
+    stage.ego[Storage].write(lambda tx: tx.execute(text("UPDATE alerts SET cause = NULL")))
     stage.now += 60 * SECOND
     stage.start()
-    stage.pass_time(12, "sw-2")
+    assert stage.causes() == dict.fromkeys(RACK)
+    stage.pass_time(4, "sw-2")
     assert stage.causes() == dict.fromkeys(RACK, "sw-1")
 
 
