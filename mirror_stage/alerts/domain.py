@@ -753,7 +753,7 @@ def caused(alert: Alert, cause: Cause, now: Instant) -> list[Transition]:
     is_new = alert.cause is not None
     ended = [end_ack(alert, now, "cause")] if is_new and alert.ack_at is not None else []
     before = ended[0].alert if ended else alert
-    after = replace(_at(before, now), cause=cause, version=before.version + 1)
+    after = _at(before, now, cause=cause, version=before.version + 1)
     return [*ended, Transition("updated", after, "cause", ROOT_BACK if is_new else None)]
 
 
@@ -770,12 +770,12 @@ def with_hides(alerts: Iterable[Alert], hidden: Mapping[tuple[str, str], int]) -
     ]
 
 
-def _at(alert: Alert, now: Instant) -> Alert:
-    """The alert, updated now. The value of a silence is that of now, because `silent_since` follows from the two."""
+def _at(alert: Alert, now: Instant, **changes: Any) -> Alert:
+    """The alert, updated now, with these changes. The value of a silence is that of now, because `silent_since` follows from the two."""
     if alert.measure != SILENCE:
-        return replace(alert, updated_at=now)
+        return replace(alert, updated_at=now, **changes)
     seconds = max(0, now - silent_since(alert)) / SECOND
-    return replace(alert, updated_at=now, current_value=seconds, peak_value=seconds)
+    return replace(alert, updated_at=now, current_value=seconds, peak_value=seconds, **changes)
 
 
 def silent_since(offline: Alert) -> Instant:
