@@ -47,6 +47,11 @@ class BackTestSchema(WireSchema):
     unread = fields.List(fields.String(), required=True, metadata={"description": "at most 100 of `unreadTotal`"})
     unreadTotal = fields.Integer(required=True)
     byFor = fields.List(fields.Nested(ForSchema), required=True)
+    messages = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "that all marks together would have been; null: no time to tell"},
+    )
     total = fields.Integer(required=True)
     marks = fields.List(fields.Nested(MarkSchema), required=True)
     unknown_ = fields.List(

@@ -17,6 +17,7 @@ from mirror_stage.alerts.minutes import mean
 from mirror_stage.alerts.rules import duration
 from mirror_stage.backtest import store
 from mirror_stage.backtest.domain import BRIEF, WAITS, Firing, Judged, Minute, Part, Walk, in_force
+from mirror_stage.backtest.messages import messages
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import DAY, SECOND, Instant, to_optional_text, to_text
 from mirror_stage.core.problems import Invalid, Unavailable
@@ -71,9 +72,11 @@ class _Run:
     own: int  # the number of the `for` that the rule has
     is_of_some: bool  # the rule is for some parts of a host, and the history has the worst of all: nothing is certain
     is_by_minute: bool = False
+    messages: int | None = None
     hosts: int = 0
     of_now: int = 0
     marks: list[tuple[str, Firing]] = field(default_factory=list)
+    racks: dict[str, str | None] = field(default_factory=dict)  # of the hosts with a mark
     unread: list[int] = field(default_factory=list)
 
     @property
@@ -119,6 +122,7 @@ class BackTest:
                 walks = self._walks(run, some, piece.timed)
             hosts = rest
             self._walk(run, walks)
+        run.messages = self._messages(rule, run)
         return self._answer(rule, waits, run, [*run.unread, *hosts])
 
     def _walks(self, run: _Run, host_ids: Sequence[int], timed: Callable[[Any], Any]) -> dict[int, Walk]:
@@ -130,6 +134,9 @@ class BackTest:
             parts = self._parts(run, identities)
             if any(part.rules is not None for part in parts):
                 names[host_id], parts_by_host[host_id] = name, parts
+                run.racks[name] = next(
+                    (one.labels.rack for one in reversed(identities) if one.labels is not None), None
+                )
                 run.of_now += not is_stored
             self._breathe()
         run.hosts += len(names)
@@ -161,9 +168,10 @@ class BackTest:
     def _parts(self, run: _Run, identities: Sequence[store.Identity]) -> list[Part]:
         """What is in force for a host, and when that changes."""
         parts: list[Part] = []
-        for one in identities:
+        for n, one in enumerate(identities):
             rules = None if one.labels is None else run.find(one.labels)
-            part = Part(one.since, rules, self._limits.of(one.interval).stale_after)
+            since = one.since if n else 0  # what an agent had kept before it was first heard is in the history, too
+            part = Part(since, rules, self._limits.of(one.interval).stale_after)
             if not parts or (parts[-1].rules, parts[-1].patience) != (part.rules, part.patience):
                 parts.append(part)
         begun = max((n for n, part in enumerate(parts) if part.since <= run.since * SECOND), default=0)
@@ -208,6 +216,14 @@ class BackTest:
             tally.add(track.firings)
         run.marks += [(walk.hostname, firing) for firing in walk.tracks[run.own].firings]
 
+    def _messages(self, rule: Rule, run: _Run) -> int | None:
+        def breathe() -> bool:
+            self._breathe()
+            return not run.is_over
+
+        stretches = [(name, run.racks.get(name), firing) for name, firing in run.marks]
+        return messages(rule, stretches, run.until * SECOND, breathe)
+
     def _breathe(self) -> None:
         """Let others run, if this has worked for long enough."""
         now = elapsed_seconds()
@@ -236,6 +252,7 @@ class BackTest:
                 }
                 for wait, tally in sorted(by_wait.items())
             ],
+            "messages": run.messages,
             "total": len(run.marks),
             "marks": [
                 {

@@ -32,7 +32,7 @@ from mirror_stage.pipeline.outbox import UNTOLD, Outbox
 from mirror_stage.pipeline.port import Message, Registered
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.twin.audience import Audience
-from mirror_stage.twin.domain import Arrival, Host, Role
+from mirror_stage.twin.domain import Arrival, Host, Role, Status
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
 from mirror_stage.twin.throughput import interface_errors
@@ -182,9 +182,16 @@ class Owner:
         ]
 
     def disk_readings(self) -> list[tuple[int, str, dict[str, tuple[int, int]]]]:
-        """(id, name, (used, size) in bytes by mountpoint) of each host whose newest sample has its disks."""
-        hosts = self.twin.hosts_by_name.values()
-        return [(host.id, host.hostname, host.sample.disk_levels) for host in hosts if host.sample is not None]
+        """(id, name, (used, usable) bytes by mountpoint) of each host. Of one that is offline no disk is known."""
+        hosts = [host for host in self.twin.hosts_by_name.values() if host.sample is not None]
+        return [
+            (
+                host.id,
+                host.hostname,
+                {} if host.status == Status.OFFLINE or host.sample is None else host.sample.disk_levels,
+            )
+            for host in hosts
+        ]
 
     def look_at_acks(self) -> None:
         """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.

@@ -224,6 +224,8 @@ def _backtest(chosen: argparse.Namespace) -> int:
     print(f"{found['from'][:16]}Z to {found['to'][:16]}Z, {found['hosts']} hosts")
     for one in found["byFor"]:
         print(f"  for {one['for']:>4}: {_times(one)} on {one['hosts']} hosts, {one['brief']} shorter than 2 min")
+    if found["messages"] is not None:
+        print(f"  as it is: {found['messages']} messages")
     for mark in found["marks"]:
         end = "lasts" if mark["to"] is None else f"to {mark['to'][:16]}Z"
         print(f"  {mark['hostname']} from {mark['from'][:16]}Z {end}{'' if mark['isCertain'] else ', perhaps'}")
@@ -246,6 +248,8 @@ UNKNOWN = {
 
 def _times(one: dict[str, Any]) -> str:
     """`14 to 16 times`."""
+    if one["certain"] == one["possible"] == 1:
+        return "1 time"
     return (
         f"{one['certain']} to {one['possible']} times"
         if one["certain"] != one["possible"]

@@ -28,8 +28,8 @@ ROOMS: dict[str, set[str]] = {
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history", "disks"},
     "alerts": {"core", "web", "access", "storage", "metrics", "history", "disks", "twin"},
-    "backtest": {"core", "web", "storage", "history", "twin", "alerts"},
     "notifications": {"core", "web", "access", "storage", "twin", "alerts"},
+    "backtest": {"core", "web", "storage", "history", "twin", "alerts", "notifications"},
     "quiet": {"core", "web", "access", "storage", "twin", "alerts"},
     "alerting": {"core", "web", "access", "storage", "alerts", "notifications", "quiet"},
     "commands": {"core", "web", "access", "storage"},
@@ -85,6 +85,7 @@ PURE_FILES = {
     "state",
     "judge",
     "minutes",
+    "messages",
     "grouping",
     "mute_times",
 }

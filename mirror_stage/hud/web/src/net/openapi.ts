@@ -4293,6 +4293,8 @@ export interface components {
             unread: string[];
             unreadTotal: number;
             byFor: components["schemas"]["For"][];
+            /** @description that all marks together would have been; null: no time to tell */
+            messages: number | null;
             total: number;
             marks: components["schemas"]["Mark"][];
             /** @description what the history cannot tell */
