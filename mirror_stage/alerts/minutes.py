@@ -35,10 +35,18 @@ class Whole:
 
 @dataclass(slots=True)
 class _UnderWay:
+    """A minute, with the metrics that were needed from its beginning on."""
+
     at: Instant
     metrics: tuple[Metric, ...]
     sums: list[int]
     counts: list[int]
+
+    def keep(self, needed: tuple[Metric, ...]) -> None:
+        """Sum up no other metrics than these from now on."""
+        kept = [n for n, metric in enumerate(self.metrics) if metric in needed]
+        self.metrics = tuple(self.metrics[n] for n in kept)
+        self.sums, self.counts = [self.sums[n] for n in kept], [self.counts[n] for n in kept]
 
 
 class Minutes:
@@ -46,15 +54,18 @@ class Minutes:
 
     def __init__(self) -> None:
         self.metrics: tuple[Metric, ...] = ()
-        self._reads: tuple[Callable[[Sample], float | None], ...] = ()
         self._by_host: dict[str, _UnderWay] = {}
 
     def need(self, rules: Iterable[Rule]) -> None:
-        """Sum up from now on what these rules judge by the minute. A minute in which that begins is not judged."""
-        names = dict.fromkeys(rule.measure for rule in rules if rule.is_by_minute)
-        self.metrics = tuple(METRICS_BY_NAME[name] for name in names)
-        self._reads = tuple(_read(metric) for metric in self.metrics)
-        if not self.metrics:
+        """Sum up from now on what these rules judge by the minute. A metric that is new is not judged for the minute under way."""
+        names = {rule.measure for rule in rules if rule.is_by_minute}
+        metrics = tuple(METRICS_BY_NAME[name] for name in sorted(names))
+        if metrics == self.metrics:
+            return
+        self.metrics = metrics
+        for minute in self._by_host.values():
+            minute.keep(metrics)
+        if not metrics:
             self._by_host.clear()
 
     def take(self, sample: Sample) -> Whole | None:
@@ -64,20 +75,17 @@ class Minutes:
         at = sample.at - sample.at % MINUTE
         minute, found = self._by_host.get(sample.hostname), None
         if minute is None or minute.at != at:
-            if minute is not None and minute.at < at:
+            if minute is not None and minute.at < at and minute.metrics:
                 found = _whole(minute, at)
-            width = len(self.metrics)
-            is_begun = minute is None  # whether other samples of this minute came before is unknown then
-            minute = _UnderWay(at, () if is_begun else self.metrics, [0] * width, [0] * width)
+            # Of a host that is new here nobody knows whether other samples of this minute came before.
+            metrics = () if minute is None else self.metrics
+            minute = _UnderWay(at, metrics, [0] * len(metrics), [0] * len(metrics))
             self._by_host[sample.hostname] = minute
-        if minute.metrics is self.metrics:
-            for n, (read, metric) in enumerate(zip(self._reads, self.metrics, strict=True)):
-                value = read(sample)
-                if value is not None:
-                    minute.sums[n] += units_of(metric, value)
-                    minute.counts[n] += 1
-        else:
-            minute.metrics = ()  # other metrics are needed since it began
+        for n, metric in enumerate(minute.metrics):
+            value = _READ[metric.name](sample)
+            if value is not None:
+                minute.sums[n] += units_of(metric, value)
+                minute.counts[n] += 1
         return found
 
     def restore(self, hostname: str, at: Instant, sums: Sequence[int | None], counts: Sequence[int]) -> None:
@@ -89,19 +97,19 @@ class Minutes:
         self._by_host.pop(hostname, None)
 
 
-def _whole(minute: _UnderWay, next_at: Instant) -> Whole | None:
-    if not minute.metrics:
-        return None
+def _whole(minute: _UnderWay, next_at: Instant) -> Whole:
     sums = zip(minute.metrics, minute.sums, minute.counts, strict=True)
     return Whole(minute.at, next_at, {metric.name: mean(units, count, metric) for metric, units, count in sums})
-
-
-def _read(metric: Metric) -> Callable[[Sample], float | None]:
-    """A function that reads the metric of a sample as the rollups do."""
-    return _utilization if metric.name == "utilization" else attrgetter(metric.column)
 
 
 def _utilization(sample: Sample) -> float | None:
     if sample.tx_gbps is None or sample.rx_gbps is None or not sample.net_capacity_gbps:
         return None
     return max(sample.tx_gbps, sample.rx_gbps) / sample.net_capacity_gbps
+
+
+# How each metric is read from a sample, as the rollups read it.
+_READ: Mapping[str, Callable[[Sample], float | None]] = {
+    name: _utilization if name == "utilization" else attrgetter(metric.column)
+    for name, metric in METRICS_BY_NAME.items()
+}

@@ -20,9 +20,11 @@ from tests.pipeline.conftest import Bench
 BEGIN = 1_762_000_200_000
 
 
+STEPS = [{"severity": "warning", "fire": 80, "resolve": 70}]
+
+
 def own(**document: Any) -> Rule:
-    steps = [{"severity": "warning", "fire": 80, "resolve": 70}]
-    return rule_of("own", {"measure": "cpuLoad", "every": "minute", "steps": steps} | document, None, HUD)
+    return rule_of("own", {"measure": "cpuLoad", "every": "minute", "steps": STEPS} | document, None, HUD)
 
 
 def posted(bench: Bench, loads: list[float], restarts: tuple[int, ...] = ()) -> Bench:
@@ -84,6 +86,20 @@ def test_a_minute_in_which_a_rule_was_made_is_not_judged_by_it(new_bench: Callab
         bench.clock.instant = BEGIN + n * 10 * SECOND
         bench.post(make_sample("web-1", at=bench.clock.now(), cpu_percent=99.0))
         assert bool(bench.open_alerts.all()) is (n >= 12)
+
+
+def test_another_rule_that_changes_in_the_middle_of_a_minute_takes_nothing_from_it(
+    new_bench: Callable[..., Bench],
+) -> None:
+    bench = posted(new_bench(rules=(own(),)), [20.0] * 6 + [99.0] * 3)
+    for measure in ("memoryUsedPercent", "loadAverage", "cpuLoad"):
+        bench.owner.change_rules(
+            [own(), rule_of("other", {"measure": measure, "every": "minute", "steps": STEPS}, None, HUD)]
+        )
+    for n in range(9, 13):
+        bench.clock.instant = BEGIN + n * 10 * SECOND
+        bench.post(make_sample("web-1", at=bench.clock.now(), cpu_percent=99.0))
+    assert {alert.metric for alert in bench.open_alerts.all()} == {"own", "other"}
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e12, 1e12), st.sampled_from([0.05, 42.25, -12.35])), min_size=1))
