@@ -31,6 +31,7 @@ DAYS_MAX = 30
 BUDGET_SECONDS = 9.5  # what is not read then is named
 QUEUE_SECONDS = 10.0  # one back-test at a time; another waits so long for its turn
 SLICE_SECONDS = 0.005  # then others run
+RETRIED_ABOVE = 5  # hosts: a read that takes too long is tried again with fewer
 QUARTERS_AT_ONCE = 8  # of one host; those after the first are a guess
 MARKS_MAX, UNREAD_MAX = 500, 100
 # What a history may be unable to tell.
@@ -117,9 +118,14 @@ class BackTest:
         hosts = self._storage.read(store.host_ids)
         pace = Pace(50, least=5, most=500)
         while hosts and not run.is_over:
-            with pace.piece() as piece:
-                some, rest = hosts[: piece.size], hosts[piece.size :]
-                walks = self._walks(run, some, piece.timed)
+            try:
+                with pace.piece() as piece:
+                    some, rest = hosts[: piece.size], hosts[piece.size :]
+                    walks = self._walks(run, some, piece.timed)
+            except Unavailable:
+                if piece.size <= RETRIED_ABOVE:
+                    raise
+                continue  # it took too long: a smaller piece is next
             hosts = rest
             self._walk(run, walks)
         run.messages = self._messages(rule, run)
@@ -129,7 +135,7 @@ class BackTest:
         """The hosts among these that have a value at which the rule fires."""
         until = run.until * SECOND
         ask = partial(store.identities, host_ids=host_ids, until=until, hub=self._hub, ego=self._ego)
-        names, parts_by_host = {}, {}
+        names, parts_by_host, of_now = {}, {}, 0
         for host_id, (name, identities, is_stored) in self._storage.read(timed(ask)).items():
             parts = self._parts(run, identities)
             if any(part.rules is not None for part in parts):
@@ -137,9 +143,8 @@ class BackTest:
                 run.racks[name] = next(
                     (one.labels.rack for one in reversed(identities) if one.labels is not None), None
                 )
-                run.of_now += not is_stored
+                of_now += not is_stored
             self._breathe()
-        run.hosts += len(names)
         if not names:
             return {}
         about = partial(
@@ -150,6 +155,7 @@ class BackTest:
         hot = [names[host_id] for host_id in flagged]
         ask_ends = partial(store.offline, names=hot, since=run.since * SECOND, until=until)
         ends = self._storage.read(timed(ask_ends)) if hot else {}
+        run.hosts, run.of_now = run.hosts + len(names), run.of_now + of_now
         walks = {}
         for host_id, told in flagged.items():
             quarters = orjson.loads(f"[{told}]")

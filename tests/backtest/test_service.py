@@ -11,9 +11,10 @@ from mirror_stage.alerts import store
 from mirror_stage.alerts.domain import HUD, RULES, Rule
 from mirror_stage.alerts.rules import rule_of
 from mirror_stage.backtest import service
+from mirror_stage.backtest import store as quarters_of
 from mirror_stage.backtest.service import BackTest
 from mirror_stage.core.instants import DAY, MINUTE, SECOND, to_optional_text, to_text
-from mirror_stage.core.problems import Invalid
+from mirror_stage.core.problems import Invalid, Unavailable
 from mirror_stage.twin.domain import Limits
 from tests.builders import make_sample
 from tests.history.run import HistoryRun, open_storage
@@ -136,3 +137,21 @@ def test_disks_are_tested_by_the_fullest_one(past: HistoryRun) -> None:
         [],
         ["order-within-minutes", "which-disk", "open-before"],
     )
+
+
+def test_a_read_that_takes_too_long_is_tried_again_with_fewer_hosts(
+    past: HistoryRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    ask = quarters_of.quarters
+
+    def slow(tx: Any, **asked: Any) -> dict[int, str]:
+        sizes.append(len(asked["host_ids"]))
+        if len(sizes) == 1:
+            raise Unavailable("the read took longer than 2 s")
+        return ask(tx, **asked)
+
+    monkeypatch.setattr(quarters_of, "quarters", slow)
+    found = backtested(past, own())
+    assert (found["hosts"], found["complete"], found["total"]) == (3, True, 3)
+    assert sizes == [3, 3]
