@@ -122,8 +122,9 @@ class Alerting:
         return plan
 
     def _plan(self, tx: Tx, document: Document, *, prune: bool) -> Plan:
+        names = {entry.rule.name for entry in self._rules.entries()} | document.rules.keys()
         rules = self._rules.planned(tx, document.rules, prune=prune)
-        quiet = self._quiet.planned(tx, document.quiet, prune=prune)
+        quiet = self._quiet.planned(tx, document.quiet, names, prune=prune)
         mute_times = self._quiet.mute_time_names(tx) | {name for kind, name in document.quiet if kind == MUTE_TIME}
         mute_times -= {name for (kind, name), change in quiet.items() if kind == MUTE_TIME and change == "removed"}
         channels, routes = self._directory.planned(tx, document.channels, document.routes, mute_times, prune=prune)

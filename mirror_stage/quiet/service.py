@@ -303,11 +303,13 @@ class Quiet:
         found = [one for one in store.newest(tx, now - self.grace) if one.state(now, self.grace) != OVER]
         return sorted(found, key=lambda one: (KINDS.index(one.kind), one.id))
 
-    def planned(self, tx: Any, wanted: Mapping[tuple[str, str], Written], *, prune: bool) -> dict[tuple[str, str], str]:
+    def planned(
+        self, tx: Any, wanted: Mapping[tuple[str, str], Written], rules: AbstractSet[str], *, prune: bool
+    ) -> dict[tuple[str, str], str]:
         """What a document would change, by kind and name: `added`, `changed`, `removed`. Raises Invalid, Conflict.
 
-        What is over by now is passed over. Of silences and maintenance `prune` ends only what came from a file: the others are
-        somebody's work of the moment.
+        `rules` are the names that silences may have. What is over by now is passed over. Of silences and maintenance `prune` ends only
+        what came from a file: the others are somebody's work of the moment.
         """
         now, changes = self._clock.now(), dict[tuple[str, str], str]()
         there = {(one.kind, one.id): one for one in self.document(tx)}
@@ -322,6 +324,9 @@ class Quiet:
                 continue
             try:
                 self._check(what, now, is_confirmed=written.is_confirmed)
+                unknown = self._unknown_rule(what, rules)
+                if unknown is not None:
+                    raise unknown
             except Invalid as why:
                 raise Invalid(f"{NAMES[kind]} {id}: {why.detail}", errors=why.errors) from why
             changes[kind, id] = "added" if before is None else "changed"
@@ -381,10 +386,10 @@ class Quiet:
                 'send "confirm": true to do it all the same'
             )
 
-    def _unknown_rule(self, what: What) -> Invalid | None:
+    def _unknown_rule(self, what: What, known: AbstractSet[str] | None = None) -> Invalid | None:
         """What is wrong with a silence for a rule that does not exist: it would keep nothing quiet, and nobody would know."""
         rule = rule_of(what)
-        names = [*self._rule_names()] if rule is not None else []
+        names = [] if rule is None else [*(self._rule_names() if known is None else known)]
         if rule is None or rule.removesuffix(NO_DATA_OF) in names:
             return None
         detail = (

@@ -91,6 +91,7 @@ def test_one_fault_costs_the_whole_document(ego: Ego) -> None:
     for section, name, fault, text in (
         ("rules", "web_cpu", {"measure": "cpuLaod"}, "rules.web_cpu.measure: must be one of"),
         ("rules", "cpu_load_high", {"measure": "cpuLoad", "for": "3x"}, "rules.cpu_load_high.for"),
+        ("silences", "noise", {"where": "rack:R1", "rule": "disk_ful", "endsAt": to_text(NOW + DAY)}, "no alert rule"),
         ("silences", "noise", {"where": "rack:R1", "lastsSeconds": 60}, "write endsAt instead"),
         ("silences", "Noise", {"where": "rack:R1", "endsAt": to_text(NOW + DAY)}, "small letters"),
         (

@@ -145,11 +145,12 @@ def test_a_restart_repeats_nothing(reasons: list[str]) -> None:
 
 def test_a_problem_behind_an_offline_host_has_no_recovery_of_its_own(reasons: list[str]) -> None:
     """NagiosEnterprises/nagioscore#572, librenms/librenms#8353: the services of a host that is down recover one by one."""
-    scene = quiet_scene(reasons, cause_of=lambda alert: alert.hostname if alert.metric == "host_offline" else None)
+    scene = quiet_scene(reasons)
     held = scene.fire("a", "memory_high")
     scene.clock.advance(5)
     scene.end(held, "host-offline")
     offline = scene.fire("a", "host_offline")
+    scene.caused(offline, "a")
     kinds = scene.step(300)
     scene.accept_all()
     scene.end(offline)

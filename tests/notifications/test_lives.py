@@ -65,14 +65,14 @@ class Lives(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.scene, self.causes = Scene(), dict[str, str]()
+        self.scene = Scene()
         scene: Any = self.scene
         self.quiet = Quiet(
-            scene.storage, scene.clock, hosts_named=lambda _names: [], fleet=list, open_alerts=list, grace=6 * MINUTE, kept=DAY,
+            scene.storage, scene.clock, hosts_named=lambda _names: [], fleet=list, open_alerts=list, rule_names=lambda: RULES, grace=6 * MINUTE, kept=DAY,
             tell=lambda *_: None, is_leading=lambda: True,
         )  # fmt: skip
         scene.options |= {
-            "quiet_reasons": self.quiet.reasons, "muted": self.quiet.muted, "cause_of": lambda alert: self.causes.get(alert.hostname),
+            "quiet_reasons": self.quiet.reasons, "muted": self.quiet.muted,
         }  # fmt: skip
         self.routes = [
             Route("urgent", ("phone",), min_severity="critical", continues=True),
@@ -113,22 +113,23 @@ class Lives(RuleBasedStateMachine):
                 self.acknowledged(alert, None)
             self.scene.become(alert, severity)
 
-    @rule(host=st.sampled_from(HOSTS), cause=st.sampled_from([None, "sw-r1"]))
+    @rule(host=st.sampled_from(HOSTS), cause=st.sampled_from([None, "a", "sw-r1"]))
     def goes_offline(self, host: str, cause: str | None) -> None:
         if host in self.offline:
             return
         self.offline.add(host)
         self.scene.clock.advance(0.001)
-        self.causes |= {host: cause} if cause else {}
         for alert in list(self.scene.open.get(host, {}).values()):
             self.scene.end(alert, "host-offline")
-        self.scene.fire(host, "host_offline")
+        offline = self.scene.fire(host, "host_offline")
+        if cause is not None:
+            self.scene.clock.advance(0.001)
+            self.scene.caused(offline, cause)
 
     @rule(host=st.sampled_from(HOSTS))
     def comes_back(self, host: str) -> None:
         if host in self.offline:
             self.offline.discard(host)
-            self.causes.pop(host, None)
             self.scene.end(self.alert(host, "host_offline"))
 
     @rule(host=st.sampled_from((*HOSTS, "*")), minutes=st.integers(1, 60), up_to=st.sampled_from(SEVERITIES))

@@ -179,7 +179,7 @@ def test_nobody_hears_of_a_laptop_that_sleeps_but_of_its_full_disk() -> None:
     applied = Applied(LAPTOP, "2026-12-01T12:00:00Z")
     applied.labels["ada-book"] = Labels("ada-book", tags={"kind": "laptop"})
     for host in ("ada-book", "db-01"):
-        applied.scene.fire(host, "host_offline")
+        applied.scene.caused(applied.scene.fire(host, "host_offline"), host)
     applied.scene.fire("ada-book", "disk_full", subject="/")
     assert applied.step() == [("ops", "opened")] * 2
     told = {(each["hostname"], each["rule"]) for one in applied.scene.deliveries() for each in one.facts["members"]}
@@ -200,9 +200,9 @@ def test_planned_work_keeps_a_rack_quiet_until_its_hosts_are_back() -> None:
 def test_by_night_only_what_is_critical_is_told_and_the_rest_in_the_morning() -> None:
     applied = Applied(NIGHT, "2026-12-01T23:00:00+09:00")
     applied.scene.fire("a", "memory_high")
-    applied.scene.fire("b", "host_offline", severity="critical")
+    applied.scene.fire("b", "swap_full", severity="critical")
     assert applied.step() == [("phone", "opened")]
-    assert applied.scene.deliveries()[0].facts["rule"] == "host_offline"
+    assert applied.scene.deliveries()[0].facts["rule"] == "swap_full"
     applied.scene.accept_all()
     assert applied.step("2026-12-02T07:00:00+09:00") == [("phone", "opened"), ("phone", "repeat")]
 

@@ -29,9 +29,7 @@ class Storm:
     """Alerts of many hosts, three channels, and how much CPU time the loop was held up at most, in ms."""
 
     def __init__(self, sinks: dict[str, Sink], hosts: int, causes: int):
-        self.scene = scene = Scene(
-            [Route("all", CHANNELS)], cause_of=lambda alert: f"sw-{int(alert.hostname[1:]) % causes}"
-        )
+        self.scene = scene = Scene([Route("all", CHANNELS)])
         self.sinks = sinks
         directory = Directory(scene.storage, scene.clock, Secrets(Config(testing=True)))  # type: ignore[arg-type]
         for name, one in sinks.items():
@@ -49,7 +47,7 @@ class Storm:
 
         scene.notifier._step = timed  # type: ignore[method-assign]
         for number in range(hosts):
-            scene.fire(f"h{number}", "host_offline")
+            scene.caused(scene.fire(f"h{number}", "host_offline"), f"sw-{number % causes}")
 
     def second(self) -> None:
         self.scene.clock.advance(1)
