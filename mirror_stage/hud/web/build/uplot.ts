@@ -5,7 +5,10 @@
 
 import type { Plugin } from 'vite';
 
-const UNUSED = ['fmtDate', 'timeAxisStamps', 'timeAxisVals', 'timeSeriesStamp', 'timeSeriesVal', 'logAxisSplits', 'asinhAxisSplits', 'log10AxisValsFilt', 'rangeLog', 'rangeAsinh', '_rangeNum'];
+const UNUSED = [
+  'fmtDate', 'timeAxisStamps', 'timeAxisVals', 'timeSeriesStamp', 'timeSeriesVal', 'numAxisVals', 'numSeriesVal', 'logAxisSplits', 'asinhAxisSplits',
+  'log10AxisValsFilt', 'rangeLog', 'rangeAsinh', 'rangeNum', '_rangeNum', 'snapNumY', 'snapLogY', 'snapAsinhY',
+];
 /** What hangs on `uPlot` for others to call, each in a statement or in a block of its own: at least so many */
 const LEAST_STATICS = 10;
 
