@@ -92,10 +92,9 @@ class Comparison {
   }
 
   private async ask(against: number, at: number | null, signal: AbortSignal): Promise<void> {
-    const shown = at ?? world.clock - 1_000;
-    const [from, to] = [Math.min(against, shown), Math.max(against, shown)].map((one) => new Date(one).toISOString()) as [string, string];
+    const [from, to] = [against, ...(at === null ? [] : [at])].sort((one, other) => one - other).map((one) => new Date(one).toISOString());
     try {
-      this.answer = await get('/api/twin/diff', { query: { from, to }, signal });
+      this.answer = await get('/api/twin/diff', { query: { from: from as string, ...(to === undefined ? {} : { to }) }, signal }); // without `to`: now
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refusal)) throw error;
