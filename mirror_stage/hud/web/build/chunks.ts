@@ -11,7 +11,7 @@ interface Context {
 }
 
 const ENTRY = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const SELDOM = /[\\/]ui[\\/](screens[\\/](Console|Access|Enrolment|History)|SignIn|KillSwitch)\.svelte$/;
+const SELDOM = /[\\/]ui[\\/](alerting[\\/]\w+|screens[\\/](Console|Access|Enrolment|History)|SignIn|KillSwitch)\.svelte$/;
 const APART = /[\\/]src[\\/](scene[\\/]|i18n[\\/](en|ko)\.ts|probe\.ts|bench\.ts)/;
 
 /** The files, in the order in which they may import from each other, with the modules of each. */

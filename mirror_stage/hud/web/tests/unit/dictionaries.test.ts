@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { en as lateEnglish, ko as lateKorean } from '../../src/i18n/access';
+import { en as rulesEnglish, ko as rulesKorean } from '../../src/i18n/alertrules';
 import { en as enrolmentEnglish, ko as enrolmentKorean } from '../../src/i18n/enrolment';
 import { en as planEnglish, ko as planKorean } from '../../src/i18n/plan';
 import { en } from '../../src/i18n/en';
@@ -14,8 +15,8 @@ function messages(tree: Tree, path = ''): [string, string | ((...values: string[
   );
 }
 
-const english = new Map(messages({ ...en, late: lateEnglish, enrolment: enrolmentEnglish, plan: planEnglish } as unknown as Tree));
-const korean = new Map(messages({ ...ko, late: lateKorean, enrolment: enrolmentKorean, plan: planKorean } as unknown as Tree));
+const english = new Map(messages({ ...en, late: lateEnglish, enrolment: enrolmentEnglish, rules: rulesEnglish, plan: planEnglish } as unknown as Tree));
+const korean = new Map(messages({ ...ko, late: lateKorean, enrolment: enrolmentKorean, rules: rulesKorean, plan: planKorean } as unknown as Tree));
 
 test('both languages have the same messages', () => {
   expect([...korean.keys()].sort()).toEqual([...english.keys()].sort());
