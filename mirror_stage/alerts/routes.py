@@ -8,7 +8,7 @@ from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from mirror_stage.access.gate import actor
-from mirror_stage.alerts.rulebook import ROUTES, Entry, RuleBook, applied_on_wire, entry_on_wire
+from mirror_stage.alerts.rulebook import ROUTES, Entry, RuleBook, applied_on_wire, entry_on_wire, measures_on_wire
 from mirror_stage.alerts.schemas import (
     AlertPage,
     AlertQuery,
@@ -79,11 +79,11 @@ def delete_ack(id: str) -> Response:
 @rules_blp.get("")
 @rules_blp.response(200, AlertRuleList)
 def list_rules() -> Response:
-    """Every alert rule, also those that are switched off: the built-in ones first."""
+    """Every alert rule, also those that are switched off: the built-in ones first; and what a rule may measure."""
     book = service(RuleBook)
     book.look()
     items = [entry_on_wire(entry) for entry in book.entries()]
-    return json_response({"items": items, "total": len(items)})
+    return json_response({"items": items, "total": len(items), "measures": measures_on_wire()})
 
 
 @rules_blp.post("")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 import gevent
@@ -15,6 +17,7 @@ from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
 from mirror_stage.alerts.domain import FILE, HUD, SEVERITIES, Rule
 from mirror_stage.alerts.judge import Applied, Breach, applied_to, breaches, labels_of
+from mirror_stage.alerts.measures import JUDGED, RULE_MEASURES
 from mirror_stage.alerts.minutes import mean
 from mirror_stage.alerts.rules import RULES_MAX, BadRule, document_of, of_wire
 from mirror_stage.alerts.store import CHANGED, CREATED, StoredRule
@@ -29,7 +32,8 @@ from mirror_stage.twin.domain import Host
 log = logging.getLogger(__name__)
 
 YIELD_EVERY = 500  # hosts
-PREVIEWED_MAX = 100
+PREVIEWED_MAX = 100  # values
+NAMED_MAX = 200  # hosts: as many as GET /api/history takes
 ROUTES = ("preview", "backtest")  # beside the rules: no rule can have these names
 ONLY_READ = (
     "name",
@@ -138,7 +142,8 @@ class RuleBook:
         """What a rule that is not stored would say now, as the wire has it; its waits do not count. Raises Invalid."""
         rule, now = self.parse(document), self._clock.now()
         means = self._means_of_the_last_minute(rule) if rule.is_by_minute else {}
-        matched = without = 0
+        matched: list[dict[str, str | None]] = []
+        without = 0
         found: list[Breach] = []
         for number, host in enumerate(hosts):
             if number % YIELD_EVERY == 0:
@@ -146,14 +151,15 @@ class RuleBook:
             applied = applied_to(rule, labels_of(host))
             if applied is None:
                 continue
-            matched += 1
+            matched.append({"hostname": host.hostname, "why": applied.why})
             its = breaches(applied.rule, host, now, means.get(host.id))
             without += its is None
             found += its or ()
         worst = sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), one.hostname, one.subject or ""))
         return {
-            "hosts": matched,
+            "hosts": len(matched),
             "withoutValue": without,
+            "matched": heapq.nsmallest(NAMED_MAX, matched, key=itemgetter("hostname")),
             "total": len(found),
             "items": [asdict(one) for one in worst[:PREVIEWED_MAX]],
         }
@@ -283,7 +289,7 @@ class RuleBook:
         try:
             return of_wire(name, {key: value for key, value in document.items() if key not in ONLY_READ}, base, HUD)
         except BadRule as why:
-            raise Invalid(str(why), errors=[{"field": why.key, "message": why.message}]) from why
+            raise Invalid(str(why), errors=[{"field": why.key or "name", "message": why.message}]) from why
 
     def _store(self, name: str, document: Mapping[str, Any], row: StoredRule | None, actor: Actor, what: str) -> Entry:
         rule, now = self._parsed(name, document, self._written.get(name)), self._clock.now()
@@ -308,6 +314,12 @@ def _invalid(field: str, message: str) -> Invalid:
 
 def _other(name: str) -> PreconditionFailed:
     return PreconditionFailed(f"the alert rule {name} was changed meanwhile; GET it again, and change that")
+
+
+def measures_on_wire() -> list[dict[str, Any]]:
+    """What a rule may name as its `measure`."""
+    rows = (RULE_MEASURES[name] for name in JUDGED)
+    return [{"name": row.name, "unit": row.unit, "hasSubjects": row.values is not None} for row in rows]
 
 
 def entry_on_wire(entry: Entry) -> dict[str, Any]:

@@ -171,9 +171,18 @@ class AlertRuleSchema(NamedRuleBody, _Answer):
     updatedBy = fields.String(required=True, allow_none=True)
 
 
+class RuleMeasureSchema(WireSchema):
+    """Something that a rule may measure. `hasSubjects`: of each disk, interface, sensor or core of a host."""
+
+    name = fields.String(required=True)
+    unit = fields.String(required=True)
+    hasSubjects = fields.Boolean(required=True)
+
+
 class AlertRuleList(WireSchema):
     items = fields.List(fields.Nested(AlertRuleSchema), required=True)
     total = fields.Integer(required=True)
+    measures = fields.List(fields.Nested(RuleMeasureSchema), required=True)
 
 
 class AppliedRuleSchema(_Figures, _Answer):
@@ -201,10 +210,22 @@ class BreachSchema(WireSchema):
     severity = fields.String(required=True, validate=_SEVERITY)
 
 
+class MatchedHostSchema(WireSchema):
+    """A host that a rule is for. `why` is the `where` of the override that counts; null: none does."""
+
+    hostname = fields.String(required=True)
+    why = fields.String(required=True, allow_none=True)
+
+
 class PreviewSchema(WireSchema):
     """What a rule would say now. `items`: the worst 100 of `total` values that are beyond it."""
 
     hosts = fields.Integer(required=True, metadata={"description": "how many hosts it is for"})
     withoutValue = fields.Integer(required=True, metadata={"description": "how many of them have no such value now"})
+    matched = fields.List(
+        fields.Nested(MatchedHostSchema),
+        required=True,
+        metadata={"description": "the first 200 of these hosts, by name"},
+    )
     total = fields.Integer(required=True)
     items = fields.List(fields.Nested(BreachSchema), required=True)

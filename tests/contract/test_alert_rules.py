@@ -131,10 +131,12 @@ def test_a_preview_says_what_a_rule_would_find_now(ego: EgoServer) -> None:
     hosts = [unique_hostname("seen") for _ in range(3)]
     post(ego, *(make_sample(host, cpu_percent=load) for host, load in zip(hosts, (10, 50, 99), strict=True)))
     settled(ego)
-    rule = {"measure": "cpuLoad", "where": f"host:{','.join(hosts)}", "steps": STEPS, "for": "1h"}
+    rule: dict[str, Any] = {"measure": "cpuLoad", "where": f"host:{','.join(hosts)}", "steps": STEPS, "for": "1h"}
+    rule["overrides"] = [{"where": f"host:{hosts[1]}", "for": "2h"}]
     answer = ego.post(f"{RULES}/preview", json=rule)
     assert answer.json() == {
         "hosts": 3, "withoutValue": 0, "total": 2,
+        "matched": [{"hostname": host, "why": f"host:{host}" if host == hosts[1] else None} for host in sorted(hosts)],
         "items": [
             {"hostname": hosts[2], "subject": None, "value": 99, "severity": "critical"},
             {"hostname": hosts[1], "subject": None, "value": 50, "severity": "warning"},
@@ -143,6 +145,7 @@ def test_a_preview_says_what_a_rule_would_find_now(ego: EgoServer) -> None:
     gpu = ego.post(f"{RULES}/preview", json=rule | {"measure": "gpuTemperature"}).json()
     assert (gpu["hosts"], gpu["withoutValue"], gpu["items"]) == (3, 3, [])
     assert_problem(ego.post(f"{RULES}/preview", json=rule | {"where": "rack"}), 400, naming="where")
+    assert_problem(ego.post(f"{RULES}/preview", json=rule | {"name": "of two words"}), 400, naming="name")
     assert_problem(ego.post(RULES, json=rule | {"name": "preview"}), 409)
 
 

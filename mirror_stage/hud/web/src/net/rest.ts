@@ -67,8 +67,12 @@ export function post<Path extends Route<'post'>>(
   return ask('POST', path, body, options);
 }
 
-export function put<Path extends Route<'put'>>(path: Path, body: Body<Operation<Path, 'put'>>): Promise<Answer<Operation<Path, 'put'>>> {
-  return ask('PUT', path, body, {});
+export function put<Path extends Route<'put'>>(
+  path: Path,
+  body: Body<Operation<Path, 'put'>>,
+  options: Options<Operation<Path, 'put'>> = {},
+): Promise<Answer<Operation<Path, 'put'>>> {
+  return ask('PUT', path, body, options);
 }
 
 /** `DELETE path`, which has no answer but a refusal. */

@@ -97,7 +97,10 @@ export class Rules {
 /** Whether a rule says of every host where its value is too high. Only such rules colour a number or mark a chart. */
 const isOfEveryHost = (rule: Rule): boolean => (rule.above ?? true) && (rule.where ?? '*') === '*';
 
+/** The metric of a host whose history shows a measure. */
+export const shownAs = (measure: string): string => HIGHEST[measure] ?? measure;
+
 function measureOf(rule: { name: string; measure?: string | null }): string | null {
   const measure = rule.measure ?? MEASURES[rule.name] ?? null;
-  return measure === null ? null : (HIGHEST[measure] ?? measure);
+  return measure === null ? null : shownAs(measure);
 }

@@ -16,7 +16,7 @@ export function unreadOf(hash: string, search: string, known: { readonly screens
   const oneOfThese = (...values: readonly string[]) => (value: string): boolean => values.includes(value);
   const isInstant = (value: string): boolean => !Number.isNaN(Date.parse(value));
   const readers: Record<string, (value: string) => boolean> = {
-    q: () => true, only: () => true, run: () => true, probe: () => true, bench: () => true,
+    q: () => true, only: () => true, rule: () => true, run: () => true, probe: () => true, bench: () => true,
     sel: (value) => value.split(',').every(isRead),
     colour: oneOfThese(...PAINTED_BY),
     size: oneOfThese(...MEASURED),

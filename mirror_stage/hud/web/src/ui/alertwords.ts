@@ -19,7 +19,13 @@ export function titleOf(alert: Alert): string {
 
 /** A value in the unit of an alert's rule: `85.6 °C`, `2 min` */
 export function amountOf(alert: Alert, value: number): string {
-  const [amount, in_] = inUnit(value, world.rules.unitOf(alert));
+  return amountIn(world.rules.unitOf(alert), value);
+}
+
+/** A value in the unit of a rule: `85.6 °C`, `2 min`, `4.2 GiB` */
+export function amountIn(unit: string, value: number): string {
+  const [amount, in_] = inUnit(value, unit);
+  if (in_ === 'B') return i18n.f.bytes(amount);
   if (in_ === 's') return i18n.f.duration(amount);
   if (in_ === 'machines' || in_ === 'hosts') return i18n.t.units.machines(i18n.f.number(amount));
   return `${i18n.f.number(amount, Number.isInteger(amount) || Math.abs(amount) >= 100 ? 0 : 1)}${in_ === '%' || in_ === '' ? in_ : ` ${in_}`}`;

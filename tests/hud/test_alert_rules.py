@@ -1,0 +1,170 @@
+"""The rules of alerts in the HUD: what a rule would say stands beside it, and nobody overwrites what another one has changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from tests.hud.browser import PHONE, axe_violations, needs_browser, needs_hud, opened
+from tests.hud.conftest import PATIENT, post_fleet
+from tests.servers import EgoServer, running_ego
+
+pytestmark = [needs_browser, needs_hud]
+Open = Callable[..., AbstractContextManager[Page]]
+RULES = "/api/alert-rules"
+
+
+@pytest.fixture(scope="module")
+def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """The small fleet, and a file with one rule."""
+    folder = tmp_path_factory.mktemp("rules")
+    file = folder / "rules.toml"
+    file.write_text(
+        '[rules.of_file]\nmeasure = "loadAverage"\nsteps = [{severity = "info", fire = 50, resolve = 40}]\n'
+    )
+    with running_ego(folder, PATIENT | {"MIRROR_STAGE_ALERT_RULES": str(file)}) as server:
+        post_fleet(server)
+        yield server
+
+
+@pytest.fixture
+def hud(browser: Browser, ego: EgoServer) -> Open:
+    """Open the tab of rules; a preview of what is half typed may be refused."""
+
+    def open_at(place: str = "#/alerts/rules", **context: object) -> AbstractContextManager[Page]:
+        return opened(browser, f"{ego.url}/?probe=1{place}", **({"locked": True} | context))
+
+    return open_at
+
+
+def rule_of(ego: EgoServer, name: str) -> dict[str, Any]:
+    rule: dict[str, Any] = ego.get(f"{RULES}/{name}").json()
+    return rule
+
+
+def row(page: Page, text: str) -> Locator:
+    return page.get_by_role("region", name="Rules").get_by_role("listitem").filter(has_text=text)
+
+
+def test_a_rule_is_written_beside_what_it_would_say(hud: Open, ego: EgoServer) -> None:
+    with hud("#/alerts") as page:
+        page.get_by_role("tab", name="Now").focus()
+        page.keyboard.press("ArrowRight")
+        expect(page).to_have_url(re.compile("#/alerts/rules"))
+        page.get_by_role("button", name="New rule").press("Enter")
+        expect(page.get_by_role("heading", name="New rule")).to_be_focused()
+        form = page.get_by_role("form", name="New rule")
+        form.get_by_label("Name").fill("own_cpu")
+        form.get_by_label("Hosts:").fill("host:hot-01,web-0*")
+        now = form.get_by_role("group", name="Would fire")
+        expect(now).to_contain_text("Would fire now: 1 host")
+        expect(now).to_contain_text("hot-01")
+        expect(form.get_by_label("Hosts: 10 hosts")).to_be_visible()
+
+        line = form.get_by_role("slider", name="Warning: fires at")
+        line.press("ArrowDown")
+        expect(form.get_by_label("Fires at (%)")).to_have_value("79")
+        box = line.bounding_box()
+        assert box
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 400)
+        page.mouse.up()
+        expect(form.get_by_label("Fires at (%)")).to_have_value("0")
+        expect(now).to_contain_text("Would fire now: 10 hosts")
+        form.get_by_label("Fires at (%)").fill("95")
+
+        form.get_by_label("Fires after").fill("soon")
+        expect(form.get_by_label("Fires after")).to_have_attribute("aria-invalid", "true")
+        expect(form).to_contain_text("must be a time such as 90s")
+        form.get_by_label("Fires after").fill("2m")
+        form.get_by_role("button", name="Add an exception").click()
+        exception = form.get_by_role("group", name="Exception 1")
+        exception.get_by_label("Exception 1: Hosts").fill("host:hot-*")
+        exception.get_by_label("Fires after").fill("1h")
+        form.get_by_label("Which values count for the host").fill("hot-01")
+        form.get_by_role("button", name="Why?").click()
+        expect(form).to_contain_text("hot-01 has the values of the exception host:hot-*")
+        assert axe_violations(page) == []
+
+        page.get_by_role("tab", name="Silences").click()
+        page.get_by_role("tab", name=re.compile("^Rules.*not saved")).click()
+        expect(form.get_by_label("Name")).to_have_value("own_cpu")
+        form.get_by_role("button", name="Save").press("Enter")
+        expect(row(page, "own_cpu")).to_contain_text("≥ 95% → 0%")
+        expect(page.get_by_role("button", name="Edit own_cpu")).to_be_focused()
+    rule = rule_of(ego, "own_cpu")
+    assert (rule["for"], rule["overrides"]) == ("2m", [{"where": "host:hot-*", "for": "1h"}])
+
+
+def test_what_another_person_has_changed_is_not_overwritten(hud: Open, ego: EgoServer) -> None:
+    made = {"name": "shared", "measure": "cpuLoad", "steps": [{"severity": "warning", "fire": 90, "resolve": 80}]}
+    assert ego.post(RULES, json=made).status_code == 201
+    with hud("#/alerts/rules?rule=shared") as page:
+        form = page.get_by_role("form", name="Edit shared")
+        form.get_by_label("Fires after").fill("5m")
+        changed = rule_of(ego, "shared") | {"for": "1m", "where": "rack:R1"}
+        assert requests.put(f"{ego.url}{RULES}/shared", json=changed, timeout=10).ok
+        form.get_by_role("button", name="Save").click()
+        theirs = form.get_by_role("group", name="has changed this rule meanwhile")
+        expect(theirs).to_be_focused()
+        expect(theirs.get_by_role("radio", name="theirs: rack:R1")).to_be_checked()
+        expect(theirs.get_by_role("radio", name="mine: 5m")).to_be_checked()
+        form.get_by_role("button", name="Save").click()
+        expect(row(page, "shared")).to_contain_text("rack:R1")
+        assert (rule_of(ego, "shared")["for"], rule_of(ego, "shared")["where"]) == ("5m", "rack:R1")
+
+        page.get_by_role("button", name="Edit shared").click()
+        form.get_by_label("Fires after").fill("7m")
+        asked: list[str] = []
+        page.once("dialog", lambda one: (asked.append(one.message), one.dismiss()))
+        page.keyboard.press("Escape")
+        expect(form.get_by_label("Fires after")).to_have_value("7m")
+        page.once("dialog", lambda one: (asked.append(one.message), one.accept()))
+        form.get_by_role("button", name="Delete").press("Enter")
+        expect(row(page, "shared")).to_have_count(0)
+        expect(row(page, "own_cpu")).to_have_count(1)
+        assert [text.split("?")[0] for text in asked] == [
+            "shared has changes that are not saved. Discard them", "Delete the rule shared",
+        ]  # fmt: skip
+    assert ego.get(f"{RULES}/shared").status_code == 404
+
+
+def test_a_rule_of_the_file_is_copied_on_a_phone_in_korean(hud: Open, ego: EgoServer) -> None:
+    with hud(viewport=PHONE, has_touch=True, locale="ko-KR") as page:
+        row_of_file = page.get_by_role("listitem").filter(has_text="of_file")
+        expect(row_of_file).to_contain_text("파일")
+        expect(row_of_file.get_by_role("button", name="편집")).to_have_count(0)
+        row_of_file.get_by_role("button", name="of_file 규칙을 내 규칙으로 복사").tap()
+        form = page.get_by_role("form", name="새 규칙")
+        expect(form.get_by_label("이름")).to_have_value("of_file_copy")
+        expect(form).to_contain_text("지금 발생할 곳이 없습니다")
+        assert page.evaluate("document.querySelector('.page').scrollWidth") <= PHONE["width"]
+        assert axe_violations(page) == []
+        form.get_by_role("button", name="저장").tap()
+        expect(page.get_by_role("listitem").filter(has_text="of_file_copy")).to_contain_text("직접 만듦")
+    assert rule_of(ego, "of_file_copy")["source"] == "hud"
+
+
+def test_who_may_not_change_rules_sees_them_and_is_told_so(browser: Browser, ego: EgoServer) -> None:
+    def without_manage(route: Route) -> None:
+        me = route.fetch().json()
+        me["permissions"] = ["view"]
+        route.fulfill(body=json.dumps(me), content_type="application/json")
+
+    with opened(browser, f"{ego.url}/?probe=1#/alerts") as page:
+        page.route("**/api/me", without_manage)
+        page.reload()
+        page.get_by_role("tab", name="Rules").click()
+        expect(page.get_by_role("region", name="Rules")).to_contain_text("Only an admin changes rules.")
+        expect(row(page, "cpu_load_high")).to_contain_text("≥ 80% → 70%")
+        expect(page.get_by_role("button", name="New rule")).to_have_count(0)
+        page.get_by_role("tab", name="Settings").click()
+        expect(page.get_by_role("heading", name="Settings is not for the role")).to_be_visible()
