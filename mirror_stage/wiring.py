@@ -380,7 +380,7 @@ def _notifications(ego: Services) -> None:
         alerts=open_alerts.all,
         is_leading=lambda: owner.is_leading,
     )
-    ego.add(directory, sender, notifier, watch, Heartbeat(config.heartbeat_url))
+    ego.add(directory, sender, notifier, watch, Heartbeat(config.heartbeat_url, clock))
     ego.add(Alerting(storage, clock, directory, ego[RuleBook], quiet))
 
 

@@ -470,8 +470,13 @@ def shown_host(channel: Channel, url: str | None) -> str | None:
         return PAGERDUTY_URL if channel.kind == PAGERDUTY else None
     if url.startswith(("env:", "file:")):
         return url
-    parts = urlsplit(url)
     if channel.kind == APPRISE:
-        return f"{parts.scheme}://"
+        return f"{urlsplit(url).scheme}://"
+    return host_of(url)
+
+
+def host_of(url: str) -> str:
+    """The scheme, the host and the port of an address: the rest may be secret."""
+    parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}"

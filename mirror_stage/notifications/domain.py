@@ -79,6 +79,27 @@ class Route:
         return self.passes == NOTHING or SEVERITIES.index(severity) < SEVERITIES.index(self.passes)
 
 
+TAKES, OTHER_HOST, OTHER_RULE, TOO_MILD, EARLIER = "takes", "host", "rule", "severity", "earlier"
+WHYS = (TAKES, OTHER_HOST, OTHER_RULE, TOO_MILD, EARLIER)  # why a route takes an alert, or does not
+
+
+def explained(routes: Sequence[Route], rule: str, severity: str, labels: Labels) -> list[tuple[Route, str]]:
+    """Each route with one of WHYS. `earlier`: it would take the alert, but a route before it does and does not `continue`."""
+    found, is_over = [], False
+    for route in routes:
+        if not route.selector.matches(labels):
+            why = OTHER_HOST
+        elif not any(fnmatchcase(rule, one) for one in route.rules):
+            why = OTHER_RULE
+        elif SEVERITIES.index(severity) < SEVERITIES.index(route.min_severity):
+            why = TOO_MILD
+        else:
+            why = EARLIER if is_over else TAKES
+            is_over = is_over or not route.continues
+        found.append((route, why))
+    return found
+
+
 def routes_of(routes: Sequence[Route], rule: str, severity: str, labels: Labels) -> list[Route]:
     """The routes that an alert takes."""
     found = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mirror_stage.core.instants import Instant, to_optional_text, to_text
 from mirror_stage.notifications.domain import Delivery, Group, Member, in_order
 
 LISTED_MAX = 50  # problems of a group in a list of groups
+NAMED_MAX = 3  # hosts of a message
 
 
 def group_on_wire(
@@ -69,4 +71,14 @@ def delivery_on_wire(one: Delivery) -> dict[str, Any]:
         "status": one.status,
         "detail": one.detail,
         "mergedInto": one.merged_into,
+    } | _about(one.facts)
+
+
+def _about(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message tells of; of a digest only how many messages it has."""
+    names = dict.fromkeys(one["hostname"] for one in facts.get("members", ()))
+    return {
+        **{name: facts.get(name) for name in ("route", "rule", "rack", "cause")},
+        "hostnames": list(names)[:NAMED_MAX],
+        "total": facts.get("total", len(facts.get("messages", ()))),
     }

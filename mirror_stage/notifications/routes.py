@@ -6,16 +6,23 @@ import re
 from typing import Any
 from uuid import uuid4
 
+import gevent
 from flask import Response, request
 
 from mirror_stage.access.domain import MANAGE, decide
 from mirror_stage.access.gate import actor
+from mirror_stage.alerts.rulebook import YIELD_EVERY, RuleBook
 from mirror_stage.alerts.schemas import NewAckSchema
 from mirror_stage.alerts.service import AlertService
-from mirror_stage.core.problems import Invalid
+from mirror_stage.core.config import Config
+from mirror_stage.core.instants import to_optional_text
+from mirror_stage.core.problems import Invalid, NotFound
 from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.directory import Directory
+from mirror_stage.notifications.heartbeat import Heartbeat
+from mirror_stage.notifications.labels import labels_of
 from mirror_stage.notifications.on_wire import LISTED_MAX, delivery_on_wire, group_on_wire
+from mirror_stage.notifications.reach import Survey, heard, kinds_of
 from mirror_stage.notifications.schemas import (
     ChannelFields,
     ChannelList,
@@ -26,9 +33,13 @@ from mirror_stage.notifications.schemas import (
     GroupPage,
     GroupQuery,
     GroupSchema,
+    HeardList,
+    HeardQuery,
     NewChannelSchema,
+    ReachList,
     RoutesFields,
     RoutesSchema,
+    SignOfLifeSchema,
     TestedSchema,
     channel_on_wire,
     route_of,
@@ -37,7 +48,8 @@ from mirror_stage.notifications.schemas import (
 )
 from mirror_stage.notifications.sending import Sender
 from mirror_stage.notifications.store import Routes
-from mirror_stage.web.http import Blueprint, bounded_page, json_response
+from mirror_stage.twin.service import TwinService
+from mirror_stage.web.http import Blueprint, bounded_page, hostname_in_path, json_response
 from mirror_stage.web.services import service
 
 blp = Blueprint("notifications", __name__, url_prefix="/api", description="Who is told of which alerts")
@@ -111,6 +123,61 @@ def put_routes(said: dict[str, Any]) -> Response:
     """Replace all routes, if they are still those that If-Match names."""
     routes = [route_of(one) for one in said["routes"]]
     return _routes(service(Directory).put_routes(routes, _expected(), actor()))
+
+
+@blp.get("/routes/reach")
+@blp.response(200, ReachList)
+def reach() -> Response:
+    """For how many hosts each rule is, and for how many of them nobody hears of it."""
+    survey, book = Survey(service(Directory).routes), service(RuleBook)
+    for number, host in enumerate(service(TwinService).shown().hosts()):
+        if number % YIELD_EVERY == 0:
+            gevent.sleep(0)
+        if not host.is_synthetic:
+            survey.add(labels_of(host.hostname, host), kinds_of(book.applied_to(host)))
+    items = [
+        {"rule": rule, "severity": severity, "hosts": one.hosts, "unheard": one.unheard, "example": one.example}
+        for (rule, severity), one in survey.found.items()
+    ]
+    return json_response({"items": items, "total": len(items)})
+
+
+@blp.get("/hosts/<hostname>/alert-routes")
+@blp.arguments(HeardQuery(), location="query")
+@blp.response(200, HeardList)
+def who_hears(query: dict[str, Any], hostname: str) -> Response:
+    """Who hears of the alerts that a host may have, and why."""
+    name = hostname_in_path(hostname)
+    host = service(TwinService).shown().host(name)
+    if host is None:
+        raise NotFound(f"there is no host {name}; GET /api/hosts lists those that there are")
+    kinds = [one for one in kinds_of(service(RuleBook).applied_to(host)) if query["rule"] in {None, one[0]}]
+    told = [heard(service(Directory).routes, kind, labels_of(name, host)) for kind in kinds]
+    items = [
+        {
+            "rule": one.rule,
+            "severity": one.severity,
+            "channels": list(one.channels),
+            "routes": [{"name": route, "why": why} for route, why in one.routes],
+        }
+        for one in told
+    ]
+    return json_response({"hostname": name, "items": items, "total": len(items)})
+
+
+@blp.get("/heartbeat")
+@blp.response(200, SignOfLifeSchema)
+def get_heartbeat() -> Response:
+    """Whether EGO tells of alerts at all, and who is told that EGO lives."""
+    heart, config = service(Heartbeat), service(Config)
+    answer = {
+        "notify": config.notify,
+        "host": heart.host,
+        "seconds": config.heartbeat_seconds,
+        "acceptedAt": to_optional_text(heart.accepted_at),
+        "detail": heart.trouble or None,
+    }
+    return json_response(answer)
 
 
 @blp.get("/alert-groups")

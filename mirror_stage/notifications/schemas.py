@@ -304,7 +304,10 @@ class DeliveryQuery(PageQuery):
 
 
 class DeliverySchema(WireSchema):
-    """A message to one channel. `status` is the receiver's last answer, `detail` what went wrong."""
+    """A message to one channel. `status` is the receiver's last answer, `detail` what went wrong.
+
+    From `route` on: what it tells of; `total` problems (of a digest: messages), and at most three of their hosts.
+    """
 
     id = fields.String(required=True)
     groupId = nullable(fields.String)
@@ -319,6 +322,65 @@ class DeliverySchema(WireSchema):
     status = nullable(fields.Integer)
     detail = nullable(fields.String)
     mergedInto = nullable(fields.String)
+    route = nullable(fields.String)
+    rule = nullable(fields.String)
+    rack = nullable(fields.String)
+    cause = nullable(fields.String)
+    hostnames = fields.List(fields.String(), required=True)
+    total = fields.Integer(required=True)
+
+
+class HeardQuery(WireSchema):
+    """`rule`: of this one only."""
+
+    rule = Text(load_default=None, validate=Length(1, 120))
+
+
+class WhySchema(WireSchema):
+    """Why a route takes an alert (`takes`), or does not: another host, rule or severity; `earlier`: a route before it takes it."""
+
+    name = fields.String(required=True)
+    why = fields.String(required=True, validate=OneOf(domain.WHYS))
+
+
+class HeardSchema(WireSchema):
+    """Who hears of an alert of a rule that is in force for a host. No `channels`: nobody."""
+
+    rule = fields.String(required=True)
+    severity = fields.String(required=True, validate=OneOf(SEVERITIES))
+    channels = fields.List(fields.String(), required=True)
+    routes = fields.List(fields.Nested(WhySchema), required=True)
+
+
+class HeardList(WireSchema):
+    hostname = fields.String(required=True)
+    items = fields.List(fields.Nested(HeardSchema), required=True)
+    total = fields.Integer(required=True)
+
+
+class ReachSchema(WireSchema):
+    """For how many hosts a rule is, and for how many of them nobody hears of it; `example` is one of these."""
+
+    rule = fields.String(required=True)
+    severity = fields.String(required=True, validate=OneOf(SEVERITIES))
+    hosts = fields.Integer(required=True)
+    unheard = fields.Integer(required=True)
+    example = nullable(fields.String)
+
+
+class ReachList(WireSchema):
+    items = fields.List(fields.Nested(ReachSchema), required=True)
+    total = fields.Integer(required=True)
+
+
+class SignOfLifeSchema(WireSchema):
+    """Whether EGO tells of alerts, and the sign of life that it gives. `host` null: nobody watches EGO."""
+
+    notify = fields.String(required=True, validate=OneOf(("on", "dry", "off")))
+    host = nullable(fields.String)
+    seconds = fields.Float(required=True)
+    acceptedAt = instant(allow_none=True)
+    detail = nullable(fields.String)
 
 
 class DeliveryPage(Page):

@@ -98,6 +98,14 @@ class Maintenance:
         worked_at = self._worked_at(at, grace)
         return None if worked_at is None else self._end(worked_at) + grace
 
+    def begins_next(self, at: Instant) -> Instant | None:
+        """When work begins after an instant at which there is none; None: it does not, or not within eight days."""
+        first = max(self.begins_at, at)
+        begins = first if self.weekly is None else self.weekly.begins_at(first)
+        if begins is None or begins <= at or (self.ends_at is not None and begins >= self.ends_at):
+            return None
+        return begins
+
     def state(self, at: Instant, grace: Instant) -> str:
         if self._worked_at(at, grace) is not None:
             return ON

@@ -83,14 +83,23 @@ class MuteTime:
         while self.is_muted(at):
             if at > latest:
                 return None
-            at = self._next_look(at)
+            at = self._next_look(at, self.end)
         return at
 
-    def _next_look(self, at: Instant) -> Instant:
-        """The end of the window that is open at an instant by the wall, or the change of the wall's clock before it."""
+    def begins_at(self, at: Instant) -> Instant | None:
+        """The first instant from `at` on that is muted; None if there is none within eight days."""
+        latest = at + 8 * DAY
+        while not self.is_muted(at):
+            if at > latest:
+                return None
+            at = self._next_look(at, self.begin)
+        return at
+
+    def _next_look(self, at: Instant, wanted: int) -> Instant:
+        """When the wall shows the minute `wanted` of a day after an instant, or the change of the wall's clock before that."""
         wall = _wall(self.zone, at)
         minute = wall.hour * 60 + wall.minute
-        left = (self.end - minute) % DAY_MINUTES or DAY_MINUTES
+        left = (wanted - minute) % DAY_MINUTES or DAY_MINUTES
         begun = at - at % MINUTE
         by_wall = begun + left * MINUTE
         before = wall.utcoffset()

@@ -14,6 +14,8 @@ from mirror_stage.quiet.schemas import (
     ChangedMuteTimeSchema,
     MaintenanceList,
     MaintenanceSchema,
+    MeantQuery,
+    MeantSchema,
     MuteTimeList,
     MuteTimeSchema,
     NewMaintenanceSchema,
@@ -49,6 +51,16 @@ def create_silence(said: dict[str, Any]) -> Response:
     """Tell nobody of some alerts for some time, at most 30 days."""
     made = service(Quiet).create(SILENCE, _silence(said), actor(), is_confirmed=said["confirm"])
     return _shown(made, 201)
+
+
+@blp.get("/selection")
+@blp.arguments(MeantQuery(), location="query")
+@blp.response(200, MeantSchema)
+def selection(query: dict[str, Any]) -> Response:
+    """How many hosts and open alerts a selector means now: what a silence of it would cover."""
+    found = service(Quiet).meant(query["where"], query["rule"])
+    answer = {"hosts": found.hosts, "fleet": found.fleet, "alerts": found.alerts, "mustConfirm": found.must_confirm}
+    return json_response(answer)
 
 
 @blp.put("/silences/<id>")

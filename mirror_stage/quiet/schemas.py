@@ -15,7 +15,9 @@ from mirror_stage.quiet.domain import (
     FILE,
     HUD,
     LASTS_MAX,
+    ON,
     STATES,
+    WAITING,
     Maintenance,
     Silence,
     Version,
@@ -155,6 +157,22 @@ class QuietQuery(WireSchema):
     at = InstantQuery(load_default=None)
 
 
+class MeantQuery(WireSchema):
+    """Which hosts, and which rule of theirs; without one, every rule."""
+
+    where = Where(required=True, metadata={"description": "a selector, such as `rack:R1`"})
+    rule = Text(load_default=None, validate=Length(1, 120))
+
+
+class MeantSchema(WireSchema):
+    """How many hosts of the `fleet`, and how many open alerts, are meant; whether a silence of them has to be confirmed."""
+
+    hosts = fields.Integer(required=True)
+    fleet = fields.Integer(required=True)
+    alerts = fields.Integer(required=True)
+    mustConfirm = fields.Boolean(required=True)
+
+
 class _Version(WireSchema):
     """`by` made this version at `changedAt`. `state`: whether it counts at the moment. `source` file: it can be changed there only."""
 
@@ -180,7 +198,10 @@ class SilenceSchema(_Version):
 
 
 class MaintenanceSchema(_Version):
-    """`until`: when it is over at the moment, with the time that the hosts have to come back; null unless it is on."""
+    """`until`: when it is over at the moment, with the time that the hosts have to come back; null unless it is on.
+
+    `nextAt`: when work begins, while it waits; null if that is more than eight days after `beginsAt` and now.
+    """
 
     id = fields.String(required=True)
     where = fields.String(required=True)
@@ -189,10 +210,11 @@ class MaintenanceSchema(_Version):
     weekly = fields.Nested(WeeklySchema, required=True, allow_none=True)
     note = fields.String(required=True)
     until = instant(allow_none=True)
+    nextAt = instant(allow_none=True)
 
 
 class MuteTimeSchema(_Version):
-    """`until`: when it ends, if it is on; null unless it is, or if it never ends."""
+    """`until`: when it ends, if it is on; null unless it is, or if it never ends. `nextAt`: when it begins, while it is not on."""
 
     name = fields.String(required=True)
     weekdays = fields.List(fields.String(validate=OneOf(WEEKDAYS)), required=True)
@@ -200,6 +222,7 @@ class MuteTimeSchema(_Version):
     to = fields.String(required=True)
     zone = fields.String(required=True)
     until = instant(allow_none=True)
+    nextAt = instant(allow_none=True)
 
 
 class SilenceList(WireSchema):
@@ -228,15 +251,17 @@ def on_wire(version: Version, at: Instant, grace: Instant) -> dict[str, Any]:
         "state": state,
     }
     if isinstance(what, MuteTime):
-        until = what.ends_at(at) if state == "on" else None
-        return {"name": version.id} | weekly_said(what) | head | {"until": to_optional_text(until)}
+        until = what.ends_at(at) if state == ON else None
+        begins = {"nextAt": to_optional_text(what.begins_at(at) if state == WAITING else None)}
+        return {"name": version.id} | weekly_said(what) | head | {"until": to_optional_text(until)} | begins
     span = {"id": version.id, "where": None if what.where is None else what.where.text, "note": what.note}
     span |= {"beginsAt": to_text(what.begins_at), "endsAt": to_optional_text(what.ends_at)}
     if isinstance(what, Silence):
         bound = {"rule": what.rule, "hostname": what.hostname, "subject": what.subject, "upTo": what.up_to}
         return span | bound | head
     weekly = None if what.weekly is None else weekly_said(what.weekly)
-    return span | {"weekly": weekly, "until": to_optional_text(what.quiet_until(at, grace))} | head
+    begins = {"nextAt": to_optional_text(what.begins_next(at) if state == WAITING else None)}
+    return span | {"weekly": weekly, "until": to_optional_text(what.quiet_until(at, grace))} | begins | head
 
 
 def silence_of(said: Mapping[str, Any], now: Instant) -> Silence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from mirror_stage.alerts.domain import NO_DATA_OF, SEVERITIES, Alert, worst
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, Instant, to_text
 from mirror_stage.core.problems import BadRow, Conflict, Invalid, NotFound, Refused
-from mirror_stage.core.selector import Labels
+from mirror_stage.core.selector import Labels, Selector
 from mirror_stage.core.variables import nearest
 from mirror_stage.quiet import store
 from mirror_stage.quiet.domain import (
@@ -60,6 +60,16 @@ NAMES: Mapping[str, str] = {SILENCE: "silence", MAINTENANCE: "maintenance", MUTE
 
 Stored = tuple[Version, bool]  # and whether it is new
 Told = Callable[[str, Version, Instant], None]  # what has changed, the version, EGO's time
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """How many hosts of the fleet, and how many open alerts, a silence would mean; whether that has to be confirmed."""
+
+    hosts: int
+    fleet: int
+    alerts: int
+    must_confirm: bool
 
 
 class Quiet:
@@ -378,11 +388,10 @@ class Quiet:
             raise Invalid(f"endsAt: {trouble}", errors=[{"field": "endsAt", "message": trouble}])
         if what.where is None or is_confirmed:
             return
-        hosts = [labels_of(host) for host in self._fleet() if not host.is_synthetic]
-        found = sum(map(what.where.matches, hosts))
-        if is_broad(found, len(hosts)):
+        found, fleet = self._hosts_of(what.where)
+        if is_broad(found, fleet):
             raise Conflict(
-                f"{what.where.text} is {found} of {len(hosts)} hosts, more than {SHARE_MAX:.0%} of the fleet; "
+                f"{what.where.text} is {found} of {fleet} hosts, more than {SHARE_MAX:.0%} of the fleet; "
                 'send "confirm": true to do it all the same'
             )
 
@@ -397,13 +406,27 @@ class Quiet:
         )
         return Invalid(f"rule: {detail}", errors=[{"field": "rule", "message": detail}])
 
+    def _hosts_of(self, where: Selector) -> tuple[int, int]:
+        """How many hosts a selector means, and how many there are."""
+        hosts = [labels_of(host) for host in self._fleet() if not host.is_synthetic]
+        return sum(map(where.matches, hosts)), len(hosts)
+
+    def meant(self, where: Selector, rule: str | None) -> Meant:
+        """What a silence of these hosts, and of a rule or (None) of every one, would mean now."""
+        now = self._clock.now()
+        silence = Silence(where, rule, None, None, SEVERITIES[-1], now, now + 1, "")
+        found, fleet = self._hosts_of(where)
+        return Meant(found, fleet, len(self._alerts_of(silence)), is_broad(found, fleet))
+
     def worst_now(self, silence: Silence) -> str:
         """The worst severity among the open alerts that a silence means; `critical` if there are none."""
-        everything = replace(silence, up_to=SEVERITIES[-1])
+        return worst(iter(self._alerts_of(replace(silence, up_to=SEVERITIES[-1])))) or SEVERITIES[-1]
+
+    def _alerts_of(self, silence: Silence) -> list[Alert]:
+        """The open alerts that a silence covers."""
         alerts = self._open_alerts()
         labels = {host.hostname: labels_of(host) for host in self._hosts_named({alert.hostname for alert in alerts})}
-        meant = (a for a in alerts if everything.covers(a, labels.get(a.hostname, Labels(a.hostname))))
-        return worst(meant) or SEVERITIES[-1]
+        return [a for a in alerts if silence.covers(a, labels.get(a.hostname, Labels(a.hostname)))]
 
     # ------------------------------------------------------------------ jobs
 

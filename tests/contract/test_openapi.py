@@ -91,6 +91,7 @@ ROUTES = {
     ("DELETE", "/api/enrol-codes/{id}"),
     ("GET", "/api/dispatch"),
     ("GET", "/api/prometheus/targets"),
+    ("GET", "/api/selection"),
     ("GET", "/api/silences"),
     ("POST", "/api/silences"),
     ("PUT", "/api/silences/{id}"),
@@ -113,6 +114,9 @@ ROUTES = {
     ("GET", "/api/channels/{name}"),
     ("GET", "/api/deliveries"),
     ("GET", "/api/routes"),
+    ("GET", "/api/routes/reach"),
+    ("GET", "/api/hosts/{hostname}/alert-routes"),
+    ("GET", "/api/heartbeat"),
     ("DELETE", "/api/channels/{name}"),
     ("POST", "/api/alerting/apply"),
     ("POST", "/api/alerting/plan"),
@@ -386,6 +390,8 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
             delete(f"/api/{path}/{{{field}}}", f"/api/{path}/{id}")
         get(f"/api/{path}", f"/api/{path}?state=over")
         get(f"/api/{path}", f"/api/{path}?state=asleep")
+    for where in (here, "nonsense"):
+        get("/api/selection", params={"where": where})
     get("/api/dispatch")
     for wanted in ({"stopped": True, "reason": "a test"}, {"stopped": False}, {}):
         put("/api/dispatch", json=wanted)
@@ -401,6 +407,10 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for routes in ([{"name": "all", "channels": ["hook"]}], [{"name": "all"}]):
         put("/api/routes", json={"routes": routes})
     get("/api/routes")
+    get("/api/routes/reach")
+    get("/api/heartbeat")
+    for name in (hostname, "nobody"):
+        get("/api/hosts/{hostname}/alert-routes", f"/api/hosts/{name}/alert-routes")
     get("/api/alerting")
     for wanted_now in ({"channels": {"hook": {"kind": "webhook", "url": "kept:"}}}, {"routes": [{}]}):
         for what in ("plan", "apply"):

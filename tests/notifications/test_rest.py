@@ -13,6 +13,7 @@ from mirror_stage.access.domain import VIEWER, actor_of_person
 from mirror_stage.access.gate import Gate
 from mirror_stage.app import create_app
 from mirror_stage.core.config import Config
+from tests.builders import make_sample
 from tests.notifications.sinks import sink
 
 HOOK = {"kind": "webhook", "url": "https://hooks.lan/planted-path", "secret": "planted-token"}
@@ -225,6 +226,40 @@ def test_a_document_is_applied_whole_or_not_at_all(app: Flask) -> None:
         assert (answer.status_code, "kept in a file" in answer.json["detail"]) == (409, True)
     kept = document | {"channels": {**document["channels"], "chat": {"kind": "webhook", "url": "kept:"}}}
     assert client.post("/api/alerting/plan", json={"document": kept}).json["changes"] == []
+
+
+def test_who_hears_of_a_host_and_why(client: FlaskClient) -> None:
+    samples = [make_sample(name, rack=rack) for name, rack in (("db-1", "R1"), ("web-1", "R2"))]
+    assert client.post("/api/metrics/batch", json={"samples": samples}).status_code == 202
+    create(client)
+    routes = [
+        {"name": "db", "where": "rack:R1", "rules": ["disk_*"], "channels": ["ops"], "minSeverity": "critical"},
+        {"name": "void", "where": "rack:R2", "channels": []},
+        {"name": "all", "rules": ["disk_full", "host_*"], "channels": ["ops"]},
+    ]
+    assert client.put("/api/routes", json={"routes": routes}).status_code == 200
+
+    def heard(host: str, rule: str) -> list[Any]:
+        items = client.get(f"/api/hosts/{host}/alert-routes", query_string={"rule": rule}).json["items"]
+        return [(one["severity"], one["channels"], [route["why"] for route in one["routes"]]) for one in items]
+
+    assert heard("db-1", "disk_full") == [
+        ("warning", ["ops"], ["severity", "host", "takes"]),
+        ("critical", ["ops"], ["takes", "host", "earlier"]),
+    ]
+    assert heard("web-1", "host_offline") == [("critical", [], ["host", "takes", "earlier"])]
+    assert heard("db-1", "memory_high") == [("warning", [], ["rule", "host", "rule"])]
+    assert client.get("/api/hosts/nobody/alert-routes").status_code == 404
+    reach = {(one["rule"], one["severity"]): one for one in client.get("/api/routes/reach").json["items"]}
+    assert reach["disk_full", "critical"]["unheard"] == 1
+    assert reach["disk_full", "critical"]["example"] == "web-1"
+    assert reach["memory_high", "warning"]["unheard"] == reach["memory_high", "warning"]["hosts"] >= 2
+
+
+def test_the_heartbeat_that_nobody_hears_is_said(client: FlaskClient) -> None:
+    assert client.get("/api/heartbeat").json == {
+        "notify": "on", "host": None, "seconds": 60, "acceptedAt": None, "detail": None,
+    }  # fmt: skip
 
 
 def test_groups_and_messages_that_do_not_exist_are_404(client: FlaskClient) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from mirror_stage.access.domain import ADMIN, LOCAL, Actor
+from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.notifications.database_watch import DatabaseWatch
@@ -281,9 +282,11 @@ def test_the_figures_say_what_waits_and_what_became_of_the_rest(stage: Stage) ->
 
 def test_a_sign_of_life_is_given_and_its_trouble_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with sink(lambda number: (200, {}) if number == 0 else (500, {})) as watcher:
-        heart = Heartbeat(f"{watcher.url}/planted-s3cret")
+        heart = Heartbeat(f"{watcher.url}/planted-s3cret", Clock())
         for _ in range(3):
             heart.beat()
+    assert (heart.host, heart.trouble) == (watcher.url, "the receiver answered 500")
+    assert heart.accepted_at is not None
     assert len(watcher.got) == 3
     assert [record.getMessage() for record in caplog.records if "HEARTBEAT" in record.getMessage()] == [
         "MIRROR_STAGE_HEARTBEAT_URL: the receiver answered 500"

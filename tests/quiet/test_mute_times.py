@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror_stage.core.instants import DAY, HOUR, MINUTE, SECOND, Instant, from_text
@@ -199,3 +199,19 @@ def test_what_is_no_time_of_the_day_is_refused(text: str) -> None:
 def test_what_is_no_zone_is_refused(name: str) -> None:
     with pytest.raises(NoSuchZone, match="IANA"):
         zone_named(name)
+
+
+@given(zone=st.sampled_from(ZONES), window=st.sampled_from(WINDOWS), at=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_next_beginning_is_the_first_muted_minute(
+    zone: str, window: tuple[frozenset[int], str, str], at: st.DataObject
+) -> None:
+    """Near a change of the clocks, and by going through every minute."""
+    days, begin, end = window
+    time = MuteTime(days, minute_of(begin), minute_of(end), zone)
+    near = at.draw(st.sampled_from(transitions(zone) or [YEARS[0]]))
+    start = near + at.draw(st.integers(-36 * 60, 12 * 60)) * MINUTE
+    found = time.begins_at(start)
+    assert found is not None
+    assert time.is_muted(found)
+    assert not any(time.is_muted(minute) for minute in range(start, found, MINUTE))

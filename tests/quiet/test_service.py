@@ -189,6 +189,15 @@ def test_more_than_thirty_percent_of_the_fleet_needs_a_confirmation(ego: Ego) ->
     assert ego.client.put(f"/api/silences/{made['id']}", json={"where": "*", "lastsSeconds": 60}).status_code == 409
 
 
+def test_it_is_known_before_how_much_a_silence_would_mean(ego: Ego) -> None:
+    def meant(**query: str) -> Any:
+        return ego.client.get("/api/selection", query_string=query).json
+
+    assert meant(where="rack:R1") == {"hosts": 2, "fleet": 10, "alerts": 1, "mustConfirm": False}
+    assert meant(where="*", rule="disk_full") == {"hosts": 10, "fleet": 10, "alerts": 0, "mustConfirm": True}
+    assert meant(where="rack:")["errors"][0]["field"] == "where"
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -222,7 +231,9 @@ def test_maintenance_ends_with_a_grace_and_comes_again_weekly(ego: Ego) -> None:
     assert [why["kind"] for why in ego.why_quiet()] == ["maintenance"]
     ego.now += HOUR + 6 * MINUTE
     assert ego.why_quiet() == []
-    assert [one["state"] for one in ego.listed("maintenance")] == ["waiting"]
+    (waiting,) = ego.listed("maintenance")
+    begins = to_text(ego.now + 7 * DAY - HOUR - 6 * MINUTE)
+    assert (waiting["state"], waiting["nextAt"], made["nextAt"]) == ("waiting", begins, None)
     ego.now += 7 * DAY - HOUR
     assert len(ego.why_quiet()) == 1
     ended = ego.client.delete(f"/api/maintenance/{made['id']}").json
@@ -235,6 +246,7 @@ def test_a_mute_time_has_a_name_which_is_free_again_after_its_end(ego: Ego) -> N
     night = {"weekdays": ["mon", "fri"], "from": "22:00", "to": "07:00", "zone": "Asia/Seoul"}
     made = ego.made("mute-times", name="night", **night)
     assert ({key: made[key] for key in night}, made["state"]) == (night, "waiting")
+    assert made["nextAt"] == to_text(ego.now + 5 * HOUR), "it is Friday, 17:00 in Seoul"
     ego.made("mute-times", 409, name="night", **night)
     changed = ego.client.put("/api/mute-times/night", json=night | {"from": "17:00"}).json
     assert (changed["state"], changed["version"]) == ("on", 2), "it is Friday, 17:00 in Seoul"

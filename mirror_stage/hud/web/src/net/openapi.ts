@@ -547,88 +547,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/hosts/{hostname}/availability": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                hostname: string;
-            };
-            cookie?: never;
-        };
-        /** How long a host was online in the last 24 hours, 7 days and 30 days, and how long that is not known. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    hostname: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Availability"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/hosts/{hostname}/disks": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                hostname: string;
-            };
-            cookie?: never;
-        };
-        /** When each disk of a host will be full, by how full it was in the last seven days. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    hostname: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["DiskForecastList"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/alerts/active": {
         parameters: {
             query?: never;
@@ -786,7 +704,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every alert rule, also those that are switched off: the built-in ones first; and what a rule may measure. */
+        /** Every alert rule, also those that are switched off: the built-in ones first. */
         get: {
             parameters: {
                 query?: never;
@@ -1070,493 +988,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/silences": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The silences, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SilenceList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Tell nobody of some alerts for some time, at most 30 days. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewSilence"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/silences/{id}": {
+    "/api/hosts/{hostname}/disks": {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: string;
+                hostname: string;
             };
             cookie?: never;
         };
-        get?: never;
-        /** Change a silence that is not over. What has begun stays begun. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewSilence"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** End a silence now. What is still wrong is told at once. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/maintenance": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The maintenance, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MaintenanceList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Plan work on some hosts, once or weekly. Their samples are kept; nobody is told of their alerts. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMaintenance"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/maintenance/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        /** Change maintenance that is not over. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMaintenance"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** End maintenance now. The hosts still have some minutes to come back. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/mute-times": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The mute times, newest first. They count only where a route names them. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTimeList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Make a mute time. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMuteTime"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/mute-times/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        /** Change the hours of a mute time. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ChangedMuteTime"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** Remove a mute time. Its name is free again. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/channels": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every channel, by name. Secrets are never shown. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ChannelList"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Add a channel. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewChannel"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/channels/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        /** One channel. */
+        /** When each disk of a host will be full, by how full it was in the last seven days. */
         get: {
             parameters: {
                 query?: never;
                 header?: never;
                 path: {
-                    name: string;
+                    hostname: string;
                 };
                 cookie?: never;
             };
@@ -1568,243 +1015,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        /** Change a channel, if it is still the one that If-Match names. Secrets that are left out stay. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ChannelFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** Remove a channel that no route names. What waits for it is given up. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description No Content */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/channels/{name}/test": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Send a trial message at once, and say what the receiver answered. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Tested"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/routes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** All routes in their order: the first that fits an alert counts, and those after it if it says `continue`. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Routes"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        /** Replace all routes, if they are still those that If-Match names. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["RoutesFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Routes"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Groups of alerts, newest first, each with its worst problems. */
-        get: {
-            parameters: {
-                query?: {
-                    page?: number;
-                    pageSize?: number;
-                    open?: boolean | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["GroupPage"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        /** One group of alerts. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Group"];
+                        "application/json": components["schemas"]["DiskForecastList"];
                     };
                 };
                 default: components["responses"]["DEFAULT_ERROR"];
@@ -1812,258 +1023,6 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups/{id}/ack": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Acknowledge every alert of a group that is active: somebody looks after all of it. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": components["schemas"]["NewAck"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Group"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/deliveries": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What was sent, what waits and what was given up, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    page?: number;
-                    pageSize?: number;
-                    channel?: string;
-                    state?: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
-                    groupId?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["DeliveryPage"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/deliveries/{id}/retry": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Send a message again that was given up, or one that waits at once. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Delivery"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Everything as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Export"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting/plan": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** What `apply` would change. Nothing is changed. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["PlanFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Plan"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting/apply": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Make EGO as the document says, all or nothing. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ApplyFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Plan"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
         delete?: never;
         options?: never;
         head?: never;
@@ -2631,6 +1590,456 @@ export interface paths {
         };
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The silences, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SilenceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Tell nobody of some alerts for some time, at most 30 days. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/selection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many hosts and open alerts a selector means now: what a silence of it would cover. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description a selector, such as `rack:R1` */
+                    where: string;
+                    rule?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Meant"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change a silence that is not over. What has begun stays begun. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End a silence now. What is still wrong is told at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The maintenance, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MaintenanceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Plan work on some hosts, once or weekly. Their samples are kept; nobody is told of their alerts. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change maintenance that is not over. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End maintenance now. The hosts still have some minutes to come back. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mute times, newest first. They count only where a route names them. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTimeList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Make a mute time. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMuteTime"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change the hours of a mute time. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChangedMuteTime"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a mute time. Its name is free again. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
         options?: never;
         head?: never;
         patch?: never;
@@ -3533,6 +2942,716 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every channel, by name. Secrets are never shown. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ChannelList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Add a channel. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewChannel"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** One channel. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Change a channel, if it is still the one that If-Match names. Secrets that are left out stay. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChannelFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a channel that no route names. What waits for it is given up. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a trial message at once, and say what the receiver answered. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Tested"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All routes in their order: the first that fits an alert counts, and those after it if it says `continue`. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Replace all routes, if they are still those that If-Match names. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RoutesFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes/reach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** For how many hosts each rule is, and for how many of them nobody hears of it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ReachList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/hosts/{hostname}/alert-routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** Who hears of the alerts that a host may have, and why. */
+        get: {
+            parameters: {
+                query?: {
+                    rule?: string | null;
+                };
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HeardList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether EGO tells of alerts at all, and who is told that EGO lives. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SignOfLife"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups of alerts, newest first, each with its worst problems. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    open?: boolean | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["GroupPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** One group of alerts. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups/{id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Acknowledge every alert of a group that is active: somebody looks after all of it. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["NewAck"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent, what waits and what was given up, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    channel?: string;
+                    state?: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
+                    groupId?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeliveryPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a message again that was given up, or one that waits at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Delivery"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Export"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What `apply` would change. Nothing is changed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PlanFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make EGO as the document says, all or nothing. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ApplyFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -4158,44 +4277,6 @@ export interface components {
             commands: components["schemas"]["CommandsTimeline"];
             hosts: components["schemas"]["HostsTimeline"];
         };
-        Period: {
-            /** @enum {string} */
-            period: "24h" | "7d" | "30d";
-            /** Format: date-time */
-            from: string;
-            onlineSeconds: number;
-            offlineSeconds: number;
-            /** @description the host was not in the twin, or EGO was not running */
-            unknownSeconds: number;
-            outages: number;
-            /** @description online / (online + offline); null: nothing is known */
-            availability: number | null;
-        };
-        Availability: {
-            hostname: string;
-            /** Format: date-time */
-            to: string;
-            periods: components["schemas"]["Period"][];
-        };
-        DiskForecast: {
-            mountpoint: string;
-            usedBytes: number;
-            usableBytes: number;
-            isKnown: boolean;
-            /** @description the last day goes the same way as the last week */
-            isSteady: boolean;
-            /** @description at the earliest: four fifths of the slopes between two points of the week are flatter */
-            earliestDays: number | null;
-            /** @description the median of these slopes */
-            likelyDays: number | null;
-            /** @description at the latest: a fifth of the slopes is flatter */
-            latestDays: number | null;
-        };
-        DiskForecastList: {
-            hostname: string;
-            items: components["schemas"]["DiskForecast"][];
-            total: number;
-        };
         AlertPage: {
             total: number;
             page: number;
@@ -4252,15 +4333,9 @@ export interface components {
             updatedAt: string | null;
             updatedBy: string | null;
         };
-        RuleMeasure: {
-            name: string;
-            unit: string;
-            hasSubjects: boolean;
-        };
         AlertRuleList: {
             items: components["schemas"]["AlertRule"][];
             total: number;
-            measures: components["schemas"]["RuleMeasure"][];
         };
         NamedRuleBody: {
             steps?: components["schemas"]["RuleStep"][];
@@ -4279,10 +4354,6 @@ export interface components {
             overrides?: components["schemas"]["RuleOverride"][];
             name: string;
         };
-        MatchedHost: {
-            hostname: string;
-            why: string | null;
-        };
         Breach: {
             hostname: string;
             subject: string | null;
@@ -4295,8 +4366,6 @@ export interface components {
             hosts: number;
             /** @description how many of them have no such value now */
             withoutValue: number;
-            /** @description the first 200 of these hosts, by name */
-            matched: components["schemas"]["MatchedHost"][];
             total: number;
             items: components["schemas"]["Breach"][];
         };
@@ -4370,526 +4439,29 @@ export interface components {
             unread: string[];
             unreadTotal: number;
             byFor: components["schemas"]["For"][];
-            /** @description that all marks together would have been; null: no time to tell */
-            messages: number | null;
             total: number;
             marks: components["schemas"]["Mark"][];
             /** @description what the history cannot tell */
             unknown: ("order-within-minutes" | "which-disk" | "tags-of-then" | "open-before")[];
         };
-        Silence: {
-            /** @enum {string} */
-            source: "hud" | "file";
-            version: number;
-            by: string;
-            /** Format: date-time */
-            changedAt: string;
-            /** @enum {string} */
-            state: "waiting" | "on" | "over";
-            id: string;
-            where: string | null;
-            rule: string | null;
-            hostname: string | null;
-            subject: string | null;
-            /** @enum {string} */
-            upTo: "info" | "warning" | "critical";
-            /** Format: date-time */
-            beginsAt: string;
-            /** Format: date-time */
-            endsAt: string;
-            note: string;
+        DiskForecast: {
+            mountpoint: string;
+            usedBytes: number;
+            usableBytes: number;
+            isKnown: boolean;
+            /** @description the last day goes the same way as the last week */
+            isSteady: boolean;
+            /** @description at the earliest: four fifths of the slopes between two points of the week are flatter */
+            earliestDays: number | null;
+            /** @description the median of these slopes */
+            likelyDays: number | null;
+            /** @description at the latest: a fifth of the slopes is flatter */
+            latestDays: number | null;
         };
-        SilenceList: {
-            items: components["schemas"]["Silence"][];
-            total: number;
-        };
-        NewSilence: {
-            /**
-             * Format: date-time
-             * @default null
-             */
-            beginsAt?: string | null;
-            /**
-             * Format: date-time
-             * @default null
-             */
-            endsAt?: string | null;
-            /** @default null */
-            lastsSeconds?: number | null;
-            /** @default  */
-            note?: string;
-            /**
-             * @description true: also where that is more than 30 % of the fleet
-             * @default false
-             */
-            confirm?: boolean;
-            /**
-             * @description a selector, such as `rack:R1`
-             * @default null
-             */
-            where?: string | null;
-            /** @default null */
-            rule?: string | null;
-            /** @default null */
-            hostname?: string | null;
-            /** @default null */
-            subject?: string | null;
-            /**
-             * @default null
-             * @enum {string|null}
-             */
-            upTo?: "info" | "warning" | "critical" | null;
-        };
-        Weekly: {
-            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
-            /** @description HH:MM */
-            from: string;
-            /** @description HH:MM, at most 24:00 */
-            to: string;
-            /** @description an IANA time zone, such as Europe/Berlin */
-            zone: string;
-        };
-        Maintenance: {
-            /** @enum {string} */
-            source: "hud" | "file";
-            version: number;
-            by: string;
-            /** Format: date-time */
-            changedAt: string;
-            /** @enum {string} */
-            state: "waiting" | "on" | "over";
-            id: string;
-            where: string;
-            /** Format: date-time */
-            beginsAt: string;
-            /** Format: date-time */
-            endsAt: string | null;
-            weekly: components["schemas"]["Weekly"] | null;
-            note: string;
-            /** Format: date-time */
-            until: string | null;
-        };
-        MaintenanceList: {
-            items: components["schemas"]["Maintenance"][];
-            total: number;
-        };
-        NewMaintenance: {
-            /**
-             * Format: date-time
-             * @default null
-             */
-            beginsAt?: string | null;
-            /**
-             * Format: date-time
-             * @default null
-             */
-            endsAt?: string | null;
-            /** @default null */
-            lastsSeconds?: number | null;
-            /** @default  */
-            note?: string;
-            /**
-             * @description true: also where that is more than 30 % of the fleet
-             * @default false
-             */
-            confirm?: boolean;
-            /** @description a selector, such as `rack:R1` */
-            where: string;
-            /** @default null */
-            weekly?: components["schemas"]["Weekly"] | null;
-        };
-        MuteTime: {
-            /** @enum {string} */
-            source: "hud" | "file";
-            version: number;
-            by: string;
-            /** Format: date-time */
-            changedAt: string;
-            /** @enum {string} */
-            state: "waiting" | "on" | "over";
-            name: string;
-            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
-            from: string;
-            to: string;
-            zone: string;
-            /** Format: date-time */
-            until: string | null;
-        };
-        MuteTimeList: {
-            items: components["schemas"]["MuteTime"][];
-            total: number;
-        };
-        NewMuteTime: {
-            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
-            /** @description HH:MM */
-            from: string;
-            /** @description HH:MM, at most 24:00 */
-            to: string;
-            /** @description an IANA time zone, such as Europe/Berlin */
-            zone: string;
-            name: string;
-        };
-        ChangedMuteTime: {
-            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
-            /** @description HH:MM */
-            from: string;
-            /** @description HH:MM, at most 24:00 */
-            to: string;
-            /** @description an IANA time zone, such as Europe/Berlin */
-            zone: string;
-        };
-        Channel: {
-            name: string;
-            /** @enum {string} */
-            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
-            host: string | null;
-            secretSet: boolean;
-            language: string | null;
-            title: string | null;
-            body: string | null;
-            ratePerMinute: number | null;
-            fallback: string | null;
-            server: string | null;
-            port: number | null;
-            security: string | null;
-            username: string | null;
-            sender: string | null;
-            recipients: string[] | null;
-            source: string | null;
-            version: number | null;
-        };
-        ChannelList: {
-            items: components["schemas"]["Channel"][];
-            total: number;
-        };
-        NewChannel: {
-            /** @enum {string} */
-            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
-            url?: string | null;
-            secret?: string | null;
-            /**
-             * @default en
-             * @enum {string}
-             */
-            language?: "en" | "ko";
-            /** @default null */
-            title?: string | null;
-            /** @default null */
-            body?: string | null;
-            /** @default 10 */
-            ratePerMinute?: number;
-            /**
-             * @description the channel that gets what this one does not take
-             * @default null
-             */
-            fallback?: string | null;
-            server?: string | null;
-            port?: number | null;
-            /** @enum {string|null} */
-            security?: "starttls" | "tls" | "none" | null;
-            username?: string | null;
-            sender?: string | null;
-            recipients?: string[] | null;
-            name: string;
-        };
-        ChannelFields: {
-            /** @enum {string} */
-            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
-            url?: string | null;
-            secret?: string | null;
-            /**
-             * @default en
-             * @enum {string}
-             */
-            language?: "en" | "ko";
-            /** @default null */
-            title?: string | null;
-            /** @default null */
-            body?: string | null;
-            /** @default 10 */
-            ratePerMinute?: number;
-            /**
-             * @description the channel that gets what this one does not take
-             * @default null
-             */
-            fallback?: string | null;
-            server?: string | null;
-            port?: number | null;
-            /** @enum {string|null} */
-            security?: "starttls" | "tls" | "none" | null;
-            username?: string | null;
-            sender?: string | null;
-            recipients?: string[] | null;
-        };
-        Tested: {
-            accepted: boolean;
-            status: number | null;
-            detail: string | null;
-            latencyMs: number;
-        };
-        Route: {
-            name: string;
-            where: string;
-            rules: string[];
-            /** @enum {string} */
-            minSeverity: "info" | "warning" | "critical";
-            channels: string[];
-            escalateAfterSeconds: number | null;
-            escalateTo: string[];
-            muteTimes: string[];
-            /** @enum {string} */
-            passes: "info" | "warning" | "critical" | "none";
-            continue: boolean;
-        };
-        Routes: {
-            routes: components["schemas"]["Route"][];
-            /** @enum {string} */
-            source: "hud" | "file";
-            version: number;
-        };
-        RouteFields: {
-            name: string;
-            /** @default * */
-            where?: string;
-            rules?: string[];
-            /**
-             * @default warning
-             * @enum {string}
-             */
-            minSeverity?: "info" | "warning" | "critical";
-            channels: string[];
-            /** @default null */
-            escalateAfterSeconds?: number | null;
-            escalateTo?: string[];
-            muteTimes?: string[];
-            /**
-             * @default critical
-             * @enum {string}
-             */
-            passes?: "info" | "warning" | "critical" | "none";
-            /** @default false */
-            continue?: boolean;
-        };
-        RoutesFields: {
-            routes: components["schemas"]["RouteFields"][];
-        };
-        Member: {
-            alertId: string;
+        DiskForecastList: {
             hostname: string;
-            rule: string;
-            subject: string | null;
-            /** @enum {string} */
-            severity: "info" | "warning" | "critical";
-            value: number;
-            threshold: number;
-            /** Format: date-time */
-            firedAt: string;
-            /** Format: date-time */
-            endedAt: string | null;
-            reason: string | null;
-            isUnknown: boolean;
-            quiet: string[];
-        };
-        Group: {
-            id: string;
-            route: string | null;
-            cause: string | null;
-            rule: string | null;
-            rack: string | null;
-            /** @enum {string} */
-            severity: "info" | "warning" | "critical";
-            open: number;
+            items: components["schemas"]["DiskForecast"][];
             total: number;
-            /** Format: date-time */
-            openedAt: string;
-            /** Format: date-time */
-            updatedAt: string;
-            /** Format: date-time */
-            toldAt: string | null;
-            toldTo: string[];
-            isFlapping: boolean;
-            /** Format: date-time */
-            closedAt: string | null;
-            version: number;
-            members: components["schemas"]["Member"][];
-        };
-        GroupPage: {
-            total: number;
-            page: number;
-            pageSize: number;
-            items: components["schemas"]["Group"][];
-        };
-        Delivery: {
-            id: string;
-            groupId: string | null;
-            channel: string;
-            /** @enum {string} */
-            kind: "opened" | "grew" | "worse" | "repeat" | "over" | "flapping" | "escalated" | "was" | "digest" | "test";
-            /** @enum {string} */
-            severity: "info" | "warning" | "critical";
-            /** @enum {string} */
-            state: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
-            attempts: number;
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            nextAt: string | null;
-            /** Format: date-time */
-            endedAt: string | null;
-            status: number | null;
-            detail: string | null;
-            mergedInto: string | null;
-        };
-        DeliveryPage: {
-            total: number;
-            page: number;
-            pageSize: number;
-            items: components["schemas"]["Delivery"][];
-        };
-        Export: {
-            channels: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-            routes: {
-                [key: string]: unknown;
-            }[];
-            rules: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-            silences: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-            maintenance: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-            muteTimes: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-        };
-        SilenceInDocument: {
-            /**
-             * Format: date-time
-             * @default null
-             */
-            beginsAt?: string | null;
-            /**
-             * Format: date-time
-             * @default null
-             */
-            endsAt?: string | null;
-            /** @default null */
-            lastsSeconds?: number | null;
-            /** @default  */
-            note?: string;
-            /**
-             * @description true: also where that is more than 30 % of the fleet
-             * @default false
-             */
-            confirm?: boolean;
-            /**
-             * @description a selector, such as `rack:R1`
-             * @default null
-             */
-            where?: string | null;
-            /** @default null */
-            rule?: string | null;
-            /** @default null */
-            hostname?: string | null;
-            /** @default null */
-            subject?: string | null;
-            /**
-             * @default null
-             * @enum {string|null}
-             */
-            upTo?: "info" | "warning" | "critical" | null;
-        };
-        MaintenanceInDocument: {
-            /**
-             * Format: date-time
-             * @default null
-             */
-            beginsAt?: string | null;
-            /**
-             * Format: date-time
-             * @default null
-             */
-            endsAt?: string | null;
-            /** @default null */
-            lastsSeconds?: number | null;
-            /** @default  */
-            note?: string;
-            /**
-             * @description true: also where that is more than 30 % of the fleet
-             * @default false
-             */
-            confirm?: boolean;
-            /** @description a selector, such as `rack:R1` */
-            where: string;
-            /** @default null */
-            weekly?: components["schemas"]["Weekly"] | null;
-        };
-        MuteTimeInDocument: {
-            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
-            /** @description HH:MM */
-            from: string;
-            /** @description HH:MM, at most 24:00 */
-            to: string;
-            /** @description an IANA time zone, such as Europe/Berlin */
-            zone: string;
-        };
-        Document: {
-            channels?: {
-                [key: string]: components["schemas"]["ChannelFields"];
-            };
-            /** @default null */
-            routes?: components["schemas"]["RouteFields"][] | null;
-            rules?: {
-                [key: string]: {
-                    [key: string]: unknown;
-                };
-            };
-            silences?: {
-                [key: string]: components["schemas"]["SilenceInDocument"];
-            };
-            maintenance?: {
-                [key: string]: components["schemas"]["MaintenanceInDocument"];
-            };
-            muteTimes?: {
-                [key: string]: components["schemas"]["MuteTimeInDocument"];
-            };
-        };
-        PlanFields: {
-            document: components["schemas"]["Document"];
-            /** @default false */
-            prune?: boolean;
-        };
-        Change: {
-            /** @enum {string} */
-            what: "channel" | "routes" | "rule" | "silence" | "maintenance" | "mute-time";
-            name: string;
-            /** @enum {string} */
-            change: "added" | "changed" | "removed";
-        };
-        Plan: {
-            planId: string | null;
-            changes: components["schemas"]["Change"][];
-        };
-        ApplyFields: {
-            document: components["schemas"]["Document"];
-            /** @default false */
-            prune?: boolean;
-            /** @default null */
-            planId?: string | null;
         };
         NewCommand: {
             hostname: string;
@@ -5072,6 +4644,177 @@ export interface components {
             stopped: boolean;
             /** @default null */
             reason?: string | null;
+        };
+        Silence: {
+            /** @enum {string} */
+            source: "hud" | "file";
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            id: string;
+            where: string | null;
+            rule: string | null;
+            hostname: string | null;
+            subject: string | null;
+            /** @enum {string} */
+            upTo: "info" | "warning" | "critical";
+            /** Format: date-time */
+            beginsAt: string;
+            /** Format: date-time */
+            endsAt: string;
+            note: string;
+        };
+        SilenceList: {
+            items: components["schemas"]["Silence"][];
+            total: number;
+        };
+        NewSilence: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /**
+             * @description a selector, such as `rack:R1`
+             * @default null
+             */
+            where?: string | null;
+            /** @default null */
+            rule?: string | null;
+            /** @default null */
+            hostname?: string | null;
+            /** @default null */
+            subject?: string | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            upTo?: "info" | "warning" | "critical" | null;
+        };
+        Meant: {
+            hosts: number;
+            fleet: number;
+            alerts: number;
+            mustConfirm: boolean;
+        };
+        Weekly: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+        };
+        Maintenance: {
+            /** @enum {string} */
+            source: "hud" | "file";
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            id: string;
+            where: string;
+            /** Format: date-time */
+            beginsAt: string;
+            /** Format: date-time */
+            endsAt: string | null;
+            weekly: components["schemas"]["Weekly"] | null;
+            note: string;
+            /** Format: date-time */
+            until: string | null;
+            /** Format: date-time */
+            nextAt: string | null;
+        };
+        MaintenanceList: {
+            items: components["schemas"]["Maintenance"][];
+            total: number;
+        };
+        NewMaintenance: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /** @description a selector, such as `rack:R1` */
+            where: string;
+            /** @default null */
+            weekly?: components["schemas"]["Weekly"] | null;
+        };
+        MuteTime: {
+            /** @enum {string} */
+            source: "hud" | "file";
+            version: number;
+            by: string;
+            /** Format: date-time */
+            changedAt: string;
+            /** @enum {string} */
+            state: "waiting" | "on" | "over";
+            name: string;
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            from: string;
+            to: string;
+            zone: string;
+            /** Format: date-time */
+            until: string | null;
+            /** Format: date-time */
+            nextAt: string | null;
+        };
+        MuteTimeList: {
+            items: components["schemas"]["MuteTime"][];
+            total: number;
+        };
+        NewMuteTime: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+            name: string;
+        };
+        ChangedMuteTime: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
         };
         Me: {
             name: string | null;
@@ -5296,6 +5039,403 @@ export interface components {
                 [key: string]: string;
             };
         };
+        Channel: {
+            name: string;
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            host: string | null;
+            secretSet: boolean;
+            language: string | null;
+            title: string | null;
+            body: string | null;
+            ratePerMinute: number | null;
+            fallback: string | null;
+            server: string | null;
+            port: number | null;
+            security: string | null;
+            username: string | null;
+            sender: string | null;
+            recipients: string[] | null;
+            source: string | null;
+            version: number | null;
+        };
+        ChannelList: {
+            items: components["schemas"]["Channel"][];
+            total: number;
+        };
+        NewChannel: {
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            url?: string | null;
+            secret?: string | null;
+            /**
+             * @default en
+             * @enum {string}
+             */
+            language?: "en" | "ko";
+            /** @default null */
+            title?: string | null;
+            /** @default null */
+            body?: string | null;
+            /** @default 10 */
+            ratePerMinute?: number;
+            /**
+             * @description the channel that gets what this one does not take
+             * @default null
+             */
+            fallback?: string | null;
+            server?: string | null;
+            port?: number | null;
+            /** @enum {string|null} */
+            security?: "starttls" | "tls" | "none" | null;
+            username?: string | null;
+            sender?: string | null;
+            recipients?: string[] | null;
+            name: string;
+        };
+        ChannelFields: {
+            /** @enum {string} */
+            kind: "webhook" | "alertmanager" | "pagerduty" | "email" | "apprise";
+            url?: string | null;
+            secret?: string | null;
+            /**
+             * @default en
+             * @enum {string}
+             */
+            language?: "en" | "ko";
+            /** @default null */
+            title?: string | null;
+            /** @default null */
+            body?: string | null;
+            /** @default 10 */
+            ratePerMinute?: number;
+            /**
+             * @description the channel that gets what this one does not take
+             * @default null
+             */
+            fallback?: string | null;
+            server?: string | null;
+            port?: number | null;
+            /** @enum {string|null} */
+            security?: "starttls" | "tls" | "none" | null;
+            username?: string | null;
+            sender?: string | null;
+            recipients?: string[] | null;
+        };
+        Tested: {
+            accepted: boolean;
+            status: number | null;
+            detail: string | null;
+            latencyMs: number;
+        };
+        Route: {
+            name: string;
+            where: string;
+            rules: string[];
+            /** @enum {string} */
+            minSeverity: "info" | "warning" | "critical";
+            channels: string[];
+            escalateAfterSeconds: number | null;
+            escalateTo: string[];
+            muteTimes: string[];
+            /** @enum {string} */
+            passes: "info" | "warning" | "critical" | "none";
+            continue: boolean;
+        };
+        Routes: {
+            routes: components["schemas"]["Route"][];
+            /** @enum {string} */
+            source: "hud" | "file";
+            version: number;
+        };
+        RouteFields: {
+            name: string;
+            /** @default * */
+            where?: string;
+            rules?: string[];
+            /**
+             * @default warning
+             * @enum {string}
+             */
+            minSeverity?: "info" | "warning" | "critical";
+            channels: string[];
+            /** @default null */
+            escalateAfterSeconds?: number | null;
+            escalateTo?: string[];
+            muteTimes?: string[];
+            /**
+             * @default critical
+             * @enum {string}
+             */
+            passes?: "info" | "warning" | "critical" | "none";
+            /** @default false */
+            continue?: boolean;
+        };
+        RoutesFields: {
+            routes: components["schemas"]["RouteFields"][];
+        };
+        Reach: {
+            rule: string;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            hosts: number;
+            unheard: number;
+            example: string | null;
+        };
+        ReachList: {
+            items: components["schemas"]["Reach"][];
+            total: number;
+        };
+        Why: {
+            name: string;
+            /** @enum {string} */
+            why: "takes" | "host" | "rule" | "severity" | "earlier";
+        };
+        Heard: {
+            rule: string;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            channels: string[];
+            routes: components["schemas"]["Why"][];
+        };
+        HeardList: {
+            hostname: string;
+            items: components["schemas"]["Heard"][];
+            total: number;
+        };
+        SignOfLife: {
+            /** @enum {string} */
+            notify: "on" | "dry" | "off";
+            host: string | null;
+            seconds: number;
+            /** Format: date-time */
+            acceptedAt: string | null;
+            detail: string | null;
+        };
+        Member: {
+            alertId: string;
+            hostname: string;
+            rule: string;
+            subject: string | null;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            value: number;
+            threshold: number;
+            /** Format: date-time */
+            firedAt: string;
+            /** Format: date-time */
+            endedAt: string | null;
+            reason: string | null;
+            isUnknown: boolean;
+            quiet: string[];
+        };
+        Group: {
+            id: string;
+            route: string | null;
+            cause: string | null;
+            rule: string | null;
+            rack: string | null;
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            open: number;
+            total: number;
+            /** Format: date-time */
+            openedAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+            /** Format: date-time */
+            toldAt: string | null;
+            toldTo: string[];
+            isFlapping: boolean;
+            /** Format: date-time */
+            closedAt: string | null;
+            version: number;
+            members: components["schemas"]["Member"][];
+        };
+        GroupPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Group"][];
+        };
+        Delivery: {
+            id: string;
+            groupId: string | null;
+            channel: string;
+            /** @enum {string} */
+            kind: "opened" | "grew" | "worse" | "repeat" | "over" | "flapping" | "escalated" | "was" | "digest" | "test";
+            /** @enum {string} */
+            severity: "info" | "warning" | "critical";
+            /** @enum {string} */
+            state: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
+            attempts: number;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            nextAt: string | null;
+            /** Format: date-time */
+            endedAt: string | null;
+            status: number | null;
+            detail: string | null;
+            mergedInto: string | null;
+            route: string | null;
+            rule: string | null;
+            rack: string | null;
+            cause: string | null;
+            hostnames: string[];
+            total: number;
+        };
+        DeliveryPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Delivery"][];
+        };
+        Export: {
+            channels: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            routes: {
+                [key: string]: unknown;
+            }[];
+            rules: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            silences: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            maintenance: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            muteTimes: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        SilenceInDocument: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /**
+             * @description a selector, such as `rack:R1`
+             * @default null
+             */
+            where?: string | null;
+            /** @default null */
+            rule?: string | null;
+            /** @default null */
+            hostname?: string | null;
+            /** @default null */
+            subject?: string | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            upTo?: "info" | "warning" | "critical" | null;
+        };
+        MaintenanceInDocument: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            beginsAt?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            endsAt?: string | null;
+            /** @default null */
+            lastsSeconds?: number | null;
+            /** @default  */
+            note?: string;
+            /**
+             * @description true: also where that is more than 30 % of the fleet
+             * @default false
+             */
+            confirm?: boolean;
+            /** @description a selector, such as `rack:R1` */
+            where: string;
+            /** @default null */
+            weekly?: components["schemas"]["Weekly"] | null;
+        };
+        MuteTimeInDocument: {
+            weekdays: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description HH:MM */
+            from: string;
+            /** @description HH:MM, at most 24:00 */
+            to: string;
+            /** @description an IANA time zone, such as Europe/Berlin */
+            zone: string;
+        };
+        Document: {
+            channels?: {
+                [key: string]: components["schemas"]["ChannelFields"];
+            };
+            /** @default null */
+            routes?: components["schemas"]["RouteFields"][] | null;
+            rules?: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            silences?: {
+                [key: string]: components["schemas"]["SilenceInDocument"];
+            };
+            maintenance?: {
+                [key: string]: components["schemas"]["MaintenanceInDocument"];
+            };
+            muteTimes?: {
+                [key: string]: components["schemas"]["MuteTimeInDocument"];
+            };
+        };
+        PlanFields: {
+            document: components["schemas"]["Document"];
+            /** @default false */
+            prune?: boolean;
+        };
+        Change: {
+            /** @enum {string} */
+            what: "channel" | "routes" | "rule" | "silence" | "maintenance" | "mute-time";
+            name: string;
+            /** @enum {string} */
+            change: "added" | "changed" | "removed";
+        };
+        Plan: {
+            planId: string | null;
+            changes: components["schemas"]["Change"][];
+        };
+        ApplyFields: {
+            document: components["schemas"]["Document"];
+            /** @default false */
+            prune?: boolean;
+            /** @default null */
+            planId?: string | null;
+        };
     };
     responses: {
         /** @description Refused, and why */
@@ -5371,19 +5511,13 @@ export type AlertsTimeline = components['schemas']['AlertsTimeline'];
 export type CommandsTimeline = components['schemas']['CommandsTimeline'];
 export type HostsTimeline = components['schemas']['HostsTimeline'];
 export type Timeline = components['schemas']['Timeline'];
-export type Period = components['schemas']['Period'];
-export type Availability = components['schemas']['Availability'];
-export type DiskForecast = components['schemas']['DiskForecast'];
-export type DiskForecastList = components['schemas']['DiskForecastList'];
 export type AlertPage = components['schemas']['AlertPage'];
 export type NewAck = components['schemas']['NewAck'];
 export type RuleStep = components['schemas']['RuleStep'];
 export type RuleOverride = components['schemas']['RuleOverride'];
 export type AlertRule = components['schemas']['AlertRule'];
-export type RuleMeasure = components['schemas']['RuleMeasure'];
 export type AlertRuleList = components['schemas']['AlertRuleList'];
 export type NamedRuleBody = components['schemas']['NamedRuleBody'];
-export type MatchedHost = components['schemas']['MatchedHost'];
 export type Breach = components['schemas']['Breach'];
 export type Preview = components['schemas']['Preview'];
 export type NewRuleBody = components['schemas']['NewRuleBody'];
@@ -5392,40 +5526,8 @@ export type AppliedRuleList = components['schemas']['AppliedRuleList'];
 export type For = components['schemas']['For'];
 export type Mark = components['schemas']['Mark'];
 export type BackTest = components['schemas']['BackTest'];
-export type Silence = components['schemas']['Silence'];
-export type SilenceList = components['schemas']['SilenceList'];
-export type NewSilence = components['schemas']['NewSilence'];
-export type Weekly = components['schemas']['Weekly'];
-export type Maintenance = components['schemas']['Maintenance'];
-export type MaintenanceList = components['schemas']['MaintenanceList'];
-export type NewMaintenance = components['schemas']['NewMaintenance'];
-export type MuteTime = components['schemas']['MuteTime'];
-export type MuteTimeList = components['schemas']['MuteTimeList'];
-export type NewMuteTime = components['schemas']['NewMuteTime'];
-export type ChangedMuteTime = components['schemas']['ChangedMuteTime'];
-export type Channel = components['schemas']['Channel'];
-export type ChannelList = components['schemas']['ChannelList'];
-export type NewChannel = components['schemas']['NewChannel'];
-export type ChannelFields = components['schemas']['ChannelFields'];
-export type Tested = components['schemas']['Tested'];
-export type Route = components['schemas']['Route'];
-export type Routes = components['schemas']['Routes'];
-export type RouteFields = components['schemas']['RouteFields'];
-export type RoutesFields = components['schemas']['RoutesFields'];
-export type Member = components['schemas']['Member'];
-export type Group = components['schemas']['Group'];
-export type GroupPage = components['schemas']['GroupPage'];
-export type Delivery = components['schemas']['Delivery'];
-export type DeliveryPage = components['schemas']['DeliveryPage'];
-export type Export = components['schemas']['Export'];
-export type SilenceInDocument = components['schemas']['SilenceInDocument'];
-export type MaintenanceInDocument = components['schemas']['MaintenanceInDocument'];
-export type MuteTimeInDocument = components['schemas']['MuteTimeInDocument'];
-export type Document = components['schemas']['Document'];
-export type PlanFields = components['schemas']['PlanFields'];
-export type Change = components['schemas']['Change'];
-export type Plan = components['schemas']['Plan'];
-export type ApplyFields = components['schemas']['ApplyFields'];
+export type DiskForecast = components['schemas']['DiskForecast'];
+export type DiskForecastList = components['schemas']['DiskForecastList'];
 export type NewCommand = components['schemas']['NewCommand'];
 export type Command = components['schemas']['Command'];
 export type CommandPage = components['schemas']['CommandPage'];
@@ -5443,6 +5545,18 @@ export type FieldPending = components['schemas']['FieldPending'];
 export type FieldResult = components['schemas']['FieldResult'];
 export type Dispatch = components['schemas']['Dispatch'];
 export type NewDispatch = components['schemas']['NewDispatch'];
+export type Silence = components['schemas']['Silence'];
+export type SilenceList = components['schemas']['SilenceList'];
+export type NewSilence = components['schemas']['NewSilence'];
+export type Meant = components['schemas']['Meant'];
+export type Weekly = components['schemas']['Weekly'];
+export type Maintenance = components['schemas']['Maintenance'];
+export type MaintenanceList = components['schemas']['MaintenanceList'];
+export type NewMaintenance = components['schemas']['NewMaintenance'];
+export type MuteTime = components['schemas']['MuteTime'];
+export type MuteTimeList = components['schemas']['MuteTimeList'];
+export type NewMuteTime = components['schemas']['NewMuteTime'];
+export type ChangedMuteTime = components['schemas']['ChangedMuteTime'];
 export type Me = components['schemas']['Me'];
 export type SignIn = components['schemas']['SignIn'];
 export type SignedIn = components['schemas']['SignedIn'];
@@ -5468,6 +5582,35 @@ export type CodeList = components['schemas']['CodeList'];
 export type NewCode = components['schemas']['NewCode'];
 export type CreatedCode = components['schemas']['CreatedCode'];
 export type Targets = components['schemas']['Targets'];
+export type Channel = components['schemas']['Channel'];
+export type ChannelList = components['schemas']['ChannelList'];
+export type NewChannel = components['schemas']['NewChannel'];
+export type ChannelFields = components['schemas']['ChannelFields'];
+export type Tested = components['schemas']['Tested'];
+export type Route = components['schemas']['Route'];
+export type Routes = components['schemas']['Routes'];
+export type RouteFields = components['schemas']['RouteFields'];
+export type RoutesFields = components['schemas']['RoutesFields'];
+export type Reach = components['schemas']['Reach'];
+export type ReachList = components['schemas']['ReachList'];
+export type Why = components['schemas']['Why'];
+export type Heard = components['schemas']['Heard'];
+export type HeardList = components['schemas']['HeardList'];
+export type SignOfLife = components['schemas']['SignOfLife'];
+export type Member = components['schemas']['Member'];
+export type Group = components['schemas']['Group'];
+export type GroupPage = components['schemas']['GroupPage'];
+export type Delivery = components['schemas']['Delivery'];
+export type DeliveryPage = components['schemas']['DeliveryPage'];
+export type Export = components['schemas']['Export'];
+export type SilenceInDocument = components['schemas']['SilenceInDocument'];
+export type MaintenanceInDocument = components['schemas']['MaintenanceInDocument'];
+export type MuteTimeInDocument = components['schemas']['MuteTimeInDocument'];
+export type Document = components['schemas']['Document'];
+export type PlanFields = components['schemas']['PlanFields'];
+export type Change = components['schemas']['Change'];
+export type Plan = components['schemas']['Plan'];
+export type ApplyFields = components['schemas']['ApplyFields'];
 export type ResponseDefaultError = components['responses']['DEFAULT_ERROR'];
 export type ResponseBadRequest = components['responses']['BAD_REQUEST'];
 export type $defs = Record<string, never>;
