@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 import { chunkOf } from './build/chunks.ts';
 import { compressed } from './build/compressed.ts';
 import { withoutComments } from './build/glsl.ts';
+import { withoutHydration } from './build/hydration.ts';
 import { licences } from './build/licences.ts';
 import { withoutUnused } from './build/three.ts';
 import { withoutUnusedCharts } from './build/uplot.ts';
@@ -16,9 +17,10 @@ export default defineConfig({
     alias: [
       { find: /^\.\/webtransport\.js$/, replacement: fileURLToPath(new URL('build/webtransport.ts', import.meta.url)) },
       { find: /^\.\/(is-)?binary\.js$|^\.\/contrib\/base64-arraybuffer\.js$/, replacement: fileURLToPath(new URL('build/nobinary.ts', import.meta.url)) },
+      { find: /^\.\.\/Icon\.svelte$/, replacement: fileURLToPath(new URL('src/ui/parts/Icon.svelte', import.meta.url)) }, // only icons ask for it
     ],
   },
-  plugins: [svelte(), withoutComments(), withoutUnused(), withoutUnusedCharts(), licences(), compressed()],
+  plugins: [svelte(), withoutComments(), withoutUnused(), withoutUnusedCharts(), withoutHydration(), licences(), compressed()],
   build: {
     target: 'es2022',
     cssTarget: ['chrome123', 'edge123', 'firefox120', 'safari17.5'], // `light-dark()` as it is: where programs print, it is asked again
