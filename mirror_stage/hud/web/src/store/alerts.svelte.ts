@@ -22,16 +22,29 @@ class Alerts {
   isLoaded = $state(false);
   error = $state.raw<Refusal | null>(null);
 
+  private channel!: ReturnType<typeof world.link.channel>;
   private readonly byId = new Map<string, Alert>();
   private readonly versions = new Map<string, number>();
   private readonly listeners = new Set<Listener>();
 
   /** Follow EGO. Call it once, before `world.start`. */
   start(): void {
-    const channel = world.link.channel('/alerts');
+    const channel = (this.channel = world.link.channel('/alerts'));
     channel.on('connect', () => void this.load());
     channel.on('alert-update', (update: AlertUpdate) => this.take(update));
     channel.on('rules-changed', () => world.learn());
+    // Which alerts are quiet may differ now; many may begin or end at once.
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    channel.on('silence-update', () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => void this.load(), 300);
+    });
+  }
+
+  /** Call `listener` for every event of this name in the namespace of alerts; the returned function ends it. */
+  hear<Payload>(event: string, listener: (payload: Payload) => void): () => void {
+    this.channel.on(event, listener);
+    return () => this.channel.off(event, listener);
   }
 
   /** Call `listener` for every transition; the returned function ends it. */
