@@ -276,6 +276,7 @@ export const en = {
       boxSelect: 'Select with a box',
       alerts: 'Alerts',
       acknowledge: 'Acknowledge the alert in focus, or no longer',
+      silence: 'Silence the alert in focus',
       console: 'Console',
       history: 'History',
       replay: 'Time travel',
@@ -492,6 +493,9 @@ export const en = {
     acknowledged: (until: string) => `acknowledged until ${until}`,
     acknowledgedBy: (name: string, until: string) => `acknowledged by ${name} until ${until}`,
     unknown: (age: string) => `no value for ${age}`,
+    silence: 'Silence',
+    silenced: (until: string) => `silenced until ${until}`,
+    maintained: (until: string) => `maintenance until ${until}`,
   },
 
   commands: {

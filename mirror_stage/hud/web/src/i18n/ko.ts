@@ -275,6 +275,7 @@ export const ko: Dictionary = {
       boxSelect: '영역으로 선택',
       alerts: '경보',
       acknowledge: '선택한 경보 확인, 또는 확인 취소',
+      silence: '선택한 경보의 알림 중지',
       console: '콘솔',
       history: '이력',
       replay: '시간 여행',
@@ -491,6 +492,9 @@ export const ko: Dictionary = {
     acknowledged: (until) => `${until}까지 확인됨`,
     acknowledgedBy: (name, until) => `${name} 님이 확인함 (${until}까지)`,
     unknown: (age) => `${age}째 값 없음`,
+    silence: '알림 중지',
+    silenced: (until) => `${until}까지 알림 중지`,
+    maintained: (until) => `${until}까지 점검`,
   },
 
   commands: {

@@ -50,6 +50,8 @@ interface Options<Of = unknown> {
   query?: QueryOf<Of> | undefined;
   signal?: AbortSignal | undefined;
   headers?: Record<string, string> | undefined;
+  /** How long to wait for an answer, if it is not the usual time */
+  patienceMs?: number;
   /** It asks who this is, or signs in: it does not wait at the door */
   atDoor?: boolean;
 }
@@ -97,7 +99,7 @@ async function ask<Value>(method: string, path: string, body: unknown, options: 
 }
 
 async function once<Value>(method: string, path: string, body: unknown, options: Options): Promise<Value> {
-  const deadline = AbortSignal.timeout(PATIENCE_MS);
+  const deadline = AbortSignal.timeout(options.patienceMs ?? PATIENCE_MS);
   const headers: Record<string, string> = { Accept: 'application/json', ...pageHalf.headers, ...options.headers };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const place = path.replace(/^\//, '').replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(options.path?.[name] ?? ''));

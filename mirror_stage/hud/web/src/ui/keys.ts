@@ -55,6 +55,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   everywhere('table', 't', 'KeyT'),
   everywhere('alerts', 'a', 'KeyA'),
   everywhere('acknowledge', 'y', 'KeyY'),
+  everywhere('silence', 's', 'KeyS'),
   everywhere('console', 'c', 'KeyC'),
   everywhere('history', 'h', 'KeyH'),
   everywhere('replay', 'r', 'KeyR'),
