@@ -547,6 +547,88 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hosts/{hostname}/availability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** How long a host was online in the last 24 hours, 7 days and 30 days, and how long that is not known. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Availability"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/hosts/{hostname}/disks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hostname: string;
+            };
+            cookie?: never;
+        };
+        /** When each disk of a host will be full, by how full it was in the last seven days. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hostname: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DiskForecastList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/alerts/active": {
         parameters: {
             query?: never;
@@ -704,7 +786,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every alert rule, also those that are switched off: the built-in ones first. */
+        /** Every alert rule, also those that are switched off: the built-in ones first; and what a rule may measure. */
         get: {
             parameters: {
                 query?: never;
@@ -988,7 +1070,751 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/hosts/{hostname}/disks": {
+    "/api/silences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The silences, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SilenceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Tell nobody of some alerts for some time, at most 30 days. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/selection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many hosts and open alerts a selector means now: what a silence of it would cover. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description a selector, such as `rack:R1` */
+                    where: string;
+                    rule?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Meant"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change a silence that is not over. What has begun stays begun. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewSilence"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End a silence now. What is still wrong is told at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Silence"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The maintenance, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MaintenanceList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Plan work on some hosts, once or weekly. Their samples are kept; nobody is told of their alerts. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change maintenance that is not over. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMaintenance"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** End maintenance now. The hosts still have some minutes to come back. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Maintenance"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mute times, newest first. They count only where a route names them. */
+        get: {
+            parameters: {
+                query?: {
+                    state?: "waiting" | "on" | "over" | null;
+                    at?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTimeList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Make a mute time. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewMuteTime"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mute-times/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Change the hours of a mute time. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChangedMuteTime"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a mute time. Its name is free again. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MuteTime"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every channel, by name. Secrets are never shown. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ChannelList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        /** Add a channel. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewChannel"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** One channel. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Change a channel, if it is still the one that If-Match names. Secrets that are left out stay. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChannelFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Remove a channel that no route names. What waits for it is given up. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/channels/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a trial message at once, and say what the receiver answered. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Tested"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All routes in their order: the first that fits an alert counts, and those after it if it says `continue`. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        /** Replace all routes, if they are still those that If-Match names. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RoutesFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Routes"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes/reach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** For how many hosts each rule is, and for how many of them nobody hears of it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ReachList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/hosts/{hostname}/alert-routes": {
         parameters: {
             query?: never;
             header?: never;
@@ -997,10 +1823,12 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** When each disk of a host will be full, by how full it was in the last seven days. */
+        /** Who hears of the alerts that a host may have, and why. */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    rule?: string | null;
+                };
                 header?: never;
                 path: {
                     hostname: string;
@@ -1015,7 +1843,45 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["DiskForecastList"];
+                        "application/json": components["schemas"]["HeardList"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether EGO tells of alerts at all, and who is told that EGO lives. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SignOfLife"];
                     };
                 };
                 default: components["responses"]["DEFAULT_ERROR"];
@@ -1023,6 +1889,341 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups of alerts, newest first, each with its worst problems. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    open?: boolean | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["GroupPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** One group of alerts. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-groups/{id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Acknowledge every alert of a group that is active: somebody looks after all of it. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["NewAck"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent, what waits and what was given up, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    channel?: string;
+                    state?: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
+                    groupId?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeliveryPage"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a message again that was given up, or one that waits at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Delivery"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Export"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What `apply` would change. Nothing is changed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PlanFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerting/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make EGO as the document says, all or nothing. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ApplyFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Plan"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -1590,456 +2791,6 @@ export interface paths {
         };
         post?: never;
         delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/silences": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The silences, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SilenceList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Tell nobody of some alerts for some time, at most 30 days. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewSilence"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/selection": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** How many hosts and open alerts a selector means now: what a silence of it would cover. */
-        get: {
-            parameters: {
-                query: {
-                    /** @description a selector, such as `rack:R1` */
-                    where: string;
-                    rule?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Meant"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/silences/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        /** Change a silence that is not over. What has begun stays begun. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewSilence"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** End a silence now. What is still wrong is told at once. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Silence"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/maintenance": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The maintenance, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MaintenanceList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Plan work on some hosts, once or weekly. Their samples are kept; nobody is told of their alerts. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMaintenance"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/maintenance/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        /** Change maintenance that is not over. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMaintenance"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** End maintenance now. The hosts still have some minutes to come back. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Maintenance"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/mute-times": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The mute times, newest first. They count only where a route names them. */
-        get: {
-            parameters: {
-                query?: {
-                    state?: "waiting" | "on" | "over" | null;
-                    at?: string | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTimeList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Make a mute time. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewMuteTime"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/mute-times/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        /** Change the hours of a mute time. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ChangedMuteTime"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** Remove a mute time. Its name is free again. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["MuteTime"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
         options?: never;
         head?: never;
         patch?: never;
@@ -2942,716 +3693,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/channels": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every channel, by name. Secrets are never shown. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ChannelList"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        /** Add a channel. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["NewChannel"];
-                };
-            };
-            responses: {
-                /** @description Created */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/channels/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        /** One channel. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        /** Change a channel, if it is still the one that If-Match names. Secrets that are left out stay. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ChannelFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Channel"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        /** Remove a channel that no route names. What waits for it is given up. */
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description No Content */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/channels/{name}/test": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Send a trial message at once, and say what the receiver answered. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Tested"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/routes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** All routes in their order: the first that fits an alert counts, and those after it if it says `continue`. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Routes"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        /** Replace all routes, if they are still those that If-Match names. */
-        put: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["RoutesFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Routes"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/routes/reach": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** For how many hosts each rule is, and for how many of them nobody hears of it. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ReachList"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/hosts/{hostname}/alert-routes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                hostname: string;
-            };
-            cookie?: never;
-        };
-        /** Who hears of the alerts that a host may have, and why. */
-        get: {
-            parameters: {
-                query?: {
-                    rule?: string | null;
-                };
-                header?: never;
-                path: {
-                    hostname: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["HeardList"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/heartbeat": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Whether EGO tells of alerts at all, and who is told that EGO lives. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SignOfLife"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Groups of alerts, newest first, each with its worst problems. */
-        get: {
-            parameters: {
-                query?: {
-                    page?: number;
-                    pageSize?: number;
-                    open?: boolean | null;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["GroupPage"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        /** One group of alerts. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Group"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alert-groups/{id}/ack": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Acknowledge every alert of a group that is active: somebody looks after all of it. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": components["schemas"]["NewAck"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Group"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/deliveries": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What was sent, what waits and what was given up, newest first. */
-        get: {
-            parameters: {
-                query?: {
-                    page?: number;
-                    pageSize?: number;
-                    channel?: string;
-                    state?: "queued" | "leased" | "retry" | "accepted" | "dead" | "merged" | "dry";
-                    groupId?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["DeliveryPage"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/deliveries/{id}/retry": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Send a message again that was given up, or one that waits at once. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Delivery"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Everything as a document, as `mirror-stage alerts export` writes it. Secrets are not in it. */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Export"];
-                    };
-                };
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting/plan": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** What `apply` would change. Nothing is changed. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["PlanFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Plan"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/alerting/apply": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Make EGO as the document says, all or nothing. */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["ApplyFields"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Plan"];
-                    };
-                };
-                400: components["responses"]["BAD_REQUEST"];
-                default: components["responses"]["DEFAULT_ERROR"];
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -4277,6 +4318,44 @@ export interface components {
             commands: components["schemas"]["CommandsTimeline"];
             hosts: components["schemas"]["HostsTimeline"];
         };
+        Period: {
+            /** @enum {string} */
+            period: "24h" | "7d" | "30d";
+            /** Format: date-time */
+            from: string;
+            onlineSeconds: number;
+            offlineSeconds: number;
+            /** @description the host was not in the twin, or EGO was not running */
+            unknownSeconds: number;
+            outages: number;
+            /** @description online / (online + offline); null: nothing is known */
+            availability: number | null;
+        };
+        Availability: {
+            hostname: string;
+            /** Format: date-time */
+            to: string;
+            periods: components["schemas"]["Period"][];
+        };
+        DiskForecast: {
+            mountpoint: string;
+            usedBytes: number;
+            usableBytes: number;
+            isKnown: boolean;
+            /** @description the last day goes the same way as the last week */
+            isSteady: boolean;
+            /** @description at the earliest: four fifths of the slopes between two points of the week are flatter */
+            earliestDays: number | null;
+            /** @description the median of these slopes */
+            likelyDays: number | null;
+            /** @description at the latest: a fifth of the slopes is flatter */
+            latestDays: number | null;
+        };
+        DiskForecastList: {
+            hostname: string;
+            items: components["schemas"]["DiskForecast"][];
+            total: number;
+        };
         AlertPage: {
             total: number;
             page: number;
@@ -4333,9 +4412,15 @@ export interface components {
             updatedAt: string | null;
             updatedBy: string | null;
         };
+        RuleMeasure: {
+            name: string;
+            unit: string;
+            hasSubjects: boolean;
+        };
         AlertRuleList: {
             items: components["schemas"]["AlertRule"][];
             total: number;
+            measures: components["schemas"]["RuleMeasure"][];
         };
         NamedRuleBody: {
             steps?: components["schemas"]["RuleStep"][];
@@ -4354,6 +4439,10 @@ export interface components {
             overrides?: components["schemas"]["RuleOverride"][];
             name: string;
         };
+        MatchedHost: {
+            hostname: string;
+            why: string | null;
+        };
         Breach: {
             hostname: string;
             subject: string | null;
@@ -4366,6 +4455,8 @@ export interface components {
             hosts: number;
             /** @description how many of them have no such value now */
             withoutValue: number;
+            /** @description the first 200 of these hosts, by name */
+            matched: components["schemas"]["MatchedHost"][];
             total: number;
             items: components["schemas"]["Breach"][];
         };
@@ -4439,211 +4530,12 @@ export interface components {
             unread: string[];
             unreadTotal: number;
             byFor: components["schemas"]["For"][];
+            /** @description that all marks together would have been; null: no time to tell */
+            messages: number | null;
             total: number;
             marks: components["schemas"]["Mark"][];
             /** @description what the history cannot tell */
             unknown: ("order-within-minutes" | "which-disk" | "tags-of-then" | "open-before")[];
-        };
-        DiskForecast: {
-            mountpoint: string;
-            usedBytes: number;
-            usableBytes: number;
-            isKnown: boolean;
-            /** @description the last day goes the same way as the last week */
-            isSteady: boolean;
-            /** @description at the earliest: four fifths of the slopes between two points of the week are flatter */
-            earliestDays: number | null;
-            /** @description the median of these slopes */
-            likelyDays: number | null;
-            /** @description at the latest: a fifth of the slopes is flatter */
-            latestDays: number | null;
-        };
-        DiskForecastList: {
-            hostname: string;
-            items: components["schemas"]["DiskForecast"][];
-            total: number;
-        };
-        NewCommand: {
-            hostname: string;
-            command: string;
-            /** @default null */
-            timeoutSeconds?: number | null;
-            /** @default null */
-            metadata?: {
-                [key: string]: unknown;
-            } | null;
-            /** @default null */
-            expiresInSeconds?: number | null;
-            /** @default null */
-            retryOf?: string | null;
-            /**
-             * @description needed for a host whose agent nobody can verify: the command goes to it unsigned
-             * @default false
-             */
-            confirmUnverified?: boolean;
-        };
-        Command: {
-            id: string;
-            hostname: string;
-            command: string;
-            timeoutSeconds: number;
-            /** @enum {string} */
-            status: "pending" | "running" | "succeeded" | "failed" | "timeout";
-            /** @enum {string|null} */
-            reason: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | "expired" | "lost" | null;
-            /** Format: date-time */
-            requestedAt: string;
-            /** Format: date-time */
-            startedAt: string | null;
-            /** Format: date-time */
-            completedAt: string | null;
-            /** Format: date-time */
-            expiresAt: string;
-            /** Format: date-time */
-            leaseUntil: string | null;
-            exitCode: number | null;
-            signal: string | null;
-            stdout: string | null;
-            stderr: string | null;
-            stdoutBytes: number | null;
-            stderrBytes: number | null;
-            truncated: boolean;
-            late: boolean;
-            durationSeconds: number | null;
-            cancelRequested: boolean;
-            deliverable: boolean;
-            metadata: {
-                [key: string]: unknown;
-            } | null;
-            requestedBy: string | null;
-            retryOf: string | null;
-            version: number;
-            /** Format: date-time */
-            updatedAt: string;
-        };
-        CommandPage: {
-            total: number;
-            page: number;
-            pageSize: number;
-            items: components["schemas"]["Command"][];
-        };
-        Envelope: {
-            payload: string;
-            signature: string;
-        };
-        Signed: {
-            payload: string;
-            signature: string;
-            keyCertificate: components["schemas"]["Envelope"];
-        };
-        Pending: {
-            id: string;
-            command: string;
-            timeoutSeconds: number;
-            /** Format: date-time */
-            expiresAt: string;
-            /** Format: date-time */
-            leaseUntil: string;
-            signed: components["schemas"]["Signed"] | null;
-        };
-        Event: {
-            version: number;
-            /** Format: date-time */
-            at: string;
-            name: string;
-            /** @enum {string} */
-            status: "pending" | "running" | "succeeded" | "failed" | "timeout";
-            /** @enum {string|null} */
-            reason: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | "expired" | "lost" | null;
-            actor: string | null;
-            peer: string | null;
-            note: string | null;
-        };
-        EventList: {
-            items: components["schemas"]["Event"][];
-            total: number;
-        };
-        Result: {
-            /** @enum {string} */
-            status: "succeeded" | "failed" | "timeout";
-            /** @default null */
-            exitCode?: number | null;
-            /** @default null */
-            signal?: string | null;
-            /** @default null */
-            stdout?: string | null;
-            /** @default null */
-            stderr?: string | null;
-            /** @default null */
-            durationSeconds?: number | null;
-            /**
-             * @default null
-             * @enum {string|null}
-             */
-            reason?: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | null;
-            /** @default null */
-            stdoutBytes?: number | null;
-            /** @default null */
-            stderrBytes?: number | null;
-        };
-        Heartbeat: {
-            /** @enum {string} */
-            phase: "started" | "running";
-        };
-        Lease: {
-            /** Format: date-time */
-            leaseUntil: string;
-            cancelRequested: boolean;
-            signedCancel: components["schemas"]["Signed"] | null;
-        };
-        Output: {
-            seq: number;
-            /** @enum {string} */
-            stream: "stdout" | "stderr";
-            data: string;
-        };
-        FieldItem: {
-            id: string;
-            command: string;
-            timeout: number;
-        };
-        FieldPending: {
-            items: components["schemas"]["FieldItem"][];
-        };
-        FieldResult: {
-            /** @enum {string} */
-            status: "success" | "error" | "succeeded" | "failed" | "timeout";
-            /** @default null */
-            exitCode?: number | null;
-            /** @default null */
-            signal?: string | null;
-            /** @default null */
-            stdout?: string | null;
-            /** @default null */
-            stderr?: string | null;
-            /** @default null */
-            durationSeconds?: number | null;
-            /**
-             * @default null
-             * @enum {string|null}
-             */
-            reason?: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | null;
-            /** @default null */
-            stdoutBytes?: number | null;
-            /** @default null */
-            stderrBytes?: number | null;
-        };
-        Dispatch: {
-            stopped: boolean;
-            reason: string | null;
-            /** Format: date-time */
-            at: string | null;
-            by: string | null;
-        };
-        NewDispatch: {
-            stopped: boolean;
-            /** @default null */
-            reason?: string | null;
         };
         Silence: {
             /** @enum {string} */
@@ -4815,229 +4707,6 @@ export interface components {
             to: string;
             /** @description an IANA time zone, such as Europe/Berlin */
             zone: string;
-        };
-        Me: {
-            name: string | null;
-            /** @enum {string} */
-            role: "nobody" | "agent" | "viewer" | "operator" | "admin";
-            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage")[];
-            signIn: ("link" | "password")[];
-            isSignedIn: boolean;
-            isLocal: boolean;
-            /** @enum {string} */
-            security: "auto" | "strict" | "open";
-        };
-        SignIn: {
-            link?: string;
-            name?: string;
-            password?: string;
-        };
-        SignedIn: {
-            page: string;
-            me: components["schemas"]["Me"];
-        };
-        Session: {
-            id: string;
-            name: string;
-            role: string;
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            lastSeenAt: string;
-            /** Format: date-time */
-            expiresAt: string;
-            address: string | null;
-            userAgent: string | null;
-            isThis: boolean;
-        };
-        SessionList: {
-            items: components["schemas"]["Session"][];
-            total: number;
-        };
-        Token: {
-            id: string;
-            /** @enum {string} */
-            kind: "user" | "agent";
-            role: string;
-            hostname: string | null;
-            name: string | null;
-            note: string | null;
-            /** Format: date-time */
-            createdAt: string;
-            createdBy: string;
-            /** Format: date-time */
-            expiresAt: string | null;
-            /** Format: date-time */
-            revokedAt: string | null;
-            /** Format: date-time */
-            lastUsedAt: string | null;
-        };
-        TokenList: {
-            items: components["schemas"]["Token"][];
-            total: number;
-        };
-        NewToken: {
-            /** @enum {string} */
-            role?: "viewer" | "operator" | "admin";
-            hostname?: string;
-            /** @default null */
-            note?: string | null;
-            expiresInSeconds?: number | null;
-        };
-        CreatedToken: {
-            id: string;
-            /** @enum {string} */
-            kind: "user" | "agent";
-            role: string;
-            hostname: string | null;
-            name: string | null;
-            note: string | null;
-            /** Format: date-time */
-            createdAt: string;
-            createdBy: string;
-            /** Format: date-time */
-            expiresAt: string | null;
-            /** Format: date-time */
-            revokedAt: string | null;
-            /** Format: date-time */
-            lastUsedAt: string | null;
-            token: string;
-        };
-        Audit: {
-            seq: number;
-            /** Format: date-time */
-            at: string;
-            actor: string;
-            peer: string | null;
-            what: string;
-            subject: string | null;
-            detail: string | null;
-            previous: string;
-            hash: string;
-        };
-        AuditPage: {
-            total: number;
-            page: number;
-            pageSize: number;
-            items: components["schemas"]["Audit"][];
-        };
-        Enrol: {
-            /** @default null */
-            code?: string | null;
-            hostname: string;
-            key: string;
-            /** @default null */
-            instance?: string | null;
-        };
-        Waiting: {
-            /** @enum {string} */
-            status: "waiting";
-            fingerprint: string;
-            retryAfterSeconds: number;
-        };
-        Enrolled: {
-            agentId: string;
-            hostname: string;
-            token: string;
-            generation: number;
-            signingKey: string | null;
-            authority: string | null;
-        };
-        Rotated: {
-            token: string;
-            generation: number;
-        };
-        Agent: {
-            id: string;
-            hostname: string;
-            /** @enum {string} */
-            state: "waiting" | "enrolled" | "suspended" | "revoked";
-            /** @enum {string} */
-            kind: "reflector" | "field";
-            fingerprint: string | null;
-            address: string | null;
-            instance: string | null;
-            labels: {
-                [key: string]: string;
-            };
-            generation: number;
-            takesCommands: boolean;
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            enrolledAt: string | null;
-            enrolledBy: string | null;
-            /** Format: date-time */
-            lastUsedAt: string | null;
-        };
-        AgentList: {
-            items: components["schemas"]["Agent"][];
-            total: number;
-        };
-        Field: {
-            hostname: string;
-            address: string;
-            /** @default false */
-            takesCommands?: boolean;
-        };
-        Approve: {
-            labels?: {
-                [key: string]: string;
-            };
-        };
-        Labels: {
-            labels: {
-                [key: string]: string | null;
-            };
-        };
-        Code: {
-            id: string;
-            usesLeft: number;
-            /** Format: date-time */
-            expiresAt: string;
-            hostPattern: string;
-            labels: {
-                [key: string]: string;
-            };
-            /** Format: date-time */
-            createdAt: string;
-            createdBy: string;
-        };
-        CodeList: {
-            items: components["schemas"]["Code"][];
-            total: number;
-        };
-        NewCode: {
-            /** @default 1 */
-            uses?: number;
-            /** @default 3600 */
-            expiresInSeconds?: number;
-            /** @default * */
-            hostPattern?: string;
-            labels?: {
-                [key: string]: string;
-            };
-        };
-        CreatedCode: {
-            id: string;
-            usesLeft: number;
-            /** Format: date-time */
-            expiresAt: string;
-            hostPattern: string;
-            labels: {
-                [key: string]: string;
-            };
-            /** Format: date-time */
-            createdAt: string;
-            createdBy: string;
-            code: string;
-            line: string;
-        };
-        Targets: {
-            targets: string[];
-            labels: {
-                [key: string]: string;
-            };
         };
         Channel: {
             name: string;
@@ -5436,6 +5105,411 @@ export interface components {
             /** @default null */
             planId?: string | null;
         };
+        NewCommand: {
+            hostname: string;
+            command: string;
+            /** @default null */
+            timeoutSeconds?: number | null;
+            /** @default null */
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+            /** @default null */
+            expiresInSeconds?: number | null;
+            /** @default null */
+            retryOf?: string | null;
+            /**
+             * @description needed for a host whose agent nobody can verify: the command goes to it unsigned
+             * @default false
+             */
+            confirmUnverified?: boolean;
+        };
+        Command: {
+            id: string;
+            hostname: string;
+            command: string;
+            timeoutSeconds: number;
+            /** @enum {string} */
+            status: "pending" | "running" | "succeeded" | "failed" | "timeout";
+            /** @enum {string|null} */
+            reason: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | "expired" | "lost" | null;
+            /** Format: date-time */
+            requestedAt: string;
+            /** Format: date-time */
+            startedAt: string | null;
+            /** Format: date-time */
+            completedAt: string | null;
+            /** Format: date-time */
+            expiresAt: string;
+            /** Format: date-time */
+            leaseUntil: string | null;
+            exitCode: number | null;
+            signal: string | null;
+            stdout: string | null;
+            stderr: string | null;
+            stdoutBytes: number | null;
+            stderrBytes: number | null;
+            truncated: boolean;
+            late: boolean;
+            durationSeconds: number | null;
+            cancelRequested: boolean;
+            deliverable: boolean;
+            metadata: {
+                [key: string]: unknown;
+            } | null;
+            requestedBy: string | null;
+            retryOf: string | null;
+            version: number;
+            /** Format: date-time */
+            updatedAt: string;
+        };
+        CommandPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Command"][];
+        };
+        Envelope: {
+            payload: string;
+            signature: string;
+        };
+        Signed: {
+            payload: string;
+            signature: string;
+            keyCertificate: components["schemas"]["Envelope"];
+        };
+        Pending: {
+            id: string;
+            command: string;
+            timeoutSeconds: number;
+            /** Format: date-time */
+            expiresAt: string;
+            /** Format: date-time */
+            leaseUntil: string;
+            signed: components["schemas"]["Signed"] | null;
+        };
+        Event: {
+            version: number;
+            /** Format: date-time */
+            at: string;
+            name: string;
+            /** @enum {string} */
+            status: "pending" | "running" | "succeeded" | "failed" | "timeout";
+            /** @enum {string|null} */
+            reason: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | "expired" | "lost" | null;
+            actor: string | null;
+            peer: string | null;
+            note: string | null;
+        };
+        EventList: {
+            items: components["schemas"]["Event"][];
+            total: number;
+        };
+        Result: {
+            /** @enum {string} */
+            status: "succeeded" | "failed" | "timeout";
+            /** @default null */
+            exitCode?: number | null;
+            /** @default null */
+            signal?: string | null;
+            /** @default null */
+            stdout?: string | null;
+            /** @default null */
+            stderr?: string | null;
+            /** @default null */
+            durationSeconds?: number | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            reason?: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | null;
+            /** @default null */
+            stdoutBytes?: number | null;
+            /** @default null */
+            stderrBytes?: number | null;
+        };
+        Heartbeat: {
+            /** @enum {string} */
+            phase: "started" | "running";
+        };
+        Lease: {
+            /** Format: date-time */
+            leaseUntil: string;
+            cancelRequested: boolean;
+            signedCancel: components["schemas"]["Signed"] | null;
+        };
+        Output: {
+            seq: number;
+            /** @enum {string} */
+            stream: "stdout" | "stderr";
+            data: string;
+        };
+        FieldItem: {
+            id: string;
+            command: string;
+            timeout: number;
+        };
+        FieldPending: {
+            items: components["schemas"]["FieldItem"][];
+        };
+        FieldResult: {
+            /** @enum {string} */
+            status: "success" | "error" | "succeeded" | "failed" | "timeout";
+            /** @default null */
+            exitCode?: number | null;
+            /** @default null */
+            signal?: string | null;
+            /** @default null */
+            stdout?: string | null;
+            /** @default null */
+            stderr?: string | null;
+            /** @default null */
+            durationSeconds?: number | null;
+            /**
+             * @default null
+             * @enum {string|null}
+             */
+            reason?: "rejected" | "agent_restarted" | "cancelled" | "exec_timeout" | null;
+            /** @default null */
+            stdoutBytes?: number | null;
+            /** @default null */
+            stderrBytes?: number | null;
+        };
+        Dispatch: {
+            stopped: boolean;
+            reason: string | null;
+            /** Format: date-time */
+            at: string | null;
+            by: string | null;
+        };
+        NewDispatch: {
+            stopped: boolean;
+            /** @default null */
+            reason?: string | null;
+        };
+        Me: {
+            name: string | null;
+            /** @enum {string} */
+            role: "nobody" | "agent" | "viewer" | "operator" | "admin";
+            permissions: ("open" | "report" | "agent" | "view" | "read-commands" | "operate" | "own-sessions" | "manage")[];
+            signIn: ("link" | "password")[];
+            isSignedIn: boolean;
+            isLocal: boolean;
+            /** @enum {string} */
+            security: "auto" | "strict" | "open";
+        };
+        SignIn: {
+            link?: string;
+            name?: string;
+            password?: string;
+        };
+        SignedIn: {
+            page: string;
+            me: components["schemas"]["Me"];
+        };
+        Session: {
+            id: string;
+            name: string;
+            role: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            lastSeenAt: string;
+            /** Format: date-time */
+            expiresAt: string;
+            address: string | null;
+            userAgent: string | null;
+            isThis: boolean;
+        };
+        SessionList: {
+            items: components["schemas"]["Session"][];
+            total: number;
+        };
+        Token: {
+            id: string;
+            /** @enum {string} */
+            kind: "user" | "agent";
+            role: string;
+            hostname: string | null;
+            name: string | null;
+            note: string | null;
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            /** Format: date-time */
+            expiresAt: string | null;
+            /** Format: date-time */
+            revokedAt: string | null;
+            /** Format: date-time */
+            lastUsedAt: string | null;
+        };
+        TokenList: {
+            items: components["schemas"]["Token"][];
+            total: number;
+        };
+        NewToken: {
+            /** @enum {string} */
+            role?: "viewer" | "operator" | "admin";
+            hostname?: string;
+            /** @default null */
+            note?: string | null;
+            expiresInSeconds?: number | null;
+        };
+        CreatedToken: {
+            id: string;
+            /** @enum {string} */
+            kind: "user" | "agent";
+            role: string;
+            hostname: string | null;
+            name: string | null;
+            note: string | null;
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            /** Format: date-time */
+            expiresAt: string | null;
+            /** Format: date-time */
+            revokedAt: string | null;
+            /** Format: date-time */
+            lastUsedAt: string | null;
+            token: string;
+        };
+        Audit: {
+            seq: number;
+            /** Format: date-time */
+            at: string;
+            actor: string;
+            peer: string | null;
+            what: string;
+            subject: string | null;
+            detail: string | null;
+            previous: string;
+            hash: string;
+        };
+        AuditPage: {
+            total: number;
+            page: number;
+            pageSize: number;
+            items: components["schemas"]["Audit"][];
+        };
+        Enrol: {
+            /** @default null */
+            code?: string | null;
+            hostname: string;
+            key: string;
+            /** @default null */
+            instance?: string | null;
+        };
+        Waiting: {
+            /** @enum {string} */
+            status: "waiting";
+            fingerprint: string;
+            retryAfterSeconds: number;
+        };
+        Enrolled: {
+            agentId: string;
+            hostname: string;
+            token: string;
+            generation: number;
+            signingKey: string | null;
+            authority: string | null;
+        };
+        Rotated: {
+            token: string;
+            generation: number;
+        };
+        Agent: {
+            id: string;
+            hostname: string;
+            /** @enum {string} */
+            state: "waiting" | "enrolled" | "suspended" | "revoked";
+            /** @enum {string} */
+            kind: "reflector" | "field";
+            fingerprint: string | null;
+            address: string | null;
+            instance: string | null;
+            labels: {
+                [key: string]: string;
+            };
+            generation: number;
+            takesCommands: boolean;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            enrolledAt: string | null;
+            enrolledBy: string | null;
+            /** Format: date-time */
+            lastUsedAt: string | null;
+        };
+        AgentList: {
+            items: components["schemas"]["Agent"][];
+            total: number;
+        };
+        Field: {
+            hostname: string;
+            address: string;
+            /** @default false */
+            takesCommands?: boolean;
+        };
+        Approve: {
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        Labels: {
+            labels: {
+                [key: string]: string | null;
+            };
+        };
+        Code: {
+            id: string;
+            usesLeft: number;
+            /** Format: date-time */
+            expiresAt: string;
+            hostPattern: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+        };
+        CodeList: {
+            items: components["schemas"]["Code"][];
+            total: number;
+        };
+        NewCode: {
+            /** @default 1 */
+            uses?: number;
+            /** @default 3600 */
+            expiresInSeconds?: number;
+            /** @default * */
+            hostPattern?: string;
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        CreatedCode: {
+            id: string;
+            usesLeft: number;
+            /** Format: date-time */
+            expiresAt: string;
+            hostPattern: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            code: string;
+            line: string;
+        };
+        Targets: {
+            targets: string[];
+            labels: {
+                [key: string]: string;
+            };
+        };
     };
     responses: {
         /** @description Refused, and why */
@@ -5511,13 +5585,19 @@ export type AlertsTimeline = components['schemas']['AlertsTimeline'];
 export type CommandsTimeline = components['schemas']['CommandsTimeline'];
 export type HostsTimeline = components['schemas']['HostsTimeline'];
 export type Timeline = components['schemas']['Timeline'];
+export type Period = components['schemas']['Period'];
+export type Availability = components['schemas']['Availability'];
+export type DiskForecast = components['schemas']['DiskForecast'];
+export type DiskForecastList = components['schemas']['DiskForecastList'];
 export type AlertPage = components['schemas']['AlertPage'];
 export type NewAck = components['schemas']['NewAck'];
 export type RuleStep = components['schemas']['RuleStep'];
 export type RuleOverride = components['schemas']['RuleOverride'];
 export type AlertRule = components['schemas']['AlertRule'];
+export type RuleMeasure = components['schemas']['RuleMeasure'];
 export type AlertRuleList = components['schemas']['AlertRuleList'];
 export type NamedRuleBody = components['schemas']['NamedRuleBody'];
+export type MatchedHost = components['schemas']['MatchedHost'];
 export type Breach = components['schemas']['Breach'];
 export type Preview = components['schemas']['Preview'];
 export type NewRuleBody = components['schemas']['NewRuleBody'];
@@ -5526,25 +5606,6 @@ export type AppliedRuleList = components['schemas']['AppliedRuleList'];
 export type For = components['schemas']['For'];
 export type Mark = components['schemas']['Mark'];
 export type BackTest = components['schemas']['BackTest'];
-export type DiskForecast = components['schemas']['DiskForecast'];
-export type DiskForecastList = components['schemas']['DiskForecastList'];
-export type NewCommand = components['schemas']['NewCommand'];
-export type Command = components['schemas']['Command'];
-export type CommandPage = components['schemas']['CommandPage'];
-export type Envelope = components['schemas']['Envelope'];
-export type Signed = components['schemas']['Signed'];
-export type Pending = components['schemas']['Pending'];
-export type Event = components['schemas']['Event'];
-export type EventList = components['schemas']['EventList'];
-export type Result = components['schemas']['Result'];
-export type Heartbeat = components['schemas']['Heartbeat'];
-export type Lease = components['schemas']['Lease'];
-export type Output = components['schemas']['Output'];
-export type FieldItem = components['schemas']['FieldItem'];
-export type FieldPending = components['schemas']['FieldPending'];
-export type FieldResult = components['schemas']['FieldResult'];
-export type Dispatch = components['schemas']['Dispatch'];
-export type NewDispatch = components['schemas']['NewDispatch'];
 export type Silence = components['schemas']['Silence'];
 export type SilenceList = components['schemas']['SilenceList'];
 export type NewSilence = components['schemas']['NewSilence'];
@@ -5557,31 +5618,6 @@ export type MuteTime = components['schemas']['MuteTime'];
 export type MuteTimeList = components['schemas']['MuteTimeList'];
 export type NewMuteTime = components['schemas']['NewMuteTime'];
 export type ChangedMuteTime = components['schemas']['ChangedMuteTime'];
-export type Me = components['schemas']['Me'];
-export type SignIn = components['schemas']['SignIn'];
-export type SignedIn = components['schemas']['SignedIn'];
-export type Session = components['schemas']['Session'];
-export type SessionList = components['schemas']['SessionList'];
-export type Token = components['schemas']['Token'];
-export type TokenList = components['schemas']['TokenList'];
-export type NewToken = components['schemas']['NewToken'];
-export type CreatedToken = components['schemas']['CreatedToken'];
-export type Audit = components['schemas']['Audit'];
-export type AuditPage = components['schemas']['AuditPage'];
-export type Enrol = components['schemas']['Enrol'];
-export type Waiting = components['schemas']['Waiting'];
-export type Enrolled = components['schemas']['Enrolled'];
-export type Rotated = components['schemas']['Rotated'];
-export type Agent = components['schemas']['Agent'];
-export type AgentList = components['schemas']['AgentList'];
-export type Field = components['schemas']['Field'];
-export type Approve = components['schemas']['Approve'];
-export type Labels = components['schemas']['Labels'];
-export type Code = components['schemas']['Code'];
-export type CodeList = components['schemas']['CodeList'];
-export type NewCode = components['schemas']['NewCode'];
-export type CreatedCode = components['schemas']['CreatedCode'];
-export type Targets = components['schemas']['Targets'];
 export type Channel = components['schemas']['Channel'];
 export type ChannelList = components['schemas']['ChannelList'];
 export type NewChannel = components['schemas']['NewChannel'];
@@ -5611,6 +5647,48 @@ export type PlanFields = components['schemas']['PlanFields'];
 export type Change = components['schemas']['Change'];
 export type Plan = components['schemas']['Plan'];
 export type ApplyFields = components['schemas']['ApplyFields'];
+export type NewCommand = components['schemas']['NewCommand'];
+export type Command = components['schemas']['Command'];
+export type CommandPage = components['schemas']['CommandPage'];
+export type Envelope = components['schemas']['Envelope'];
+export type Signed = components['schemas']['Signed'];
+export type Pending = components['schemas']['Pending'];
+export type Event = components['schemas']['Event'];
+export type EventList = components['schemas']['EventList'];
+export type Result = components['schemas']['Result'];
+export type Heartbeat = components['schemas']['Heartbeat'];
+export type Lease = components['schemas']['Lease'];
+export type Output = components['schemas']['Output'];
+export type FieldItem = components['schemas']['FieldItem'];
+export type FieldPending = components['schemas']['FieldPending'];
+export type FieldResult = components['schemas']['FieldResult'];
+export type Dispatch = components['schemas']['Dispatch'];
+export type NewDispatch = components['schemas']['NewDispatch'];
+export type Me = components['schemas']['Me'];
+export type SignIn = components['schemas']['SignIn'];
+export type SignedIn = components['schemas']['SignedIn'];
+export type Session = components['schemas']['Session'];
+export type SessionList = components['schemas']['SessionList'];
+export type Token = components['schemas']['Token'];
+export type TokenList = components['schemas']['TokenList'];
+export type NewToken = components['schemas']['NewToken'];
+export type CreatedToken = components['schemas']['CreatedToken'];
+export type Audit = components['schemas']['Audit'];
+export type AuditPage = components['schemas']['AuditPage'];
+export type Enrol = components['schemas']['Enrol'];
+export type Waiting = components['schemas']['Waiting'];
+export type Enrolled = components['schemas']['Enrolled'];
+export type Rotated = components['schemas']['Rotated'];
+export type Agent = components['schemas']['Agent'];
+export type AgentList = components['schemas']['AgentList'];
+export type Field = components['schemas']['Field'];
+export type Approve = components['schemas']['Approve'];
+export type Labels = components['schemas']['Labels'];
+export type Code = components['schemas']['Code'];
+export type CodeList = components['schemas']['CodeList'];
+export type NewCode = components['schemas']['NewCode'];
+export type CreatedCode = components['schemas']['CreatedCode'];
+export type Targets = components['schemas']['Targets'];
 export type ResponseDefaultError = components['responses']['DEFAULT_ERROR'];
 export type ResponseBadRequest = components['responses']['BAD_REQUEST'];
 export type $defs = Record<string, never>;
