@@ -10,6 +10,7 @@ import os
 import smtplib
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -255,6 +256,9 @@ def _request(method: str, url: str, body: bytes | None, headers: Mapping[str, st
     from requests import exceptions
     from requests.utils import get_environ_proxies
 
+    from mirror_stage.notifications import bounded
+
+    bounded.bound_all_requests()
     session = requests.Session()
     session.trust_env = False  # else it sends what ~/.netrc has for that host
     try:
@@ -283,6 +287,10 @@ def _request(method: str, url: str, body: bytes | None, headers: Mapping[str, st
 def _why(error: Exception) -> str:
     from requests import exceptions
 
+    from mirror_stage.notifications.bounded import is_too_long
+
+    if is_too_long(error):
+        return "its answer was too long"
     for kind, text in (
         (exceptions.ConnectTimeout, "no connection in time"),
         (exceptions.ReadTimeout, "no answer in time"),
@@ -348,16 +356,18 @@ def _date(at: Instant) -> str:
 
 
 def _email(channel: Channel, secrets: Mapping[str, str], message: Message) -> Outcome:
+    from mirror_stage.notifications import bounded
+
     settings = channel.settings
     security, trusted = settings.get("security", "starttls"), ssl.create_default_context()
     here = socket.gethostname()
     try:
         if security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
+            server: smtplib.SMTP = bounded.SmtpOverTls(
                 settings["server"], settings.get("port") or 465, here, timeout=SENT_WITHIN_SECONDS, context=trusted
             )
         else:
-            server = smtplib.SMTP(settings["server"], settings.get("port") or 587, here, timeout=SENT_WITHIN_SECONDS)
+            server = bounded.Smtp(settings["server"], settings.get("port") or 587, here, timeout=SENT_WITHIN_SECONDS)
         with server:
             if security == "starttls":
                 server.starttls(context=trusted)
@@ -420,15 +430,47 @@ def apprise_trouble(url: str) -> str | None:
     scheme = urlsplit(url).scheme.lower()
     if scheme in LOCAL_SCHEMES:
         return f"begins with {scheme}://, which does something on this machine; that is not allowed"
-    if Apprise.instantiate(url, asset=AppriseAsset(secure_logging=True, http_redirects=False)) is None:
+    _keep_from_files()
+    service = Apprise.instantiate(url, asset=AppriseAsset(secure_logging=True, http_redirects=False))
+    if service is None:
         return "is no address that Apprise knows; see https://github.com/caronc/apprise/wiki"
+    if not _is_over_http(service):
+        return f"begins with {scheme}://, which is not over HTTP; EGO cannot bound what such a service answers"
+    if _names_a_file(service):
+        return "names a file of this machine or another address to read (template=, keyfile=, ...); that is not allowed"
     return None
+
+
+def _is_over_http(service: Any) -> bool:
+    """Whether a service of Apprise sends with requests, whose answers `bounded` bounds."""
+    modules = {one.__module__ for one in type(service).__mro__} - {"apprise.plugins.base"}
+    return any("requests" in vars(sys.modules[one]) for one in modules if one.startswith("apprise.plugins."))
+
+
+def _names_a_file(service: Any) -> bool:
+    """Whether a service reads a template or a key from a file, or from another address."""
+    from apprise import AppriseAttachment
+
+    files = [one for one in vars(service).values() if isinstance(one, AppriseAttachment)]
+    return any(map(len, files)) or bool(getattr(service, "keyfile", None) or getattr(service, "subfile", None))
+
+
+def _keep_from_files() -> None:
+    """Keep Apprise from reading files and other addresses at all, whatever an address asks for."""
+    from apprise.attachment.file import AttachFile
+    from apprise.attachment.http import AttachHTTP
+    from apprise.common import ContentLocation
+
+    AttachFile.location = AttachHTTP.location = ContentLocation.INACCESSIBLE
 
 
 def _apprise(channel: Channel, secrets: Mapping[str, str], message: Message) -> Outcome:
     from apprise import Apprise, NotifyType
     from apprise.asset import AppriseAsset
 
+    from mirror_stage.notifications import bounded
+
+    bounded.bound_all_requests()
     trouble = apprise_trouble(secrets["url"])
     asset = AppriseAsset(secure_logging=True, http_redirects=False, async_mode=False, plugin_paths=[])
     service = None if trouble else Apprise.instantiate(secrets["url"], asset=asset)

@@ -127,3 +127,21 @@ def reset(connection: socket.socket) -> None:
     connection.recv(65536)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def endless(first: bytes, more: bytes) -> Callable[[socket.socket], None]:
+    """Answer for ever, as fast as the connection takes it."""
+
+    def flood(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(first)
+        while True:
+            connection.sendall(more)
+
+    return flood
+
+
+def endless_mail(connection: socket.socket) -> None:
+    """A mail server whose reply has no last line."""
+    connection.sendall(b"220 here\r\n")
+    endless(b"", b"250-x\r\n" * 8_000)(connection)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +12,15 @@ from typing import Any
 
 import gevent
 import pytest
+import requests
 
 from mirror_stage.core.instants import HOUR, MINUTE
-from mirror_stage.notifications import channels, grouping
+from mirror_stage.notifications import bounded, channels, grouping
 from mirror_stage.notifications.channels import Channel, Message, send
 from mirror_stage.notifications.domain import Group, Outcome, facts_of, next_try
 from mirror_stage.notifications.words import Manner, text_of
 from tests.notifications.alerts import fired
-from tests.notifications.sinks import hang, raw, reset, sink
+from tests.notifications.sinks import endless, endless_mail, hang, raw, reset, sink
 from tests.servers import ROOT
 
 T = 1_762_000_000_000
@@ -230,3 +233,52 @@ def test_a_retry_after_is_obeyed_up_to_an_hour() -> None:
 )
 def test_people_see_where_a_channel_goes_and_nothing_secret(kind: str, url: str | None, shown: str) -> None:
     assert channels.shown_host(channel(kind), url) == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "behave"),
+    [
+        ("webhook", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000)),
+        ("apprise", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000)),
+        ("apprise", endless(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n", b"x" * 65_536)),
+        ("email", endless_mail),
+    ],
+)
+def test_a_receiver_that_never_stops_is_cut(kind: str, behave: Any) -> None:
+    with raw(behave) as url:
+        port = int(url.rpartition(":")[2])
+        made = channel(kind, server="127.0.0.1", port=port, security="none", sender="a@b.c", recipients=["d@e.f"])
+        secrets = {"url": f"json://127.0.0.1:{port}" if kind == "apprise" else url}
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = Outcome(True)
+        with gevent.Timeout(15, False):
+            found = send(made, secrets, message())
+    assert not found.is_accepted
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began < 100 * 1024  # KiB, with what is imported
+
+
+def test_a_packed_answer_is_not_unpacked() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    bounded.bound_all_requests()
+    with raw(lambda one: (one.recv(65536), one.sendall(head + bomb), one.close())[2]) as url:
+        assert requests.get(url, timeout=10).content == bomb
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "workflows://host/12345/{0}/?template=/etc/passwd",
+        "workflows://host/12345/{0}/?template=http://127.0.0.1:1/",
+        "discord://4174216298/{0}?template=/etc/passwd",
+        "fcm://project@/?keyfile=/etc/passwd",
+        "vapid://me@example.org/you@example.org?keyfile=/etc/passwd",
+        "mailto://a:b@example.org?pgp=yes&pgppub=/etc/passwd",
+        "mqtt://example.org/topic",
+    ],
+)
+def test_apprise_reads_no_file_and_speaks_only_http(url: str) -> None:
+    assert channels.apprise_trouble(url.format("a" * 64))
+    from apprise import AppriseAttachment
+
+    assert not AppriseAttachment("/etc/passwd")[0].path
