@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from mirror_stage.access import store as access
 from mirror_stage.access.chain import Event
@@ -174,6 +175,13 @@ class Directory:
         if missing:
             errors = [{"field": one, "message": "is missing"} for one in missing]
             raise Invalid(f"a channel of the kind {wanted.kind} needs {', '.join(missing)}", errors=errors)
+        if before is not None and before.kind == wanted.kind and "secret" not in wanted.secrets:
+            known = self._known(before)
+            after = {**known, **wanted.secrets}
+            is_own = "secret" in known and not is_reference(known["secret"])
+            if is_own and _receiver(before.settings, known) != _receiver(wanted.settings, after):
+                why = "has to be entered again: it is for the receiver that this channel had before"
+                raise Invalid(f"{wanted.name}: secret {why}", errors=[{"field": "secret", "message": why}])
 
     def _known(self, channel: Channel) -> dict[str, str]:
         try:
@@ -298,6 +306,14 @@ class Directory:
         after = replace(before, kind=wanted.kind, settings=dict(wanted.settings), manner=wanted.manner)
         after = replace(after, rate_per_minute=wanted.rate_per_minute, fallback=wanted.fallback)
         return after == before and secrets == known
+
+
+def _receiver(settings: Mapping[str, Any], secrets: Mapping[str, str | None]) -> tuple[Any, ...]:
+    """To whom the secret of a channel is sent, and how safely: nobody may learn it by having it sent to himself."""
+    url = secrets.get("url") or ""
+    parts = urlsplit(url)
+    to = (url,) if is_reference(url) else (parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower())
+    return (*to, *(settings.get(one) for one in ("server", "port", "security")))
 
 
 def _refuse_stale(version: int, expected: int | None, what: str) -> None:

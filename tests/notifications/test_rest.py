@@ -267,3 +267,24 @@ def test_groups_and_messages_that_do_not_exist_are_404(client: FlaskClient) -> N
     assert client.post("/api/deliveries/nobody/retry").status_code == 404
     assert client.get("/api/deliveries?state=dead").json["items"] == []
     assert client.get("/api/deliveries?state=lost").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"kind": "webhook", "url": "https://good.example/x"}, {"kind": "webhook", "url": "https://thief.example/x"}),
+        (
+            {"kind": "email", "server": "good.example", "sender": "a@b.c", "recipients": ["d@e.f"], "username": "a"},
+            {"kind": "email", "server": "good.example", "sender": "a@b.c", "recipients": ["d@e.f"], "security": "none"},
+        ),
+    ],
+)
+def test_a_kept_secret_goes_to_no_other_receiver(
+    client: FlaskClient, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    create(client, "ops", **before, secret="planted")
+    answer = client.put("/api/channels/ops", json=after)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (400, "secret")
+    document = {"channels": {"ops": {**after, "secret": "kept:"}}}
+    assert client.post("/api/alerting/apply", json={"document": document}).status_code == 400
+    assert client.put("/api/channels/ops", json={**after, "secret": "new"}).status_code == 200
