@@ -386,6 +386,13 @@ class Quiet:
         trouble = span_trouble(what.begins_at, what.ends_at, now, lasts_max)
         if trouble is not None:
             raise Invalid(f"endsAt: {trouble}", errors=[{"field": "endsAt", "message": trouble}])
+        if (
+            isinstance(what, Maintenance)
+            and what.ends_at is None
+            and (what.weekly is None or what.weekly.ends_at(now) is None)
+        ):
+            trouble = "these hours never end; say endsAt, or leave out some hours of the week"
+            raise Invalid(f"weekly: {trouble}", errors=[{"field": "weekly", "message": trouble}])
         if what.where is None or is_confirmed:
             return
         found, fleet = self._hosts_of(what.where)

@@ -20,6 +20,7 @@ from mirror_stage.core.problems import Conflict
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.quiet import store
 from mirror_stage.quiet.domain import COUNT_MAX, ENDED, MUTE_TIME, SILENCE
+from mirror_stage.quiet.mute_times import WEEKDAYS
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.storage.db import Storage
 from mirror_stage.web.realtime import Realtime
@@ -240,6 +241,13 @@ def test_maintenance_ends_with_a_grace_and_comes_again_weekly(ego: Ego) -> None:
     assert (ended["state"], ended["until"]) == ("on", to_text(ego.now + 6 * MINUTE)), "the hosts have to come back"
     ego.now += 6 * MINUTE
     assert (ego.why_quiet(), ego.listed("maintenance")) == ([], [])
+
+
+def test_maintenance_that_would_never_end_is_refused(ego: Ego) -> None:
+    always = {"weekdays": [*WEEKDAYS], "from": "00:00", "to": "24:00", "zone": "Europe/Berlin"}
+    refused = ego.made("maintenance", 400, where="host:nobody", weekly=always, note="for ever", confirm=True)
+    assert [row["field"] for row in refused["errors"]] == ["weekly"]
+    ego.made("maintenance", where="host:nobody", weekly=always, note="for a day", lastsSeconds=86_400)
 
 
 def test_a_mute_time_has_a_name_which_is_free_again_after_its_end(ego: Ego) -> None:
