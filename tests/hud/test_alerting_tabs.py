@@ -126,7 +126,7 @@ def test_a_message_that_was_given_up_is_loud_and_can_be_sent_again(hud: Open, re
 def test_channels_routes_and_who_hears_what(hud: Open, receiver: Sink) -> None:
     receiver.answer = lambda _: (503, {})
     with hud("settings") as page:
-        channels, routes, hears = part(page, "Channels"), part(page, "Routes"), part(page, "Who hears what")
+        channels, routes, hears = part(page, "Channels"), part(page, "Routes"), part(page, "Who is told of what")
         channels.get_by_role("button", name="Send test: ops").press("Enter")
         expect(row(channels, "ops")).to_contain_text("✕ · 503")
         channels.get_by_role("button", name="New").press("Enter")
@@ -136,13 +136,13 @@ def test_channels_routes_and_who_hears_what(hud: Open, receiver: Sink) -> None:
         expect(row(channels, "phone")).to_contain_text(receiver.url)
         assert "planted" not in page.content()
 
-        expect(row(hears, "Disk")).to_contain_text(["nobody hears", "nobody hears"])
+        expect(row(hears, "Disk")).to_contain_text(["nobody is told", "nobody is told"])
         routes.get_by_role("button", name="New").press("Enter")
         page.keyboard.type("all")
         routes.get_by_role("combobox", name="From severity").select_option("info")
         routes.get_by_role("checkbox", name="phone").check()
         routes.get_by_role("button", name="Save").press("Enter")
-        expect(hears).to_contain_text("Somebody hears of every rule.")
+        expect(hears).to_contain_text("Somebody is told of every rule.")
         routes.get_by_role("button", name="Up: all").press("Enter")
         expect(routes.get_by_role("listitem")).to_contain_text(["1. all", "2. cpu"])
         expect(routes.get_by_role("button", name="Down: all")).to_be_focused()
