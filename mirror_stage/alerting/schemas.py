@@ -28,7 +28,17 @@ from mirror_stage.web.schemas import Text, Truth, WireSchema, nullable
 
 BODY_MAX = 512 * 1024
 _SECTIONS = {SILENCE: "silences", MAINTENANCE: "maintenance", MUTE_TIME: "muteTimes"}
-_NOT_WRITTEN = {"id", "name", "source", "version", "by", "changedAt", "state", "until"}  # what only an answer has
+_NOT_WRITTEN = {
+    "id",
+    "name",
+    "source",
+    "version",
+    "by",
+    "changedAt",
+    "state",
+    "until",
+    "nextAt",
+}  # what only an answer has
 
 
 def _named(name: str) -> None:

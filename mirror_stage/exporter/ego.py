@@ -29,6 +29,7 @@ from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.figures.text import OPENMETRICS
 from mirror_stage.health.service import NEEDED, Check, HealthService
 from mirror_stage.history.keeping import Keeper
+from mirror_stage.notifications.channels import KINDS
 from mirror_stage.notifications.sending import Sender
 from mirror_stage.pipeline.commits import Commits
 from mirror_stage.pipeline.outbox import Outbox
@@ -282,7 +283,7 @@ class EgoFigures:
             "For how long the oldest of them is due.",
             sender.oldest_waiting_seconds,
         )
-        ended = {(kind, outcome): 0 for kind in waiting for outcome in ("accepted", "dead")} | sender.ended
+        ended = {(kind, outcome): 0 for kind in KINDS for outcome in ("accepted", "dead")} | sender.ended
         yield _counters(
             "mirror_stage_notifications_total",
             "Messages that a channel accepted, or that were given up.",

@@ -21,7 +21,7 @@ EXAMPLES = {"sqlite": 6, "postgresql": 2}
 # No generator can find what these need, and this EGO has no TLS.
 NOT_FOUND_BY_CHANCE = {
     "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}",
-    "/api/routes", "/api/enrol-codes/{id}",
+    "/api/routes", "/api/enrol-codes/{id}", "/api/selection",
     "/api/agents/{id}/approve", "/api/agents/{id}/labels", "/api/agents/{id}/revoke", "/api/agents/{id}/unlock", "/api/agents/self/rotate",
     "/api/alert-rules/{name}",
     "/api/silences/{id}", "/api/maintenance/{id}", "/api/mute-times/{name}",

@@ -205,6 +205,11 @@ def detail(ego: EgoServer, hostname: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ alerts
 
 
+def ungrouped(alert: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An alert without the id of its group, which it gets a moment after it has fired."""
+    return None if alert is None else {key: value for key, value in alert.items() if key != "groupId"}
+
+
 def active_alerts(ego: EgoServer, hostname: str) -> dict[str, dict[str, Any]]:
     """A host's active alerts by metric."""
     answer = ego.get("/api/alerts/active")

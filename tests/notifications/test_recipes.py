@@ -258,7 +258,7 @@ def test_a_mail_comes(told: Told, mailbox: Mailbox) -> None:
 
 def test_telegram_is_told_in_korean_and_slack_in_english(told: Told) -> None:
     sinks = told[1]
-    assert sinks["telegram"].got[0].body["title"] == "[심각] db-01: 디스크 /srv 사용률 98%"
+    assert sinks["telegram"].got[0].body["title"] == "[위험] db-01: 디스크 /srv 사용률 98%"
     assert sinks["slack"].got[0].body["title"] == "[CRITICAL] db-01: disk /srv is 98% used"
 
 
@@ -287,8 +287,8 @@ def test_pagerduty_opens_an_incident(told: Told) -> None:
 def test_the_phone_has_its_own_words(told: Told) -> None:
     phone = told[1]["phone"]
     titles = {one.body["title"] for one in phone.got}
-    assert "[심각] db-01: 디스크 /srv 사용률 98%" in titles
-    assert "심각 db-01: 디스크 /srv 사용률 98%," in phone.got[0].body["message"]
+    assert "[위험] db-01: 디스크 /srv 사용률 98%" in titles
+    assert "위험 db-01: 디스크 /srv 사용률 98%," in phone.got[0].body["message"]
 
 
 def test_a_real_alertmanager_shows_the_group(told: Told, alertmanager: str) -> None:

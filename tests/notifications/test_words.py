@@ -46,7 +46,7 @@ def test_every_kind_and_severity_has_its_words() -> None:
 def test_one_problem_is_told_in_one_line() -> None:
     facts = facts_of(group("db-01"), T)
     assert text_of("opened", "critical", facts, Manner(), "").title == "[CRITICAL] db-01: disk /srv is 99% used"
-    assert text_of("opened", "critical", facts, Manner("ko"), "").title == "[심각] db-01: 디스크 /srv 사용률 99%"
+    assert text_of("opened", "critical", facts, Manner("ko"), "").title == "[위험] db-01: 디스크 /srv 사용률 99%"
 
 
 def test_many_problems_are_named_up_to_twenty() -> None:
