@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.alerts.domain import HOST_OFFLINE
+from mirror_stage.alerts.domain import HOST_OFFLINE, Rule
 from mirror_stage.alerts.measures import RULE_MEASURES
 from mirror_stage.core.instants import SECOND, to_text
 from mirror_stage.core.problems import Invalid
@@ -229,11 +229,17 @@ def lasting_alerts(bench: Bench, host: Host) -> set[str]:
     found = set()
     for rule in bench.rules:
         measure = RULE_MEASURES[rule.measure]
-        several = measure.values(host).values() if measure.values is not None else ()
+        several = (measure.values(host) or {}).values() if measure.values is not None else ()
         values = [measure.value(host)] if measure.value is not None else several
-        if any(value is not None and rule.resolve_at is not None and value > rule.resolve_at for value in values):
+        if any(value is not None and rule.resolve_at is not None and lasts(rule, value) for value in values):
             found.add(rule.name)
     return found
+
+
+def lasts(rule: Rule, value: float) -> bool:
+    """Whether a value does not resolve an alert."""
+    assert rule.resolve_at is not None
+    return value > rule.resolve_at if rule.is_above else value < rule.resolve_at
 
 
 @pytest.fixture(autouse=True)
