@@ -28,7 +28,7 @@ from tests.contract.wire import (
     settled,
     snapshot,
 )
-from tests.servers import EgoServer
+from tests.servers import EgoServer, wait_until
 
 HOSTS = 60
 GIGABIT = 125_000_000  # bytes
@@ -84,6 +84,9 @@ def test_after_a_restart_everything_is_there_at_once(ego: EgoServer) -> None:
     post(ego, make_sample(gone), make_sample(queue))
     settled(ego)
     assert requests.delete(f"{ego.url}/api/hosts/{gone}", timeout=10).status_code == 204
+    wait_until(
+        lambda: all(active_alerts(ego, name)["cpu_load_high"]["groupId"] for name in names[:3]), 10, what="groups"
+    )
     alerts = {name: active_alerts(ego, name) for name in names[:3]}
     assert all(found.keys() == {"cpu_load_high"} for found in alerts.values())
     waiting, running, ended = (create(ego, queue, f"echo {n}", metadata={"n": n}) for n in range(3))
