@@ -101,7 +101,7 @@ def test_the_host_screen_shows_meters_disks_processes_and_alerts_and_follows_a_n
         expect(disks_shown).to_contain_text(["/full", "20%"])  # the fullest disk comes first
         rows = page.locator("tbody th[scope=row]")
         expect(rows.first).to_contain_text("<img src=x")
-        page.get_by_role("button", name="Memory").click()
+        page.get_by_role("button", name="Memory", exact=True).click()
         expect(rows.first).to_contain_text("alpha")
         expect(page.get_by_text("CPU load")).to_be_visible()  # the alert of this host
         assert page.locator("#app img, #app script").count() == 0
