@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from tests.reflector.scripted_ego import ScriptedEgo, scripted_ego
 from tests.servers import EgoServer, PostgresqlServer, running_ego
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 gc.disable()  # until the tests are collected: they are kept, and each collection of garbage would look at all of them again
+
+
+OWN_ADAPTER = requests.adapters.HTTPAdapter
+
+
+@pytest.fixture(autouse=True)
+def unbounded_requests() -> None:
+    """What a test has done to `requests` in this process, as EGO's channels do in theirs, ends with it."""
+    requests.sessions.HTTPAdapter = OWN_ADAPTER  # type: ignore[misc]
 
 
 def pytest_collection_finish() -> None:

@@ -216,7 +216,8 @@ def test_alerts_that_had_ended_by_a_moment_are_found(ego: EgoServer) -> None:
     query = {"hostname": host, "status": "resolved"}
     (ended,) = ego.get("/api/alerts", params=query).json()["items"]
     assert ended["peakValue"] == 95
-    assert ego.get("/api/alerts", params=query | {"endedBy": ended["resolvedAt"]}).json()["items"] == [ended]
+    (found,) = ego.get("/api/alerts", params=query | {"endedBy": ended["resolvedAt"]}).json()["items"]
+    assert ungrouped(found) == ungrouped(ended)
     assert ego.get("/api/alerts", params=query | {"endedBy": ago(3600)}).json()["total"] == 0
 
 
