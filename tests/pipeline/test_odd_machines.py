@@ -6,6 +6,7 @@ Whatever a machine or an agent says: no host is silenced, no rate is above the c
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -185,11 +186,20 @@ def as_another_agent(sample: dict[str, Any], data: st.DataObject) -> tuple[dict[
 
 
 def is_of_the_form(sample: dict[str, Any]) -> bool:
-    """Whether a sample is JSON, which NaN is not, and no larger than EGO takes."""
+    """Whether a sample is JSON, which NaN is not, without a number beyond the range of a float, and no larger than EGO takes."""
     try:
-        return len(json.dumps(sample, allow_nan=False)) <= SAMPLE_BYTES_MAX
+        text = json.dumps(sample, allow_nan=False)
+        json.loads(text, parse_int=finite)
+        return len(text) <= SAMPLE_BYTES_MAX
     except ValueError:
         return False
+
+
+def finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:20]}… is too large")
+    return number
 
 
 def check(bench: Bench, data: st.DataObject, name: str) -> None:
