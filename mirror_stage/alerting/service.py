@@ -23,11 +23,8 @@ from mirror_stage.quiet.domain import MUTE_TIME, Version, Written
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.storage.db import Storage, Tx
 
-CHANNEL, ROUTES, RULE = (
-    "channel",
-    "routes",
-    "rule",
-)  # silences, maintenance and mute times have the names of `quiet.domain`
+# Silences, maintenance and mute times have the names of `quiet.domain`.
+CHANNEL, ROUTES, RULE = "channel", "routes", "rule"
 
 
 @dataclass(frozen=True, slots=True)
