@@ -107,9 +107,10 @@ def test_each_client_hears_each_event_once(shared_pair: Pair) -> None:
 
 def heard(listener: Listener, what: str, hostname: str) -> list[tuple[str, int]]:
     """(transition or status, version) of the events about a host."""
-    payloads = [event.payload for event in list(listener.heard)]
     if what == "alert":
-        return [(one["transition"], one["version"]) for one in payloads if one["alert"]["hostname"] == hostname]
+        updates = [event.payload for event in list(listener.heard) if event.event == "alert-update"]
+        return [(one["transition"], one["version"]) for one in updates if one["alert"]["hostname"] == hostname]
+    payloads = [event.payload for event in list(listener.heard)]
     return [(one["status"], one["version"]) for one in payloads if one.get("hostname") == hostname]
 
 
