@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.runtime import asking
 from mirror_stage.runtime.db_commands import say
-from mirror_stage.simulator import command_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,8 +20,9 @@ else:
     import tomli as tomllib  # the same module, under the name that it had before
 
 if TYPE_CHECKING:
-    from mirror_stage.simulator.client import Answer, Client
+    from mirror_stage.simulator.client import Client
 
+ADMIN = "admin"
 HEAD = """\
 # When alerts fire, and who is told of them. Written by: mirror-stage alerts export
 # Secrets are not in it. `kept:` is the secret that EGO has; or write env:NOTIFY_NAME or file:/run/secrets/NAME.
@@ -40,7 +41,7 @@ def add_to(commands: Any) -> None:
     export = steps.add_parser(
         "export", help="print what EGO has", description="Print what EGO has as a file, without any secret."
     )
-    _add_ego(export)
+    asking.add_to(export)
     export.set_defaults(run=_export)
     plan = steps.add_parser(
         "plan", help="say what a file would change", description="Say what `apply` would change. Nothing is changed."
@@ -64,7 +65,7 @@ def add_to(commands: Any) -> None:
         description="Send a trial message to a channel, and say what the receiver answered.",
     )
     test.add_argument("channel", metavar="CHANNEL", help="the name of the channel")
-    _add_ego(test)
+    asking.add_to(test)
     test.set_defaults(run=_test)
     backtest = steps.add_parser(
         "backtest",
@@ -78,13 +79,8 @@ def add_to(commands: Any) -> None:
     )
     backtest.add_argument("--days", type=int, default=30, metavar="N", help="1 to 30, default %(default)s")
     backtest.add_argument("--json", action="store_true", help="print EGO's answer as JSON")
-    _add_ego(backtest)
+    asking.add_to(backtest)
     backtest.set_defaults(run=_backtest)
-
-
-def _add_ego(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
-    command_line.add_access(parser)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -95,41 +91,19 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         help="remove what is not in the file, but for silences and maintenance of other origin",
     )
     parser.add_argument("--json", action="store_true", help="print the changes as JSON")
-    _add_ego(parser)
-
-
-def _client(chosen: argparse.Namespace) -> Client:
-    from mirror_stage.simulator.client import BadAddress, Client
-
-    trust, token = command_line.access_of(chosen)
-    try:
-        return Client(chosen.ego, trust, token)
-    except BadAddress as error:
-        raise BadSetting(str(error)) from error
-
-
-def _ask(chosen: argparse.Namespace, path: str, body: Any = None) -> Answer | None:
-    """EGO's answer: a GET, or a POST of `body`; None if there is none, which is said."""
-    from mirror_stage.simulator.client import Unanswered
-
-    client = _client(chosen)
-    try:
-        return client.get(path) if body is None else client.post(path, json.dumps(body).encode())
-    except Unanswered as why:
-        say(f"{chosen.ego} does not answer ({why}); is EGO running there?", 1)
-        return None
-    finally:
-        client.close()
+    asking.add_to(parser)
 
 
 def _export(chosen: argparse.Namespace) -> int:
+    return asking.ask(chosen, ADMIN, _exported)
+
+
+def _exported(client: Client) -> int:
     import tomli_w
 
-    answer = _ask(chosen, "/api/alerting")
-    if answer is None:
-        return 1
+    answer = client.get("/api/alerting")
     if answer.status != 200:
-        return say(f"{chosen.ego} does not tell: {answer.reason}", 1)
+        return say(f"EGO does not tell: {answer.reason}", 1)
     print(HEAD + "\n" + tomli_w.dumps(_without_null(answer.json), multiline_strings=True), end="")
     return 0
 
@@ -160,21 +134,20 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    return _changes(chosen, "/api/alerting/plan", "would be")
+    document = _document(chosen.file)
+    return asking.ask(chosen, ADMIN, lambda client: _changes(client, chosen, document, is_plan=True))
 
 
 def _apply(chosen: argparse.Namespace) -> int:
-    return _changes(chosen, "/api/alerting/apply", "is")
+    document = _document(chosen.file)
+    return asking.ask(chosen, ADMIN, lambda client: _changes(client, chosen, document, is_plan=False))
 
 
-def _changes(chosen: argparse.Namespace, path: str, verb: str) -> int:
+def _changes(client: Client, chosen: argparse.Namespace, document: dict[str, Any], *, is_plan: bool) -> int:
     """Ask EGO to plan or to apply a file, and print the changes. Returns the exit status."""
-    body = {"document": _document(chosen.file), "prune": chosen.prune}
-    if verb == "is":
-        body["planId"] = chosen.plan_id
-    answer = _ask(chosen, path, body)
-    if answer is None:
-        return 1
+    body = {"document": document, "prune": chosen.prune} | ({} if is_plan else {"planId": chosen.plan_id})
+    verb = "would be" if is_plan else "is"
+    answer = client.post(f"/api/alerting/{'plan' if is_plan else 'apply'}", json.dumps(body).encode())
     if answer.status != 200:
         return say(f"{chosen.file}: {answer.reason}", 1)
     changes = answer.json["changes"]
@@ -185,19 +158,21 @@ def _changes(chosen: argparse.Namespace, path: str, verb: str) -> int:
         print(
             f"{one['what']} {one['name']} {verb} {one['change']}"
             if one["what"] != "routes"
-            else f"the routes {'are' if verb == 'is' else verb} changed"
+            else f"the routes {'would be' if is_plan else 'are'} changed"
         )
     if not changes:
         print("no change")
-    elif verb != "is":
+    elif is_plan:
         print(f"to do just this: mirror-stage alerts apply {chosen.file} --plan-id {answer.json['planId']}")
     return 0
 
 
 def _test(chosen: argparse.Namespace) -> int:
-    answer = _ask(chosen, f"/api/channels/{quote(chosen.channel, safe='')}/test", {})
-    if answer is None:
-        return 1
+    return asking.ask(chosen, ADMIN, lambda client: _tried(client, chosen))
+
+
+def _tried(client: Client, chosen: argparse.Namespace) -> int:
+    answer = client.post(f"/api/channels/{quote(chosen.channel, safe='')}/test", b"{}")
     if answer.status != 200:
         return say(f"{chosen.channel}: {answer.reason}", 1)
     found = answer.json
@@ -209,12 +184,17 @@ def _test(chosen: argparse.Namespace) -> int:
 
 
 def _backtest(chosen: argparse.Namespace) -> int:
-    rule = _rule(chosen)
+    rule = _rule_in_file(chosen.rule)
+    return asking.ask(chosen, ADMIN, lambda client: _backtested(client, chosen, rule))
+
+
+def _backtested(client: Client, chosen: argparse.Namespace, rule: dict[str, Any] | None) -> int:
     if rule is None:
-        return 1
-    answer = _ask(chosen, f"/api/alert-rules/backtest?days={chosen.days}", rule)
-    if answer is None:
-        return 1
+        answer = client.get(f"/api/alert-rules/{quote(chosen.rule, safe='')}")
+        if answer.status != 200:
+            return say(f"{chosen.rule}: {answer.reason}", 1)
+        rule = answer.json
+    answer = client.post(f"/api/alert-rules/backtest?days={chosen.days}", json.dumps(rule).encode())
     if answer.status != 200:
         return say(f"{chosen.rule}: {answer.reason}", 1)
     found = answer.json
@@ -257,24 +237,18 @@ def _times(one: dict[str, Any]) -> str:
     )
 
 
-def _rule(chosen: argparse.Namespace) -> dict[str, Any] | None:
-    """The rule of a file, in the spelling of the wire, or the rule of this name that EGO has; None: there is none, which is said."""
-    file = Path(chosen.rule)
-    if file.suffix == ".toml" or file.exists():
-        document = _document(file)
-        if isinstance(document.get("rules"), dict):
-            if len(document["rules"]) != 1:
-                raise BadSetting(f"{file}: has {len(document['rules'])} rules; a back-test takes one")
-            ((name, rule),) = document["rules"].items()
-            document = {**rule, "name": name}
-        return dict(_on_wire(document))
-    answer = _ask(chosen, f"/api/alert-rules/{quote(chosen.rule, safe='')}")
-    if answer is None:
+def _rule_in_file(named: str) -> dict[str, Any] | None:
+    """The rule of a file, in the spelling of the wire; None if `named` is no file, but the name of a rule. Raises BadSetting."""
+    file = Path(named)
+    if file.suffix != ".toml" and not file.exists():
         return None
-    if answer.status != 200:
-        say(f"{chosen.rule}: {answer.reason}", 1)
-        return None
-    return dict(answer.json)
+    document = _document(file)
+    if isinstance(document.get("rules"), dict):
+        if len(document["rules"]) != 1:
+            raise BadSetting(f"{file}: has {len(document['rules'])} rules; a back-test takes one")
+        ((name, rule),) = document["rules"].items()
+        document = {**rule, "name": name}
+    return dict(_on_wire(document))
 
 
 def _on_wire(value: Any) -> Any:

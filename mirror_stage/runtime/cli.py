@@ -1,4 +1,4 @@
-"""The command line: `mirror-stage serve | reflector | simulate | demo | hosts | db | tls | signing | dispatch |
+"""The command line: `mirror-stage serve | reflector | simulate | demo | run | hosts | db | tls | signing | dispatch |
 silences | enroll | agents | admin | users | tokens | sessions | audit | lock | doctor | completion`.
 
 It imports neither Flask nor a database.
@@ -26,6 +26,7 @@ from mirror_stage.runtime import (
     hosts_commands,
     lock,
     people_commands,
+    run_command,
     signing_commands,
     silences_commands,
     tls_commands,
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
+    run_command.add_to(commands)
     hosts_commands.add_to(commands)
     db_commands.add_to(commands)
     agents_commands.add_to(commands)

@@ -9,10 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mirror_stage.core.bad_setting import BadSetting
-from mirror_stage.runtime import host_search
+from mirror_stage.runtime import asking, host_search
 from mirror_stage.runtime.db_commands import say, tell
-from mirror_stage.simulator import command_line
 
 if TYPE_CHECKING:
     from mirror_stage.simulator.client import Client
@@ -38,8 +36,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     forget.add_argument("--where", required=True, metavar="SEARCH", help="which hosts: see below")
-    forget.add_argument("--ego", default="http://127.0.0.1:3000", metavar="URL", help="default %(default)s")
-    command_line.add_access(forget)
+    asking.add_to(forget)
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.add_argument("--json", action="store_true", help="print what was done as JSON")
     forget.set_defaults(run=_forget)
@@ -48,20 +45,14 @@ def add_to(commands: Any) -> None:
 def _forget(chosen: argparse.Namespace) -> int:
     """Find, show, ask, remove. Returns the exit status."""
     matches = host_search.parse(chosen.where)
-    from mirror_stage.simulator.client import BadAddress, Client, Unanswered
+    return asking.ask(chosen, "admin", lambda client: _forgotten(client, chosen, matches))
 
-    trust, token = command_line.access_of(chosen)
-    try:
-        client = Client(chosen.ego, trust, token)
-    except BadAddress as error:
-        raise BadSetting(str(error)) from error
-    try:
-        answer = client.get("/api/twin/state")
-        if answer.status != 200:
-            return say(f"{chosen.ego} does not show its hosts: {answer.reason}", 1)
-        found = host_search.hosts_of(answer.json)
-    except Unanswered as why:
-        return say(f"{chosen.ego} does not answer ({why}); is EGO running there?", 1)
+
+def _forgotten(client: Client, chosen: argparse.Namespace, matches: host_search.Matches) -> int:
+    answer = client.get("/api/twin/state")
+    if answer.status != 200:
+        return say(f"EGO does not show its hosts: {answer.reason}", 1)
+    found = host_search.hosts_of(answer.json)
     names = [entry["hostname"] for entry in found if matches(entry)]
     if not names:
         return say(f"no host matches {chosen.where!r}; nothing is removed", 1)
@@ -71,7 +62,6 @@ def _forget(chosen: argparse.Namespace) -> int:
         removed, kept = _remove(client, names)
     else:
         say("nothing is removed", 1)
-    client.close()
     for hostname, reason in kept.items():
         say(f"{hostname} is not removed: {reason}", 1)
     if chosen.json:
