@@ -1,6 +1,6 @@
 """With a day of samples in the database EGO is back in seconds, and rollups and pruning keep pace beside the ingest.
 
-The full form needs 45 GB for SQLite; `HOURS_OF_HISTORY` makes the day shorter.
+The full form needs 45 GB for SQLite; `HOURS_OF_HISTORY` makes the day shorter, `SAMPLES_PER_SECOND` the load heavier.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ READY_SECONDS = 5.0
 OVERDUE_SECONDS = 180  # of the history are past their retention at the start
 PRUNED_SECONDS = 120  # at the end of the load the oldest sample may be so long past its retention
 HOURS = float(os.environ.get("HOURS_OF_HISTORY", "24"))
+RATE = int(os.environ.get("SAMPLES_PER_SECOND", "4500"))
 KNOWN = "SELECT count(*) FROM host_metrics WHERE at IS NOT NULL"
 OLDEST = "SELECT min(at_second) FROM host_metric_samples"
 
 # hosts, hours of history at one sample a second, samples a second of the load, seconds of load
-FORMS = short_and_full((100, 0.05, 100, 6), (5_000, HOURS, 4_500, 150), minutes=180)
+FORMS = short_and_full((100, 0.05, 100, 6), (5_000, HOURS, RATE, 150), minutes=180)
 
 
 @pytest.mark.parametrize("form", FORMS)
