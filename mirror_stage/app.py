@@ -47,6 +47,7 @@ from mirror_stage.notifications.routes import blp as notifications_blp
 from mirror_stage.past.routes import blp as past_blp
 from mirror_stage.past.routes import hosts_blp as host_past_blp
 from mirror_stage.pipeline.restore import Restorer
+from mirror_stage.processes.routes import blp as processes_blp
 from mirror_stage.quiet.routes import blp as quiet_blp
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.signing.service import Signer
@@ -70,7 +71,7 @@ from mirror_stage.wiring import wire
 log = logging.getLogger(__name__)
 
 BLUEPRINTS = (
-    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, past_blp, host_past_blp, disks_blp,
+    health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, processes_blp, past_blp, host_past_blp, disks_blp,
     alerts_blp, rules_blp, host_rules_blp, backtest_blp, quiet_blp, notifications_blp, alerting_blp, commands_blp, field_blp,
     dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
 )  # fmt: skip

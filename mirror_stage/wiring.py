@@ -41,6 +41,7 @@ from mirror_stage.enrolment.service import Enrolment
 from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.health.clock_watch import ClockWatch
 from mirror_stage.health.service import HealthService
+from mirror_stage.history.domain import RAW
 from mirror_stage.history.keeping import Keeper
 from mirror_stage.history.service import HistoryService
 from mirror_stage.metrics.service import Ingest
@@ -64,6 +65,7 @@ from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.pipeline.writer import Writer
+from mirror_stage.processes.service import Processes
 from mirror_stage.quiet import events as quiet_events
 from mirror_stage.quiet.domain import BEGAN, OVER, RETURN, Version
 from mirror_stage.quiet.service import Quiet
@@ -337,6 +339,7 @@ def _past(ego: Services) -> None:
     ego.add(trusted_time, Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until))
     ego.add(HistoryService(storage, clock, config.kept_by_resolution), past, alerts, twin_service)
     ego.add(DiskLevels(storage, clock, owner.disk_readings, twin.set_forecasts))
+    ego.add(Processes(storage, clock, owner.process_readings, config.kept_by_resolution[RAW.name]))
     ego.add(BackTest(storage, clock, twin.limits, hub=twin.hub, ego=twin.ego))
 
 

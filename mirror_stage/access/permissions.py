@@ -39,6 +39,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "hosts.delete_host": OPERATE,
     "host-history.of_host": VIEW,
     "history.of_many": VIEW,
+    "processes.of_moment": VIEW,
     "alerts.active": VIEW,
     "alerts.list_alerts": VIEW,
     "alerts.put_ack": OPERATE,

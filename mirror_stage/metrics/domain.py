@@ -122,6 +122,11 @@ class Sample:
         }
 
     @property
+    def top_processes(self) -> Sequence[Any]:
+        """The busiest processes; empty if they are unknown."""
+        return (self.details.top_processes or ()) if self.is_whole and self.details is not None else ()
+
+    @property
     def clock_offset_seconds(self) -> float:
         """The agent's clock minus EGO's; positive means ahead."""
         return (self.reported_at - self.received_at) / 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mirror_stage.alerts.causes import ISOLATED, Causes
 from mirror_stage.alerts.domain import (
@@ -192,6 +193,11 @@ class Owner:
             )
             for host in hosts
         ]
+
+    def process_readings(self) -> list[tuple[int, Instant, Sequence[Any]]]:
+        """(id, instant of the newest sample, its busiest processes) of each host that has just told which these are."""
+        samples = [(host.id, host.sample) for host in self.twin.hosts_by_name.values() if host.sample is not None]
+        return [(host_id, sample.at, sample.top_processes) for host_id, sample in samples if sample.top_processes]
 
     def look_at_acks(self) -> None:
         """Acknowledge the alerts for which somebody has asked for it, and end what is withdrawn or over.

@@ -35,6 +35,7 @@ from mirror_stage.notifications.service import Notifier
 from mirror_stage.past.service import Past
 from mirror_stage.pipeline.owner import Owner
 from mirror_stage.pipeline.saving import Saver
+from mirror_stage.processes.service import Processes
 from mirror_stage.quiet.service import Quiet
 from mirror_stage.signing.service import Signer
 from mirror_stage.storage.db import Storage
@@ -235,6 +236,17 @@ def prune_disks(ego: Services) -> None:
     ego[DiskLevels].prune(ego[TrustedTime].until())
 
 
+def note_processes(ego: Services) -> None:
+    """Note which processes use most of each host in the minute that has begun."""
+    if ego[Readiness].is_restored:
+        ego[Processes].look()
+
+
+def prune_processes(ego: Services) -> None:
+    """Remove the processes of minutes that are past the retention of samples."""
+    ego[Processes].prune(ego[TrustedTime].until())
+
+
 def prune_past(ego: Services) -> None:
     """Remove identities of hosts that are older than the oldest tier, and hosts that have no rows left."""
     ego[Past].prune(ego[TrustedTime].until())
@@ -295,6 +307,8 @@ JOBS: tuple[Job, ...] = (
     Job(prune_silences, every(3600)),
     Job(look_at_disks, every(10)),
     Job(prune_disks, every(3600)),
+    Job(note_processes, every(10)),
+    Job(prune_processes, every(600)),
     Job(prune_past, every(3600)),
     Job(look_at_the_clock, every(10), is_owners=False),
     Job(catch_up, every(2)),

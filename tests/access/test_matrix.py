@@ -96,6 +96,7 @@ MATRIX = {
     "GET /api/health/ready": EVERYBODY,
     "GET /api/heartbeat": VIEWERS,
     "GET /api/history": VIEWERS,
+    "GET /api/history/processes": VIEWERS,
     "GET /api/hosts": VIEWERS,
     "GET /api/hosts/<hostname>": VIEWERS,
     "GET /api/hosts/<hostname>/alert-routes": VIEWERS,

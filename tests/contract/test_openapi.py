@@ -43,6 +43,7 @@ ROUTES = {
     ("GET", "/api/hosts/{hostname}/history"),
     ("GET", "/api/hosts/{hostname}/availability"),
     ("GET", "/api/history"),
+    ("GET", "/api/history/processes"),
     ("GET", "/api/alerts"),
     ("GET", "/api/alerts/active"),
     ("GET", "/api/alert-rules"),
@@ -304,6 +305,7 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for name in (hostname, "nobody"):
         get("/api/hosts/{hostname}/alert-rules", f"/api/hosts/{name}/alert-rules")
         get("/api/hosts/{hostname}/disks", f"/api/hosts/{name}/disks")
+        get("/api/history/processes", f"/api/history/processes?hostname={name}")
     for headers, body_now in ((key, body), (key, body), (key, body | {"command": "v"}), ({}, {})):
         send("/api/commands", json=body_now, headers=headers)
     get("/api/commands")

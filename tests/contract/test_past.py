@@ -195,3 +195,27 @@ def test_any_moment_and_any_stretch_of_the_past_is_answered_at_once(ego: EgoServ
         answer = ego.get(path, params=query)
         assert answer.status_code == status, (path, query, answer.text[:400])
         assert answer.elapsed.total_seconds() < 5, (path, query)
+
+
+def test_the_processes_of_a_moment_and_since_when(ego: EgoServer) -> None:
+    name = unique_hostname("busy")
+    rows = [{"pid": 7, "name": "backup", "username": "root", "cpu_percent": 95.0, "memory_percent": 2.5}]
+    post(ego, make_sample(name, top_processes=rows))
+
+    def ask(**query: str) -> requests.Response:
+        return ego.get("/api/history/processes", params=query)
+
+    wait_until(lambda: ask(hostname=name).json()["total"] == 1, 20, what="EGO notes the processes of a minute")
+    (item,) = ask(hostname=name).json()["items"]
+    assert [item[one] for one in ("name", "username", "count", "cpuPercent", "cpu")] == [
+        "backup",
+        "root",
+        1,
+        95.0,
+        [95.0],
+    ]
+    assert item["cpuSince"]["isExact"] is False
+    assert ask(hostname=name, name="other").json()["items"] == []
+    assert_problem(ask(hostname="nobody"), 404)
+    assert_problem(ask(), 400)
+    assert_problem(ask(hostname=name, at="2099-01-01T00:00:00Z"), 400)

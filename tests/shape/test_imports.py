@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "signing": {"core", "storage"},
     "metrics": {"core", "web", "access"},
     "disks": {"core", "web", "storage"},
+    "processes": {"core", "web", "storage"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history", "disks"},
     "alerts": {"core", "web", "access", "storage", "metrics", "history", "disks", "twin"},
@@ -48,17 +49,18 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"core", "web", "storage", "metrics", "twin", "alerts", "commands", "pipeline"},
     "app": {
         "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "enrolment", "exporter", "health",
-        "history", "hud", "installer", "metrics", "notifications", "past", "pipeline", "quiet", "signing", "storage", "tls",
+        "history", "hud", "installer", "metrics", "notifications", "past", "pipeline", "processes", "quiet", "signing", "storage", "tls",
         "twin", "web", "wiring",
     },
     "wiring": {
         "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "ego_monitor", "enrolment",
-        "figures", "health", "history", "metrics", "notifications", "past", "pipeline", "quiet", "signing", "storage", "tls",
+        "figures", "health", "history", "metrics", "notifications", "past", "pipeline", "processes", "quiet", "signing", "storage", "tls",
         "twin", "web",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",
         "pipeline", "app", "tls", "twin", "enrolment", "signing", "installer", "figures", "notifications", "quiet", "disks",
+        "processes",
     },
     "mirror_stage": {"app"},  # `from mirror_stage import create_app`, when somebody asks for it
 }  # fmt: skip

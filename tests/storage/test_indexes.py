@@ -22,6 +22,7 @@ from mirror_stage.history import store as history
 from mirror_stage.history.domain import METRICS, RAW, ROLLUPS, Window
 from mirror_stage.notifications import store as notifications
 from mirror_stage.notifications.domain import Intent
+from mirror_stage.processes import store as processes
 from mirror_stage.quiet import store as quiet
 from mirror_stage.storage import migrate
 from mirror_stage.storage.db import Storage, Tx, engine_options
@@ -30,7 +31,7 @@ from mirror_stage.twin import store as twin
 LARGE = (
     "host_metric_samples", "host_metrics_1m", "host_metrics_15m", "host_identities", "alerts", "alert_events",
     "command_events", "command_outputs", "rollup_dirty", "audit", "credentials", "sessions", "agents", "enrol_codes",
-    "quiet_versions", "alert_groups", "alert_group_members", "deliveries", "disk_levels",
+    "quiet_versions", "alert_groups", "alert_group_members", "deliveries", "disk_levels", "process_minutes",
 )  # fmt: skip
 AT, HOUR, DAY = 1_762_000_000_000, 3_600_000, 86_400_000
 SECOND = AT // 1000
@@ -40,6 +41,10 @@ HALF_HOURS = Window(SECOND - 7200, SECOND, 1800, ROLLUPS[1])
 
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "levels of disks": lambda tx: (disks.of_hosts(tx, [1, 2], SECOND - 7 * 86_400), disks.prune(tx, SECOND, 500)),
+    "processes of a host": lambda tx: (
+        processes.of_host(tx, 1, SECOND - 86_400, SECOND),
+        processes.prune(tx, SECOND, 500),
+    ),
     "alerts of a moment": lambda tx: alerts.active_at(tx, AT),
     "alerts of a stretch": lambda tx: alerts.counts_between(tx, AT - DAY, AT, 100),
     "silences in force": lambda tx: (quiet.keys(tx, AT), quiet.newest(tx, AT), quiet.count_open(tx, "silence", AT)),

@@ -459,6 +459,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/history/processes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The busiest processes of a host at a moment, with their minutes before it, and since when each uses so much. */
+        get: {
+            parameters: {
+                query: {
+                    hostname: string;
+                    /** @description now, if it is left out */
+                    at?: string;
+                    /** @description where `t` begins; three hours before `at` */
+                    from?: string;
+                    name?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ProcessHistory"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/twin/diff": {
         parameters: {
             query?: never;
@@ -4250,6 +4295,42 @@ export interface components {
             hosts?: components["schemas"]["HostSeries"][];
             groups?: components["schemas"]["GroupSeries"][];
         };
+        ProcessSince: {
+            /** Format: date-time */
+            at: string;
+            isExact: boolean;
+        };
+        ProcessMinutes: {
+            name: string;
+            username: string | null;
+            /** @description how many processes they are */
+            count: number | null;
+            /** @description of one core */
+            cpuPercent: number | null;
+            memoryPercent: number | null;
+            cpuSince: components["schemas"]["ProcessSince"] | null;
+            memorySince: components["schemas"]["ProcessSince"] | null;
+            /** @description the CPU percent in each minute of `t` */
+            cpu: (number | null)[];
+            /** @description the memory percent in each minute of `t` */
+            memory: (number | null)[];
+        };
+        ProcessHistory: {
+            hostname: string;
+            /** Format: date-time */
+            at: string;
+            /**
+             * Format: date-time
+             * @description the minute that was noted; null: nothing is known of `at`
+             */
+            minute: string | null;
+            /** Format: date-time */
+            from: string;
+            /** @description the minutes of which something is known */
+            t: string[];
+            items: components["schemas"]["ProcessMinutes"][];
+            total: number;
+        };
         Whereabouts: {
             rack: string | null;
             uplink: string | null;
@@ -5575,6 +5656,9 @@ export type HostSeries = components['schemas']['HostSeries'];
 export type MeanColumns = components['schemas']['MeanColumns'];
 export type GroupSeries = components['schemas']['GroupSeries'];
 export type Histories = components['schemas']['Histories'];
+export type ProcessSince = components['schemas']['ProcessSince'];
+export type ProcessMinutes = components['schemas']['ProcessMinutes'];
+export type ProcessHistory = components['schemas']['ProcessHistory'];
 export type Whereabouts = components['schemas']['Whereabouts'];
 export type Move = components['schemas']['Move'];
 export type StatusChange = components['schemas']['StatusChange'];
