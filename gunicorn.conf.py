@@ -33,6 +33,8 @@ logger_class = serving.JsonLogger
 accesslog = None
 
 on_starting = serving.on_starting
+on_reload = serving.on_reload
+nworkers_changed = serving.nworkers_changed
 when_ready = serving.when_ready
 post_fork = serving.post_fork
 post_worker_init = serving.post_worker_init

@@ -1,6 +1,10 @@
 """The application for gunicorn. gevent patches first, so that modules imported later use its non-blocking sockets and locks."""
 
 import gc
+import sys
+
+if __name__ == "__main__":
+    sys.exit("mirror-stage: this file is for gunicorn; run mirror-stage serve")
 
 gc.disable()  # all that is made here stays, so looking for garbage in it only slows the start
 

@@ -26,6 +26,7 @@ from mirror_stage.commands.service import CommandService
 from mirror_stage.commands.sockets import register as register_commands
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config, from_environment
+from mirror_stage.core.foreign_servers import refuse
 from mirror_stage.core.problems import Unavailable
 from mirror_stage.core.readiness import Readiness
 from mirror_stage.core.shipped import path_of
@@ -80,10 +81,13 @@ BLUEPRINTS = (
 def create_app(config: Config | None = None, *, with_storage: bool = True) -> Flask:
     """EGO as a Flask application.
 
+    Without a config, it is for the server that imports it: one that would not start EGO ends here with one line.
     Under gevent it answers 503 until `runtime.lifecycle.start` has restored the twin. Without gevent's patches it is ready at once:
     this function opens the storage, and the calling thread commits a posted batch.
     """
-    config = config or from_environment()
+    if config is None:
+        refuse()
+        config = from_environment()
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # else Werkzeug would answer // with a redirect in HTML
     app.testing = config.testing

@@ -40,6 +40,7 @@ def start(app: Flask) -> None:
     Returns after START_SECONDS at the latest, or START_OF_SEVERAL_SECONDS with several workers on this machine. The start
     then goes on in the background until it succeeds.
     """
+    app.extensions["mirror_stage"][Readiness].begin()
     gc.freeze()  # imported objects stay: the garbage collector need not visit them again
     gc.set_threshold(
         50_000, 20, 20
@@ -82,8 +83,13 @@ def _is_open(app: Flask) -> bool:
 
 
 def stop(app: Flask) -> None:
-    """Stop the jobs, end the long polls, close the sockets, commit the queued samples, save the state, release the database."""
+    """Stop the jobs, end the long polls, close the sockets, commit the queued samples, save the state, release the database.
+
+    Nothing happens if it has not been started: a signal may come before.
+    """
     ego: Services = app.extensions["mirror_stage"]
+    if "mirror_stage_scheduler" not in app.extensions:
+        return
     app.extensions["mirror_stage_scheduler"].stop()
     ego[LoopLag].stop()
     ego[CommandService].close()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
 CONNECTIONS_OF_PEER_MAX = 5_000  # half of worker_connections; no limit for programs of this machine and trusted proxies
+WORKER_CLASSES = frozenset({"gevent", "gunicorn.workers.ggevent.GeventWorker"})  # two names of one class
 STOP_SECONDS = (
     15.0  # for the services to save, mostly under one; gunicorn waits 20. Acknowledged writes are durable already
 )
@@ -147,6 +148,13 @@ def workers_note(wanted: int, settings: Config) -> str | None:
     )
 
 
+def worker_class_refusal(worker_class: str) -> str | None:
+    """The reason why EGO must not run in a worker of another class than gunicorn.conf.py says, or None if it may."""
+    if worker_class in WORKER_CLASSES:
+        return None
+    return f"EGO needs gunicorn's worker class gevent, not {worker_class}: leave out -k (--worker-class)"
+
+
 def _port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
@@ -170,6 +178,7 @@ class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 def on_starting(server: Any) -> None:
     """In the master, before it listens: refuse an unsafe address and log which settings EGO does not follow."""
     settings = settings_or_exit()
+    _refuse(worker_class_refusal(server.cfg.worker_class_str))
     files.keep_private()
     addresses = [_text_of(address) for address in server.cfg.address]
     _refuse_exposure(addresses, settings)
@@ -178,17 +187,20 @@ def on_starting(server: Any) -> None:
         server.cfg.set("certfile", str(shown.chain))  # gunicorn then logs https; the worker takes it back
     for warning in [*config.doubts(), *exposure_notes(addresses, settings)]:
         server.log.warning("%s", warning)
-    wanted = max(settings.workers, server.num_workers)
-    note = workers_note(wanted, settings)
-    if settings.is_clustered:
-        server.cfg.set("workers", wanted)
-        server.num_workers = wanted
-        os.environ["WEB_CONCURRENCY"] = str(wanted)  # gunicorn may have it from its command line; each worker reads it
-    elif note:
-        server.log.warning("%s", note)
-        server.cfg.set("workers", 1)
-        server.num_workers = 1
+    _set_workers(server, settings)
+    server.handle_hup = partial(_reload, server, server.handle_hup)
     _raise_open_file_limit()
+
+
+def on_reload(server: Any) -> None:
+    """In the master, at SIGHUP: it has read the number of workers from its command line again."""
+    _set_workers(server, settings_or_exit())
+
+
+def nworkers_changed(server: Any, wanted: int, before: int | None) -> None:
+    """In the master, when the number of workers has changed. SIGTTIN adds one, which one EGO alone cannot use."""
+    if before is not None and wanted > 1 and not config.from_environment().is_clustered:
+        server.num_workers = 1
 
 
 def when_ready(server: Any) -> None:
@@ -246,8 +258,33 @@ def worker_exit(_server: Any, worker: Any) -> None:
         worker.stopper.stop()
 
 
+def _reload(server: Any, reload: Callable[[], None]) -> None:
+    """Reload as gunicorn does at SIGHUP, unless EGO could not start again: then the running one goes on as it is."""
+    try:
+        read_settings()
+    except BadSetting as error:
+        server.log.error("not reloaded, EGO goes on as before: %s", error)
+    else:
+        reload()
+
+
+def _set_workers(server: Any, settings: Config) -> None:
+    """Let gunicorn run as many workers as may share the twin, and log why they are fewer than somebody wants."""
+    wanted = max(settings.workers, server.cfg.workers)
+    if settings.is_clustered:
+        os.environ["WEB_CONCURRENCY"] = str(wanted)  # gunicorn may have it from its command line; each worker reads it
+    elif note := workers_note(wanted, settings):
+        server.log.warning("%s", note)
+        wanted = 1
+    server.cfg.set("workers", wanted)
+    server.num_workers = wanted
+
+
 def _refuse_exposure(addresses: list[str], settings: Config) -> None:
-    reason = exposure_refusal(addresses, settings)
+    _refuse(exposure_refusal(addresses, settings))
+
+
+def _refuse(reason: str | None) -> None:
     if reason:
         print(f"mirror-stage: {reason}", file=sys.stderr)
         sys.exit(2)

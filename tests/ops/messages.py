@@ -24,6 +24,8 @@ SPEAKING = frozenset(
         "not_admitted",
         "trouble_of",
         "workers_note",
+        "worker_class_refusal",
+        "server_refusal",
         "notes",
         "decide",
         "url_trouble",

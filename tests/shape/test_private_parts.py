@@ -4,6 +4,7 @@
 |---|---|---|
 | gunicorn `Parser.finish_body(deadline, max_bytes)` | runtime/serving.py `_bound_draining` | an end to reading a refused body |
 | gunicorn `util.write_error`, called through its module | runtime/serving.py `post_worker_init` | refusals as problem+json |
+| gunicorn `Arbiter.handle_hup`, looked up at each signal | runtime/serving.py `on_starting` | no reload of what cannot start |
 | gunicorn `worker.handle`, looked up when the worker runs | runtime/serving.py `_Stopper` | which connections are open |
 | gunicorn `worker.handle_request`, looked up at each request | runtime/serving.py `_Stopper` | turns for other connections |
 | gunicorn `environ["gunicorn.socket"]` | web/realtime.py, access/gate.py, commands/waiters.py | deadlines; who asks? is the client there? |
@@ -46,7 +47,7 @@ import socketio
 from engineio.async_drivers import gevent as engineio_gevent
 from engineio.socket import Socket
 from flask import Flask
-from gunicorn import util
+from gunicorn import arbiter, util
 from gunicorn.http import wsgi
 from gunicorn.http.parser import Parser
 from gunicorn.workers import base, base_async, ggevent
@@ -94,6 +95,7 @@ def source_says(part: Any, words: str) -> None:
 
 
 def test_gunicorn_looks_its_parts_up_where_ego_replaces_them() -> None:
+    source_says(arbiter.Arbiter.run, 'getattr(self, "handle_%s" % signame')
     source_says(base.Worker.handle_error, "util.write_error(")
     source_says(ggevent.GeventWorker.run, "self.handle")
     source_says(base_async.AsyncWorker.handle, "self.handle_request(")
