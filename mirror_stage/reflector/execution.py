@@ -151,10 +151,10 @@ class Execution:
         try:
             process = adopted.start_child(self._start)
         except FileNotFoundError:
-            return unrun(None, f"{self._argv[0]}: there is no such program", NOT_FOUND)
+            return self._not_started("there is no such program", NOT_FOUND)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
-            return unrun(None, f"{self._argv[0]}: cannot be run: {why}", NOT_EXECUTABLE)
+            return self._not_started(f"cannot be run: {why}", NOT_EXECUTABLE)
         try:
             stdout, stderr = self._follow(process, began + self._timeout_seconds)
         finally:
@@ -162,6 +162,9 @@ class Execution:
         status, reason = self._outcome(process.returncode)
         duration = time.monotonic() - began
         return Ending(status, reason, process.returncode, stdout, stderr, duration)
+
+    def _not_started(self, why: str, exit_code: int) -> Ending:
+        return unrun(None, "; ".join(filter(None, (f"{self._argv[0]}: {why}", self._note))), exit_code)
 
     def _start(self) -> subprocess.Popen[bytes]:
         account = self._account

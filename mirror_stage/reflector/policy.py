@@ -90,6 +90,13 @@ def _normal(word: str) -> str:
 
 
 def _note(words: Words) -> str:
-    if not words.as_written:
-        return ""
-    return f"no shell runs this, so {' '.join(words.as_written)} was passed on as written; sh -c '...' would replace it"
+    notes = []
+    if words.as_written:
+        notes.append(
+            f"no shell runs this, so {' '.join(words.as_written)} was passed on as written; sh -c '...' would replace it"
+        )
+    if words.lookalikes:
+        notes.append(
+            f"{' '.join(words.lookalikes)} was passed on as written: it only looks like a blank, a quote or a hyphen, or like nothing"
+        )
+    return "; ".join(notes)

@@ -14,6 +14,11 @@ _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 _BRACKETS = re.compile(r"\[.*\]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?")
 
+# Text from a web page or a document has these where somebody means a blank, a quote or a hyphen; no shell takes them for one.
+_QUOTES, _HYPHENS = r"\u2018-\u201f", r"\u2010-\u2015\u2212"
+_INVISIBLE = r"\x01-\x08\x0b\x0c\x0e-\x1f\x7f\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff"
+_LOOKALIKE, _BEFORE_OPTION = re.compile(f"[{_INVISIBLE}{_QUOTES}]"), re.compile(f"[{_HYPHENS}]")
+
 # Shell operators, longer ones first, so that the longest match wins.
 OPERATORS = (
     "&&", "||", "|&", "&>", ">>", "<<", ">&", "<&", "|", "&", ";", "<", ">", "(", ")",
@@ -24,7 +29,8 @@ SHELL_WORDS = frozenset((
     "!", ".", ":", "[[", "{", "alias", "bg", "bind", "builtin", "case", "cd", "command", "coproc", "declare", "do", "eval",
     "exec", "exit", "export", "fg", "for", "function", "getopts", "hash", "if", "jobs", "let", "local", "popd", "pushd",
     "read", "readonly", "return", "select", "set", "shift", "shopt", "source", "times", "trap", "type", "typeset", "ulimit",
-    "umask", "unalias", "unset", "until", "wait", "while",
+    "umask", "unalias", "unset", "until", "wait", "while", "then", "elif", "else", "fi", "done", "esac", "}", "dirs", "disown",
+    "history", "logout", "mapfile", "readarray",
 ))  # fmt: skip
 
 SUBSTITUTIONS = ("$( )", "a command in backticks")  # a shell runs them within double quotes, too
@@ -36,11 +42,15 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a command. `operator` is the first part that only a shell can do; `as_written` lists what a shell would expand."""
+    """The words of a command. `operator` is the first part that only a shell can do; `as_written` lists what a shell would expand.
+
+    `lookalikes` are the characters that only look like a blank, a quote or a hyphen, those that nobody sees as `U+00A0`.
+    """
 
     argv: tuple[str, ...]
     operator: str | None = None
     as_written: tuple[str, ...] = ()
+    lookalikes: tuple[str, ...] = ()
 
 
 def words_of(command: str) -> Words:
@@ -51,7 +61,8 @@ def words_of(command: str) -> Words:
     reader.read()
     if not reader.words or not reader.words[0]:
         raise Unreadable("it names no program")
-    return Words(tuple(reader.words), reader.operator, tuple(dict.fromkeys(reader.as_written)))
+    as_written, lookalikes = dict.fromkeys(reader.as_written), dict.fromkeys(reader.lookalikes)
+    return Words(tuple(reader.words), reader.operator, tuple(as_written), tuple(lookalikes))
 
 
 class _Reader:
@@ -63,6 +74,7 @@ class _Reader:
         self.words: list[str] = []
         self.operator: str | None = None
         self.as_written: list[str] = []
+        self.lookalikes: list[str] = []
         self._word: str | None = None  # the word that is being read; None between two words
         self._unquoted = ""  # its unquoted characters, which a shell would expand
 
@@ -90,6 +102,8 @@ class _Reader:
                 self._found("a line break")
             self.at += 1
             return
+        if _LOOKALIKE.match(char) or (self._word is None and _BEFORE_OPTION.match(char)):
+            self.lookalikes.append(f"U+{ord(char):04X}" if re.match(f"[{_INVISIBLE}]", char) else char)
         if char == "#" and self._word is None:
             self._found("a comment: #")
         operator = next((text for text in OPERATORS if rest.startswith(text)), None)

@@ -583,6 +583,7 @@ export const en = {
     unmarked: (bytes: string) => `[${bytes} bytes are left out; the agent does not say where]`,
     needsShell: (operator: string) => `The agent will refuse this command: only a shell understands ${operator}, and the agent runs commands without a shell (unless command_shell is set on the host). Run it as a shell script (sh -c '…'), or put in single quotes what is meant as text.`,
     asWritten: (words: string) => `No shell runs this command, so ${words} is passed on as written (unless command_shell is set on the host).`,
+    lookalikes: (characters: string) => `Look at ${characters}: this looks like a blank, a quote or a hyphen, or like nothing, and is another character. Programs take it as written.`,
     operators: {
       lineBreak: 'a line break',
       backticks: 'a command in backticks',

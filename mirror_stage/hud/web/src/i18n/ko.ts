@@ -582,6 +582,7 @@ export const ko: Dictionary = {
     unmarked: (bytes) => `[${bytes}바이트 생략됨. 생략된 위치는 알 수 없음]`,
     needsShell: (operator) => `에이전트가 이 명령을 거부합니다. 셸에서만 쓸 수 있는 구문(${operator})이 있는데, 에이전트는 셸 없이 명령을 실행합니다(호스트에 command_shell을 설정한 경우 제외). 셸 스크립트(sh -c '…')로 실행하거나, 문자 그대로 쓸 부분은 작은따옴표로 묶으세요.`,
     asWritten: (words) => `에이전트는 셸 없이 명령을 실행하므로 ${words} 부분을 확장하지 않고 그대로 전달합니다(호스트에 command_shell을 설정한 경우 제외).`,
+    lookalikes: (characters) => `${characters} 문자를 확인하세요. 공백, 따옴표, 하이픈처럼 보이거나 보이지 않지만 다른 문자이며, 프로그램에 그대로 전달됩니다.`,
     operators: {
       lineBreak: '줄 바꿈',
       backticks: '백틱 명령',

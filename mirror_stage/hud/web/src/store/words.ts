@@ -8,6 +8,8 @@ export interface Words {
   readonly operator: string | null;
   /** What a shell would replace */
   readonly asWritten: readonly string[];
+  /** What only looks like a blank, a quote or a hyphen; what nobody sees as `U+00A0` */
+  readonly lookalikes: readonly string[];
 }
 
 const OPERATORS = ['&&', '||', '|&', '&>', '>>', '<<', '>&', '<&', '|', '&', ';', '<', '>', '(', ')'];
@@ -20,14 +22,20 @@ const SHELL_WORDS = new Set(
   (
     '! . : [[ alias bg bind builtin case cd command coproc declare do eval exec exit export fg for function getopts hash if jobs ' +
     'let local popd pushd read readonly return select set shift shopt source times trap type typeset ulimit umask unalias ' +
-    'unset until wait while {'
+    'unset until wait while { then elif else fi done esac } dirs disown history logout mapfile readarray'
   ).split(' '),
 );
+
+// eslint-disable-next-line no-control-regex
+const INVISIBLE = /[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]/;
+const QUOTES = /[\u2018-\u201f]/;
+const HYPHENS = /[\u2010-\u2015\u2212]/;
 
 /** The words of a command; null if they cannot be read: an open quote, a backslash at the end, no program. */
 export function wordsOf(command: string): Words | null {
   if (command.includes('\0')) return null;
   const asWritten: string[] = [];
+  const lookalikes: string[] = [];
   let operator: string | null = null;
   let program: string | null = null;
   let word: string | null = null;
@@ -95,6 +103,8 @@ export function wordsOf(command: string): Words | null {
       at++;
     } else {
       const rest = command.slice(at);
+      if (INVISIBLE.test(char)) lookalikes.push(`U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`);
+      else if (QUOTES.test(char) || (word === null && HYPHENS.test(char))) lookalikes.push(char);
       if (char === '#' && word === null) found('a comment: #');
       const known = OPERATORS.find((one) => rest.startsWith(one));
       if (known !== undefined) found(known);
@@ -108,7 +118,7 @@ export function wordsOf(command: string): Words | null {
     }
   }
   endWord();
-  return program ? { operator, asWritten: [...new Set(asWritten)] } : null;
+  return program ? { operator, asWritten: [...new Set(asWritten)], lookalikes: [...new Set(lookalikes)] } : null;
 }
 
 /** A command that runs `script` with a shell. */
