@@ -20,11 +20,12 @@ from mirror_stage.core.addresses import address_for_others
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.instants import DAY, HOUR, Instant
 from mirror_stage.core.names import BadField, normalise_hostname
-from mirror_stage.core.urls import database_url_trouble, url_trouble
-from mirror_stage.core.variables import doubtful_variables, unknown_variable
+from mirror_stage.core.urls import database_url_trouble, redis_url_trouble, url_trouble
+from mirror_stage.core.variables import doubtful_variables, quotes_trouble, unknown_variable
 
 _ACCOUNT = re.compile(r"[0-9]{1,10}\Z|[A-Za-z_][A-Za-z0-9_.@-]*\$?\Z")
 _LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+_LISTED = re.compile(r"\['(.*)'\]")  # a message of marshmallow
 PREFIX, FAMILY = "MIRROR_STAGE_", "EGO_"  # of our variables; other programs have some that begin with EGO_, too
 DOTENV = Path(".env")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
@@ -188,8 +189,8 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
         env.read_env(DOTENV, recurse=False)
     values: dict[str, Any] = {}
     for name, variable, read in _VARIABLES:
-        if not env.str(variable, "").strip():
-            continue  # not set, or empty: compose.yaml and shells pass on what is not set as an empty text
+        if not _is_given(env, variable):
+            continue
         try:
             value = read(env, variable)
         except EnvError as error:
@@ -224,23 +225,36 @@ def from_environment(*, read_dotenv: bool = True) -> Config:
     return config
 
 
+def _is_given(env: Env, variable: str) -> bool:
+    """Whether a variable has a value. compose.yaml and shells pass on what is not set as an empty text."""
+    text = env.str(variable, "").strip()
+    trouble = quotes_trouble(text)
+    if trouble:
+        raise BadSetting(f"{variable}: {trouble}")
+    return bool(text)
+
+
 def doubts() -> list[str]:
-    """The variables that may be misspelt settings, each in one line. They are no reason to refuse the start."""
-    in_file = _read_dotenv(DOTENV)
+    """The variables that may be misspelt settings or are set twice, each in one line. They are no reason to refuse the start."""
+    twice: list[str] = []
+    in_file = _read_dotenv(DOTENV, twice.append)
     elsewhere = {name: value for name, value in os.environ.items() if name not in in_file}
     return [
+        *twice,
         *doubtful_variables(in_file, VARIABLES, prefix=PREFIX, family=""),
         *doubtful_variables(elsewhere, VARIABLES, prefix=PREFIX, family=FAMILY),
     ]
 
 
-def _read_dotenv(file: Path) -> dict[str, str]:
-    """What a file says; nothing if it is not there. Raises BadSetting with file and line."""
-    found = {}
+def _read_dotenv(file: Path, doubt: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+    """What a file says; nothing if it is not there. Calls `doubt` with what it says twice. Raises BadSetting with file and line."""
+    found: dict[str, str] = {}
     try:
         with file.open(encoding="utf-8") as lines:
             for binding in parse_stream(lines):
                 if binding.key and binding.value is not None:
+                    if found.get(binding.key, binding.value) != binding.value:
+                        doubt(set_twice(file, binding.original.line, binding.key))
                     found[binding.key] = binding.value
                 elif binding.key or binding.error:
                     text = binding.original.string
@@ -253,9 +267,15 @@ def _read_dotenv(file: Path) -> dict[str, str]:
     return found
 
 
+def set_twice(file: Path, line: int, name: str) -> str:
+    """What an operator has to know of a variable that a file sets to two values."""
+    return f"{file}, line {line}: {name} was set above to another value; this line counts"
+
+
 def _one_line(variable: str, error: EnvError) -> str:
     text = " ".join(str(error).split()).removeprefix(f'Environment variable "{variable}" ').removeprefix("invalid: ")
-    return f"{variable}: " + text.strip("[]'")
+    listed = _LISTED.fullmatch(text)
+    return f"{variable}: {listed[1] if listed else text}"
 
 
 Reader = Callable[[Env, str], Any]
@@ -268,7 +288,7 @@ def _text(env: Env, variable: str) -> str | None:
 def _address(env: Env, variable: str) -> str | None:
     text = _text(env, variable)
     name = (text or "localhost").removeprefix("unix:").strip("[]")
-    if not name.isprintable() or set(name) & set(" ,;@#?"):
+    if not name or not name.isprintable() or set(name) & set(" ,;@#?*"):
         raise EnvError(f"must be an address, a name or unix:/path to listen on, not {text!r}")
     if (text or "").startswith("[") != (text or "").endswith("]"):
         raise EnvError(f"has one bracket only: {text!r}; write an IPv6 address like ::1 or [::1]")
@@ -314,7 +334,12 @@ def _hostname(env: Env, variable: str) -> str | None:
 
 def _path(env: Env, variable: str) -> Path | None:
     text = _text(env, variable)
-    return Path(text) if text else None
+    if text and "://" in text:
+        raise EnvError("is a URL: write the path of a file or a folder")
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError as error:
+        raise EnvError("begins with ~, and this user has no home folder: write the whole path") from error
 
 
 def _names(env: Env, variable: str) -> tuple[str, ...] | None:
@@ -373,7 +398,7 @@ def _redis_url_trouble(url: str) -> str | None:
         except ValueError as why:
             return str(why)
         return None
-    return url_trouble(url, ("redis", "rediss", "unix"), may_hold_password=True, needs_host=False)
+    return redis_url_trouble(url)
 
 
 _HTTP = ("http", "https")

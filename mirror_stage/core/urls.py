@@ -16,6 +16,13 @@ _OWN_PARAMETERS = {
     "prepare_threshold",
     "row_factory",
 }  # of psycopg, not of PostgreSQL
+_SECONDS, _NUMBER, _TEXT = "[0-9]+([.][0-9]+)?", "[0-9]{1,9}", ".+"
+_REDIS_PARAMETERS = {
+    "db": _NUMBER, "username": _TEXT, "password": _TEXT, "client_name": _TEXT, "protocol": "[23]",
+    "socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS, "health_check_interval": _NUMBER,
+    "ssl_ca_certs": _TEXT, "ssl_certfile": _TEXT, "ssl_keyfile": _TEXT, "ssl_cert_reqs": "none|optional|required",
+    "ssl_check_hostname": "True|False|true|false",
+}  # fmt: skip
 
 
 def database_url_trouble(url: str) -> str | None:
@@ -24,6 +31,25 @@ def database_url_trouble(url: str) -> str | None:
         return "has %00, which stands for no character of a name or a password: leave it out"
     trouble = url_trouble(url, ("postgresql", "postgres"), may_hold_password=True, needs_host=False)
     return trouble or _parameter_trouble(url.partition("?")[2])
+
+
+def redis_url_trouble(url: str) -> str | None:
+    """What is wrong with the URL of a Redis; None if nothing is."""
+    trouble = url_trouble(url, ("redis", "rediss", "unix"), may_hold_password=True, needs_host=False)
+    before, _, query = url.partition("?")
+    path = before.partition("://")[2].partition("/")[2]
+    if trouble is None and not before.lower().startswith("unix") and not re.fullmatch("[0-9]{0,9}", path):
+        return "has a database that is no number: write it like redis://HOST:PORT/0"
+    return trouble or _redis_parameter_trouble(query)
+
+
+def _redis_parameter_trouble(query: str) -> str | None:
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _REDIS_PARAMETERS:
+            return f"has a parameter that EGO does not know; it knows {', '.join(_REDIS_PARAMETERS)}"
+        if not re.fullmatch(_REDIS_PARAMETERS[name], value):
+            return f"has a parameter {name} with a value that cannot be"
+    return None
 
 
 def url_trouble(url: str, schemes: tuple[str, ...], *, may_hold_password: bool, needs_host: bool) -> str | None:

@@ -20,7 +20,14 @@ OTHERS = frozenset(
 # no settings.
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)(_|\Z)|_PORT_[0-9]+_(TCP|UDP)(_|\Z)")
 _ADDRESS = re.compile(r"(tcp|udp)://")
+_QUOTED = re.compile(r"""["'\u2018-\u201f].*["'\u2018-\u201f]""", re.DOTALL)
 LONG = 8  # letters; a shorter name, such as PORT, is near to many names of other programs
+
+
+def quotes_trouble(value: str) -> str | None:
+    """What is wrong with a value in quotes. `docker run --env-file` keeps them, and a web page has others than a keyboard."""
+    is_quoted = _QUOTED.fullmatch(value.strip())
+    return "stands in quotes, and they would belong to the value: leave them out" if is_quoted else None
 
 
 def unknown_variable(environment: Mapping[str, str], known: Iterable[str], *prefixes: str) -> str | None:
@@ -59,7 +66,7 @@ def doubtful_variables(
 def _strange(environment: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:
     """The variables that are none of ours, and that no service or container set, each as it is written and in capitals."""
     for name in sorted(set(environment) - {*names} - OTHERS):
-        upper = name.upper()
+        upper = name.upper().replace("-", "_")
         if not _OF_A_SERVICE.search(upper) and not _ADDRESS.match(environment[name]):
             yield name, upper
 

@@ -21,7 +21,7 @@ from mirror_stage.core.names import BadField, normalise_hostname
 from mirror_stage.core.signed import key_of
 from mirror_stage.core.trust import checked_pin
 from mirror_stage.core.urls import url_trouble
-from mirror_stage.core.variables import nearest, unknown_variable
+from mirror_stage.core.variables import nearest, quotes_trouble, unknown_variable
 from mirror_stage.reflector.state import default_state_dir
 
 if sys.version_info >= (3, 11):
@@ -353,6 +353,9 @@ def _first_given(
         return flags[row.name], row.flag
     for variable in row.variables:
         if environment.get(variable):
+            trouble = quotes_trouble(environment[variable])
+            if trouble and row.name != "command_allow":  # a pattern may have quotes
+                raise BadSetting(f"{variable}: {trouble}")
             return environment[variable], variable
     return next(((in_file[name], f"{name} in {path}") for name in row.names if name in in_file), None)
 

@@ -143,7 +143,10 @@ def _serve(chosen: argparse.Namespace) -> int:
     address = serving.listen_address(settings)
     reason = doctor.taken(settings)
     if reason:
-        return say(f"PORT: cannot listen on {address}: {reason}; choose another PORT, or try mirror-stage doctor", 1)
+        name = doctor.at_fault(settings)
+        return say(
+            f"{name}: cannot listen on {address}: {reason}; choose another {name}, or try mirror-stage doctor", 1
+        )
     reason = doctor.field_taken(settings)
     if reason:
         return say(f"MIRROR_STAGE_FIELD_BIND: cannot listen on {settings.field_bind}: {reason}; choose another port", 1)

@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import ssl
+import stat
 import sys
 import tempfile
 import time
@@ -74,6 +75,8 @@ def port(settings: Config) -> Finding:
         return Finding("port", "ok", f"{address} is free")
     if _ego_answers(settings):
         return Finding("port", "ok", f"an EGO answers on {address}")
+    if at_fault(settings) == "MIRROR_STAGE_BIND":
+        return Finding("port", "problem", f"{address}: {reason}", "choose another MIRROR_STAGE_BIND")
     return Finding("port", "problem", f"{address}: {reason}", "stop the other program, or choose another PORT")
 
 
@@ -285,6 +288,12 @@ def taken(settings: Config) -> str | None:
     return None
 
 
+def at_fault(settings: Config) -> str:
+    """The setting to change where EGO cannot listen: the address, if no port of it can be listened on."""
+    is_address = settings.bind.startswith("unix:") or taken(replace(settings, port=0)) is not None
+    return "MIRROR_STAGE_BIND" if is_address else "PORT"
+
+
 def field_taken(settings: Config) -> str | None:
     """The reason why EGO cannot listen for agents of another make; None if it can, or if it shall not."""
     return None if settings.field_bind is None else taken(_field_alone(settings))
@@ -297,7 +306,14 @@ def _field_alone(settings: Config) -> Config:
 
 
 def _who_answers_at(path: str) -> str | None:
-    """The reason why a Unix socket is taken, or None if no server answers there: gunicorn replaces an unused socket file."""
+    """The reason why a Unix socket is taken or cannot be; None if it can: gunicorn replaces a socket file that nobody answers at."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}"
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        return "that is no socket"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not write in {folder}"
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

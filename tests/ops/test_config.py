@@ -16,6 +16,7 @@ from mirror_stage.alerts import rules as alert_rules
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import VARIABLES, Config, doubts, from_environment, is_loopback
 from mirror_stage.core.variables import OTHERS
+from mirror_stage.runtime.cli import main
 from mirror_stage.runtime.serving import exposure_notes, exposure_refusal, listen_address, read_settings, workers_note
 from tests.proxies import certificate
 from tests.servers import ROOT, EgoServer
@@ -137,7 +138,15 @@ def test_a_bad_value_is_one_line_that_names_it(
         ("MIRROR_STAGE_BIND", "127.0.0.1:3119", "the port goes into PORT"),
         ("MIRROR_STAGE_BIND", "[::1", "one bracket only"),
         ("MIRROR_STAGE_BIND", "::1]", "one bracket only"),
+        ("MIRROR_STAGE_BIND", "*", "must be an address"),
+        ("MIRROR_STAGE_BIND", "unix:", "must be an address"),
+        ("MIRROR_STAGE_BIND", '"0.0.0.0"', "MIRROR_STAGE_BIND: stands in quotes"),
+        ("MIRROR_STAGE_BIND", "\u201c0.0.0.0\u201d", "MIRROR_STAGE_BIND: stands in quotes"),
+        ("EGO_RACK", "'R1'", "EGO_RACK: stands in quotes"),
         ("PORT", "0", "PORT: Must be greater than or equal to 1"),
+        ("MIRROR_STAGE_SQLITE_PATH", "~nobody-here/ego.db", "MIRROR_STAGE_SQLITE_PATH: begins with ~"),
+        ("MIRROR_STAGE_SQLITE_PATH", "sqlite:///ego.db", "MIRROR_STAGE_SQLITE_PATH: is a URL"),
+        ("MIRROR_STAGE_HUB_IP", "10.0.0", "not '10.0.0'$"),
     ],
 )
 def test_the_error_of_a_bad_value_says_what_is_wrong(
@@ -285,6 +294,47 @@ def test_a_variable_of_another_program_changes_no_setting(monkeypatch: pytest.Mo
 def test_an_empty_value_is_as_if_it_was_not_set(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "")
     assert from_environment() == Config()
+
+
+def test_a_path_in_the_home_folder_is_found_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MIRROR_STAGE_SQLITE_PATH", "~/ego.db")
+    assert from_environment().sqlite_path == tmp_path / "ego.db"
+
+
+def test_a_variable_that_the_file_sets_to_two_values_is_told_and_the_last_one_counts(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=3201\nEGO_RACK=R1\nPORT=3202\nEGO_RACK=R1\n")
+    assert (from_environment().port, doubts()) == (
+        3202,
+        [".env, line 3: PORT was set above to another value; this line counts"],
+    )
+
+
+def test_hyphens_in_a_name_are_underscores_that_somebody_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MIRROR-STAGE-BIND=0.0.0.0\n")
+    with pytest.raises(BadSetting, match="did you mean MIRROR_STAGE_BIND"):
+        from_environment()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"MIRROR_STAGE_BIND": "192.0.2.1"}, "MIRROR_STAGE_BIND: cannot listen on 192.0.2.1:"),
+        ({"MIRROR_STAGE_BIND": "no.such.host.invalid"}, "MIRROR_STAGE_BIND: cannot listen on no.such.host.invalid:"),
+        (
+            {"MIRROR_STAGE_BIND": "unix:/nowhere/ego.sock"},
+            "MIRROR_STAGE_BIND: cannot listen on unix:/nowhere/ego.sock: there is no folder",
+        ),
+        ({"MIRROR_STAGE_BIND": "unix:/"}, "MIRROR_STAGE_BIND: cannot listen on unix:/: that is no socket"),
+    ],
+)
+def test_an_address_that_nobody_can_listen_on_is_blamed_and_not_the_port(
+    settings: dict[str, str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert main(["serve"]) == 1
+    assert capsys.readouterr().err.startswith(f"mirror-stage: {said}")
 
 
 def test_files_that_an_editor_of_windows_has_written_are_read(tmp_path: Path) -> None:

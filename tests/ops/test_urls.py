@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
-from mirror_stage.core.urls import database_url_trouble, url_trouble
+from mirror_stage.core.urls import database_url_trouble, redis_url_trouble, url_trouble
 from tests.servers import ROOT
 
 HTTP = ("http", "https")
@@ -69,6 +70,37 @@ def test_the_error_of_a_bad_url_says_what_is_wrong_and_shows_no_password(url: st
     told = database_url_trouble(url)
     assert said in str(told)
     assert "pa" not in str(told).replace("password", "").replace("space", "").replace("parameter", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://u:pass@h:6379/x", "has a database that is no number"),
+        ("redis://u:pass@h/0/1", "has a database that is no number"),
+        ("redis://u:pass@h/0?socket_timeout=abc", "has a parameter socket_timeout with a value"),
+        ("redis://u:pass@h/0?foo=1", "has a parameter that EGO does not know"),
+        ("unix:///run/redis.sock?db=x", "has a parameter db with a value"),
+        ("redis://u:pass@h/0?retry_on_timeout=x", "has a parameter that EGO does not know"),
+    ],
+)
+def test_the_error_of_a_redis_that_no_library_could_read_is_one_line(url: str, said: str) -> None:
+    assert said in str(redis_url_trouble(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h/",
+        "rediss://:p@[::1]:6379/15?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=3",
+        "redis://h?socket_timeout=1.5",
+    ],
+)
+def test_a_redis_that_has_no_trouble_is_one_that_its_library_reads(url: str) -> None:
+    assert redis_url_trouble(url) is None
+    pool = redis.ConnectionPool.from_url(url)
+    pool.connection_class(**pool.connection_kwargs)
 
 
 @pytest.mark.parametrize("host", ["a..lan", ".", ".lan", f"{'a' * 64}.lan", "xn--ü"])

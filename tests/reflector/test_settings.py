@@ -191,6 +191,14 @@ def test_a_misspelt_variable_names_the_nearest() -> None:
     )
 
 
+@pytest.mark.parametrize("quotes", ['""', "''", "\u201c\u201d"])
+def test_a_variable_in_quotes_is_named(quotes: str) -> None:
+    quoted = f"{quotes[0]}titan-01{quotes[1]}"
+    with pytest.raises(BadSetting, match=r"^REFLECTOR_HOSTNAME: stands in quotes"):
+        settings_from({}, {"REFLECTOR_HOSTNAME": quoted})
+    assert settings_from({}, {"REFLECTOR_COMMAND_ALLOW": quoted}).command_allow == (quoted,)
+
+
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="there is no such file"):
         settings_from({}, {}, tmp_path / "missing.toml")
