@@ -13,6 +13,7 @@ OTHERS = frozenset(
         "MIRROR_STAGE_COMMAND_ID",  # the agent gives it to every command that it runs
         "MIRROR_STAGE_HUD",  # hatch_build.py
         "MIRROR_STAGE_TEST_PG_BIN",  # the tests
+        "MIRROR_STAGE_TEST_README",
         "MIRROR_STAGE_TEST_TIMESCALE_URL",
     }
 )
