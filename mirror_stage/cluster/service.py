@@ -10,11 +10,11 @@ import logging
 import os
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
-import msgspec
 import orjson
 import redis
 from gevent.event import AsyncResult
@@ -30,9 +30,10 @@ from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.core.problems import Problem
 from mirror_stage.core.readiness import Readiness
+from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.known_hosts import KnownHosts
 from mirror_stage.pipeline.owner import Owner
-from mirror_stage.pipeline.port import Message
+from mirror_stage.pipeline.port import Message, Registered
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
 from mirror_stage.storage import notes
@@ -299,8 +300,8 @@ class Cluster:
 
     def _handle(self, entry: Entry) -> None:
         handler = self._handlers.get(entry.kind)
-        if entry.generation > self.membership.standing.generation + 1:  # one more may have begun since the last look
-            self.stream.ignored += 1  # the database knows of no such owner
+        if entry.generation > self.membership.standing.generation:  # the database knows of no such owner, or not yet
+            self.stream.ignored += entry.generation > self.membership.standing.generation + 1
             return
         if entry.generation:
             if entry.generation < self._generation or (
@@ -312,26 +313,40 @@ class Cluster:
         try:
             if handler is not None:
                 handler(entry)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except wire.UNREADABLE:
             self.stream.ignored += 1
 
     def _hear(self, entry: Entry) -> None:
-        message, samples = wire.to_message(entry.body)
+        told, samples = wire.to_message(entry.body)
+        message = replace(told, newcomers=self._registered(told.newcomers), removed=self._really_removed(told.removed))
         self._known.hear(message)
         if self._early is not None or self._owner.is_leading:
-            decoded = [wire.to_sample(raw) for _, raw in samples]
+            decoded = self._decoded(samples)
             self._known.hear(Message(samples=decoded))
-            self._owner_hears(
-                Message(
-                    newcomers=message.newcomers,
-                    samples=decoded,
-                    polls=message.polls,
-                    removed=self._really_removed(message.removed),
-                    acknowledged=message.acknowledged,  # the owner looks into the database
-                )
-            )
+            self._owner_hears(replace(message, samples=decoded))
         else:
             self._known.hear_encoded(samples)
+
+    def _decoded(self, samples: Sequence[tuple[str, bytes]]) -> list[Sample]:
+        """The samples of an entry; those that are none are left out."""
+        found = [wire.to_sample(hostname, raw) for hostname, raw in samples]
+        self.stream.ignored += found.count(None)
+        return [sample for sample in found if sample is not None]
+
+    def _registered(self, hostnames: Collection[str]) -> Registered:
+        """The hosts of an entry as the database has them: a forged id would give the samples of a host to another one.
+
+        Without the database there are none. An edge that gets their next samples then looks for itself, the owner catches up.
+        """
+        if not hostnames:
+            return {}
+        try:
+            return self._storage.own.read(lambda tx: twin_store.registered(tx, hostnames))
+        except Problem as why:
+            log.warning("the cluster: new hosts cannot be looked up: %s", why)
+            self._missed_since = min(self._missed_since or self._clock.now(), self._clock.now() - SECOND)
+            self._linked_again_at = elapsed_seconds()
+            return {}
 
     def _really_removed(self, hostnames: Sequence[str]) -> Sequence[str]:
         """Those of these hosts that the database knows as removed: an entry of the stream alone removes nothing."""
@@ -376,8 +391,11 @@ class Cluster:
     def show_whole(self, frame: wire.FrameForm) -> None:
         """Show a whole frame of the owner to this worker's clients."""
         hosts = wire.to_hosts(frame, self._known.sample_of)
+        known = self._known.ids_by_hostname
+        others = self._registered([host.hostname for host in hosts if known.get(host.hostname) != host.id])
         for host in hosts:
-            self._known.learn(host)
+            if host.id in (known.get(host.hostname), others.get(host.hostname, (None,))[0]):
+                self._known.learn(host)
         self._frames.restart(frame.epoch, frame.revision, frame.at, hosts)
         self._readiness.is_restored = True
         self._audience.show(self._clock.now())
@@ -410,7 +428,9 @@ class Cluster:
 
     def _tell_here(self, entry: Entry) -> None:
         event = wire.decode_event(entry.body)
-        if self._is_new(event.subject, event.version):
+        if not event.is_for_clients:
+            self.stream.ignored += 1
+        elif self._is_new(event.subject, event.version):
             self._realtime.publish_here(event.namespace, event.event, event.payload)
 
     def _is_new(self, subject: str, version: int) -> bool:
@@ -442,10 +462,10 @@ class Cluster:
             for entry in entries:
                 if entry.kind == wire.HAPPENED:
                     message, samples = wire.to_message(entry.body)
-                    decoded = [wire.to_sample(raw) for _, raw in samples]
-                    self._owner.hear(Message(message.newcomers, decoded, message.polls))
+                    newcomers = self._registered(message.newcomers)
+                    self._owner.hear(Message(newcomers, self._decoded(samples), message.polls))
                     gevent.sleep(0)
-        except (redis.RedisError, OSError, msgspec.MsgspecError) as error:
+        except (redis.RedisError, OSError, *wire.UNREADABLE) as error:
             log.warning("the stream cannot be read back (%s); the history is read instead", error)
             return False
         return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import gevent
-import redis
 
 from mirror_stage.cluster.stream import ADD_SECONDS, connected
 from mirror_stage.twin.frames import Frames
@@ -31,7 +30,7 @@ class SharedSnapshot:
                 key = f"mirror-stage:{self._frames.twin_id}:state"
                 self._client.set(key, self._frames.body(), ex=EXPIRES_SECONDS)
             self._has_failed = False
-        except (redis.RedisError, OSError) as error:
+        except Exception as error:  # a server that is no Redis makes the client library raise others than its own
             if not self._has_failed:
                 log.warning("the snapshot cannot be stored in Redis: %s", error)
             self._has_failed = True

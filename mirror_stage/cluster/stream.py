@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ADD_SECONDS = 0.25
 READ_SECONDS = 1.0  # a read returns after this, with entries or without
+WHOLE_ANSWER_SECONDS = 10.0  # of a read: an answer may come in drops for ever
 AGAIN_SECONDS = 0.5
 KEPT_MS = 20_000  # entries that are older are dropped: a new owner needs those since the last save
 ENTRIES_MAX = 20_000
@@ -83,20 +84,22 @@ class Stream:
                 with gevent.Timeout(ADD_SECONDS, TimeoutError(f"it takes nothing within {ADD_SECONDS:g} s")):
                     id: Any = self._adding.xadd(self.key, entry, maxlen=ENTRIES_MAX, approximate=True)
                 return str(id.decode())
-            except (redis.RedisError, OSError) as error:
+            except Exception as error:  # a server that is no Redis makes the client library raise others than its own
                 self._fail(error)
                 return None
 
     def since(self, position: str) -> Iterator[Entry] | None:
         """The entries after a position, oldest first, up to now. None if the stream does not go back so far. Raises redis.RedisError."""
-        first: Any = self._reading.xrange(self.key, count=1)
+        with _deadline():
+            first: Any = self._reading.xrange(self.key, count=1)
         if not first or _order(first[0][0].decode()) > _order(position):
             return None
         return self._since(position)
 
     def _since(self, position: str) -> Iterator[Entry]:
         while True:
-            rows: Any = self._reading.xrange(self.key, f"({position}", count=READ_AT_ONCE)
+            with _deadline():
+                rows: Any = self._reading.xrange(self.key, f"({position}", count=READ_AT_ONCE)
             if not rows:
                 return
             for id, fields in rows:
@@ -121,36 +124,49 @@ class Stream:
                 self._fail(error)
                 is_reading = is_reading and isinstance(error, redis.ResponseError)  # a refusal; the connection is whole
                 gevent.sleep(AGAIN_SECONDS)
-            except Exception:
-                log.exception("the stream of the cluster: an entry was passed over")
+            except Exception as error:  # of the client library: the server is no Redis, or a hostile one
+                self._fail(error)
+                is_reading = False
+                gevent.sleep(AGAIN_SECONDS)
 
     def _begin_at_the_end(self) -> None:
         """Begin after the newest entry: earlier entries are not read."""
-        newest: Any = self._reading.xrevrange(self.key, count=1)
+        with _deadline():
+            newest: Any = self._reading.xrevrange(self.key, count=1)
         self.position = newest[0][0].decode() if newest else "0-0"
 
     def _try_to_write(self) -> None:
         """See whether Redis takes entries again: it may answer and be full."""
-        self._adding.xadd(self.key, {b"v": wire.VERSION, b"w": self._worker, b"g": 0, b"k": wire.HERE, b"b": b""})
+        with _deadline():
+            self._adding.xadd(self.key, {b"v": wire.VERSION, b"w": self._worker, b"g": 0, b"k": wire.HERE, b"b": b""})
         log.info("the cluster: Redis answers")
         self.trouble = None
         self.on_break()
 
     def _read(self, handle: Handler) -> None:
         wait = int(READ_SECONDS * 1000)
-        answer: Any = self._reading.xread({self.key: self.position}, count=READ_AT_ONCE, block=wait)
+        with _deadline():
+            answer: Any = self._reading.xread({self.key: self.position}, count=READ_AT_ONCE, block=wait)
         self.read_at = elapsed_seconds()
         for _, rows in answer or ():
             for id, fields in rows:
                 self.position = id.decode()
                 entry = self._entry(self.position, fields)
                 if entry is not None and (entry.worker != self._worker or entry.kind == wire.ASKED):
-                    handle(entry)
+                    self._handled(entry, handle)
             self._trim()
+
+    @staticmethod
+    def _handled(entry: Entry, handle: Handler) -> None:
+        try:
+            handle(entry)
+        except Exception:
+            log.exception("the stream of the cluster: an entry was passed over")
 
     def _trim(self) -> None:
         oldest = int(self.position.partition("-")[0]) - KEPT_MS
-        self._reading.xtrim(self.key, minid=str(max(0, oldest)), approximate=True)
+        with _deadline():
+            self._reading.xtrim(self.key, minid=str(max(0, oldest)), approximate=True)
 
     def _entry(self, id: str, fields: dict[bytes, bytes]) -> Entry | None:
         try:
@@ -166,6 +182,11 @@ class Stream:
         if self.trouble is None:
             log.warning("the cluster: Redis fails: %s; EGO goes on without it", why)
         self.trouble = why
+
+
+def _deadline() -> gevent.Timeout:
+    """For a call that reads. The timeout of its socket begins anew with each byte."""
+    return gevent.Timeout(WHOLE_ANSWER_SECONDS, TimeoutError(f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"))
 
 
 def _order(id: str) -> tuple[int, int]:

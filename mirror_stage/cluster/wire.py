@@ -6,20 +6,25 @@ carries a command to run. A field that a later version adds at the end of a form
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import fields
-from operator import attrgetter
-from typing import Any, get_type_hints
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import reduce
+from math import isfinite
+from operator import attrgetter, or_
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
+import orjson
 
-from mirror_stage.core.instants import Instant
+from mirror_stage.core.instants import DAY, LATEST, Instant
 from mirror_stage.metrics.decoder import SampleStruct
-from mirror_stage.metrics.domain import Sample
+from mirror_stage.metrics.domain import INTERVAL_MAX_SECONDS, Sample
 from mirror_stage.pipeline.port import Message
 from mirror_stage.twin.domain import Host, Rival
 from mirror_stage.twin.frames import Step
-from mirror_stage.twin.geometry import Place
 from mirror_stage.twin.throughput import LinkRates
 
 VERSION = b"1"  # of the forms below; entries of another version are ignored, and counted
@@ -36,10 +41,40 @@ TOLD = b"told"  # an event for the clients of every worker
 WOKEN = b"woken"  # agents of these hosts have something to fetch
 PRINTED = b"printed"  # a chunk of a command's output
 
+_CHANGES = re.compile(r"[a-z]+(-[a-z]+)*-(update|changed)")  # the names of events that every worker tells
+
 KnownSample = Callable[[str], Sample | None]  # the newest sample of a host that this worker has
 
+# Each number has a range. A NaN, or an instant of the year 300000, would stop the frames of everybody.
+_Instant = Annotated[int, msgspec.Meta(ge=0, le=LATEST + DAY)]
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+_Place = tuple[_Finite, _Finite, _Finite]
+_Status = Literal["online", "stale", "offline"]
+_INSTANTS = re.compile(r"(.*_)?(at|since)")
+
+
+def _in_range(hint: Any, name: str = "") -> Any:
+    """The type with the range of its numbers; those that `name` calls an instant have that of an instant."""
+    if hint is int:
+        return _Instant if _INSTANTS.fullmatch(name) else _Whole
+    if hint is float:
+        return _Finite
+    inner = tuple(one if one is ... else _in_range(one, name) for one in get_args(hint))
+    if isinstance(hint, UnionType):
+        return reduce(or_, inner)
+    return get_origin(hint)[inner] if inner else hint
+
+
+def _hints_of(kind: Any) -> dict[str, Any]:
+    return {name: _in_range(hint, name) for name, hint in get_type_hints(kind).items()}
+
+
 _SAMPLE = tuple(one.name for one in fields(Sample))
-_HINTS = get_type_hints(Sample) | {"details": SampleStruct | None}
+_HINTS = _hints_of(Sample) | {
+    "interval_seconds": Annotated[float, msgspec.Meta(ge=0, le=INTERVAL_MAX_SECONDS)] | None,
+    "details": SampleStruct | None,
+}
 # A sample in the stream. It has the attributes and properties of a Sample, so what reads samples takes it for one: to
 # copy it into a Sample would cost more than to decode it.
 SampleForm: Any = msgspec.defstruct(
@@ -55,11 +90,17 @@ _AT_DETAILS = _SAMPLE.index("details")
 
 class RivalForm(msgspec.Struct, array_like=True, gc=False):
     sample: SampleForm
-    since: Instant | None
+    since: _Instant | None
 
 
 _HOST = tuple(one.name for one in fields(Host))
-_HOST_HINTS = get_type_hints(Host) | {"sample": SampleForm | None, "rival": RivalForm | None}
+_HOST_HINTS = _hints_of(Host) | {
+    "role": Literal["hub", "ego", "host"],
+    "status": _Status,
+    "severity": Literal["info", "warning", "critical"] | None,
+    "sample": SampleForm | None,
+    "rival": RivalForm | None,
+}
 HostForm: Any = msgspec.defstruct("HostForm", [(name, _HOST_HINTS[name]) for name in _HOST], array_like=True, gc=False)
 _of_host = attrgetter(*_HOST)
 _AT_SAMPLE, _AT_RIVAL = _HOST.index("sample"), _HOST.index("rival")
@@ -70,20 +111,20 @@ _AT_VALUES = tuple(_HOST.index(name) for name in _VALUES)
 class ValuesForm(msgspec.Struct, array_like=True, gc=False):
     """New values of a host that every worker knows; `at` and `received_at` name the sample, which every worker has."""
 
-    id: int
-    at: Instant
-    received_at: Instant
-    last_seen_at: Instant | None
+    id: _Whole
+    at: _Instant
+    received_at: _Instant
+    last_seen_at: _Instant | None
     rates: LinkRates | None
-    utilization: float | None
-    status: str
+    utilization: _Finite | None
+    status: _Status
 
 
 class MessageForm(msgspec.Struct, array_like=True, gc=False):
-    newcomers: dict[str, tuple[int, Place]]
+    newcomers: dict[str, tuple[_Whole, _Place]]
     hostnames: list[str]  # of `samples`, in their order
     samples: list[msgspec.Raw]
-    polls: dict[str, Instant]
+    polls: dict[str, _Instant]
     removed: list[str]
     acknowledged: list[str] = []
 
@@ -91,9 +132,9 @@ class MessageForm(msgspec.Struct, array_like=True, gc=False):
 class FrameForm(msgspec.Struct, array_like=True, gc=False):
     """A step of the owner's frames: hosts in full, hosts that have new values only, hosts that left. Or a whole frame: `hosts` are all hosts."""
 
-    epoch: str
-    revision: int
-    at: Instant
+    epoch: Annotated[str, msgspec.Meta(pattern="^[0-9a-z]{1,16}$")]  # it is a part of a header
+    revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    at: _Instant
     hosts: list[HostForm]
     values: list[ValuesForm] = []
     removed: list[int] = []
@@ -120,6 +161,14 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     version: int
     payload: bytes
 
+    @property
+    def is_for_clients(self) -> bool:
+        """Whether clients can read it. What is not JSON, or has a name of Socket.IO's own, would end their connections."""
+        try:
+            return _CHANGES.fullmatch(self.event) is not None and isinstance(orjson.loads(self.payload), dict)
+        except orjson.JSONDecodeError:
+            return False
+
 
 class ChunkForm(msgspec.Struct, array_like=True, gc=False):
     """A chunk of the output of the command `id`."""
@@ -129,6 +178,8 @@ class ChunkForm(msgspec.Struct, array_like=True, gc=False):
     stream: str
     text: str
 
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)  # what a decoder raises for anything else
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(MessageForm).decode
@@ -156,7 +207,7 @@ def of_message(message: Message) -> bytes:
 
 
 def to_message(body: bytes) -> tuple[Message, list[tuple[str, bytes]]]:
-    """The message without its samples, and those as (hostname, encoded sample). Raises MsgspecError for anything else."""
+    """The message without its samples, and those as (hostname, encoded sample). Raises UNREADABLE for anything else."""
     form = _decode_message(body)
     if len(form.hostnames) != len(form.samples):
         raise msgspec.ValidationError("each sample needs a hostname")
@@ -165,10 +216,13 @@ def to_message(body: bytes) -> tuple[Message, list[tuple[str, bytes]]]:
     return message, samples
 
 
-def to_sample(raw: bytes) -> Sample:
-    """A sample of a message. Raises MsgspecError."""
-    sample: Sample = _decode_sample(raw)
-    return sample
+def to_sample(hostname: str, raw: bytes) -> Sample | None:
+    """A sample of a message, of this host; None for anything else."""
+    try:
+        sample: Sample = _decode_sample(raw)
+    except UNREADABLE:
+        return None
+    return sample if sample.hostname == hostname else None
 
 
 def of_step(step: Step) -> bytes:
@@ -187,7 +241,7 @@ def of_step(step: Step) -> bytes:
                     host.last_seen_at,
                     host.rates,
                     host.utilization,
-                    host.status,
+                    host.status,  # type: ignore[arg-type]  # one of Status
                 )
             )
     return encode(FrameForm(step.epoch, step.revision, step.at, hosts, values, list(step.removed)))
@@ -218,6 +272,7 @@ def to_step(frame: FrameForm, here: Callable[[int], Host | None], known: KnownSa
 
 def _with_values(host: Host, sample: Sample, form: ValuesForm) -> Host:
     """`dataclasses.replace` would take five times as long."""
+    _must_be_in_range(form.rates)
     values = list(_of_host(host))
     told = (sample, form.last_seen_at, form.rates, form.utilization, form.status)
     for place, value in zip(_AT_VALUES, told, strict=True):
@@ -246,7 +301,19 @@ def _sample_form(sample: Sample, *, with_details: bool) -> Any:
     return SampleForm(*values)
 
 
+def _must_be_in_range(*values: Any) -> None:
+    """Raise ValidationError if there is a number in these values that is out of range, however deep."""
+    for value in values:
+        if isinstance(value, float) and not isfinite(value):
+            raise msgspec.ValidationError("a number is not finite")
+        if isinstance(value, Mapping):
+            _must_be_in_range(*value.values())
+        elif is_dataclass(value):
+            _must_be_in_range(*(getattr(value, one.name) for one in fields(value)))
+
+
 def _host(form: Any, known: KnownSample) -> Host:
+    _must_be_in_range(form.rates, form.late, form.forecasts)
     host = Host(*_of_host(form))
     if form.sample is not None and form.sample.details is None:
         mine = known(form.hostname)

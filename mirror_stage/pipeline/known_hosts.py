@@ -19,8 +19,8 @@ _UNKNOWN = Newest()
 class KnownHosts:
     """Id, newest sample and last poll of each host, by its name."""
 
-    def __init__(self, to_sample: Callable[[bytes], Sample] | None = None) -> None:
-        """`to_sample` decodes the samples that another process has encoded."""
+    def __init__(self, to_sample: Callable[[str, bytes], Sample | None] | None = None) -> None:
+        """`to_sample` decodes a sample of a host that another process has encoded; None if it is none."""
         self._to_sample = to_sample
         self.ids_by_hostname: dict[str, int] = {}
         self._newest: dict[str, Newest] = {}
@@ -70,7 +70,9 @@ class KnownHosts:
         if unread is not None:
             assert self._to_sample is not None
             for encoded in unread:
-                newest, _ = newest.after(self._to_sample(encoded))
+                sample = self._to_sample(hostname, encoded)
+                if sample is not None:
+                    newest, _ = newest.after(sample)
             self._newest[hostname] = newest
         return newest
 

@@ -111,6 +111,14 @@ def ids(tx: Connection) -> list[tuple[str, int]]:
     return [(row.hostname, row.id) for row in tx.execute(wanted)]
 
 
+def registered(tx: Connection, hostnames: Collection[str]) -> dict[str, tuple[int, Place]]:
+    """(id, place) of those of these hosts that have a place and were not removed, by hostname."""
+    columns = _HOSTS.c.hostname, _HOSTS.c.id, _HOSTS.c.place_x, _HOSTS.c.place_y, _HOSTS.c.place_z
+    wanted = select(*columns).where(_HOSTS.c.hostname.in_(list(hostnames)), _HOSTS.c.removed_at.is_(None))
+    rows = [(row, _place(row)) for row in tx.execute(wanted).mappings()]
+    return {row["hostname"]: (row["id"], place) for row, place in rows if place is not None}
+
+
 def removed_of(tx: Connection, hostnames: Collection[str]) -> list[str]:
     """Those of these hosts that are removed."""
     wanted = select(_HOSTS.c.hostname).where(_HOSTS.c.hostname.in_(list(hostnames)), _HOSTS.c.removed_at.is_not(None))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,3 +83,35 @@ def test_a_stream_without_redis_takes_nothing_and_waits_for_nobody(tmp_path: Pat
         assert stream.trouble
         assert [stream.add(wire.HERE, b"") for _ in range(1_000)] == [None] * 1_000
         assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("answer", [b"+OK\r\n", b"$9\r\nx", b"*1\r\n" * 3_000, b"%1\r\n"])
+def test_a_server_that_is_no_redis_is_asked_again_only_now_and_then(answer: bytes, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asks = (
+            "from gevent import monkey; monkey.patch_all()\n"
+            "import sys, gevent\n"
+            "from mirror_stage.cluster import stream\n"
+            "stream.WHOLE_ANSWER_SECONDS = 0.5\n"
+            f"one = stream.Stream('redis://127.0.0.1:{server.getsockname()[1]}', 'me')\n"
+            "one.begin('stream', print); gevent.sleep(3); sys.exit(one.trouble == 'not connected yet')\n"
+        )
+        asked: list[bytes] = []
+
+        def serve(client: socket.socket) -> None:
+            with client, contextlib.suppress(OSError):
+                while question := client.recv(4096):
+                    asked.append(question)
+                    client.sendall(answer)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        done = subprocess.run([sys.executable, "-c", asks], check=False, capture_output=True, text=True, timeout=30)
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(asked) < 40

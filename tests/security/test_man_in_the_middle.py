@@ -136,7 +136,7 @@ def test_where_he_passes_everything_on_the_host_enrols_and_he_reads_nothing(stag
     wait_until(lambda: stage.command(id)["status"] == "succeeded", 60, 0.3, "the command has run through him")
     token = json.loads((stage.host.folder / "state/enrolment").read_text())["token"]
     heard = stage.man.heard("pass")
-    assert len(heard) > 10_000, "all that the host has sent"
+    assert len(heard) > 5_000, "all that the host has sent"
     for secret in (token.encode(), b"ms_enroll", b"ms_agent", b"echo whole", b"Authorization"):
         assert secret not in heard
 
