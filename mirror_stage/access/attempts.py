@@ -30,6 +30,7 @@ class Attempts:
         self._what, self._of_address, self._all = what, of_address, Budget(*of_all)
         self._by_account: dict[str, Budget] = {}
         self._by_address: dict[str, Budget] = {}
+        self._at_home: dict[str, Budget] = {}  # by account and address
 
     def take(self, now: float, address: str | None, account: str | None) -> None:
         """Count one try. Raises Refused, with the time to wait, if there were too many."""
@@ -38,15 +39,31 @@ class Attempts:
             limits.append(("for this account", _of(self._by_account, account, OF_ACCOUNT)))
         limits.append(("in total", self._all))  # last: who is refused otherwise must not use up the tries of all
         for whose, budget in limits:
-            if not budget.take(now):
-                wait = int((1 - budget.left) / budget.per_second) + 1
-                raise Refused(f"too many tries {self._what} {whose}; try again in {wait} s", retry_after=wait)
+            _take(now, whose, budget, self._what)
+
+    def take_at_home(self, now: float, address: str | None, account: str) -> None:
+        """Count one try from an address where this account has signed in before: the tries of others do not keep it out.
+
+        Raises Refused.
+        """
+        _take(
+            now,
+            "for this account from this address",
+            _of(self._at_home, f"{account} {network_of(address)}", OF_ACCOUNT),
+            self._what,
+        )
 
     def succeeded(self, address: str | None, account: str | None) -> None:
         """Give the try back: it was no guess."""
         for known, name in ((self._by_address, network_of(address)), (self._by_account, account)):
             if name in known:
                 known[name].left += 1
+
+
+def _take(now: float, whose: str, budget: Budget, what: str) -> None:
+    if not budget.take(now):
+        wait = int((1 - budget.left) / budget.per_second) + 1
+        raise Refused(f"too many tries {what} {whose}; try again in {wait} s", retry_after=wait)
 
 
 def _of(known: dict[str, Budget], name: str, limit: tuple[float, float]) -> Budget:

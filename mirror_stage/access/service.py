@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import gevent
 
 from mirror_stage.access import people, store, tokens
-from mirror_stage.access.attempts import Attempts, Failures
+from mirror_stage.access.attempts import Attempts, Failures, network_of
 from mirror_stage.access.chain import Event, Head, Row, SignedHead, fault, fault_of_head
 from mirror_stage.access.domain import ANONYMOUS, MANAGE, REPORTER, ROLES, Actor, actor_of_person
 from mirror_stage.access.passwords import Passwords, hashed
 from mirror_stage.access.people import CredentialRow, Known, Person, SessionRow
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import Instant
-from mirror_stage.core.problems import NotFound, Unauthorized
+from mirror_stage.core.problems import NotFound, Refused, Unauthorized
 from mirror_stage.storage.db import Storage, Tx
 
 KNOWN_SECONDS = 1.0  # how long EGO relies on what it has read of a credential
@@ -139,14 +139,16 @@ class People:
 
     def sign_in_by_link(self, secret: str, peer: str | None, user_agent: str | None) -> tuple[str, str, Actor]:
         """The cookie, the second half for the page, and the actor. Raises Unauthorized, Refused."""
-        self._attempts.take(elapsed_seconds(), peer, None)
         try:
             token = tokens.parse(secret)
         except tokens.Mistyped as why:
+            self._attempts.take(elapsed_seconds(), peer, None)
             raise self._failed("a link", peer, str(why)) from why
+        now = self._clock.now()
+        if not self._storage.read(lambda tx: store.is_link(tx, token.id, tokens.sha256(token.text), now)):
+            self._attempts.take(elapsed_seconds(), peer, None)  # the tries of others keep no good link out
         if token.kind != tokens.LINK:
             raise self._failed("a link", peer, "this is a token for scripts, and no link")
-        now = self._clock.now()
         person = self._storage.write(lambda tx: store.use_link(tx, token.id, tokens.sha256(token.text), now))
         if person is None:
             detail = "this link was used already, or it is older than 15 minutes; `mirror-stage admin link` makes another one"
@@ -161,12 +163,22 @@ class People:
         It takes as long for a name that does not exist as for a wrong password.
         """
         name = name.lower()
-        self._attempts.take(elapsed_seconds(), peer, name)
+        self._count_try(name, peer)
         person = self._storage.read(lambda tx: store.person(tx, name))
         is_right = self._passwords.is_right(None if person is None else person.password_hash, password)
         if person is None or not is_right or person.disabled_at is not None:
             raise self._failed(name[:64], peer, "the name or the password is wrong")
         return self._begin(person, peer, user_agent, name)
+
+    def _count_try(self, name: str, peer: str | None) -> None:
+        """Count a try with a password. Raises Refused after too many, but not because of others where the account is at home."""
+        try:
+            self._attempts.take(elapsed_seconds(), peer, name)
+        except Refused:
+            addresses = self._storage.read(lambda tx: store.addresses_of(tx, name))
+            if network_of(peer) not in map(network_of, addresses):
+                raise
+            self._attempts.take_at_home(elapsed_seconds(), peer, name)
 
     def _begin(
         self, person: Person, peer: str | None, user_agent: str | None, account: str | None

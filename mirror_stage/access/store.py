@@ -18,6 +18,7 @@ from mirror_stage.storage import notes
 
 SESSIONS_OF_PERSON_MAX = 20  # the oldest ends when one more begins
 CREDENTIALS_MAX = 30_000  # that are valid: a token for each of 10,000 hosts, and as many again while they are exchanged
+ADDRESSES_MAX = 100  # of the newest sessions of a person
 SESSIONS_KEPT: Instant = 30 * DAY  # after their end
 CREDENTIALS_KEPT: Instant = 90 * DAY  # after they were revoked, or expired
 AUDIT_KEPT: Instant = 400 * DAY
@@ -179,10 +180,23 @@ def revoke(tx: Connection, id: str, actor: Actor, now: Instant) -> None:
         raise NotFound(f"there is no token {id[:40]!a}")
 
 
+def _is_usable_link(id: str, sha256: str, now: Instant) -> ColumnElement[bool]:
+    return and_(_C.id == id, _C.kind == "link", _C.sha256 == sha256, _C.revoked_at.is_(None), _C.expires_at > now)
+
+
+def is_link(tx: Connection, id: str, sha256: str, now: Instant) -> bool:
+    """Whether somebody can sign in with this link."""
+    return tx.execute(select(_C.id).where(_is_usable_link(id, sha256, now))).first() is not None
+
+
 def use_link(tx: Connection, id: str, sha256: str, now: Instant) -> Person | None:
     """The person who signs in with a link, which is used up then. None if it is unknown, used, or expired."""
-    usable = and_(_C.id == id, _C.kind == "link", _C.sha256 == sha256, _C.revoked_at.is_(None), _C.expires_at > now)
-    used = update(_CREDENTIALS).where(usable).values(revoked_at=now, last_used_at=now).returning(_C.principal)
+    used = (
+        update(_CREDENTIALS)
+        .where(_is_usable_link(id, sha256, now))
+        .values(revoked_at=now, last_used_at=now)
+        .returning(_C.principal)
+    )
     row = tx.execute(used).first()
     if row is None:
         return None
@@ -193,6 +207,14 @@ def use_link(tx: Connection, id: str, sha256: str, now: Instant) -> Person | Non
 # ------------------------------------------------------------------ sessions
 
 _SESSION = (*(_S[field.name] for field in fields(SessionRow) if field.name not in {"name", "role"}), _P.name, _P.role)
+
+
+def addresses_of(tx: Connection, name: str) -> list[str | None]:
+    """The addresses from which somebody of this name has signed in lately; none for a name that does not exist."""
+    query = (
+        select(_S.address).join(_PEOPLE, _P.id == _S.principal).where(_P.name == name).order_by(_S.created_at.desc())
+    )
+    return list(tx.execute(query.limit(ADDRESSES_MAX)).scalars())
 
 
 def begin_session(tx: Connection, new: SessionRow, sha256: str, page_sha256: str, actor: Actor, now: Instant) -> None:

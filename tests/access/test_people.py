@@ -135,6 +135,15 @@ def test_an_address_is_limited_whatever_the_account(first: str, second: str) -> 
     assert tries(attempts, 1, 0.0, "10.0.0.9", "another") is None
 
 
+def test_at_home_an_account_has_tries_of_its_own_and_not_more() -> None:
+    attempts = Attempts()
+    assert tries(attempts, 6, 0.0, "10.0.0.66", "ada") is not None
+    for _ in range(5):
+        attempts.take_at_home(0.0, "10.0.0.1", "ada")
+    with pytest.raises(Refused, match="from this address"):
+        attempts.take_at_home(0.0, "10.0.0.1", "ada")
+
+
 def test_all_together_are_limited_and_what_is_remembered_too() -> None:
     attempts = Attempts()
     refused = [tries(attempts, 1, 0.0, f"10.0.{n // 250}.{n % 250}", f"a{n}") for n in range(2 * REMEMBERED_MAX)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
@@ -350,3 +351,20 @@ def test_a_malformed_authorization_is_a_401_and_no_error(ego: EgoServer, said: s
     answer = ego.get("/api/twin/state", headers={"Authorization": said.encode("latin-1")})
     assert answer.status_code == 401
     assert "Traceback" not in ego.log
+
+
+def test_whoever_guesses_keeps_nobody_out(ego: EgoServer, admin: Browser) -> None:
+    run(ego, "users add victim --role viewer --password", typed=f"{PASSWORD}\n")
+    victim = {"name": "victim", "password": PASSWORD}
+
+    def status(shown: dict[str, str], address: str) -> int:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", ego.port, 30, (address, 0))) as client:
+            client.request("POST", "/api/session", json.dumps(shown), {"Content-Type": "application/json"})
+            return client.getresponse().status
+
+    assert status(victim, "127.9.9.1") == 201
+    link = run(ego, "admin link").strip().partition("#k=")[2]
+    while status({"name": "victim", "password": "guessed"}, "127.8.8.1") != 429:
+        pass
+    assert status(victim, "127.9.9.1") == 201
+    assert status({"link": link}, "127.8.1.1") == 201
