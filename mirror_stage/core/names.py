@@ -26,7 +26,8 @@ class BadField(ValueError):
 
 def normalise_hostname(text: str) -> str:
     """The hostname, trimmed and in Unicode form NFC. Raises BadField with the reason if it is not a valid hostname."""
-    name = text.strip().rstrip(".") or text.strip()  # `a.example.` (with the DNS root) is `a.example`
+    trimmed = text.strip()
+    name = trimmed.rstrip(" .") or trimmed  # `a.example.` (with the DNS root) is `a.example`
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
         if INVISIBLE.search(name):

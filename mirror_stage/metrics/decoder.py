@@ -7,7 +7,9 @@ of a sample is made printable, so that no client has to do it.
 
 from __future__ import annotations
 
+import codecs
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from mirror_stage.web.schemas import Number, Text, Truth, Whole, rows_of
 
 SAMPLE_BYTES_MAX = 64 * 1024
 ERRORS_OF_SAMPLE_MAX = 10
+TOO_LARGE = 10**400  # for a float
 _NOT_EXAMINED = {"field": "", "message": f"not examined: {ERRORS_MAX} errors of this batch are known already"}
 _YIELD_EVERY_FAST = 50  # the slow path yields after each sample: 64 bad disks take milliseconds
 _LARGE_BYTES = 8 * 1024  # after such a sample too: 64 KiB of what has to be escaped take 40 ms
@@ -161,10 +164,11 @@ def split(body: bytes) -> list[memoryview]:
         body.decode()
     except UnicodeDecodeError as error:
         raise Invalid(f"the body is not UTF-8 (byte {error.start})") from error
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         samples = _decode_envelope(body).samples
     except (msgspec.MsgspecError, RecursionError):
-        return [memoryview(json.dumps(sample).encode()) for sample in _samples_of(body)]
+        return [memoryview(json.dumps(_without_infinity(sample)).encode()) for sample in _samples_of(body)]
     _check_count(len(samples))
     return [memoryview(raw) for raw in samples]
 
@@ -284,6 +288,15 @@ def _samples_of(body: bytes) -> list[Any]:
     samples: list[Any] = loaded["samples"]
     _check_count(len(samples))
     return samples
+
+
+def _without_infinity(value: Any) -> Any:
+    """The value with a whole number that is as much too large for a float: JSON has no infinity."""
+    if isinstance(value, dict):
+        return {name: _without_infinity(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_infinity(one) for one in value]
+    return int(math.copysign(1, value)) * TOO_LARGE if isinstance(value, float) and math.isinf(value) else value
 
 
 def _check_count(count: int) -> None:

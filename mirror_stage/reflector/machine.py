@@ -29,11 +29,14 @@ class Machine:
 
     def text(self, path: str) -> str:
         """The text of a system file; empty if it is missing, not readable for us, or fails (EIO, ENODEV, ENOTCONN)."""
+        text = b""
         try:
             with open(self._root + path, "rb", buffering=0) as file:
-                return (file.read(TEXT_BYTES_MAX) or b"").decode(errors="replace")
+                while part := file.read(TEXT_BYTES_MAX - len(text)):  # one read of a file in /proc gives 4 KiB at most
+                    text += part
         except OSError:
             return ""
+        return text.decode(errors="replace")
 
     def number(self, path: str) -> int | None:
         """The whole number in a system file; None where there is none."""

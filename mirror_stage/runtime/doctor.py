@@ -179,7 +179,7 @@ def database(settings: Config) -> Finding:
         advice = "check that it runs, and check address, user and password in MIRROR_STAGE_DB_URL"
         if not settings.is_postgresql:
             advice = "move the file away and start again, or restore a backup"
-            if "unable to open" in str(error):
+            if "unable to open" in str(error) or "readonly" in str(error):
                 advice = "EGO must be able to write the file and its folder: see the finding about the folder"
         return Finding("database", "problem", f"it does not answer: {_first_line(error)}", advice)
     if trouble is not None:

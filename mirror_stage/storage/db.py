@@ -573,16 +573,22 @@ def translated(bounds: Bounds = ASKED, seconds: float | None = None) -> Iterator
 
 
 _NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE"})  # the second: a quota, or the size limit of a file
+_WRITABLE = "EGO's user must be able to write the file of MIRROR_STAGE_SQLITE_PATH and its folder"
+_ADVICE = {  # of SQLite's errors, what to do
+    "SQLITE_CANTOPEN": _WRITABLE,
+    "SQLITE_READONLY": _WRITABLE,
+    "SQLITE_NOTADB": "set MIRROR_STAGE_SQLITE_PATH to another file, or restore a backup with mirror-stage db restore",
+    "SQLITE_CORRUPT": "stop EGO and restore a backup with mirror-stage db restore",
+}
 
 
 def _why(error: BaseException, seconds: float = ASKED.write, lock_seconds: float = ASKED.lock) -> str:
     """The reason in one line for a person, without the statement and its values. It names the time limit, if one was reached."""
     cause = getattr(error, "orig", None) or error
     line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    if getattr(cause, "sqlite_errorname", "") in _NO_ROOM:
-        return f"{STORAGE_FULL}: {line}; free some space"
-    if getattr(cause, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-        return f"another program has held the database for {BUSY_SECONDS:g} s ({line})"
+    of_sqlite = _why_of_sqlite(getattr(cause, "sqlite_errorname", ""), line)
+    if of_sqlite is not None:
+        return of_sqlite
     if _is_interrupted(error) or "statement timeout" in line:
         return f"it took longer than {seconds:g} s; ask for less"
     if "statement pooling mode" in line:
@@ -590,6 +596,16 @@ def _why(error: BaseException, seconds: float = ASKED.write, lock_seconds: float
     if "lock timeout" in line:
         return f"another transaction has held what this needs for {lock_seconds:g} s"
     return line
+
+
+def _why_of_sqlite(name: str, line: str) -> str | None:
+    """The reason of an error of SQLite, and what to do; None for one that says enough."""
+    if name in _NO_ROOM:
+        return f"{STORAGE_FULL}: {line}; free some space"
+    kind = "_".join(name.split("_")[:2])  # SQLITE_READONLY_DIRECTORY is one of SQLITE_READONLY
+    if kind == "SQLITE_BUSY":
+        return f"another program has held the database for {BUSY_SECONDS:g} s ({line})"
+    return f"{line}: {_ADVICE[kind]}" if kind in _ADVICE else None
 
 
 def _is_interrupted(error: BaseException) -> bool:

@@ -155,6 +155,19 @@ def test_a_bad_sample_is_named_by_its_index_among_good_ones() -> None:
     assert [(row["index"], row["field"]) for row in batch.errors] == [(3, "cpu_load"), (4, "platform")]
 
 
+@pytest.mark.parametrize("body", [b'\xef\xbb\xbf{"samples": [%s]}', b'{"note": "\\ud800", "samples": [%s]}'])
+def test_in_an_odd_body_too_a_number_beyond_a_float_costs_its_entry_and_in_a_gauge_the_sample(body: bytes) -> None:
+    sensors, gauge = (make_sample("h", **{name: 0}) for name in ("temperatures", "cpu_temperature"))
+    taken = decode_batch(
+        body % json.dumps(sensors).replace('"temperatures": 0', '"temperatures": {"a": -1e400, "b": 40}').encode()
+    )
+    assert ([sample.details.temperatures for sample in taken.samples], taken.errors) == ([{"b": 40}], [])
+    refused = decode_batch(
+        body % json.dumps(gauge).replace('"cpu_temperature": 0', '"cpu_temperature": 1e400').encode()
+    )
+    assert refused.errors == [{"index": 0, "field": "cpu_temperature", "message": "must be a finite number"}]
+
+
 def test_a_schema_that_the_compiler_cannot_map_is_refused_at_import() -> None:
     class Hooked(Schema):
         a = Text(required=True)

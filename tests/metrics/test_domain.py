@@ -21,6 +21,7 @@ NOW = from_text("2026-03-01T12:00:00Z")
         ("e\u0301", "\u00e9"),
         ("a b", "a b"),
         ("x" * 120, "x" * 120),
+        ("titan-01. .", "titan-01"),
     ],
 )
 def test_a_hostname_has_one_form(given: str, expected: str) -> None:
@@ -62,6 +63,9 @@ def test_what_cannot_be_a_hostname_is_refused_with_the_reason(given: str) -> Non
         ("2025-11-01 02:15:00+09:00", "2025-10-31T17:15:00.000Z"),
         ("20251101T021500Z", "2025-11-01T02:15:00.000Z"),
         ("2025-11-01T02:15Z", "2025-11-01T02:15:00.000Z"),
+        ("2016-12-31T23:59:60.5Z", "2017-01-01T00:00:00.500Z"),
+        ("2017-01-01T08:59:60+09:00", "2017-01-01T00:00:00.000Z"),
+        ("20161231T235960Z", "2017-01-01T00:00:00.000Z"),
     ],
 )
 def test_a_timestamp_is_iso_8601_to_the_millisecond(text: str, expected: str) -> None:

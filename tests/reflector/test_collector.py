@@ -485,6 +485,10 @@ def test_a_counter_too_large_for_json_wraps_around(tmp_path: Path):
     assert Network(machine=Interfaces(tmp_path, eth0=2**53 + 5)).read()["net_bytes_tx"] == 5
 
 
+def test_a_system_file_is_read_whole_though_proc_gives_it_in_pieces():
+    assert "[stack]" in Machine().text("/proc/self/maps")  # one of its last lines, behind far more than 4 KiB
+
+
 @pytest.mark.parametrize(
     ("wall", "instant"),
     [

@@ -17,9 +17,10 @@ from sqlalchemy import create_engine
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.config import Config
+from mirror_stage.core.problems import Unavailable
 from mirror_stage.runtime import doctor
 from mirror_stage.storage import foreign, revision
-from mirror_stage.storage.db import Storage, engine_options
+from mirror_stage.storage.db import Storage, engine_options, translated
 from tests.command_line import forked
 from tests.servers import ROOT, PostgresqlServer
 
@@ -117,6 +118,33 @@ def test_what_can_be_no_database_is_refused_with_what_to_do(
         opened(Config(sqlite_path=path))
     finding = doctor.database(Config(sqlite_path=path))
     assert (finding.level, "MIRROR_STAGE_SQLITE_PATH" in finding.advice) == ("problem", True)
+
+
+def test_a_file_that_is_no_database_is_said_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "mirror_stage.db"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(Unavailable, match="file is not a database: set MIRROR_STAGE_SQLITE_PATH to another file"):
+        opened(Config(sqlite_path=path))
+
+
+def test_a_damaged_file_is_said_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "mirror_stage.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE a (b)")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"x" * (len(whole) - 100))  # all but the header
+    with pytest.raises(Unavailable, match="disk image is malformed: stop EGO and restore a backup"):
+        opened(Config(sqlite_path=path))
+
+
+def test_a_file_that_cannot_be_written_is_said_with_what_to_do() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA query_only = 1")
+        with (
+            pytest.raises(Unavailable, match="EGO's user must be able to write the file of MIRROR_STAGE_SQLITE_PATH"),
+            translated(),
+        ):
+            connection.execute("CREATE TABLE a (b)")
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
