@@ -29,10 +29,12 @@ VIRTUAL_INTERFACE = re.compile(
     r"|flannel|cali|cilium|lxc|kube|nodelocaldns|weave|antrea|azv|gke[\da-f]{6}|eni[\da-f]{6}|ovn|genev|veth|vnet|vif\d|epair"
     r"|vmnet|vboxnet|tap|tun|utun|zt|wg|wt\d|nebula|proton|ham\d|cscotun|gpd\d|ipsec|xfrm|l2tp|ppp|gre|gif|stf|erspan|sit|ipip"
     r"|ip_vti|vti\d|ip6|vxlan|geneve|ovs|ifb|dummy|macvtap|awdl|llw|anpi|vmenet|feth|pflog|pfsync|ng\d|hassio|waydroid|anbox|xapi"
-    r"|q(br|vb|vo)[\da-f]|awg\d|amn\d|kilo|tinc|n2n|edge\d|bat\d|nordtun|surfshark|pvpn|ipv6leak|clash|mihomo|br(lan|wan)$)"
-    r"|\w*br\d+($|[.:])|\w*tun\d*$|\w*vpn"
+    r"|q(br|vb|vo)[\da-f]|awg\d|amn\d|kilo|tinc|n2n|edge\d|bat\d|nordtun|surfshark|pvpn|ipv6leak|clash|mihomo|sing-?box"
+    r"|warp\d|netmaker|nm-|easytier|firezone|wiretrustee|pan\d|bnep|ipvlan|macvlan|br_|br(lan|wan)$)"
+    r"|\w*br\d+($|[.:])|[\w-]+[_-]br$|[\w-]*tun\d*$|\w*vpn"
     r"|(?i:vethernet|vswitch|vmware|virtualbox|loopback|npcap|isatap|teredo|6to4|bluetooth|tap-|openvpn|wireguard|tailscale"
-    r"|zerotier|nordlynx|protonvpn|mullvad|hamachi|cloudflare|vpn)"  # Windows writes them in several ways
+    r"|zerotier|nordlynx|protonvpn|mullvad|hamachi|cloudflare|vpn|hyper-v virtual"
+    r"|microsoft (wi-fi direct virtual|kernel debug))"  # Windows writes them in several ways
 )
 
 # File systems that are always full, or are not a disk.

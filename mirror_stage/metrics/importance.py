@@ -20,7 +20,7 @@ TAGS_READ_BY_EGO = frozenset(
 # Patterns of the names of chips with CPU sensors, from best to worst.
 CPU_TIERS = tuple(re.compile(pattern) for pattern in (
     r"coretemp|k10temp|k8temp|zenpower|via_cputemp|(ap_)?cpu(?!.*(fan|vrm))[\d_a-z]*"
-    r"|(big|little|mid|prime)_?(core|cpu)\d*(_thermal)?|(big|little|core|cluster|atlas|apollo|mpu|cls|a\d\d)\d*_?thermal"
+    r"|(big|little|mid|prime)_?(core|cpu)\d*(_thermal)?|(big|little|core|cluster|atlas|apollo|mpu|cls|a\d\d)\d*_?thermal|core_cluster|cluster\d+_\d+_therm(al)?"
     r"|[bm]cpu_?therm(al)?|mtktscpu|tcpu(_pci)?",
     r"x86_pkg_temp|pkg_temp_\d+|soc_dts\d+|(package|pkg|soc|ap|tj|imx|main|rockchip|armada|bcm\d*)\d*_?therm(al)?(_zone)?"
     r"|thermal_fan_est|scpi_sensors|sfctemp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ DOCUMENTATION_ADDRESS = (
 
 _CLASS = "/sys/class/net"
 _COUNTED = ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errin", "errout", "dropin", "dropout")
-_DEAD_ENDS = (links.LOOPBACK, "dummy")  # with OSPF or BGP the host's address may stand on these
+_DEAD_END = re.compile(r"lo\d*|dummy\d*")  # with OSPF or BGP the host's address may stand on these
 _TUNNEL_TYPES = {"vxlan", "geneve", "wireguard", "gre", "gretap", "ip6gre", "ip6gretap", "ipip", "sit", "ppp", "amt"}
 _PARENTS_TYPES = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}  # their drivers report the speed of the parent
 
@@ -123,7 +124,7 @@ class Network:
     ) -> str | None:
         """The first candidate that has counters and is neither loopback nor a dummy; None if there is none."""
         for name in self._ways_out(known, traffic, interface_by_address, towards_ego):
-            if name is not None and name in traffic and not name.startswith(_DEAD_ENDS):
+            if name is not None and name in traffic and _DEAD_END.fullmatch(name) is None:
                 return name
         if not self._is_logged:
             self._is_logged = True

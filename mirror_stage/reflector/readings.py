@@ -137,7 +137,8 @@ def hottest_gpu(readings_by_chip: Mapping[str, Sequence[SensorReading]]) -> floa
     own = _hottest(_edges(own) for chip, own in readings_by_chip.items() if is_gpu_chip(chip))
     if own is not None:
         return own
-    return _hottest([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
+    labelled = ([one for one in own if one.label.lower() == "gpu"] for own in readings_by_chip.values())
+    return _hottest([one for one in own if one.current] for own in labelled)  # 0 °C is a laptop's card that is off
 
 
 def _hottest(groups: Iterable[Iterable[SensorReading]]) -> float | None:

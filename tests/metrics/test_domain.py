@@ -108,6 +108,7 @@ VIRTUAL = (
     "lo lo0 docker0 br-1a2b br0 br0.10 veth7@if2 cali12ab34 azv9f8e7d6c5b4 gke52f3a1b2c3d eni0a1b2c3d4e5 nodelocaldns kube-ipvs0"
     " antrea-gw0 ovn-k8s-mp0 genev_sys_6081 vif3.0 xenbr0 epair0a utun4 gif0 stf0 awdl0 llw0 anpi1 pflog0 wg0-mullvad wt0 ham0"
     " hassio natbr0 kvmbr0.7 qbr1a2b3c qvo1a2b3c qvb1a2b3c waydroid0 awg0 tinc0 n2n0 bat0 nordtun singtun0 ovpnc1 vpn0 brlan vmenet0 ng0"
+    " outline-tun0 lan-br br_vlan10 warp0 netmaker nm-home sing-box easytier pan0 macvlan-shim"
 )
 WINDOWS_VIRTUAL = ["vEthernet (WSL)", "vEthernet (Default Switch)", "VMware Network Adapter VMnet8", "Tailscale"]
 WINDOWS_VIRTUAL += [
@@ -116,6 +117,8 @@ WINDOWS_VIRTUAL += [
     "Teredo Tunneling Pseudo-Interface",
     "TAP-Windows6",
     "VPN - VPN Client",
+    "Hyper-V Virtual Ethernet Adapter",
+    "Microsoft Wi-Fi Direct Virtual Adapter",
 ]
 WIRED = "eth0 eth0.10 eno1 enp3s0f1np1 enP2p1s0 ens5 enx001122334455 enc600 em0 igb1 ix0 vtnet0 re0 en0 bond0 team0 lagg0 wlan0 usb0"
 

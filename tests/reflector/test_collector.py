@@ -416,6 +416,15 @@ def test_without_a_route_the_primary_interface_has_the_set_address_or_is_the_bus
     assert Network(machine=machine).read()["primary_interface"] == "eth0"
 
 
+@pytest.mark.parametrize("name", ["lon0", "local", "dummynet"])
+def test_an_interface_with_a_name_like_that_of_loopback_can_be_primary(tmp_path: Path, name: str):
+    machine = Interfaces(tmp_path, lo=100, dummy0=100, **{name: 200})
+    machine.default = name
+    assert Network(machine=machine).read()["net_bytes_tx"] == 200
+    machine.default = "dummy0"
+    assert Network("10.0.0.3", machine).read()["primary_interface"] == name
+
+
 def test_a_missing_primary_interface_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     machine = Interfaces(tmp_path, lo=100)
     machine.default = None
