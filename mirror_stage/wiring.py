@@ -34,6 +34,7 @@ from mirror_stage.core.clock import Clock
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import SECOND, Instant, to_text
 from mirror_stage.core.readiness import Readiness
+from mirror_stage.core.turns import Turns
 from mirror_stage.disks.service import DiskLevels
 from mirror_stage.ego_monitor.service import EgoMonitor, ego_hostname, is_reported_by_agent
 from mirror_stage.enrolment import store as enrolment_store
@@ -217,7 +218,7 @@ def _pipeline(ego: Services) -> None:
             version=alert.version,
         )
 
-    outbox = Outbox(tell)
+    outbox = Outbox(tell, Turns().breathe)
     saver = Saver(
         storage.own,
         twin,

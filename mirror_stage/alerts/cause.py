@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ FLEET_MIN, FLEET_SHARE = 3, 0.6  # hosts that fall silent together, for EGO to b
 DEPTH_MAX = 64  # nodes between EGO and a host; deeper is no network, but a mistake
 HOST, RACK, ROOM, EGO = "host", "rack", "room", "ego"  # kinds of causes
 EGO_ISOLATED: Final = "ego_isolated"
+_GO_ON: Final[Callable[[], None]] = lambda: None  # noqa: E731
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,11 @@ class Network:
         hub: str,
         ego_uplink: str | None = None,
         uplinks: Mapping[str, str] | None = None,
+        breathe: Callable[[], None] = _GO_ON,
     ):
         """`ego` is the host that EGO runs on; it is never silent. `ego_uplink`: what EGO is connected to, if that is known.
 
-        `uplinks` are those of nodes that say none themselves, because nobody watches them.
+        `uplinks` are those of nodes that say none themselves, because nobody watches them. `breathe` is called between two nodes.
         """
         self._seen, self._ego = seen, ego
         links = _links(seen, ego, hub, ego_uplink, uplinks or {})
@@ -104,18 +106,19 @@ class Network:
             str, Instant
         ] = {}  # when half of one group of hosts behind the node was heard: a rack, a hall
         self._branches: dict[str, list[Instant]] = {}  # `newest` of each branch, in rising order
-        self._look_behind()
+        self._look_behind(breathe)
         self._of_place = self._places()
         self._slowest = max((round(INTERVALS * one.interval) for one in seen.values() if not one.is_offline), default=0)
         here = self._this_side()
         self._beyond = sorted(one.last_seen for name, one in seen.items() if name not in here)
 
-    def _look_behind(self) -> None:
+    def _look_behind(self, breathe: Callable[[], None]) -> None:
         """From the leaves to EGO: the signs of life behind each node, sorted; the larger list takes the smaller ones in."""
         behind: dict[str, list[tuple[list[Instant], list[Instant]]]] = defaultdict(list)  # heard, and due
         branches: dict[str, list[Instant]] = defaultdict(list)
         groups: dict[str, list[Instant]] = defaultdict(list)
         for node in reversed(self._order):
+            breathe()
             lists = sorted(behind.pop(node, []), key=lambda one: len(one[0]))
             heard, due = lists.pop() if lists else ([], [])
             for smaller in lists:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mirror_stage.alerts.cause import EGO, HELD, HOST, Cause, Network, Seen
-from mirror_stage.alerts.domain import HOST_OFFLINE, Alert, Transition, caused, victims
+from mirror_stage.alerts.domain import HOST_OFFLINE, Alert, victims
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.twin.domain import Host, Status
 
@@ -46,8 +46,15 @@ class Causes:
             None  # how many hosts each cause hid at the last look; None: there was none
         )
 
-    def look(self, alerts: Iterable[Alert], listening_since: Instant, now: Instant) -> list[Transition]:
-        """What follows for the open alerts. Nothing is decided before everybody who is well had the time to be heard."""
+    def look(
+        self, alerts: Iterable[Alert], listening_since: Instant, now: Instant, breathe: Callable[[], None]
+    ) -> list[tuple[Alert, Cause]]:
+        """What silenced the hosts of these open alerts, where that is new. Nothing is decided before everybody who is well had the time to
+        be heard.
+
+        It looks at the hosts and alerts as they are when it begins. `breathe` lets others have a turn meanwhile.
+        """
+        hosts = list(self._hosts.values())
         offline = [one for one in alerts if one.metric == HOST_OFFLINE]
         if not offline:
             self._back, self._hidden = {}, {}
@@ -60,18 +67,22 @@ class Causes:
         self._hidden = hidden
         if not undecided and not doubted:
             return []
-        seen = {host.hostname: _seen(host, now if host.hostname == self._ego else None) for host in self._hosts.values()
-                if host.last_seen_at is not None}  # fmt: skip
-        network = Network(seen, ego=self._ego, hub=self._hub, ego_uplink=self._ego_uplink, uplinks=self._uplinks)
-        found = {one.id: self._decided(one, network, seen, listening_since, now) for one in undecided}
-        found |= self._anew([one for one in offline if one.is_victim], doubted, network, seen, now)
+        seen: dict[str, Seen] = {}
+        for host in hosts:
+            if host.last_seen_at is not None:
+                seen[host.hostname] = _seen(host, now if host.hostname == self._ego else None)
+            breathe()
+        network = Network(
+            seen, ego=self._ego, hub=self._hub, ego_uplink=self._ego_uplink, uplinks=self._uplinks, breathe=breathe
+        )
+        found: dict[str, Cause | None] = {}
+        for one in undecided:
+            found[one.id] = self._decided(one, network, seen, listening_since, now)
+            breathe()
+        found |= self._anew([one for one in offline if one.is_victim], doubted, network, seen, now, breathe)
         since = _beginnings(offline, found, seen)
-        return [
-            transition
-            for one in offline
-            if (cause := found.get(one.id)) is not None
-            for transition in caused(one, replace(cause, since=since[cause.key]), now)
-        ]
+        decided = [(one, found.get(one.id)) for one in offline]
+        return [(one, replace(cause, since=since[cause.key])) for one, cause in decided if cause is not None]
 
     def isolation(self, alerts: Iterable[Alert]) -> Cause | None:
         """Where EGO is cut off, by the open alerts; None: it is not, or is no more."""
@@ -103,7 +114,13 @@ class Causes:
         return network.cause_of(alert.hostname, now, may_hold=may_hold)
 
     def _anew(
-        self, hidden: Iterable[Alert], doubted: set[Key], network: Network, seen: Mapping[str, Seen], now: Instant
+        self,
+        hidden: Sequence[Alert],
+        doubted: set[Key],
+        network: Network,
+        seen: Mapping[str, Seen],
+        now: Instant,
+        breathe: Callable[[], None],
     ) -> dict[str, Cause]:
         """The causes that have changed, by the alert, of those that were back for long enough. The others are noted as back."""
         found: dict[str, Cause] = {}
@@ -111,6 +128,7 @@ class Causes:
         for alert in hidden:
             if alert.cause is None or alert.cause.key not in doubted or alert.hostname not in seen:
                 continue
+            breathe()
             key, cause = alert.cause.key, network.cause_of(alert.hostname, now)
             if cause is None or cause.key == key:
                 continue

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import Any
 
-import gevent
 import orjson
+from gevent.lock import BoundedSemaphore
 
 from mirror_stage.access.domain import Actor
 from mirror_stage.alerts import store
@@ -24,6 +24,7 @@ from mirror_stage.alerts.store import CHANGED, CREATED, StoredRule
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import MINUTE, to_text
 from mirror_stage.core.problems import Conflict, Invalid, NotFound, PreconditionFailed
+from mirror_stage.core.turns import Turns
 from mirror_stage.history import store as history
 from mirror_stage.history.domain import METRICS_BY_NAME
 from mirror_stage.storage.db import Storage, Tx
@@ -31,7 +32,6 @@ from mirror_stage.twin.domain import Host
 
 log = logging.getLogger(__name__)
 
-YIELD_EVERY = 500  # hosts
 PREVIEWED_MAX = 100  # values
 NAMED_MAX = 200  # hosts: as many as GET /api/history takes
 ROUTES = ("preview", "backtest")  # beside the rules: no rule can have these names
@@ -80,6 +80,7 @@ class RuleBook:
         self._written = {rule.name: rule for rule in written}
         self._entries = {rule.name: Entry(rule) for rule in written}
         self._revision: str | None = None
+        self._looking, self._breathe = BoundedSemaphore(1), Turns().breathe
         self.change: Callable[[Sequence[Rule]], None] = lambda _rules: None
 
     @property
@@ -110,13 +111,14 @@ class RuleBook:
         return entry
 
     def look(self) -> None:
-        """Learn what was changed, here or by another worker, and judge by it from now on."""
-        revision = self._storage.own.read(store.rules_revision)
-        if revision == self._revision:
-            return
-        self._entries = self._read(self._storage.own.read(store.rules))
-        self._revision = revision
-        self.change(self.in_force)
+        """Learn what was changed, here or by another worker, and judge by it from now on. One look at a time: the newest counts last."""
+        with self._looking:
+            revision = self._storage.own.read(store.rules_revision)
+            if revision == self._revision:
+                return
+            self._entries = self._read(self._storage.own.read(store.rules))
+            self._revision = revision
+            self.change(self.in_force)
 
     def _read(self, rows: Sequence[StoredRule]) -> dict[str, Entry]:
         entries = {name: Entry(rule) for name, rule in self._written.items()}
@@ -125,6 +127,11 @@ class RuleBook:
             if base is not None and base.source == FILE:
                 log.warning("the alert rule %s of the file counts, not the one that was made over REST", row.name)
                 continue
+            known = self._entries.get(row.name)
+            if known is not None and known.row == row:
+                entries[row.name] = known
+                continue
+            self._breathe()
             try:
                 entries[row.name] = Entry(of_wire(row.name, row.document, base, row.source), row)
             except BadRule as why:
@@ -145,9 +152,8 @@ class RuleBook:
         matched: list[dict[str, str | None]] = []
         without = 0
         found: list[Breach] = []
-        for number, host in enumerate(hosts):
-            if number % YIELD_EVERY == 0:
-                gevent.sleep(0)
+        for host in hosts:
+            self._breathe()
             applied = applied_to(rule, labels_of(host))
             if applied is None:
                 continue

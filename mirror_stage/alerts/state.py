@@ -31,6 +31,12 @@ class OpenAlerts:
         """Every open alert, in no order."""
         return (alert for alerts in list(self._by_host.values()) for alert in list(alerts.values()))
 
+    def now(self, alert: Alert) -> Alert | None:
+        """An alert, open or pending, as it is now; None: it is over."""
+        alerts = self.pending_of(alert.hostname) if alert.status == PENDING else self.of(alert.hostname)
+        found = alerts.get(alert.key)
+        return found if found is not None and found.id == alert.id else None
+
     def all_pending(self) -> list[Alert]:
         """Every pending alert."""
         return [alert for alerts in self._pending.values() for alert in alerts.values()]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import gevent
 import orjson
 from gevent.lock import BoundedSemaphore
 
@@ -22,6 +21,7 @@ from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import DAY, SECOND, Instant, to_optional_text, to_text
 from mirror_stage.core.problems import Invalid, Unavailable
 from mirror_stage.core.selector import Labels
+from mirror_stage.core.turns import Turns
 from mirror_stage.history.domain import METRICS_BY_NAME, Metric
 from mirror_stage.storage.db import Storage
 from mirror_stage.storage.pieces import Pace
@@ -30,7 +30,6 @@ from mirror_stage.twin.domain import Limits
 DAYS_MAX = 30
 BUDGET_SECONDS = 9.5  # what is not read then is named
 QUEUE_SECONDS = 10.0  # one back-test at a time; another waits so long for its turn
-SLICE_SECONDS = 0.005  # then others run
 RETRIED_ABOVE = 5  # hosts: a read that takes too long is tried again with fewer
 QUARTERS_AT_ONCE = 8  # of one host; those after the first are a guess
 MARKS_MAX, UNREAD_MAX = 500, 100
@@ -91,7 +90,7 @@ class BackTest:
     def __init__(self, storage: Storage, clock: Clock, limits: Limits, *, hub: str, ego: str):
         self._storage, self._clock, self._limits, self._hub, self._ego = storage, clock, limits, hub, ego
         self._turn = BoundedSemaphore(1)
-        self._sliced_at = 0.0
+        self._breathe = Turns().breathe
 
     def run(self, rule: Rule, days: int) -> dict[str, Any]:
         """What a rule would have said in the last days, as the wire has it. Raises Invalid if the history cannot tell, Unavailable."""
@@ -229,13 +228,6 @@ class BackTest:
 
         stretches = [(name, run.racks.get(name), firing) for name, firing in run.marks]
         return messages(rule, stretches, run.until * SECOND, breathe)
-
-    def _breathe(self) -> None:
-        """Let others run, if this has worked for long enough."""
-        now = elapsed_seconds()
-        if now - self._sliced_at > SLICE_SECONDS:
-            gevent.sleep(0)
-            self._sliced_at = elapsed_seconds()
 
     def _answer(self, rule: Rule, waits: Sequence[Instant], run: _Run, unread: Sequence[int]) -> dict[str, Any]:
         named = self._storage.read(partial(store.names, host_ids=unread[:UNREAD_MAX])) if unread else {}

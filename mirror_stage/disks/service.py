@@ -10,9 +10,10 @@ from typing import Any
 import gevent
 import orjson
 
-from mirror_stage.core.clock import Clock, elapsed_seconds
+from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, SECOND, Instant
 from mirror_stage.core.problems import NotFound
+from mirror_stage.core.turns import Turns
 from mirror_stage.disks import store
 from mirror_stage.disks.domain import HOUR_SECONDS, TREND_SECONDS, Forecasts, Level, days_range, forecast
 from mirror_stage.storage.db import Storage
@@ -21,7 +22,6 @@ from mirror_stage.storage.pieces import HELD_SECONDS, Pace
 KEPT: Instant = 90 * DAY
 NOTED_EVERY_SECONDS = 300
 PRUNED_AT_ONCE = 500
-SLICE_SECONDS = 0.005  # then others run
 
 Reading = tuple[int, str, Mapping[str, tuple[int, int]]]  # (host id, name, (used, size) in bytes by mountpoint)
 
@@ -46,7 +46,7 @@ class DiskLevels:
         self._noted_at = self._forecast_at = 0
         self._noted = Pace(200, least=20, most=2_000, seconds=HELD_SECONDS)
         self._read = Pace(50, least=5, most=200)
-        self._sliced_at = 0.0
+        self._breathe = Turns().breathe
 
     def look(self) -> None:
         """Note the levels every five minutes; forecast at first, and once an hour."""
@@ -104,9 +104,7 @@ class DiskLevels:
             trend = forecast(levels)
             if trend is not None:
                 found[mount] = trend
-            if elapsed_seconds() - self._sliced_at > SLICE_SECONDS:
-                gevent.sleep(0)
-                self._sliced_at = elapsed_seconds()
+            self._breathe()
         return Forecasts(found)
 
     def prune(self, now: Instant) -> None:

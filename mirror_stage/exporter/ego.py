@@ -22,8 +22,8 @@ from mirror_stage.cluster.service import Cluster
 from mirror_stage.commands.service import CommandService
 from mirror_stage.core.config import Config
 from mirror_stage.core.problems import Problem
+from mirror_stage.core.turns import in_turns
 from mirror_stage.core.version import VERSION
-from mirror_stage.exporter.turns import in_turns
 from mirror_stage.figures.instruments import Histogram
 from mirror_stage.figures.loop_lag import LoopLag
 from mirror_stage.figures.text import OPENMETRICS

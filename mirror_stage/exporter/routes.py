@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from flask import Response, request
 
+from mirror_stage.core.turns import in_turns
 from mirror_stage.exporter import fleet, targets
 from mirror_stage.exporter.ego import EgoFigures
 from mirror_stage.exporter.schemas import TargetsQuery, TargetsSchema
-from mirror_stage.exporter.turns import in_turns
 from mirror_stage.figures.text import CONTENT_TYPE, chosen_format
 from mirror_stage.twin.service import TwinService
 from mirror_stage.web.http import Blueprint, json_response

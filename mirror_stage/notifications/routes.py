@@ -6,17 +6,17 @@ import re
 from typing import Any
 from uuid import uuid4
 
-import gevent
 from flask import Response, request
 
 from mirror_stage.access.domain import MANAGE, decide
 from mirror_stage.access.gate import actor
-from mirror_stage.alerts.rulebook import YIELD_EVERY, RuleBook
+from mirror_stage.alerts.rulebook import RuleBook
 from mirror_stage.alerts.schemas import NewAckSchema
 from mirror_stage.alerts.service import AlertService
 from mirror_stage.core.config import Config
 from mirror_stage.core.instants import to_optional_text
 from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.core.turns import in_turns
 from mirror_stage.notifications.channels import Channel
 from mirror_stage.notifications.directory import Directory
 from mirror_stage.notifications.heartbeat import Heartbeat
@@ -130,9 +130,7 @@ def put_routes(said: dict[str, Any]) -> Response:
 def reach() -> Response:
     """For how many hosts each rule is, and for how many of them nobody hears of it."""
     survey, book = Survey(service(Directory).routes), service(RuleBook)
-    for number, host in enumerate(service(TwinService).shown().hosts()):
-        if number % YIELD_EVERY == 0:
-            gevent.sleep(0)
+    for host in in_turns(service(TwinService).shown().hosts()):
         if not host.is_synthetic:
             survey.add(labels_of(host.hostname, host), kinds_of(book.applied_to(host)))
     items = [

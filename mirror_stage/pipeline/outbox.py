@@ -32,8 +32,9 @@ class Outbox:
     A transition that waits longer than PATIENCE is told before: the live view may run ahead of the database.
     """
 
-    def __init__(self, tell: Callable[[Transition], None]):
-        self._tell = tell
+    def __init__(self, tell: Callable[[Transition], None], breathe: Callable[[], None] = lambda: None):
+        """`breathe` lets others have a turn while many are told."""
+        self._tell, self._breathe = tell, breathe
         self._waiting: list[Waiting] = []
         self.told: Counter[tuple[str, str]] = Counter()  # by kind of transition and severity
 
@@ -44,9 +45,9 @@ class Outbox:
         """Add transitions that have just happened. What is in UNTOLD is neither stored nor told."""
         self._waiting += [Waiting(one, now, is_told) for one in transitions if one.kind not in UNTOLD]
 
-    def transitions(self) -> list[Transition]:
-        """All transitions that wait, oldest first."""
-        return [waiting.transition for waiting in self._waiting]
+    def transitions(self, most: int | None = None) -> list[Transition]:
+        """The transitions that wait, oldest first, at most so many."""
+        return [waiting.transition for waiting in self._waiting[:most]]
 
     def stored(self, count: int) -> None:
         """Tell the `count` oldest transitions, which are in the database now, and keep them no longer."""
@@ -75,6 +76,7 @@ class Outbox:
 
     def _tell_each(self, waiting: Iterable[Waiting]) -> None:
         for one in waiting:
+            self._breathe()  # somebody else may tell them meanwhile, also from the oldest on: so their order stays
             if not one.is_told:
                 one.is_told = True
                 self.told[one.transition.kind, one.transition.alert.severity] += 1

@@ -16,6 +16,7 @@ from mirror_stage.alerts.domain import (
     Key,
     Rule,
     Transition,
+    caused,
     evaluate_cut_off,
     evaluate_silence,
     heed,
@@ -28,6 +29,7 @@ from mirror_stage.alerts.minutes import Minutes, Whole
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
+from mirror_stage.core.turns import Turns
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.pipeline.outbox import UNTOLD, Outbox
 from mirror_stage.pipeline.port import Message, Registered
@@ -61,11 +63,14 @@ class Owner:
         elapsed: Callable[[], float] = elapsed_seconds,
         acks: Callable[[], Mapping[str, Ack]] = dict,
         causes: Causes | None = None,
+        breathe: Callable[[], None] | None = None,
     ):
         """`is_listening` says whether samples get through; `elapsed` counts seconds, also while EGO stands still.
 
-        `acks` reads which alerts somebody acknowledges, by their ids. `causes` decides what silenced hosts.
+        `acks` reads which alerts somebody acknowledges, by their ids. `causes` decides what silenced hosts. `breathe` lets others have
+        a turn while many hosts are judged.
         """
+        self._breathe = breathe or Turns().breathe
         self._frames, self._audience, self._saver, self._outbox, self._clock = frames, audience, saver, outbox, clock
         self._is_listening, self._elapsed, self._acks, self._causes = is_listening, elapsed, acks, causes
         self._ended_acks: dict[
@@ -115,7 +120,7 @@ class Owner:
             try:
                 host, kind = self.twin.fold(sample)
                 is_newest = kind is Arrival.FRESH or kind is Arrival.REANCHORED
-                if is_newest and self._judge_by.needs_errors:
+                if is_newest:
                     host.interface_errors = interface_errors(known.sample, sample)
                 if is_newest and not sample.is_repeated:  # a repeated sample was judged before
                     self._judge(host, sample.received_at, self.minutes.take(sample))
@@ -135,6 +140,8 @@ class Owner:
 
     def _apply(self, transitions: Sequence[Transition]) -> None:
         """Apply transitions and put them into the outbox. Those of a replay are stored, but never told."""
+        if not transitions:
+            return
         self.open_alerts.apply(transitions)
         self._outbox.put(transitions, self._clock.now(), is_told=not self.is_leading)
         self._ended_acks |= {t.alert.id: t.ack_at for t in transitions if t.ack_at is not None}
@@ -142,29 +149,45 @@ class Owner:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))
 
     def sweep(self) -> None:
-        """Mark silent hosts stale, then offline, and update their alerts. Silence counts only while EGO listened."""
+        """Mark silent hosts stale, then offline, and update their alerts. Silence counts only while EGO listened.
+
+        Others have their turn between two hosts: samples may arrive, and hosts may leave.
+        """
         now = self._clock.now()
-        self._notice_pause(now)
-        self.twin.sweep(now, self._resumed_at)
-        listening_since = max(self.started_at, self._resumed_at)
-        transitions: list[Transition] = []
-        for host in self.twin.hosts_by_name.values():
-            if host.last_seen_at is None:
-                continue
-            open_alerts, silence = self.open_alerts.of(host.hostname), now - host.last_seen_at
-            listened = now - max(host.last_seen_at, listening_since)
-            for rule in self._judge_by.plan_of(host).silence:
-                own = self.twin.limits.of(host.interval).offline_after / SECOND if host.interval else 0
-                alert = open_alerts.get((rule.name, None))
-                if listened >= max(rule.fire_at, own) * SECOND:
-                    its_rule = rule.beginning_at(own) if host.interval else rule
-                    transitions += evaluate_silence(its_rule, host.hostname, silence, open_alerts, now)
-                elif alert is not None and host.last_seen_at > alert.created_at:
-                    transitions.append(resolve(alert, now, "sample"))  # a late sample counts too
-        self._apply(transitions)
+        self._notice_pause()
+        if not self._is_listening():
+            self._resumed_at = now
+        self.twin.sweep(now, self._resumed_at, self._give_turn)
+        for hostname in list(self.twin.hosts_by_name):
+            self._give_turn()
+            host = self.twin.hosts_by_name.get(hostname)
+            if host is not None and host.last_seen_at is not None:
+                self._apply(self._judge_silence(host, host.last_seen_at, now))
         if self._causes is not None:
-            self._apply(self._causes.look(self.open_alerts.each(), listening_since, now))
+            alerts, listening_since = self.open_alerts.each(), max(self.started_at, self._resumed_at)
+            for alert, cause in self._causes.look(alerts, listening_since, now, self._give_turn):
+                self._give_turn()
+                current = self.open_alerts.now(alert)
+                if current is not None:
+                    self._apply(caused(current, cause, now))
             self._apply(self._judge_isolation(self._causes, now))
+
+    def _judge_silence(self, host: Host, last_seen_at: Instant, now: Instant) -> list[Transition]:
+        """What follows for a host from how long it has been silent."""
+        open_alerts, listened = (
+            self.open_alerts.of(host.hostname),
+            now - max(last_seen_at, self.started_at, self._resumed_at),
+        )
+        own = self.twin.limits.of(host.interval).offline_after / SECOND if host.interval else 0
+        found: list[Transition] = []
+        for rule in self._judge_by.plan_of(host).silence:
+            alert = open_alerts.get((rule.name, None))
+            if listened >= max(rule.fire_at, own) * SECOND:
+                its_rule = rule.beginning_at(own) if host.interval else rule
+                found += evaluate_silence(its_rule, host.hostname, now - last_seen_at, open_alerts, now)
+            elif alert is not None and last_seen_at > alert.created_at:
+                found.append(resolve(alert, now, "sample"))  # a late sample counts too
+        return found
 
     def _judge_isolation(self, causes: Causes, now: Instant) -> list[Transition]:
         """What follows for EGO's own host from how many hosts are silent because EGO is cut off."""
@@ -206,22 +229,29 @@ class Owner:
         """
         acks, now = self._acks(), self._clock.now()
         self._ended_acks = {id: at for id, at in self._ended_acks.items() if id in acks}
-        for alert in [one for one in self.open_alerts.each() if one.ack_at is not None or one.id in acks]:
-            asked = acks.get(alert.id)
+        for known in [one for one in self.open_alerts.each() if one.ack_at is not None or one.id in acks]:
+            self._breathe()
+            alert, asked = self.open_alerts.now(known), acks.get(known.id)
+            if alert is None:
+                continue
             if asked is not None and asked.at <= self._ended_acks.get(alert.id, -1):
                 continue
             transition = heed(alert, asked, now)
             if transition is not None:
                 self._apply([transition])
 
-    def _notice_pause(self, now: Instant) -> None:
-        """Count silence from now on, if EGO stood still (stopped, suspended or blocked) or no sample gets through."""
+    def _give_turn(self) -> None:
+        """Let others have a turn during a sweep, which may take seconds then: that is no pause."""
+        self._breathe()
+        self._notice_pause()
+
+    def _notice_pause(self) -> None:
+        """Count silence from now on, if EGO stood still: it was stopped, suspended or blocked."""
         elapsed = self._elapsed()
         paused, self._swept_at = elapsed - self._swept_at, elapsed
         if paused > PAUSE_SECONDS:
             log.warning("EGO stood still for %.1f s; the silence of hosts is counted from now on", paused)
-        if paused > PAUSE_SECONDS or not self._is_listening():
-            self._resumed_at = now
+            self._resumed_at = self._clock.now()
 
     def tick(self) -> None:
         """Tell the transitions that have waited too long for the database, and show every client a new frame."""
@@ -265,7 +295,11 @@ class Owner:
 
     def _end_unruled(self, now: Instant) -> None:
         """End the alerts of hosts that were removed, and those whose rule is not in force for their host."""
-        for alert in [*self.open_alerts.all(), *self.open_alerts.all_pending()]:
+        for known in [*self.open_alerts.all(), *self.open_alerts.all_pending()]:
+            self._breathe()
+            alert = self.open_alerts.now(known)
+            if alert is None:
+                continue
             host = self.twin.hosts_by_name.get(alert.hostname)
             reason = "host-removed" if host is None else None
             if host is not None and not self._is_ruled(host, alert):

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 DETAILS_EVERY: Instant = 30 * SECOND
 HOSTS_AT_ONCE = 250  # in one transaction, some milliseconds: the commit of samples waits for it
+TRANSITIONS_AT_ONCE = 250  # for the same reason
 RECORDED_WITHIN_SECONDS = 1.0  # a reader waits at most this long until recent changes are in the database
 
 
@@ -165,10 +166,31 @@ class Saver:
         position: str | None = None,
         is_last: bool = False,
     ) -> bool:
-        """Write these hosts as they are now, the waiting transitions and the new identities; whether it succeeded."""
+        """Write these hosts as they are now, the waiting transitions and the new identities; whether it succeeded.
+
+        If many transitions wait, it writes the older ones before, a piece at a time.
+        """
+        while len(self._outbox) > TRANSITIONS_AT_ONCE:
+            if not self._write_piece(TRANSITIONS_AT_ONCE):
+                return False
         self._begun += 1
+        try:
+            return self._write_piece(None, names, saved_until=saved_until, position=position, is_last=is_last)
+        finally:
+            self._ended = self._begun
+
+    def _write_piece(
+        self,
+        most: int | None,
+        names: Collection[str] = (),
+        *,
+        saved_until: Instant | None = None,
+        position: str | None = None,
+        is_last: bool = False,
+    ) -> bool:
+        """Write at most so many of the transitions that wait, and the rest of what `_write` writes; whether it succeeded."""
         now = self._clock.now()
-        transitions, identities = self._outbox.transitions(), self._twin.take_identities(now, is_last=is_last)
+        transitions, identities = self._outbox.transitions(most), self._twin.take_identities(now, is_last=is_last)
         hosts = self._twin.present(names)
         due = [host for host in hosts if self._details_are_due(host, now)]
         hosts += self._twin.present({one.alert.hostname for one in transitions}.difference(names))
@@ -186,8 +208,6 @@ class Saver:
                 log.warning("the twin could not be saved; EGO will try again: %s", why)
             self._failed = True
             return False
-        finally:
-            self._ended = self._begun
         if self._failed:
             log.info("the twin is saved again")
         self._failed = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mirror_stage.core.instants import SECOND, Instant
@@ -162,13 +162,16 @@ class Twin:
             if host is not None:
                 self.hosts_by_name[hostname] = replace(host, forecasts=forecasts)
 
-    def sweep(self, now: Instant, listening_since: Instant = 0) -> None:
+    def sweep(self, now: Instant, listening_since: Instant = 0, breathe: Callable[[], None] = lambda: None) -> None:
         """Update the status of every host by its silence.
 
-        EGO did not listen before `listening_since`: silence before that does not make a status worse.
+        EGO did not listen before `listening_since`: silence before that does not make a status worse. `breathe` is called between two
+        hosts; meanwhile hosts may change or leave.
         """
-        for host in list(self.hosts_by_name.values()):
-            if host.last_seen_at is None or host.sample is None:
+        for hostname in list(self.hosts_by_name):
+            breathe()
+            host = self.hosts_by_name.get(hostname)
+            if host is None or host.last_seen_at is None or host.sample is None:
                 continue
             status = self.status_after(host.last_seen_at, now, host.interval)
             if STATUS_CODES[status] > STATUS_CODES[host.status] and host.last_seen_at < listening_since:

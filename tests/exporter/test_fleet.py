@@ -15,9 +15,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
+from mirror_stage.core.turns import in_turns
 from mirror_stage.exporter import fleet
 from mirror_stage.exporter.routes import packed
-from mirror_stage.exporter.turns import in_turns
 from mirror_stage.figures.text import OPENMETRICS, PLAIN
 from mirror_stage.twin.domain import Host, Role, Status
 from tests.exporter.samples import NOW, host, simulated
