@@ -21,7 +21,7 @@ from mirror_stage.alerts.domain import (
     is_meant,
     patience_in_minutes,
 )
-from mirror_stage.alerts.measures import CUT_OFF, INTERFACE_ERRORS, RULE_MEASURES, SILENCE
+from mirror_stage.alerts.measures import CUT_OFF, RULE_MEASURES, SILENCE
 from mirror_stage.alerts.minutes import Whole
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.selector import Labels
@@ -110,7 +110,6 @@ class Judge:
 
     def __init__(self, rules: Iterable[Rule], patience: Callable[[Host], Instant] = lambda _host: PATIENCE):
         self.rules = tuple(rule for rule in rules if rule.is_enabled)
-        self.needs_errors = any(rule.measure == INTERFACE_ERRORS for rule in self.rules)
         self._patience = patience
         self._plans: dict[tuple[Applied, ...], Plan] = {}
         self._plan_by_host: dict[str, tuple[Identity, Plan]] = {}

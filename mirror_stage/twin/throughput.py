@@ -48,7 +48,11 @@ def interface_errors(before: Sample | None, sample: Sample) -> dict[str, float] 
     found = {}
     for one in sample.details.interfaces or ():
         other = was.get(one.name)
-        if other is not None:
+        if other is None:
+            continue
+        if one.errin == other.errin and one.errout == other.errout and one.errin is not None:
+            found[one.name] = 0.0  # of nearly all
+        else:
             grown = [_growth(other.errin, one.errin), _growth(other.errout, one.errout)]
             known = [errors for errors in grown if errors is not None]
             if known:

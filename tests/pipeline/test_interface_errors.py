@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mirror_stage.alerts.domain import HUD
+from mirror_stage.alerts.judge import breaches
 from mirror_stage.alerts.rules import rule_of
 from mirror_stage.twin.throughput import interface_errors
 from tests.builders import SetClock, decoded, make_sample
@@ -71,3 +72,14 @@ def test_the_rate_of_an_interface_is_of_the_counters_that_are_known(
     )
     assert interface_errors(first, then) == found
     assert interface_errors(None, then) is None
+
+
+def test_a_preview_has_values_before_any_rule_asks_for_them(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench()
+    for errors in (1_000, 1_100):
+        bench.clock.advance(10)
+        uptime = (bench.clock.now() - NOW) / 1000 + 7200
+        faces = [interface("eth0", errors), interface("lo", errors)]
+        bench.post(make_sample("a", at=bench.clock.now(), interfaces=faces, uptime_seconds=uptime))
+    (found,) = breaches(RULE, bench.twin.hosts_by_name["a"], bench.clock.now()) or ()
+    assert (found.subject, found.value) == ("eth0", 10.0)
