@@ -1,4 +1,7 @@
-"""The alert rules that people write: in a TOML file like `config/alert_rules.toml`, or over REST. Both have the same keys."""
+"""The alert rules that people write: in a TOML file like `config/alert_rules.toml`, or over REST. Both have the same keys.
+
+Inside, a key is spelt like a name of Python (`resolve_for`), outside as everywhere on the wire (`resolveFor`).
+"""
 
 from __future__ import annotations
 
@@ -141,7 +144,7 @@ def _of_file(document: Document, built_in: tuple[Rule, ...], path: Path) -> tupl
         known[name] = _changed(known[name], table, where)
     for name, table in written.items():
         try:
-            known[name] = rule_of(name, table, known.get(name), FILE)
+            known[name] = of_wire(name, respelt(table), known.get(name), FILE)
         except BadRule as why:
             raise BadSetting(f"{_VARIABLE}: {path}: [rules.{name}]: {why}") from why
     if len(known) > RULES_MAX:
@@ -193,21 +196,31 @@ def _check(key: str, value: Any, where: str) -> None:
 
 def of_wire(name: str, document: Document, base: Rule | None, source: str) -> Rule:
     """The rule of a document in the spelling of the wire. Raises BadRule, whose key is spelt so, too."""
-    respelt = _respelt(document, _FROM_WIRE)
+    inside = _from_wire(document)
     try:
-        return rule_of(name, respelt, base, source)
+        return rule_of(name, inside, base, source)
     except BadRule as why:
         key = ".".join(ON_WIRE.get(part, part) for part in why.key.split("."))
         raise BadRule(key, why.message) from why
 
 
-def _respelt(document: Any, spelling: Mapping[str, str]) -> Any:
+def _from_wire(document: Any) -> Any:
     if isinstance(document, Mapping):
         for key in document:
             if key in ON_WIRE:
                 raise BadRule(key, f"is spelt {ON_WIRE[key]} here")
-        return {spelling.get(key, key): _respelt(value, spelling) for key, value in document.items()}
-    return [_respelt(one, spelling) for one in document] if isinstance(document, list) else document
+        return {_FROM_WIRE.get(key, key): _from_wire(value) for key, value in document.items()}
+    return [_from_wire(one) for one in document] if isinstance(document, list) else document
+
+
+def respelt(document: Any) -> Any:
+    """The document of a file as the wire spells its keys: files may also write `resolve_for`, as they did before. Raises BadRule."""
+    if isinstance(document, Mapping):
+        for key, wire in ON_WIRE.items():
+            if key in document and wire in document:
+                raise BadRule(wire, f"stands there as {key}, too; write one of them")
+        return {ON_WIRE.get(key, key): respelt(value) for key, value in document.items()}
+    return [respelt(one) for one in document] if isinstance(document, list) else document
 
 
 def rule_of(name: str, document: Any, base: Rule | None, source: str) -> Rule:

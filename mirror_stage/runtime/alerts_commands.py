@@ -239,6 +239,8 @@ def _times(one: dict[str, Any]) -> str:
 
 def _rule_in_file(named: str) -> dict[str, Any] | None:
     """The rule of a file, in the spelling of the wire; None if `named` is no file, but the name of a rule. Raises BadSetting."""
+    from mirror_stage.alerts.rules import BadRule, respelt
+
     file = Path(named)
     if file.suffix != ".toml" and not file.exists():
         return None
@@ -248,13 +250,7 @@ def _rule_in_file(named: str) -> dict[str, Any] | None:
             raise BadSetting(f"{file}: has {len(document['rules'])} rules; a back-test takes one")
         ((name, rule),) = document["rules"].items()
         document = {**rule, "name": name}
-    return dict(_on_wire(document))
-
-
-def _on_wire(value: Any) -> Any:
-    """A rule of a file as the wire spells its keys."""
-    from mirror_stage.alerts.rules import ON_WIRE
-
-    if isinstance(value, dict):
-        return {ON_WIRE.get(key, key): _on_wire(inner) for key, inner in value.items()}
-    return [_on_wire(one) for one in value] if isinstance(value, list) else value
+    try:
+        return dict(respelt(document))
+    except BadRule as why:
+        raise BadSetting(f"{file}: {why}") from why

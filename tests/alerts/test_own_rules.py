@@ -368,3 +368,15 @@ def test_a_refusal_names_the_key_as_the_wire_spells_it() -> None:
             "own", {"measure": "cpuLoad", "steps": STEPS, "overrides": [{"where": "host:a", "noData": "x"}]}, None, HUD
         )
     assert refused.value.key == "overrides.0.noData"
+
+
+def test_a_file_takes_both_spellings_of_a_key_but_not_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    head = '[rules.own]\nmeasure = "cpuLoad"\nsteps = [{severity = "warning", fire = 80, resolve = 70}]\n'
+    for key in ("resolveFor", "resolve_for"):
+        path.write_text(f'{head}{key} = "2m"\noverrides = [{{where = "host:a", {key} = "3m"}}]')
+        rule = next(one for one in load(Config(alert_rules=path)) if one.name == "own")
+        assert (rule.resolve_after, rule.overrides[0].rule.resolve_after) == (120_000, 180_000)
+    path.write_text(f'{head}resolve_for = "2m"\nresolveFor = "2m"')
+    with pytest.raises(BadSetting, match="resolveFor stands there as resolve_for, too"):
+        load(Config(alert_rules=path))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULE = """[rules.hot]
 measure = "cpuLoad"
 steps = [{severity = "warning", fire = 80, resolve = 70}]
-resolve_for = "2m"
+resolveFor = "2m"
 for = "3m"
 """
 
