@@ -34,8 +34,11 @@ def agent(ego: EgoServer) -> dict[str, str]:
 
 def claimed(ego: EgoServer, agent: dict[str, str]) -> dict[str, Any]:
     """The next command of the host."""
-    (command,) = ego.get(f"/api/commands/pending/{HOST}", headers=agent, params={"wait": 30}, timeout=40).json()
-    return dict(command)
+
+    def pending() -> Any:
+        return ego.get(f"/api/commands/pending/{HOST}", headers=agent, params={"wait": 10}).json()
+
+    return dict(wait_until(pending, 60, what="the command is queued")[0])
 
 
 def end(ego: EgoServer, agent: dict[str, str], id: str, **result: Any) -> None:
@@ -50,7 +53,7 @@ def started(ego: EgoServer, *words: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """The exit status, stdout and stderr."""
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
 
 
