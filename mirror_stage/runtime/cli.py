@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from mirror_stage.core import findings
+from mirror_stage.core import findings, streams
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.version import VERSION
 from mirror_stage.reflector import command_line as reflector
@@ -38,7 +38,20 @@ from mirror_stage.simulator.scenarios import SCENARIOS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 not possible, 2 wrong arguments or a bad setting."""
+    streams.prepare()
     chosen = _parser().parse_args(arguments)
+    try:
+        status = _run(chosen)
+        streams.flush()
+    except OSError as error:
+        why = streams.why_unwritten(error)
+        if why is None:
+            raise
+        return say(f"the output cannot be written: {why}", 1) if why else 0
+    return status
+
+
+def _run(chosen: argparse.Namespace) -> int:
     try:
         if getattr(chosen, "of_service", False):
             from mirror_stage.runtime import service_settings
@@ -55,9 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"Install EGO's own wheel, without --no-deps: {Path(sys.executable).with_name('pip')} install FILE.whl",
             1,
         )
-    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
