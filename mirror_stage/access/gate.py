@@ -45,6 +45,7 @@ _BEARER = re.compile(rf"(?i:bearer) +({PREFIX}.*)")  # other tokens are for some
 _COOKIES_MAX = 5  # of one name that are tried
 _HEALTH = frozenset({"health.live", "health.ready"})  # they answer without a database, too
 _USED = "mirror_stage.token_used"  # in the environ of a request whose token was looked at before
+_NAMELESS = "-"  # the instance of whoever fetches commands without a name: a second machine could leave it out
 _BOUND = "mirror_stage.actors"  # in the environ of a Socket.IO client: its actors by namespace
 
 
@@ -86,7 +87,7 @@ class Gate:
             token = bearer[1]
         if token is not None:
             is_new_use, environ[_USED] = _USED not in environ, True
-            instance = environ.get("HTTP_X_REFLECTOR_INSTANCE")
+            instance = environ.get("HTTP_X_REFLECTOR_INSTANCE") or (_NAMELESS if _claims(environ) else None)
             return self._people.actor_of_token(str(token), peer, instance, is_new_use=is_new_use)
         page = page if page is not None else environ.get("HTTP_X_MIRROR_STAGE_PAGE")
         if page is None:
@@ -179,6 +180,11 @@ def check_declared(app: Flask, socketio: SocketIO) -> None:
     undeclared += sorted(socketio.server.namespace_handlers)  # class-based handlers would bypass the gate
     if undeclared:
         raise RuntimeError(f"without a permission in mirror_stage/access/permissions.py: {', '.join(undeclared)}")
+
+
+def _claims(environ: Environ) -> bool:
+    """Whether a request fetches commands: only then an enrolled agent names its instance each time."""
+    return "/commands/pending/" in environ.get("PATH_INFO", "")
 
 
 def actor() -> Actor:

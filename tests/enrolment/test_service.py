@@ -244,6 +244,20 @@ def test_a_poll_that_began_with_the_former_token_is_no_sign_of_a_clone(ego: Ego)
     assert ego.enrolment.check()["ok"]
 
 
+def test_a_second_machine_that_does_not_name_its_instance_suspends_the_agent_too(ego: Ego) -> None:
+    token = ego.enrolled()
+    turns = [ego.poll(token, instance=name)[0] for name in ("a", None, "a", None, "a", None)]
+    assert turns == [200, 200, 200, 200, 401, 401]
+    assert ("agent-suspended", "two machines use its token at the same time") in ego.audited()
+
+
+def test_an_agent_that_never_names_its_instance_is_one_machine(ego: Ego) -> None:
+    token = ego.enrolled()
+    for _ in range(5):
+        assert ego.poll(token)[0] == 200
+        assert ego.ask("/api/metrics/batch", {"samples": [make_sample("db-01")]}, token).status_code == 202
+
+
 def test_two_instances_in_turn_suspend_the_agent(ego: Ego) -> None:
     token = ego.enrolled()
     answers = [ego.poll(token, instance=each)[0] for each in "abababab"]
