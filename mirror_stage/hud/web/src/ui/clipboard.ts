@@ -31,12 +31,12 @@ export function shortest(value: number): string {
   return String(value);
 }
 
-/** Rows as CSV (RFC 4180) with a byte order mark, so that spreadsheets read Korean; a formula stays text. */
+/** Rows as CSV (RFC 4180) with a byte order mark, so that spreadsheets read Korean; a formula stays text, also after white space. */
 export function csv(rows: readonly (readonly (string | number | null)[])[]): string {
   const cell = (value: string | number | null): string => {
     if (value === null || Number.isNaN(value)) return '';
     if (typeof value === 'number') return shortest(value);
-    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    const text = /^(\s*[=+\-@]|[\t\r])/.test(value) ? `'${value}` : value;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return `\ufeff${rows.map((row) => row.map(cell).join(',')).join('\r\n')}\r\n`;

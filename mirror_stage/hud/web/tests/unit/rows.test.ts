@@ -71,6 +71,7 @@ test('a file of hosts reads in a spreadsheet, and a name cannot become a formula
   expect(csv([['이름', 'x'], ['a,"b"', 1.5], ['=cmd()', NaN], ['-1', null]])).toBe(
     '\ufeff이름,x\r\n"a,""b""",1.5\r\n\'=cmd(),\r\n\'-1,\r\n',
   );
+  expect(csv([[' =cmd()', '\t=cmd()', '\u00a0@x', 'a =b']])).toBe("\ufeff' =cmd(),'\t=cmd(),'\u00a0@x,a =b\r\n");
 });
 
 test.each([
