@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from mirror_stage.alerts import store as alert_store
 from mirror_stage.alerts.domain import SEVERITIES, Alert, silent_since
@@ -17,7 +19,7 @@ from mirror_stage.commands import store as command_store
 from mirror_stage.commands.domain import CREATED, SUCCEEDED
 from mirror_stage.core.clock import Clock
 from mirror_stage.core.instants import DAY, MINUTE, SECOND, Instant, to_text
-from mirror_stage.core.problems import Invalid, NotFound
+from mirror_stage.core.problems import Invalid, NotFound, Unavailable
 from mirror_stage.history import series, tiers
 from mirror_stage.history import store as history
 from mirror_stage.history.domain import RAW, RESOLUTIONS, ROLLUPS, Reading, Resolution
@@ -55,6 +57,9 @@ DEFAULT_STRETCH: Instant = DAY
 YIELD_EVERY = 200
 PRUNED_AT_ONCE = 500
 
+AT_ONCE = 2  # moments that are worked out: of 10,000 hosts one takes 160 MB
+QUEUE_SECONDS = 10.0  # others wait so long for their turn
+
 Value = TypeVar("Value")
 _alert_schema = AlertSchema()
 
@@ -85,6 +90,7 @@ class Past:
         self._kept, self._until_recorded, self._twin_id = kept_by_resolution, until_recorded, twin_id
         self._alerts_shown = alerts_shown
         self._watcher, self._watched_every = watcher, watched_every
+        self._turns = BoundedSemaphore(AT_ONCE)
 
     # ------------------------------------------------------------------ one moment
 
@@ -118,8 +124,22 @@ class Past:
         alerts = [alert_as_it_was(alert, hosts_by_name.get(alert.hostname), at) for alert in stored]
         return Moment(at, resolution.name, with_names(with_hub(with_severities(hosts, alerts), scene)), alerts)
 
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """A turn of AT_ONCE. Raises Unavailable if none is free in time."""
+        if not self._turns.acquire(timeout=QUEUE_SECONDS):
+            raise Unavailable("too many others ask for the past; ask again in a moment")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
     def body(self, at: Instant) -> bytes:
-        """The snapshot at an instant, encoded for the wire."""
+        """The snapshot at an instant, encoded for the wire. Raises Invalid, Unavailable."""
+        with self._in_turn():
+            return self._body(at)
+
+    def _body(self, at: Instant) -> bytes:
         moment = self.moment(at)
         head = {"type": "twin-state", "twinId": self._twin_id()} | encode.head_of("past", 0, at)
         head |= {"at": to_text(at), "resolution": moment.resolution}
@@ -134,17 +154,18 @@ class Past:
     # ------------------------------------------------------------------ two moments
 
     def diff(self, start: Instant, end: Instant | None, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        """The difference of the twin between two instants; `thresholds` replace the defaults of their metrics."""
+        """The difference of the twin between two instants; `thresholds` replace the defaults of their metrics.
+
+        Raises Invalid, Unavailable.
+        """
         end = self._clock.now() if end is None else end
         _must_rise(start, end)
-        before, after = self.moment(start, "from"), self.moment(end, "to")
         asked = {**THRESHOLDS, **thresholds}
-        return {
-            "from": to_text(start),
-            "to": to_text(end),
-            "resolutions": [before.resolution, after.resolution],
-            "thresholds": asked,
-        } | difference(before, after, asked)
+        with self._in_turn():
+            before, after = self.moment(start, "from"), self.moment(end, "to")
+            found = difference(before, after, asked)
+        resolutions = [before.resolution, after.resolution]
+        return {"from": to_text(start), "to": to_text(end), "resolutions": resolutions, "thresholds": asked} | found
 
     # ------------------------------------------------------------------ a stretch of time
 
