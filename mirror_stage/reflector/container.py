@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from mirror_stage.reflector.machine import Machine
 
-_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+_MARKS = ("/.dockerenv", "/run/.containerenv")
+_NAME = "/run/systemd/container"  # how systemd calls the container that it runs in
+_WSL = "wsl"  # Windows starts a virtual machine, and systemd calls it a container
 _ROOT = "/sys/fs/cgroup"
 _NO_LIMIT = 2**60  # cgroup v1 reports 2^63 less a page where there is no limit
 _LXCFS = " /proc/meminfo fuse.lxcfs "  # in the mounts of a guest; the host of LXC guests mounts it at another place
@@ -47,6 +49,7 @@ class Container:
         self._paths = {names: path for line in groups.splitlines() for _, names, path in [_parted(line)]}
         self.is_container = not any(_is_of_the_machine(path) for path in self._paths.values()) and (
             any(machine.has(mark) for mark in _MARKS)
+            or (machine.has(_NAME) and machine.text(_NAME).strip() != _WSL)
             or any(manager in path for path in self._paths.values() for manager in _MANAGERS)
             or _LXCFS in machine.text("/proc/self/mounts")
             or (
