@@ -254,7 +254,7 @@ class Alert:
         cause = self.cause
         if cause is None:
             return None
-        is_itself = cause.is_of(self.hostname)
+        is_itself = cause.is_of(self.hostname) or self.measure == CUT_OFF
         why = "itself" if is_itself else {HOST: "uplink", EGO: "isolated"}.get(cause.kind, "together")
         return {"kind": cause.kind, "name": cause.name, "why": why, "since": cause.since, "hides": self.hides}
 

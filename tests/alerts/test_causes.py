@@ -152,6 +152,8 @@ def test_when_ego_is_cut_off_one_alert_and_one_message_name_the_hop(tmp_path: Pa
         ("host_offline", "ego", "sw-0")
     }
     assert len(alerts) == 6
+    assert {one["cause"]["why"] for one in alerts.values()} == {"isolated"}
+    assert (isolated["cause"]["why"], isolated["cause"]["hides"]) == ("itself", 6)
     assert {one["groupId"] for one in alerts.values()} == {isolated["groupId"]}
     then = stage.now
     stage.start()
