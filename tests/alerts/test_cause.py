@@ -54,6 +54,13 @@ class World:
         ]
         return (min(failed)[0], min(failed)[2]) if failed else None
 
+    def is_told_up_to(self, cause: str, hostname: str) -> bool:
+        """Whether somebody tells each link between EGO and what cut a host off; else EGO takes a switch for one at the hub."""
+        told = {name: self.uplinks[name] for name in self.told} | {EGO: self.uplinks[EGO]}
+        way, as_told = self.way(hostname, self.uplinks), self.way(hostname, told)
+        until = way.index(cause) + 1
+        return as_told[:until] == way[:until]
+
     def last_seen(self, hostname: str, now: Instant) -> Instant:
         cut = self.cut(hostname)
         until, interval, phase = min(now, cut[0]) if cut else now, self.watched[hostname], self.phase[hostname]
@@ -104,7 +111,10 @@ def world(seed: int, wrong: float = 0.0) -> World:
 
 @dataclass
 class Score:
-    """Of the silent hosts: how many there are, and how many EGO judges right; all, and those whose true cause is on a way that EGO knows."""
+    """Of the silent hosts: how many there are, and how many EGO judges right; all, and those whose links EGO knows up to the true cause.
+
+    A link is known if a tag says it, rightly or not.
+    """
 
     silent: int = 0
     right: int = 0
@@ -129,6 +139,7 @@ class Score:
         for name, (_, cause) in cuts.items():
             is_right = decided[name] == cause or groups[decided[name]] - misled == truth[cause] - misled != set()
             is_known = cause in named and cause in made.way(name, made.told | {EGO: made.uplinks[EGO]})
+            is_known = is_known and made.is_told_up_to(cause, name)
             self.silent += 1
             self.right += is_right
             self.known += is_known
@@ -159,14 +170,14 @@ RIGHT, TWO_PERCENT_WRONG = 0.0, 0.02
     [
         (FRESH, RIGHT, 0.985),
         (FRESH, TWO_PERCENT_WRONG, 0.96),
-        pytest.param(LONG, RIGHT, 0.98, marks=pytest.mark.long),
+        pytest.param(LONG, RIGHT, 0.985, marks=pytest.mark.long),
         pytest.param(LONG, TWO_PERCENT_WRONG, 0.96, marks=pytest.mark.long),
     ],
 )
 def test_nearly_every_host_whose_link_is_known_gets_the_right_cause(seeds: range, wrong: float, least: float) -> None:
     """What is missed failed within seconds of something else on its way, or lies in a row of nodes between which nobody is heard."""
     score = scored(seeds, wrong)
-    assert score.silent > 3_000
+    assert score.known > 1_500
     assert score.known_right / score.known >= least, score
     assert score.right / score.silent >= 0.87, score
 
