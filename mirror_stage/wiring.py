@@ -260,6 +260,7 @@ def _pipeline(ego: Services) -> None:
         clock,
         enrolment.unverified,
         lambda: cluster is not None and cluster.fold_since_saved(),
+        lambda: None if cluster is None else cluster.hear_early(),
     )
     cluster = None
     if config.is_clustered:

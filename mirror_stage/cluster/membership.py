@@ -12,16 +12,17 @@ from collections.abc import Callable
 import gevent
 
 from mirror_stage.cluster import store
+from mirror_stage.cluster.heartbeat import Beat, Heartbeat
 from mirror_stage.cluster.store import LOST_AFTER, Standing, Worker
 from mirror_stage.core.clock import Clock, elapsed_seconds
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.problems import BadRow, Problem, Unavailable
 from mirror_stage.core.version import VERSION
-from mirror_stage.storage.db import Lane, Storage, Tx
+from mirror_stage.storage.db import CLUSTER, Lane, Storage, Tx
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 0.3
+LOOK_SECONDS = 0.05  # how often the event loop looks at the heartbeat
 SLOW_SECONDS = 1.0  # a beat that takes longer counts as one that failed
 LISTENED_SECONDS = (
     LOST_AFTER / SECOND
@@ -53,7 +54,10 @@ class Membership:
         self.trouble: str | None = None  # why the database could not be asked last
         self._unlinked_since: float | None = None
         self._listens_since = -LISTENED_SECONDS  # by `elapsed_seconds`; nothing has failed yet
-        self._beating: gevent.Greenlet | None = None
+        self._heart: Heartbeat | None = None
+        self._looking: gevent.Greenlet | None = None
+        self._looked_at: Beat | None = None
+        self._taken_at = 0.0  # when this worker became the owner; a beat that began before does not know of it
 
     @property
     def is_owner(self) -> bool:
@@ -61,14 +65,16 @@ class Membership:
 
     def begin(self) -> None:
         """Send heartbeats from now on."""
-        if self._beating is None:
-            self._beating = gevent.spawn(self._beat_on)
+        if self._heart is None:
+            self._heart = Heartbeat(self._storage.apart(CLUSTER), self._me).start()
+            self._looking = gevent.spawn(self._look_on, self._heart)
 
     def leave(self) -> None:
         """Stop. Another worker may take over at once."""
-        if self._beating is not None:
-            self._beating.kill()
-            with contextlib.suppress(Problem):  # then the others find out after two seconds
+        if self._heart is not None and self._looking is not None:
+            self._looking.kill()
+            self._heart.end()
+            with contextlib.suppress(Problem):  # then the others find out when they have not seen it for LOST_AFTER
                 self._lane.write(lambda tx: store.leave(tx, self.id))
 
     def check(self, tx: Tx) -> None:
@@ -82,26 +88,30 @@ class Membership:
         """Store nothing any more as the owner."""
         self.generation, self._was_deposed = 0, True
 
-    def _beat_on(self) -> None:
+    def _look_on(self, heart: Heartbeat) -> None:
         while True:
-            try:
-                self._beat()
-                if self.trouble is not None:
-                    log.info("the cluster: the database answers again")
-                self.trouble = None
-            except (Problem, BadRow) as why:
-                self._listens_since = elapsed_seconds()
-                if self.trouble is None:
-                    log.warning("the cluster: %s", why)
-                self.trouble = str(why)
-            except Exception:
-                log.exception("the cluster: this worker could not show that it lives")
-            gevent.sleep(BEAT_SECONDS)
+            heart.turn()
+            beat = heart.last
+            if beat is not None and beat is not self._looked_at:
+                self._looked_at = beat
+                try:
+                    self._look_at(beat)
+                except (Problem, BadRow) as why:
+                    self._note_trouble(why)
+                except Exception:
+                    log.exception("the cluster: this worker could not do what follows from how the cluster stands")
+            gevent.sleep(LOOK_SECONDS)
 
-    def _beat(self) -> None:
-        me, began = self._me(), elapsed_seconds()
-        self.standing = standing = self._lane.write(lambda tx: store.seen(tx, me))
-        if elapsed_seconds() - began > SLOW_SECONDS:
+    def _look_at(self, beat: Beat) -> None:
+        if beat.error is not None:
+            raise beat.error
+        if beat.standing is None or beat.began_at < self._taken_at:
+            return
+        if self.trouble is not None:
+            log.info("the cluster: the database answers again")
+        self.trouble = None
+        self.standing = standing = beat.standing
+        if beat.ended_at - beat.began_at > SLOW_SECONDS:
             self._listens_since = elapsed_seconds()
         if self.generation and standing.generation != self.generation:
             self._depose(f"worker {standing.worker} owns the twin by now")
@@ -109,6 +119,12 @@ class Membership:
             self._resign_without_the_stream()
         elif self._may_take():
             self._take()
+
+    def _note_trouble(self, why: Exception) -> None:
+        self._listens_since = elapsed_seconds()
+        if self.trouble is None:
+            log.warning("the cluster: %s", why)
+        self.trouble = str(why)
 
     def _me(self) -> Worker:
         return Worker(
@@ -141,7 +157,7 @@ class Membership:
         generation = self._lane.write(lambda tx: store.take(tx, self.id, self.standing.generation, now))
         if generation is not None:
             log.info("this worker (%s) owns the twin now, generation %d", self.id, generation)
-            self.generation = generation
+            self.generation, self._taken_at = generation, elapsed_seconds()
             self._lane.write(store.forget_old)
             gevent.spawn(self._lead, generation)
 

@@ -22,7 +22,7 @@ from gevent.event import AsyncResult
 from mirror_stage.alerts.domain import Alert
 from mirror_stage.cluster import wire
 from mirror_stage.cluster.membership import Membership, application_name
-from mirror_stage.cluster.stream import Entry, Stream
+from mirror_stage.cluster.stream import Entry, Stream, order
 from mirror_stage.cluster.without_redis import WithoutRedis
 from mirror_stage.commands.domain import Chunk
 from mirror_stage.commands.service import CommandService
@@ -100,7 +100,9 @@ class Cluster:
         frames.on_step = self._tell_step
         self._missed_since: Instant | None = None  # of this edge: samples since then are not in the stream
         self._linked_again_at = 0.0
-        self._early: list[Message] | None = None  # what the owner has to hear after it has restored the twin
+        # what the owner has to hear after it has restored the twin: position in the stream, message, samples still encoded
+        self._early: list[tuple[str | None, Message, Sequence[tuple[str, bytes]]]] | None = None
+        self._folded_to = "0-0"  # the entries up to here were folded when the twin was restored
         self._generation = 0  # of the newest owner that was heard of
         self._is_following = False
         self._whole_asked_at = self._whole_sent_at = 0.0
@@ -178,14 +180,10 @@ class Cluster:
 
     def _lead(self, _generation: int) -> None:
         """Become the owner: restore the twin, then fold what came meanwhile."""
-        self._early = []
-        self._generation = self.membership.generation
+        self._early, self._folded_to = [], "0-0"
+        self._generation, self._is_following = self.membership.generation, False
         try:
-            self._frames.begin()
             self._become_owner()  # folds the entries since the last save, too: `fold_since_saved`
-            early, self._early = self._early, None
-            for message in early:
-                self._owner.hear(message)
             self._is_following = True
             self._send_whole_now()
         except Exception as error:
@@ -220,15 +218,22 @@ class Cluster:
 
     def hear_here(self, message: Message) -> None:
         """A listener of this worker's port: pass the message on to the others, then to the owner, if that is here."""
-        if self.stream.add(wire.HAPPENED, wire.of_message(message)) is None:
+        position = self.stream.add(wire.HAPPENED, wire.of_message(message))
+        if position is None:
             self._note_missed(message)
-        self._owner_hears(message)
-
-    def _owner_hears(self, message: Message) -> None:
         if self._early is not None:
-            self._early.append(message)
+            self._early.append((position, message, ()))
         elif self._owner.is_leading:
             self._owner.hear(message)
+
+    def hear_early(self) -> None:
+        """Let the owner hear what has happened while it restored the twin, but nothing twice."""
+        while self._early:
+            position, message, encoded = self._early.pop(0)
+            if position is None or order(position) > order(self._folded_to):
+                self._owner.hear(replace(message, samples=[*message.samples, *self._decoded(encoded)]))
+                gevent.sleep(0)
+        self._early = None
 
     def _note_missed(self, message: Message) -> None:
         firsts = [sample.received_at for sample in message.samples]
@@ -251,7 +256,7 @@ class Cluster:
         self.stream.add(wire.PRINTED, wire.encode(wire.ChunkForm(id, chunk.seq, chunk.stream, chunk.text)))
 
     def _tell_step(self, step: Step) -> None:
-        if self._owner.is_leading:
+        if self._owner.is_leading and self._is_following:  # the first frame of an owner goes as a whole one
             self.stream.add(wire.STEP, wire.of_step(step), self.membership.generation)
 
     # ------------------------------------------------------------------ what readers wait for
@@ -320,10 +325,12 @@ class Cluster:
         told, samples = wire.to_message(entry.body)
         message = replace(told, newcomers=self._registered(told.newcomers), removed=self._really_removed(told.removed))
         self._known.hear(message)
-        if self._early is not None or self._owner.is_leading:
+        if self._early is not None:
+            self._early.append((entry.id, message, samples))
+        if self._owner.is_leading:
             decoded = self._decoded(samples)
             self._known.hear(Message(samples=decoded))
-            self._owner_hears(replace(message, samples=decoded))
+            self._owner.hear(replace(message, samples=decoded))
         else:
             self._known.hear_encoded(samples)
 
@@ -465,6 +472,7 @@ class Cluster:
                     newcomers = self._registered(message.newcomers)
                     self._owner.hear(Message(newcomers, self._decoded(samples), message.polls))
                     gevent.sleep(0)
+                self._folded_to = entry.id
         except (redis.RedisError, OSError, *wire.UNREADABLE) as error:
             log.warning("the stream cannot be read back (%s); the history is read instead", error)
             return False

@@ -14,7 +14,7 @@ from mirror_stage.core.problems import Unavailable
 _OWNER: Table = OwnerRow.__table__  # type: ignore[assignment]
 _WORKERS: Table = WorkerRow.__table__  # type: ignore[assignment]
 
-LOST_AFTER: Instant = 2 * SECOND  # a worker that has not been seen for so long is taken for dead
+LOST_AFTER: Instant = 3 * SECOND // 2  # a worker that has not been seen for so long is taken for dead
 FORGOTTEN_AFTER: Instant = HOUR
 
 _NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
@@ -24,6 +24,7 @@ _SEEN = text(
     " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, is_linked = excluded.is_linked,"
     " missed_since = excluded.missed_since"
 )
+_NEED_NOT_LAST = text("SET LOCAL synchronous_commit = off")
 _WORKERS_NOW = text(
     f"SELECT id, machine, pid, version, started_at, {_NOW} - seen_at AS unseen_for, is_linked, missed_since"
     " FROM cluster_workers ORDER BY started_at, id"
@@ -93,7 +94,8 @@ class Standing:
 
 
 def seen(tx: Connection, worker: Worker) -> Standing:
-    """Note that a worker lives, and return how the cluster stands."""
+    """Note that a worker lives, and return how the cluster stands. After a crash of the server nobody needs the note: no disk is waited for."""
+    tx.execute(_NEED_NOT_LAST)
     tx.execute(
         _SEEN,
         {

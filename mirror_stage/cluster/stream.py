@@ -92,7 +92,7 @@ class Stream:
         """The entries after a position, oldest first, up to now. None if the stream does not go back so far. Raises redis.RedisError."""
         with _deadline():
             first: Any = self._reading.xrange(self.key, count=1)
-        if not first or _order(first[0][0].decode()) > _order(position):
+        if not first or order(first[0][0].decode()) > order(position):
             return None
         return self._since(position)
 
@@ -189,7 +189,8 @@ def _deadline() -> gevent.Timeout:
     return gevent.Timeout(WHOLE_ANSWER_SECONDS, TimeoutError(f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"))
 
 
-def _order(id: str) -> tuple[int, int]:
+def order(id: str) -> tuple[int, int]:
+    """What sorts the ids of entries."""
     at, _, number = id.partition("-")
     return int(at), int(number)
 

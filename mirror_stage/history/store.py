@@ -21,8 +21,9 @@ from mirror_stage.storage.timescale import Engine, engine_of
 
 _TABLE: Table = HostMetricSample.__table__  # type: ignore[assignment]
 GAUGES = names_of(one for one in OF_SAMPLE if one.is_stored)
-_COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *GAUGES, "tx_gbps", "rx_gbps")
-_numbers = attrgetter(*GAUGES, "tx_gbps", "rx_gbps")
+_NUMBERS = (*GAUGES, "tx_gbps", "rx_gbps")
+_COLUMNS = ("at_second", "host_id", "at_ms", "reported_after_ms", "received_after_ms", *_NUMBERS)
+_numbers = attrgetter(*_NUMBERS)
 
 _COUNTED = ("uptime_seconds", *COUNTERS)  # what a rate is computed from
 RATE_GAP_SECONDS = 300  # the rate of a late sample is measured over at most this gap
@@ -135,11 +136,12 @@ def received_since(
     columns = ", ".join(f"s.{name}" for name in _COLUMNS)
     statement = f"{given_tables} SELECT {columns} FROM {table} WHERE {where} AND {_ARRIVED} >= :since"
     found = []
-    for row in tx.execute(text(f"{statement} ORDER BY {_ARRIVED}, s.at_second, s.at_ms"), values).mappings():
-        at = row["at_second"] * 1000 + row["at_ms"]
-        fields = {name: row[name] for name in (*GAUGES, "tx_gbps", "rx_gbps")}
-        fields |= {"at": at, "reported_at": at + row["reported_after_ms"], "received_at": at + row["received_after_ms"]}
-        found.append((row["host_id"], fields))
+    rows = tx.execute(text(f"{statement} ORDER BY {_ARRIVED}, s.at_second, s.at_ms"), values)
+    for second, host_id, ms, reported_after, received_after, *numbers in rows:
+        at = second * 1000 + ms
+        fields = dict(zip(_NUMBERS, numbers, strict=True))
+        fields |= {"at": at, "reported_at": at + reported_after, "received_at": at + received_after}
+        found.append((host_id, fields))
     return found
 
 

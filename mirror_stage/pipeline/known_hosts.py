@@ -64,6 +64,12 @@ class KnownHosts:
         if host.last_poll_at is not None and host.last_poll_at > self._polls.get(hostname, 0):
             self._polls[hostname] = host.last_poll_at
 
+    def adopt(self, host: Host) -> None:
+        """Take a host as the owner has it, which has heard everything that is known here: nothing needs to be decoded again."""
+        self._unread.pop(host.hostname, None)
+        self._newest.pop(host.hostname, None)
+        self.learn(host)
+
     def newest_of(self, hostname: str) -> Newest:
         newest = self._newest.get(hostname, _UNKNOWN)
         unread = self._unread.pop(hostname, None)

@@ -36,6 +36,7 @@ DELAYED: Instant = 30 * SECOND
 AHEAD: Instant = 5 * MINUTE  # a sample's time may be this far ahead of its arrival
 SOUGHT_MAX: Instant = 10 * MINUTE  # how much history is searched, at most, for hosts whose clocks are wrong
 LOG_EVERY_SECONDS = 5.0
+LOADED_AT_ONCE = 250  # hosts that are read at once: some milliseconds
 SUMMED_AT_ONCE = 200  # hosts whose minutes are summed up in one read
 
 Rows = list[tuple[int, dict[str, Any]]]
@@ -54,11 +55,15 @@ class Restorer:
         clock: Clock,
         unverified: Callable[[], Collection[str]] = tuple,
         fold_stream: Callable[[], bool] = lambda: False,
+        hear_early: Callable[[], None] = lambda: None,
     ):
-        """`fold_stream` folds what a cluster's stream has since the last save. False: it does not have all of that."""
+        """`fold_stream` folds what a cluster's stream has since the last save. False: it does not have all of that.
+
+        `hear_early` folds what has happened during the restore.
+        """
         self._storage, self._owner, self._known, self._frames = storage, owner, known, frames
         self._readiness, self._clock, self._unverified = readiness, clock, unverified
-        self._fold_stream = fold_stream
+        self._fold_stream, self._hear_early = fold_stream, hear_early
 
     def restore(self) -> None:
         """Restore hosts and open alerts, then fold the samples that arrived after the last save. Then EGO is ready."""
@@ -70,7 +75,7 @@ class Restorer:
         known = self._storage.read(lambda tx: twin_store.identities_at(tx, now))
         identities = {identity.host_id: identity for _, _, identity in known}
         unverified = self._unverified()
-        for host, details in self._storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego)):
+        for host, details in self._saved_hosts():
             if host.sample is not None:
                 host.sample.is_unverified = host.hostname in unverified
             if host.sample is not None or host.role is Role.HUB:
@@ -83,11 +88,25 @@ class Restorer:
             self._judge_first(saved_at)
             if not self._fold_stream():
                 self._replay(saved_at, now)
+        self._hear_early()
         for host in twin.hosts_by_name.values():
-            self._known.learn(host)
+            self._known.adopt(host)
         twin.sweep(self._clock.now())
+        self._frames.begin()  # until now clients have seen the last frame of the owner before
         self._owner.is_leading = self._readiness.is_restored = True
         self._owner.tick()
+
+    def _saved_hosts(self) -> Iterator[tuple[Host, str | None]]:
+        """Every saved host with its details, read in pieces, so that nobody has to wait for all of them."""
+        twin, after = self._owner.twin, 0
+        while True:
+            ask = partial(twin_store.load, hub=twin.hub, ego=twin.ego, after=after, most=LOADED_AT_ONCE)
+            some = self._storage.read(ask)
+            yield from some
+            if len(some) < LOADED_AT_ONCE:
+                return
+            after = some[-1][0].id
+            gevent.sleep(0)
 
     def _restore_host(self, host: Host, details: str | None, identity: Identity | None, now: Instant) -> None:
         host = not_after(host, now)
@@ -116,7 +135,7 @@ class Restorer:
         """Fold what arrived since then, for an owner that may have missed samples of other edges."""
         twin = self._owner.twin
         if any(hostname not in twin.hosts_by_name for hostname, _ in self._storage.read(twin_store.ids)):
-            for host, details in self._storage.read(lambda tx: twin_store.load(tx, twin.hub, twin.ego)):
+            for host, details in self._saved_hosts():
                 if host.hostname not in twin.hosts_by_name and host.sample is not None:
                     self._restore_host(host, details, None, self._clock.now())
                     self._owner.judge_first(twin.hosts_by_name[host.hostname])

@@ -15,7 +15,7 @@ import contextlib
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -231,7 +231,7 @@ class Storage(Lane):
             if trouble is not None:
                 raise BadSetting(trouble)
             if engine.dialect.name == "postgresql":
-                backend: _Backend = _Postgresql(engine, self._config, self.own_name)
+                backend: _Backend = _Postgresql(_lanes(engine, self._config, self.own_name))
             else:
                 if not self.is_in_memory:
                     files.tighten(self._config.sqlite_path.absolute())
@@ -259,6 +259,14 @@ class Storage(Lane):
             backend.close()
         if engine is not None:
             engine.dispose()
+
+    def apart(self, bounds: Bounds) -> Apart:
+        """A way into PostgreSQL for one native thread, with a connection of its own: it shares no lock with the event loop."""
+        if self.engine is None:
+            raise Unavailable("the database is not open: EGO is starting or stopping")
+        return Apart(
+            _Postgresql({bounds: create_engine(self.engine.url, **engine_options(self._config, bounds))}), bounds
+        )  # type: ignore[arg-type]
 
     @property
     def is_open(self) -> bool:
@@ -473,18 +481,24 @@ class _SqliteReaders:
         self._threads.kill()
 
 
+def _lanes(engine: Engine, config: Config, own_name: str | None) -> dict[Bounds, Engine]:
+    """An engine for each lane of PostgreSQL, which answers: `engine` is that of the requests."""
+    engines = {ASKED: engine}
+    for bounds in (SAMPLES, OWN, CLUSTER):
+        options = engine_options(config, bounds)
+        if bounds is OWN and own_name is not None:
+            options["connect_args"] |= {"application_name": own_name}  # type: ignore[operator]
+        engines[bounds] = create_engine(engine.url, **options)  # type: ignore[arg-type]
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return engines
+
+
 class _Postgresql(_Backend):
     """PostgreSQL. psycopg is cooperative: only the calling greenlet waits. Each lane has its own pool of connections."""
 
-    def __init__(self, engine: Engine, config: Config, own_name: str | None):
-        self._engines = {ASKED: engine}
-        for bounds in (SAMPLES, OWN, CLUSTER):
-            options = engine_options(config, bounds)
-            if bounds is OWN and own_name is not None:
-                options["connect_args"] |= {"application_name": own_name}  # type: ignore[operator]
-            self._engines[bounds] = create_engine(engine.url, **options)  # type: ignore[arg-type]
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+    def __init__(self, engines: Mapping[Bounds, Engine]):
+        self._engines = engines
 
     def write(self, work: Work[Answer], bounds: Bounds) -> Answer:
         hang = OutcomeUnknown(f"the database has not answered for {bounds.hang:g} s; send it again")
@@ -528,6 +542,21 @@ class _Postgresql(_Backend):
                     if problem is hang:
                         connection.invalidate()
                     raise
+
+
+class Apart:
+    """A way into PostgreSQL for one native thread."""
+
+    def __init__(self, backend: _Backend, bounds: Bounds):
+        self._backend, self._bounds = backend, bounds
+
+    def write(self, work: Work[Answer]) -> Answer:
+        """As `Lane.write`."""
+        return self._backend.write(work, self._bounds)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._backend.close()
 
 
 @contextlib.contextmanager

@@ -98,11 +98,17 @@ def save_details(tx: Connection, samples_by_id: Mapping[int, str], now: Instant)
     insert_rows(tx, _DETAILS, ("host_id", "saved_at", "sample"), rows, REPLACE)
 
 
-def load(tx: Connection, hub: str, ego: str) -> list[tuple[Host, str | None]]:
-    """Every saved host that was not removed, with its details (JSON). The hub is there even without a sample."""
+def load(
+    tx: Connection, hub: str, ego: str, *, after: int = 0, most: int | None = None
+) -> list[tuple[Host, str | None]]:
+    """Every saved host that was not removed, with its details (JSON), by id. The hub is there even without a sample.
+
+    With `most` only so many, and those after the id `after`.
+    """
     statement = select(_HOSTS, _DETAILS.c.sample).join(_DETAILS, _DETAILS.c.host_id == _HOSTS.c.id, isouter=True)
-    rows = tx.execute(statement.where(_HOSTS.c.removed_at.is_(None)).order_by(_HOSTS.c.id)).mappings()
-    return [(_host(row, hub, ego), row["sample"]) for row in rows if row["place_x"] is not None]
+    wanted = statement.where(_HOSTS.c.removed_at.is_(None), _HOSTS.c.place_x.is_not(None), _HOSTS.c.id > after)
+    rows = tx.execute(wanted.order_by(_HOSTS.c.id).limit(most)).mappings()
+    return [(_host(row, hub, ego), row["sample"]) for row in rows]
 
 
 def ids(tx: Connection) -> list[tuple[str, int]]:
