@@ -46,6 +46,8 @@ STOP_SECONDS = (
     15.0  # for the services to save, mostly under one; gunicorn waits 20. Acknowledged writes are durable already
 )
 
+LAST_REQUEST_SECONDS = 0.7  # so long a connection may still bring a request after EGO has stopped; the answer is 503
+
 T = TypeVar("T")
 
 
@@ -220,11 +222,14 @@ def post_fork(_server: Any, _worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """In the worker, after gevent's patches and before it accepts connections: start EGO and watch for the stop signal."""
     from flask import Flask
+    from gunicorn.workers import ggevent
 
+    from mirror_stage.runtime.draining import DrainedServer
     from mirror_stage.runtime.lifecycle import start
 
     _log_greenlet_errors(worker)
     _bound_draining()
+    ggevent.StreamServer = DrainedServer  # gunicorn makes its listeners after this hook
     files.keep_private()  # with gunicorn --preload or another server, the master may have set a weaker umask
     app = worker.wsgi
     if not isinstance(app, Flask):  # with --reload, gunicorn serves the traceback of a module that fails to import
@@ -331,20 +336,35 @@ def _bound_draining() -> None:
 
 def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, detail: str) -> None:
     """Answer a request that is not valid HTTP with problem+json, like all other refusals. gunicorn's own answer is HTML."""
-    from mirror_stage.web.problem_json import problem_json
-
     with contextlib.suppress(OSError):  # the client is gone already
         refusals.note(_peer_of(client.getpeername()), status, detail or reason)
-    body = problem_json(status, detail or reason)
-    headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close")]
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
-    util.write_nonblock(client, "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+    util.write_nonblock(client, _problem(status, detail or reason))
     linger(client)
+
+
+def _problem(status: int, detail: str, *more: tuple[str, str]) -> bytes:
+    """A whole answer, after which the connection is closed."""
+    from mirror_stage.web.problem_json import problem_json
+
+    body = problem_json(status, detail)
+    headers = [*walls.SECURITY_HEADERS, ("Content-Type", "application/problem+json"), ("Connection", "close"), *more]
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
 def _peer_of(address: Any) -> str:
     """The client of a connection, for a message: its address, or that it is a program of this machine."""
     return (normalise_address(address[0]) if isinstance(address, tuple) else None) or "a program of this machine"
+
+
+class _Named:
+    """The name of a listener, also after it was closed: gunicorn asks for it before it reads the first request of a connection."""
+
+    def __init__(self, name: Any):
+        self._name = name
+
+    def getsockname(self) -> Any:
+        return self._name
 
 
 class _Stopper:
@@ -362,24 +382,28 @@ class _Stopper:
         self._descriptors: set[int] = set()  # of the connections; a TLS connection keeps that of its client
         self._counts: Counter[str] = Counter()  # of connections, by peer
         self._once, self._stopped = BoundedSemaphore(), False
+        self._listeners = {listener: _Named(listener.getsockname()) for listener in worker.sockets}
         worker.handle, worker.handle_request = self._handle, self._handle_request
 
     def _handle(self, listener: Any, client: Any, address: Any) -> None:
         """Serve one connection as gunicorn does, and remember it while it is open. Close it if its peer has too many."""
         peer = _peer_of(address)
-        if self._stopped or self._has_too_many(peer):
+        if self._has_too_many(peer):
             client.close()
             return
         descriptor = client.fileno()
         self._descriptors.add(descriptor)
         self._counts[peer] += 1
+        last = gevent.spawn_later(LAST_REQUEST_SECONDS, self._end_reading, descriptor) if self._stopped else None
         try:
             connection = client
             if self._handshakes is not None and not self._is_plain(client):
                 connection = self._handshakes.accept(client, peer)
             if connection is not None:
-                self._serve(listener, connection, address)
+                self._serve(self._listeners[listener], connection, address)
         finally:
+            if last is not None:
+                last.kill(block=False)
             self._descriptors.discard(descriptor)
             self._counts[peer] -= 1
             if not self._counts[peer]:
@@ -403,7 +427,14 @@ class _Stopper:
         if isinstance(client, Connection):
             request.scheme = "https"  # gunicorn knows only of TLS of its own
         try:
+            if self._stopped:
+                util.write(client, _problem(503, "EGO is stopping; send it again", ("Retry-After", "1")))
+                raise StopIteration  # as gunicorn says that this was the last answer on a connection
             return self._answer(listener, request, client, address)
+        except StopIteration:
+            if not self._worker.alive:
+                linger(client)
+            raise
         finally:
             gevent.sleep(0)
 
@@ -414,7 +445,10 @@ class _Stopper:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the application, then end reading on every connection: idle ones close, answers under way are still sent."""
+        """Stop the application, then end reading on every connection: idle ones close, answers under way are still sent.
+
+        A client that has been connected gets an answer: if it closed with a request on its way, it would be reset.
+        """
         from mirror_stage.runtime.lifecycle import stop
 
         with self._once:  # a second caller waits for the first and then has nothing to do
@@ -429,13 +463,16 @@ class _Stopper:
                 )
             except Exception:
                 self._worker.log.exception("the stop failed; everything that was acknowledged is stored")
-            self._stopped = True
+            self._stopped, until = True, time.monotonic() + LAST_REQUEST_SECONDS
+            while self._descriptors and time.monotonic() < until:
+                gevent.sleep(0.02)  # a request may be on its way on any of them
             for descriptor in list(self._descriptors):
-                with contextlib.suppress(OSError):  # the client is gone already
-                    _end_reading(descriptor)
+                self._end_reading(descriptor)
 
-
-def _end_reading(descriptor: int) -> None:
-    """Give the reader of this connection an end of file. gevent's own shutdown would raise an error in the reader."""
-    with monkey.get_original("socket", "socket")(fileno=os.dup(descriptor)) as same_connection:
-        same_connection.shutdown(socket.SHUT_RD)
+    def _end_reading(self, descriptor: int) -> None:
+        """Give the reader of a connection an end of file, after what has arrived. gevent's own shutdown would raise an error in the reader."""
+        with (
+            contextlib.suppress(OSError),  # the client is gone already
+            monkey.get_original("socket", "socket")(fileno=os.dup(descriptor)) as same_connection,
+        ):
+            same_connection.shutdown(socket.SHUT_RD)
