@@ -124,3 +124,9 @@ def days_to_full(used: int, total: int, trend: Forecast | None) -> float | None:
         return DAYS_MAX
     free = total - used
     return min(DAYS_MAX, max(free / trend.likely, free / trend.slow / 2))
+
+
+def soonest_full(levels_by_mount: Mapping[str, tuple[int, int]], forecasts: Forecasts) -> float | None:
+    """In how many days the first of a host's disks is full, to a tenth; None: none of them fills, or nothing is known."""
+    days = (days_to_full(*level, forecasts.by_mount.get(mount)) for mount, level in levels_by_mount.items())
+    return min((round(one, 1) for one in days if one is not None and one < DAYS_MAX), default=None)

@@ -117,6 +117,7 @@ class Host:
         None  # a second, by interface, since the sample before; None: unknown
     )
     forecasts: Forecasts | None = None  # of its disks; None: not worked out since the start
+    days_to_full: float | None = None  # of the disk that is full first, as of that forecast; None: none is
 
     @property
     def is_synthetic(self) -> bool:
@@ -378,6 +379,7 @@ def fold(host: Host, sample: Sample) -> tuple[Host, Arrival]:
                 interval=host.interval,
                 gaps=host.gaps,
                 forecasts=host.forecasts,
+                days_to_full=host.days_to_full,
             ),
             kind,
         )

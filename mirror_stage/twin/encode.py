@@ -50,9 +50,10 @@ def host_entry(host: Host) -> dict[str, Any]:
 def _metrics(host: Host) -> dict[str, Any]:
     """The metrics of a host, with the throughput of both directions. A hub that nobody reports has only the throughput."""
     throughput = host.rates.tx_gbps + host.rates.rx_gbps if host.rates is not None else None
-    if host.sample is None:
-        return {**dict.fromkeys(_METRICS), "netThroughputGbps": throughput}
-    return {**dict(zip(_METRICS, _values(host.sample), strict=True)), "netThroughputGbps": throughput}
+    of_sample = (
+        dict.fromkeys(_METRICS) if host.sample is None else dict(zip(_METRICS, _values(host.sample), strict=True))
+    )
+    return {**of_sample, "netThroughputGbps": throughput, "diskDaysToFull": host.days_to_full}
 
 
 def full_entry(host: Host) -> dict[str, Any]:

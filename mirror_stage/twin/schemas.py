@@ -35,7 +35,14 @@ class PointSchema(WireSchema):
 _METRICS: dict[str, fields.Field[Any]] = {
     one.wire: _whole() if one.is_whole else _number() for one in OF_SAMPLE if one.is_in_host
 }
-MetricsSchema = WireSchema.from_dict(_METRICS | {"netThroughputGbps": _number()}, name="MetricsSchema")
+_DAYS = fields.Float(
+    required=True,
+    allow_none=True,
+    metadata={"description": "in how many days the first of its disks is full, by the last forecast; null: none fills"},
+)
+MetricsSchema = WireSchema.from_dict(
+    _METRICS | {"netThroughputGbps": _number(), "diskDaysToFull": _DAYS}, name="MetricsSchema"
+)
 
 
 class HostSchema(WireSchema):

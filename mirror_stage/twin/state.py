@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.core.names import seen_as
-from mirror_stage.disks.domain import Forecasts
+from mirror_stage.disks.domain import Forecasts, soonest_full
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import (
     STATUS_CODES,
@@ -156,11 +156,16 @@ class Twin:
             self._change(replace(host, severity=severity), upserted=True)
 
     def set_forecasts(self, forecasts_by_hostname: Mapping[str, Forecasts]) -> None:
-        """Set when the disks of some hosts will be full. No client is told: it is no part of a frame."""
+        """Set when the disks of some hosts will be full. Clients are told of a host when its number of days changes."""
         for hostname, forecasts in forecasts_by_hostname.items():
             host = self.hosts_by_name.get(hostname)
             if host is not None:
-                self.hosts_by_name[hostname] = replace(host, forecasts=forecasts)
+                days = soonest_full(host.sample.disk_levels, forecasts) if host.sample is not None else None
+                told = replace(host, forecasts=forecasts, days_to_full=days)
+                if days != host.days_to_full:
+                    self._change(told, upserted=True)
+                else:
+                    self.hosts_by_name[hostname] = told
 
     def sweep(self, now: Instant, listening_since: Instant = 0, breathe: Callable[[], None] = lambda: None) -> None:
         """Update the status of every host by its silence.

@@ -181,7 +181,7 @@ class TwinModel:
             for key in sorted(host.keys() - {"status", "lastSeen", "metrics"})
             if mine[key] != host[key]
         ]
-        rare = {"memoryTotalBytes", "netCapacityGbps"}
+        rare = {"memoryTotalBytes", "netCapacityGbps", "diskDaysToFull"}
         found += [f"{name}.{key}" for key in rare if mine["metrics"][key] != host["metrics"][key]]
         status = mine["status"] if columns is None else STATUSES[columns["status"]]
         if status != host["status"]:

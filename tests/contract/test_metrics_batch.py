@@ -147,6 +147,7 @@ def test_every_field_of_a_sample_arrives_in_the_twin(ego: EgoServer) -> None:
         "diskReadBytesPerSecond": None,
         "netCapacityGbps": 10,
         "fullestDiskPercent": 28.3,
+        "diskDaysToFull": None,
     }
     assert {key: entry[key] for key in ("displayName", "label", "ip", "rack", "room", "tier", "role")} == {
         "displayName": "Titan Eins",
@@ -207,7 +208,7 @@ def test_a_value_that_a_sample_does_not_have_is_null_and_its_key_is_there(ego: E
     entry = shown(ego, hostname)
     unknown = {"cpuTemperature", "gpuTemperature", "memoryTotalBytes", "memoryAvailableBytes", "swapUsedPercent"}
     unknown |= {"netBytesTx", "netBytesRx", "netThroughputGbps", "netCapacityGbps", "diskReadBytesPerSecond"}
-    unknown |= {"fullestDiskPercent"}
+    unknown |= {"fullestDiskPercent", "diskDaysToFull"}
     assert {name for name, value in entry["metrics"].items() if value is None} == unknown
     assert [entry[name] for name in ("rack", "room", "tier", "severity")] == [None] * 4
     assert entry["displayName"] == hostname

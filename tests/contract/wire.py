@@ -52,7 +52,7 @@ HOST_KEYS = {
 METRIC_KEYS = {
     "cpuLoad", "memoryUsedPercent", "loadAverage", "uptimeSeconds", "cpuTemperature", "gpuTemperature",
     "memoryTotalBytes", "memoryAvailableBytes", "swapUsedPercent", "netBytesTx", "netBytesRx", "netThroughputGbps",
-    "netCapacityGbps", "diskReadBytesPerSecond", "fullestDiskPercent",
+    "netCapacityGbps", "diskReadBytesPerSecond", "fullestDiskPercent", "diskDaysToFull",
 }  # fmt: skip
 LINK_KEYS = {
     "id", "source", "target", "throughputGbps", "rxGbps", "txGbps", "utilization", "capacityGbps", "measured",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from mirror_stage.alerts.domain import RULES
 from mirror_stage.core.instants import DAY, HOUR, SECOND
 from mirror_stage.disks import store
@@ -68,6 +70,23 @@ def test_a_disk_that_fills_fires_once_enough_is_known_and_resolves_when_it_is_cl
     assert days(bench) == {"/": ("critical", 0.8)}
     post(bench, disk(500), disk(700, "/data"))
     assert days(bench) == {}
+
+
+def test_clients_are_told_in_how_many_days_the_first_disk_is_full(new_bench: Callable[..., Bench]) -> None:  # noqa: F811
+    bench = new_bench(rules=RULES)
+    disks = filled(bench, 72)
+    frames = bench.frames
+    frames.take(bench.clock.now())
+    assert orjson.loads(frames.body())["hosts"][1]["metrics"]["diskDaysToFull"] == 1.5
+    bench.clock.instant += HOUR
+    post(bench, disk(960), disk(700, "/data"))
+    frames.take(bench.clock.now())
+    revision = frames.revision
+    disks.look()
+    frames.take(bench.clock.now())
+    delta = frames.delta(revision, bench.clock.now())
+    assert delta is not None
+    assert [host["metrics"]["diskDaysToFull"] for host in orjson.loads(delta)["upserted"]["hosts"]] == [0.8]
 
 
 def test_a_full_disk_stays_and_what_root_keeps_for_itself_is_not_free(

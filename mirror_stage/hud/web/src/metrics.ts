@@ -24,6 +24,7 @@ export const UNITS = {
   rate: { file: 'Gbit/s', times: 1, sign: 'Gbit/s' },
   bytes: { file: 'B', times: 1, sign: 'B' },
   byteRate: { file: 'B/s', times: 1e-6, sign: 'MB/s' },
+  days: { file: 'd', times: 1, sign: 'd' },
   plain: { file: '', times: 1, sign: '' },
 } as const satisfies Record<string, Unit>;
 
@@ -37,6 +38,8 @@ interface Row {
   readonly link?: true;
   /** Each delta carries it */
   readonly delta?: true;
+  /** The lower it is, the worse */
+  readonly isWorstLow?: true;
   /** It is the sum of these */
   readonly sum?: readonly ['rxGbps', 'txGbps'];
   /** Its column in the host table: rem, and whether a bar stands beside the number */
@@ -61,6 +64,7 @@ export const METRICS = {
   cpuLoad: { unit: 'percent', host: 'cpuLoad', delta: true, column: { width: 8.25, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'cpu' }, search: 'cpu' },
   memoryUsedPercent: { unit: 'percent', host: 'memoryUsedPercent', delta: true, column: { width: 8.25, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'memory' }, search: 'mem' },
   fullestDiskPercent: { unit: 'percent', host: 'fullestDiskPercent', delta: true, column: { width: 9, decimals: 1, bar: true }, chart: 'usual', memory: true, summary: true, colour: { word: 'disk' }, search: 'disk' },
+  diskDaysToFull: { unit: 'days', decimals: 1, host: 'diskDaysToFull', isWorstLow: true, column: { width: 7 }, search: 'daystofull' },
   loadAverage: { unit: 'plain', decimals: 2, host: 'loadAverage', delta: true, column: { width: 5.5 }, chart: 'more', search: 'load' },
   cpuTemperature: { unit: 'celsius', host: 'cpuTemperature', delta: true, column: { width: 5.75 }, chart: 'usual', memory: true, summary: true, colour: { word: 'temperature' }, search: 'temp' },
   gpuTemperature: { unit: 'celsius', host: 'gpuTemperature', delta: true, column: { width: 7.5 }, chart: 'more', search: 'gpu' },
@@ -122,7 +126,7 @@ export const COLOURED = Object.fromEntries([['status', 'cpuLoad'], ...coloured.m
 export const MEASURED: readonly Known[] = [...LIVE, 'network'];
 /** What the flat plan can be coloured by: the choices of the world, then every other metric of the live twin. */
 export type PaintBy = ColourBy | Live;
-const otherwise = LIVE.filter((metric) => !(coloured as readonly Metric[]).includes(metric));
+const otherwise = LIVE.filter((metric) => !(coloured as readonly Metric[]).includes(metric) && !rowOf(metric).isWorstLow); // a colour says: the more, the worse
 export const PAINTED_BY: readonly PaintBy[] = [...COLOUR_BY, ...otherwise];
 
 export function isColour(paintBy: PaintBy): paintBy is ColourBy {

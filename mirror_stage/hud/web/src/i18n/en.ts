@@ -37,6 +37,7 @@ export const en = {
     memoryTotalBytes: 'Memory size',
     capacityGbps: 'Link speed',
     fullestDiskPercent: 'Fullest disk',
+    diskDaysToFull: 'Disk full in',
     swapUsedPercent: 'Swap',
   } satisfies Record<Metric, string>,
   fields: {
@@ -419,8 +420,9 @@ export const en = {
     busiest: (load: string) => `busiest ${load}`,
     disks: 'Disks',
     diskUse: (used: string, total: string) => `${used} of ${total}`,
-    fullIn: (days: string) => `At the pace of the last 7 days, the fullest disk is full in about ${days} days.`,
-    outlooks: { steady: 'At the pace of the last 7 days, no disk gets full within a year.', unknown: 'EGO has less than a day of history, so it cannot say when a disk gets full.' },
+    full: 'full',
+    fullIn: (days: string, range: string) => `full in ${days}${range && ` (${range})`}`,
+    outlooks: { full: 'At the pace of the last 7 days; in brackets: earliest and latest.', steady: 'At the pace of the last 7 days, no disk gets full within a year.', unknown: 'EGO has watched the disks for less than two days, so it cannot say when one gets full.' },
     interfaces: 'Interfaces',
     up: 'up',
     down: 'down',
@@ -450,6 +452,7 @@ export const en = {
   },
 
   alertLog: {
+    line: (least: string, most: string) => `Last 30 minutes: ${least} to ${most}`,
     groupBy: 'Group by',
     groups: { place: 'Place', none: 'None', host: 'Host', rule: 'Rule' },
     activeTitle: 'Active',

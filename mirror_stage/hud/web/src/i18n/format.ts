@@ -21,6 +21,8 @@ export interface Format {
   rate(gbps: number | null | undefined): string;
   /** Binary multiples: 15.6 GiB */
   bytes(value: number | null | undefined): string;
+  /** 2.9 d */
+  days(value: number | null | undefined, digits?: number): string;
   /** Decimal multiples, always of bytes: 15.6 MB/s */
   byteRate(value: number | null | undefined): string;
   /** A length of time in its two largest units, without one that is nothing: 3 d 4 h; 1 min */
@@ -103,6 +105,7 @@ export function formatIn(language: string, words: Dictionary, rates: 'bits' | 'b
     rate: known((gbps) => scaled((gbps * 1e9) / (rates === 'bytes' ? 8 : 1), 1000, RATE_UNITS[rates])),
     bytes: known((value) => scaled(value, 1024, BYTE_UNITS)),
     byteRate: known((value) => scaled(value, 1000, RATE_UNITS.bytes)),
+    days: known((value, digits) => words.units.days(number(value, digits))),
     plain: number,
   };
 

@@ -37,6 +37,7 @@ export const ko: Dictionary = {
     memoryTotalBytes: '메모리 용량',
     capacityGbps: '링크 속도',
     fullestDiskPercent: '가장 많이 찬 디스크',
+    diskDaysToFull: '디스크 찰 때까지',
     swapUsedPercent: '스왑',
   },
   fields: {
@@ -418,8 +419,9 @@ export const ko: Dictionary = {
     busiest: (load) => `최고 ${load}`,
     disks: '디스크',
     diskUse: (used, total) => `${total} 중 ${used}`,
-    fullIn: (days) => `최근 7일 추세로는 약 ${days}일 뒤에 가장 많이 찬 디스크가 가득 찹니다.`,
-    outlooks: { steady: '최근 7일 추세로는 1년 안에 가득 차는 디스크가 없습니다.', unknown: '기록이 하루가 안 되어 디스크가 언제 가득 찰지 알 수 없습니다.' },
+    full: '가득 참',
+    fullIn: (days, range) => `${days} 뒤 가득 참${range && ` (${range})`}`,
+    outlooks: { full: '최근 7일 추세 기준, 괄호 안은 가장 빠를 때와 가장 늦을 때', steady: '최근 7일 추세로는 1년 안에 가득 차는 디스크가 없습니다.', unknown: '디스크를 감시한 지 이틀이 안 되어 언제 가득 찰지 알 수 없습니다.' },
     interfaces: '인터페이스',
     up: '연결됨',
     down: '끊김',
@@ -449,6 +451,7 @@ export const ko: Dictionary = {
   },
 
   alertLog: {
+    line: (least, most) => `최근 30분: ${least} ~ ${most}`,
     groupBy: '그룹 기준',
     groups: { place: '위치', none: '없음', host: '호스트', rule: '규칙' },
     activeTitle: '활성',

@@ -4087,6 +4087,8 @@ export interface components {
             fullestDiskPercent: number | null;
             diskReadBytesPerSecond: number | null;
             netThroughputGbps: number | null;
+            /** @description in how many days the first of its disks is full, by the last forecast; null: none fills */
+            diskDaysToFull: number | null;
         };
         Host: {
             hostname: string;

@@ -40,6 +40,7 @@ const AXES: Record<keyof typeof UNITS, Axis> = {
   rate: grown,
   bytes: grown,
   byteRate: grown,
+  days: grown,
   plain: grown,
 };
 

@@ -14,7 +14,7 @@ export function host(hostname: string, slot: number, more: Partial<HostEntry> = 
     metrics: {
       cpuLoad: 10, memoryUsedPercent: 20, loadAverage: 1, uptimeSeconds: 60, cpuTemperature: 40, gpuTemperature: null,
       memoryTotalBytes: 2 ** 34, memoryAvailableBytes: null, swapUsedPercent: null, netBytesTx: null, netBytesRx: null,
-      netThroughputGbps: null, netCapacityGbps: 10, diskReadBytesPerSecond: null, fullestDiskPercent: null,
+      netThroughputGbps: null, netCapacityGbps: 10, diskReadBytesPerSecond: null, fullestDiskPercent: null, diskDaysToFull: 0.5,
     },
     ...more,
   };

@@ -1,6 +1,6 @@
 /** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
 
-import type { Disk, HostDetail, Interface, Process } from '../../net/openapi';
+import type { Disk, DiskForecast, HostDetail, Interface, Process } from '../../net/openapi';
 
 export interface Heat {
   readonly celsius: number;
@@ -150,21 +150,11 @@ export function shareText(share: number, percent: (value: number, digits: number
   return percent(Math.floor(share * 100 * 10 ** digits + 1e-6) / 10 ** digits, digits);
 }
 
-/** `full`: in so many days; `steady`: it does not fill; `unknown`: less than a day is known. */
-export type Outlook = { readonly kind: 'full'; readonly days: number } | { readonly kind: 'steady' | 'unknown' };
+const DAYS_MOST = 365;
 
-const DAY_SECONDS = 86_400;
-const LEAST_PERCENT_PER_DAY = 0.05;
-const MOST_DAYS = 365;
-
-/** When a disk is full at the pace of these values, by the line that fits them best (least squares). `times` in seconds. */
-export function daysToFull(times: readonly number[], values: readonly (number | null)[]): Outlook {
-  const known = times.flatMap((time, at) => (values[at] == null ? [] : [{ day: time / DAY_SECONDS, value: values[at] }]));
-  const [first, last] = [known[0], known.at(-1)];
-  if (!first || !last || last.day - first.day < 1) return { kind: 'unknown' };
-  const mean = (of: (one: { day: number; value: number }) => number): number => known.reduce((sum, one) => sum + of(one), 0) / known.length;
-  const [day, value] = [mean((one) => one.day), mean((one) => one.value)];
-  const pace = mean((one) => (one.day - day) * (one.value - value)) / mean((one) => (one.day - day) ** 2);
-  const days = (100 - last.value) / pace;
-  return pace < LEAST_PERCENT_PER_DAY || days > MOST_DAYS ? { kind: 'steady' } : { kind: 'full', days: Math.max(0, days) };
+/** When a disk is full, if that is worth a word: it fills steadily, and is full within a year; null: it is not. */
+export function fillsIn(disk: DiskForecast | undefined): { likely: number; earliest: number; latest: number | null } | null {
+  const likely = disk?.likelyDays ?? null;
+  if (!disk || likely === null || likely > DAYS_MOST || (!disk.isSteady && likely > 0)) return null;
+  return { likely, earliest: disk.earliestDays ?? likely, latest: disk.latestDays };
 }
