@@ -35,6 +35,18 @@ export function grouped(alerts: readonly Alert[], by: Exclude<AlertGroup, 'place
     .sort((one, other) => urgency(other) - urgency(one) || other.alerts.length - one.alerts.length || one.name.localeCompare(other.name, 'en', { numeric: true }));
 }
 
+/**
+ * How `some` of the `active` alerts are acknowledged in the fewest steps: whole groups as EGO tells them, if nothing else is in
+ * them, and the ids of what is left. What somebody has acknowledged stays as it is.
+ */
+export function stepsOf(some: readonly Alert[], active: readonly Alert[]): { groups: string[]; ids: string[] } {
+  const open = some.filter(({ ack }) => !ack);
+  const ids = new Set(open.map(({ id }) => id));
+  const named = new Set(open.flatMap(({ groupId }) => groupId ?? []));
+  const groups = [...named].filter((group) => active.every(({ groupId, id }) => groupId !== group || ids.has(id)));
+  return { groups, ids: open.filter(({ groupId }) => groupId === null || !groups.includes(groupId)).map(({ id }) => id) };
+}
+
 /** A value in the unit of its rule, as a number to be said: ratios become percent. */
 export function inUnit(value: number, unit: string): [value: number, unit: string] {
   return unit === 'ratio' ? [value * 100, '%'] : [value, unit];

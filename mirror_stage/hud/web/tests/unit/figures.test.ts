@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Alert, HostDetail } from '../../src/net/openapi';
-import { grouped, inUnit, ordered } from '../../src/store/alertlog';
+import { grouped, inUnit, ordered, stepsOf } from '../../src/store/alertlog';
 import { Rules } from '../../src/store/rules';
-import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, shareText, sortedProcesses, sparkOf, daysToFull } from '../../src/ui/host/figures';
+import type { DiskForecast } from '../../src/net/openapi';
+import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, shareText, sortedProcesses, sparkOf, fillsIn } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -55,23 +56,20 @@ describe('a sparkline', () => {
   });
 });
 
-describe('the outlook of a disk', () => {
-  const hours = (count: number): number[] => Array.from({ length: count }, (_, hour) => hour * 3_600);
+test('a disk that fills steadily is full in so many days; a full one is full; of others nothing is said', () => {
+  const disk = (likelyDays: number | null, isSteady = true): DiskForecast =>
+    ({ mountpoint: '/', usedBytes: 1, usableBytes: 2, isKnown: true, isSteady, earliestDays: 2, likelyDays, latestDays: null });
+  expect(fillsIn(disk(3))).toEqual({ likely: 3, earliest: 2, latest: null });
+  expect(fillsIn(disk(0, false))?.likely).toBe(0);
+  for (const other of [disk(3, false), disk(null), disk(400), undefined]) expect(fillsIn(other)).toBeNull();
+});
 
-  test('is the line through the values of days, gaps or not', () => {
-    const times = hours(72);
-    const values = times.map((time, at) => (at % 5 === 0 ? null : 70 + (time / 86_400) * 2));
-    const outlook = daysToFull(times, values);
-    expect(outlook.kind).toBe('full');
-    expect(outlook.kind === 'full' && outlook.days).toBeCloseTo((100 - (values.at(-1) ?? 0)) / 2, 5);
-  });
-
-  test('is that it does not fill, or that too little is known', () => {
-    expect(daysToFull(hours(72), hours(72).map(() => 70))).toEqual({ kind: 'steady' });
-    expect(daysToFull(hours(72), hours(72).map((_, at) => 70 - at / 10))).toEqual({ kind: 'steady' });
-    expect(daysToFull(hours(12), hours(12).map((_, at) => 70 + at))).toEqual({ kind: 'unknown' });
-    expect(daysToFull([], [])).toEqual({ kind: 'unknown' });
-  });
+test('a group is acknowledged in one step only if nothing else is in it', () => {
+  const alert = (id: string, groupId: string | null, ack: object | null = null): Alert => ({ id, groupId, ack }) as Alert;
+  const [a, b, c, d, e] = [alert('a', 'g'), alert('b', 'g'), alert('c', 'h'), alert('d', null), alert('e', 'h', {})] as const;
+  expect(stepsOf([a, b, d], [a, b, c, d, e])).toEqual({ groups: ['g'], ids: ['d'] });
+  expect(stepsOf([a, c], [a, b, c, d, e])).toEqual({ groups: [], ids: ['a', 'c'] });
+  expect(stepsOf([e], [c, e])).toEqual({ groups: [], ids: [] });
 });
 
 describe('alerts', () => {
