@@ -6,15 +6,17 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from tests.builders import make_sample
 from tests.hud.browser import PHONE, axe_violations, needs_browser, needs_hud, opened
 from tests.hud.conftest import PATIENT, post_fleet
-from tests.servers import EgoServer, running_ego
+from tests.servers import EgoServer, running_ego, wait_until
 
 pytestmark = [needs_browser, needs_hud]
 Open = Callable[..., AbstractContextManager[Page]]
@@ -23,14 +25,28 @@ RULES = "/api/alert-rules"
 
 @pytest.fixture(scope="module")
 def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
-    """The small fleet, and a file with one rule."""
+    """The small fleet, and a file with one rule. `web-02` was hot from 30 to 25 minutes ago."""
     folder = tmp_path_factory.mktemp("rules")
     file = folder / "rules.toml"
     file.write_text(
         '[rules.of_file]\nmeasure = "loadAverage"\nsteps = [{severity = "info", fire = 50, resolve = 40}]\n'
     )
     with running_ego(folder, PATIENT | {"MIRROR_STAGE_ALERT_RULES": str(file)}) as server:
+        now = datetime.now(UTC)
+        ages = range(2_400, 20, -10)
+        server.post_samples(
+            *[
+                make_sample(
+                    "web-02",
+                    at=(now - timedelta(seconds=age)).isoformat(),
+                    cpu_percent=95 if 1_500 < age <= 1_800 else 12,
+                )
+                for age in ages
+            ]
+        )
         post_fleet(server)
+        disk = {"mountpoint": "/", "total_bytes": 2**40, "used_bytes": 2**39, "used_percent": 50}
+        server.post_samples(make_sample("db-01", cpu_percent=10, disks=[disk]))
         yield server
 
 
@@ -104,6 +120,39 @@ def test_a_rule_is_written_beside_what_it_would_say(hud: Open, ego: EgoServer) -
     assert (rule["for"], rule["overrides"]) == ("2m", [{"where": "host:hot-*", "for": "1h"}])
 
 
+def test_a_draft_says_what_it_would_have_said_and_a_mark_leads_to_its_moment(hud: Open, ego: EgoServer) -> None:
+    draft = {
+        "measure": "cpuLoad",
+        "where": "host:web-02",
+        "steps": [{"severity": "warning", "fire": 80, "resolve": 70}],
+    }
+    wait_until(lambda: ego.post(f"{RULES}/backtest?days=7", json=draft).json()["total"], 60)
+    with hud() as page:
+        page.get_by_role("button", name="New rule").click()
+        form = page.get_by_role("form", name="New rule")
+        form.get_by_label("Hosts:").fill("host:web-02")
+        form.get_by_role("button", name="What would it have said?").press("Enter")
+        told = form.get_by_role("region", name="What would it have said?").first
+        waits = told.get_by_role("table", name="The same rule")
+        expect(waits.get_by_role("row", name=re.compile("^at once 1 0 1"))).to_be_visible()
+        expect(waits.get_by_role("row", name=re.compile("^10 min 0 0 0"))).to_be_visible()
+        expect(told).to_contain_text(re.compile(r"Hosts\s*1 of 1\s*Notifications\s*2"))
+        assert axe_violations(page) == []
+
+        waits.get_by_role("button", name="3 min").press("Enter")
+        expect(form.get_by_label("Fires after")).to_have_value("3m")
+        expect(told).to_contain_text("The rule has changed since then.")
+        told.get_by_role("button", name="Look again").click()
+        expect(told).not_to_contain_text("The rule has changed")
+        told.get_by_role("listitem").filter(has_text="web-02").get_by_role("link").press("Enter")
+        expect(page).to_have_url(re.compile("#/host/web-02.*at=20"))
+        page.go_back()
+        expect(told).to_contain_text("web-02")
+        form.get_by_label("Metric").select_option("sensorCelsius")
+        told.get_by_role("button", name="Look again").click()
+        expect(told.get_by_role("alert")).to_contain_text("The history does not keep this metric")
+
+
 def test_what_another_person_has_changed_is_not_overwritten(hud: Open, ego: EgoServer) -> None:
     made = {"name": "shared", "measure": "cpuLoad", "steps": [{"severity": "warning", "fire": 90, "resolve": 80}]}
     assert ego.post(RULES, json=made).status_code == 201
@@ -147,6 +196,9 @@ def test_a_rule_of_the_file_is_copied_on_a_phone_in_korean(hud: Open, ego: EgoSe
         expect(form.get_by_label("이름")).to_have_value("of_file_copy")
         expect(form).to_contain_text("지금 발생할 곳이 없습니다")
         assert page.evaluate("document.querySelector('.page').scrollWidth") <= PHONE["width"]
+        form.get_by_role("button", name="과거에 적용해 보기").tap()
+        expect(form).to_contain_text("어디에서도 발생하지 않았을 것입니다")
+        assert page.evaluate("document.querySelector('.page').scrollWidth") <= PHONE["width"]
         assert axe_violations(page) == []
         form.get_by_role("button", name="저장").tap()
         expect(page.get_by_role("listitem").filter(has_text="of_file_copy")).to_contain_text("직접 만듦")
@@ -168,3 +220,15 @@ def test_who_may_not_change_rules_sees_them_and_is_told_so(browser: Browser, ego
         expect(page.get_by_role("button", name="New rule")).to_have_count(0)
         page.get_by_role("tab", name="Settings").click()
         expect(page.get_by_role("region", name="Channels")).to_contain_text("may change nothing here")
+
+
+def test_an_alert_has_the_line_of_its_metric_and_a_disk_says_when_it_is_full(hud: Open) -> None:
+    disks = {"mountpoint": "/", "usedBytes": 1, "usableBytes": 2, "isKnown": True, "isSteady": True}
+    days = {"earliestDays": 2.1, "likelyDays": 3.0, "latestDays": 5.5}
+    with hud("#/alerts") as page:
+        row = page.get_by_role("listitem").filter(has_text="hot-01").last
+        expect(row.get_by_role("img", name="Last 30 minutes: 97% to 97%")).to_be_visible()
+        answer = {"hostname": "db-01", "items": [disks | days], "total": 1}
+        page.route("**/api/hosts/db-01/disks", lambda route: route.fulfill(json=answer))
+        page.goto(re.sub("#.*", "#/host/db-01", page.url))
+        expect(page.get_by_role("article")).to_contain_text("full in 3.0 d (2.1 d – 5.5 d)")
