@@ -1,7 +1,7 @@
 /**
  * Which file each module goes into. Few files pack better than many: what the first paint needs is one, what the screens
- * need that are opened later is another, and a third is what only those need that few people open. Each file imports from
- * those before it only, so that nothing is used before it is there.
+ * need that are opened later is another, a third is small things that load when somebody opens one, and a fourth is what only
+ * those need that few people open. Each file imports from those before it only, so that nothing is used before it is there.
  */
 
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,8 @@ interface Context {
 
 const ENTRY = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const SELDOM = /[\\/]ui[\\/](alerting[\\/]\w+|screens[\\/](Console|Access|Enrolment|History|Compare)|SignIn|KillSwitch)\.svelte$/;
-const APART_OF_SELDOM = /[\\/]alerting[\\/]BackTest\.svelte$/; // a file of its own: few who write a rule look back
+const BACK_TEST = /[\\/]alerting[\\/]BackTest\.svelte$/; // a file of its own: few who write a rule look back
+const SMALL = /[\\/]ui[\\/](host[\\/]Processes|Views)\.svelte$/;
 const APART = /[\\/]src[\\/](scene[\\/]|i18n[\\/](en|ko)\.ts|probe\.ts|bench\.ts)/;
 
 /** The files, in the order in which they may import from each other, with the modules of each. */
@@ -34,9 +35,10 @@ function sorted(context: Context): typeof files {
   const needed = (roots: Iterable<string>): Set<string> => reachedFrom(roots, (id) => infoOf(id).importedIds);
   return [
     ['start', needed([ENTRY])],
-    ['screens', needed([...later].filter((id) => !SELDOM.test(id)))],
-    ['seldom', needed([...later].filter((id) => SELDOM.test(id) && !APART_OF_SELDOM.test(id)))],
-    ['seldom-backtest', needed([...later].filter((id) => APART_OF_SELDOM.test(id)))],
+    ['screens', needed([...later].filter((id) => !SELDOM.test(id) && !SMALL.test(id)))],
+    ['seldom-small', needed([...later].filter((id) => SMALL.test(id)))],
+    ['seldom', needed([...later].filter((id) => SELDOM.test(id) && !BACK_TEST.test(id)))],
+    ['seldom-backtest', needed([...later].filter((id) => BACK_TEST.test(id)))],
   ];
 }
 

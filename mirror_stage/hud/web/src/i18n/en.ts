@@ -401,7 +401,7 @@ export const en = {
     runCommand: 'Run a command',
     history: 'History',
     loading: 'Loading details',
-    pastOnly: 'For a moment in the past only the figures above are known. Details exist only for the present.',
+    pastOnly: 'For a moment in the past only these figures and the processes are known. Other details exist only for the present.',
     gone: (name: string) => `${name} is no longer in the twin.`,
     goneHint: 'It was removed, or this link belongs to another EGO.',
     gauges: 'Gauges',

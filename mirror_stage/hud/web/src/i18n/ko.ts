@@ -400,7 +400,7 @@ export const ko: Dictionary = {
     runCommand: '명령 실행',
     history: '이력',
     loading: '상세 정보를 불러오는 중',
-    pastOnly: '과거 시점에는 위의 값만 있습니다. 상세 정보는 현재 시점에만 있습니다.',
+    pastOnly: '과거 시점에는 위의 값과 프로세스만 있습니다. 다른 상세 정보는 현재 시점에만 있습니다.',
     gone: (name) => `${name} 호스트가 트윈에 없습니다.`,
     goneHint: '삭제되었거나 다른 EGO의 링크입니다.',
     gauges: '게이지',

@@ -3,7 +3,7 @@ import type { Alert, HostDetail } from '../../src/net/openapi';
 import { grouped, inUnit, ordered, stepsOf } from '../../src/store/alertlog';
 import { Rules } from '../../src/store/rules';
 import type { DiskForecast } from '../../src/net/openapi';
-import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, shareText, sortedProcesses, sparkOf, fillsIn } from '../../src/ui/host/figures';
+import { byFullness, byStanding, extentOf, flowOf, hottest, inOrder, joined, knownAt, shareText, sparkOf, fillsIn } from '../../src/ui/host/figures';
 
 const nic = (bytesRecv: number | null, bytesSent: number | null) => ({
   name: 'eno1', bytesRecv, bytesSent, packetsSent: 0, packetsRecv: 0, errIn: 0, errOut: 0, dropIn: 0, dropOut: 0, speedMbps: 1000, isUp: true,
@@ -27,14 +27,9 @@ test('the hottest place of all that are measured is named', () => {
   expect(hottest(detail(0, 0))).toEqual({ celsius: 61, where: 'disk', metric: 'cpuTemperature' });
 });
 
-test('disks stand by how full they are, processes by what is asked for, the unknown last', () => {
+test('disks stand by how full they are, the unknown last', () => {
   const disk = (mountpoint: string, usedPercent: number | null) => ({ mountpoint, usedPercent, device: null, fstype: null, totalBytes: null, usedBytes: null });
   expect(byFullness([disk('/a', null), disk('/b', 40), disk('/c', 90)]).map((one) => one.mountpoint)).toEqual(['/c', '/b', '/a']);
-  const process = (name: string, cpuPercent: number | null, memoryPercent: number | null) => ({ name, cpuPercent, memoryPercent, pid: 1, username: null });
-  const some = [process('b', 1, 9), process('a', 5, null), process('c', null, 3)];
-  expect(sortedProcesses(some, 'cpuPercent').map((one) => one.name)).toEqual(['a', 'b', 'c']);
-  expect(sortedProcesses(some, 'memoryPercent').map((one) => one.name)).toEqual(['b', 'c', 'a']);
-  expect(sortedProcesses(some, 'name').map((one) => one.name)).toEqual(['a', 'b', 'c']);
   expect(byStanding([{ ...nic(0, 0), name: 'down', isUp: false }, nic(0, 0)]).map((one) => one.name)).toEqual(['eno1', 'down']);
 });
 

@@ -1,6 +1,6 @@
 /** What the numbers of one host say: rates, extremes, orders, the line of a sparkline. Pure. */
 
-import type { Disk, DiskForecast, HostDetail, Interface, Process } from '../../net/openapi';
+import type { Disk, DiskForecast, HostDetail, Interface } from '../../net/openapi';
 
 export interface Heat {
   readonly celsius: number;
@@ -66,16 +66,6 @@ export function byFullness(disks: readonly Disk[]): Disk[] {
 export function byStanding(interfaces: readonly Interface[]): Interface[] {
   return [...interfaces].sort(
     (one, other) => Number(other.isUp ?? 0) - Number(one.isUp ?? 0) || (other.speedMbps ?? 0) - (one.speedMbps ?? 0) || one.name.localeCompare(other.name),
-  );
-}
-
-export const PROCESS_COLUMNS = ['name', 'cpuPercent', 'memoryPercent'] as const;
-export type ProcessColumn = (typeof PROCESS_COLUMNS)[number];
-
-/** Names rising, numbers falling; what is unknown last. */
-export function sortedProcesses(processes: readonly Process[], by: ProcessColumn): Process[] {
-  return [...processes].sort((one, other) =>
-    by === 'name' ? one.name.localeCompare(other.name) : (other[by] ?? -1) - (one[by] ?? -1) || one.name.localeCompare(other.name),
   );
 }
 
