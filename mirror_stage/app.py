@@ -60,6 +60,7 @@ from mirror_stage.tls.routes import blp as tls_blp
 from mirror_stage.twin.routes import blp as twin_blp
 from mirror_stage.twin.routes import hosts_blp
 from mirror_stage.twin.sockets import register as register_twin
+from mirror_stage.views.routes import blp as views_blp
 from mirror_stage.web import answers, http
 from mirror_stage.web.latency import Latency
 from mirror_stage.web.openapi import init_api
@@ -74,7 +75,7 @@ log = logging.getLogger(__name__)
 BLUEPRINTS = (
     health_blp, tls_blp, metrics_blp, twin_blp, hosts_blp, host_history_blp, history_blp, processes_blp, past_blp, host_past_blp, disks_blp,
     alerts_blp, rules_blp, host_rules_blp, backtest_blp, quiet_blp, notifications_blp, alerting_blp, commands_blp, field_blp,
-    dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp,
+    dispatch_blp, access_blp, enrolment_blp, figures_blp, targets_blp, views_blp,
 )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ from mirror_stage.twin.domain import Host
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.service import TwinService
 from mirror_stage.twin.state import Twin
+from mirror_stage.views.service import Views
 from mirror_stage.web.realtime import Realtime
 from mirror_stage.web.refusals import Refusals
 from mirror_stage.web.services import Services
@@ -341,6 +342,7 @@ def _past(ego: Services) -> None:
     ego.add(trusted_time, Keeper(storage.own, clock, config.kept_by_resolution, trusted_time.until))
     ego.add(HistoryService(storage, clock, config.kept_by_resolution), past, alerts, twin_service)
     ego.add(DiskLevels(storage, clock, owner.disk_readings, twin.set_forecasts))
+    ego.add(Views(storage, clock))
     ego.add(Processes(storage, clock, owner.process_readings, config.kept_by_resolution[RAW.name]))
     ego.add(BackTest(storage, clock, twin.limits, hub=twin.hub, ego=twin.ego))
 

@@ -71,6 +71,7 @@ MATRIX = {
     "DELETE /api/sessions/<id>": VIEWERS,
     "DELETE /api/silences/<id>": OPERATORS,
     "DELETE /api/tokens/<id>": ADMINS,
+    "DELETE /api/views/<name>": OPERATORS,
     "GET /": EVERYBODY,
     "GET /THIRD_PARTY_LICENSES.txt": EVERYBODY,
     "GET /api/agents": ADMINS,
@@ -120,6 +121,7 @@ MATRIX = {
     "GET /api/tokens": ADMINS,
     "GET /api/twin/diff": VIEWERS,
     "GET /api/twin/state": VIEWERS,
+    "GET /api/views": VIEWERS,
     "GET /assets/<name>": EVERYBODY,
     "GET /enroll.sh": EVERYBODY,
     "GET /enroll/<name>": EVERYBODY,
@@ -163,6 +165,7 @@ MATRIX = {
     "PUT /api/maintenance/<id>": OPERATORS,
     "PUT /api/mute-times/<name>": ADMINS,
     "PUT /api/silences/<id>": OPERATORS,
+    "PUT /api/views/<name>": OPERATORS,
     "PUT /api/dispatch": OPERATORS,  # only admins resume: test_dispatch.py
     "PUT /api/routes": ADMINS,
     "/alerts connect": VIEWERS,

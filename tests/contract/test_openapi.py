@@ -92,6 +92,9 @@ ROUTES = {
     ("DELETE", "/api/enrol-codes/{id}"),
     ("GET", "/api/dispatch"),
     ("GET", "/api/prometheus/targets"),
+    ("GET", "/api/views"),
+    ("PUT", "/api/views/{name}"),
+    ("DELETE", "/api/views/{name}"),
     ("GET", "/api/selection"),
     ("GET", "/api/silences"),
     ("POST", "/api/silences"),
@@ -370,6 +373,11 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     delete("/api/sessions")
     delete("/api/session")
     get("/api/audit")
+    get("/api/views")
+    for view in ({"address": "#/table"}, {"address": "#/table"}, {"address": "elsewhere"}):
+        put("/api/views/{name}", "/api/views/night", json=view)
+    for name in ("night", "none"):
+        delete("/api/views/{name}", f"/api/views/{name}")
     get("/api/prometheus/targets")
     for port in ("9100", "0"):
         get("/api/prometheus/targets", params={"port": port})

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"core", "web", "access"},
     "disks": {"core", "web", "storage"},
     "processes": {"core", "web", "storage"},
+    "views": {"core", "web", "access", "storage"},
     "history": {"core", "web", "storage", "metrics"},
     "twin": {"core", "web", "access", "storage", "metrics", "history", "disks"},
     "alerts": {"core", "web", "access", "storage", "metrics", "history", "disks", "twin"},
@@ -50,12 +51,12 @@ ROOMS: dict[str, set[str]] = {
     "app": {
         "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "enrolment", "exporter", "health",
         "history", "hud", "installer", "metrics", "notifications", "past", "pipeline", "processes", "quiet", "signing", "storage", "tls",
-        "twin", "web", "wiring",
+        "twin", "views", "web", "wiring",
     },
     "wiring": {
         "access", "alerting", "alerts", "backtest", "cluster", "commands", "core", "disks", "ego_monitor", "enrolment",
         "figures", "health", "history", "metrics", "notifications", "past", "pipeline", "processes", "quiet", "signing", "storage", "tls",
-        "twin", "web",
+        "twin", "views", "web",
     },
     "runtime": {
         "alerts", "cluster", "core", "web", "access", "storage", "history", "commands", "past", "reflector", "ego_monitor", "health", "simulator",

@@ -295,6 +295,7 @@ export const en = {
       compare: 'Compare with another moment, or no longer',
       wall: 'Wall',
       language: 'Change language',
+      views: 'Saved views',
       menu: 'Menu',
       help: 'This list',
     },

@@ -294,6 +294,7 @@ export const ko: Dictionary = {
       compare: '다른 시점과 비교 또는 끝내기',
       wall: '상황판 모드',
       language: '언어 전환',
+      views: '저장된 보기',
       menu: '메뉴',
       help: '단축키 목록',
     },

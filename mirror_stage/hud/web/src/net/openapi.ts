@@ -3738,6 +3738,119 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All saved views, by name. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ViewList"];
+                    };
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /** Save an address under a name, replace the address that has it, or rename it. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ViewFields"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["View"];
+                    };
+                };
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["View"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        post?: never;
+        /** Delete a saved view. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description No Content */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -5593,6 +5706,22 @@ export interface components {
                 [key: string]: string;
             };
         };
+        View: {
+            name: string;
+            address: string;
+            /** @description who saved it last; null: EGO did not know who asked */
+            by: string | null;
+            /** Format: date-time */
+            at: string;
+        };
+        ViewList: {
+            items: components["schemas"]["View"][];
+            total: number;
+        };
+        ViewFields: {
+            address: string;
+            name?: string;
+        };
     };
     responses: {
         /** @description Refused, and why */
@@ -5775,6 +5904,9 @@ export type CodeList = components['schemas']['CodeList'];
 export type NewCode = components['schemas']['NewCode'];
 export type CreatedCode = components['schemas']['CreatedCode'];
 export type Targets = components['schemas']['Targets'];
+export type View = components['schemas']['View'];
+export type ViewList = components['schemas']['ViewList'];
+export type ViewFields = components['schemas']['ViewFields'];
 export type ResponseDefaultError = components['responses']['DEFAULT_ERROR'];
 export type ResponseBadRequest = components['responses']['BAD_REQUEST'];
 export type $defs = Record<string, never>;

@@ -31,6 +31,8 @@ export interface HistoryData {
   readonly resolution: 'raw' | '1m' | '15m' | 'browser';
   /** The hosts asked for that EGO has never had */
   readonly unknown: readonly string[];
+  /** Of groups that are compared: how many there are, if not all of them are in `series` */
+  readonly groups?: number;
   readonly series: readonly { readonly name: string; readonly hosts: number; readonly courses: Readonly<Partial<Record<Charted, Course>>> }[];
 }
 
@@ -54,6 +56,19 @@ export function ofGroup(answer: Histories, group: string | null, name: string, s
     ...headOf(answer),
     series: one ? [{ name, hosts: one.hosts, courses: coursesOf(answer, one.metrics, silenceSeconds) }] : [],
   };
+}
+
+/**
+ * The answer about groups that are compared: a series each, in natural order. If there are more than `most`, those that had the
+ * most of `metric`; `groups` says how many there are.
+ */
+export function ofGroups(answer: Histories, metric: Charted | undefined, most: number, silenceSeconds: number): HistoryData {
+  const named = (answer.groups ?? []).filter(({ group }) => group !== null);
+  const all = named.map(({ group, hosts, metrics }) => ({ name: group as string, hosts, courses: coursesOf(answer, metrics, silenceSeconds) }));
+  const meanOf = ({ courses }: (typeof all)[number]): number => (metric && courses[metric] && summaryOf(courses[metric])?.mean) ?? -Infinity;
+  const first = all.length > most ? [...all].sort((one, other) => meanOf(other) - meanOf(one)).slice(0, most) : all;
+  const { compare } = new Intl.Collator(undefined, { numeric: true });
+  return { ...headOf(answer), groups: all.length, series: first.sort((one, other) => compare(one.name, other.name)) };
 }
 
 /** What this browser remembers of some hosts: each by itself, or all as one group. */

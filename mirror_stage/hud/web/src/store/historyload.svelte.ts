@@ -3,14 +3,16 @@
 import { onDestroy, untrack } from 'svelte';
 import type { Charted } from '../metrics';
 import { get, Refusal } from '../net/rest';
-import { ofGroup, ofHosts, ofMemory, type HistoryData } from './history';
+import { ofGroup, ofGroups, ofHosts, ofMemory, type HistoryData } from './history';
 import { isoOf, type Stretch } from './range';
 import { BEAT_MS } from './rings';
-import { questionOf, type Group } from './subject';
+import { comparedIn, questionOf, type Group } from './subject';
 import { world } from './world.svelte';
 
 /** In a shorter step some hosts of a group have no sample, by turns, and their sum would jump. */
 const GROUP_STEP_SECONDS = 15;
+/** So many lines can be told apart. */
+const COMPARED_MOST = 8;
 
 /** What a screen wants to show. */
 export interface Wanted {
@@ -85,6 +87,10 @@ export class HistoryLoader {
     }
     const question = questionOf(group, members.map((member) => member.name));
     if (question === null) return { times: [], stepSeconds, resolution: 'raw', unknown: [], series: [] };
+    if (comparedIn(group) !== null) {
+      const { stepSeconds: _usual, ...rest } = query; // how fine the lines of many groups can be, EGO knows
+      return ofGroups(await get('/api/history', { query: { ...rest, groupBy: question.groupBy }, signal }), metrics[0], COMPARED_MOST, silenceSeconds);
+    }
     const answer = await get('/api/history', { query: { ...query, stepSeconds: Math.max(stepSeconds, GROUP_STEP_SECONDS), hostname: [...question.hostnames], groupBy: question.groupBy }, signal });
     return ofGroup(answer, group.name, groupName, silenceSeconds);
   }

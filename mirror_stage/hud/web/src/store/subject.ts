@@ -5,9 +5,9 @@ import type { Twin } from './twin';
 export const GROUP_KINDS = ['rack', 'room', 'tier'] as const;
 export type GroupKind = (typeof GROUP_KINDS)[number];
 
-/** `all`, `match` (what the search leaves), or `rack:R01` and its like */
+/** `all`, `match` (what the search leaves), `rack:R01` and its like, or `each:rack`: all racks, each by itself */
 export interface Group {
-  readonly kind: 'all' | 'match' | GroupKind;
+  readonly kind: 'all' | 'match' | 'each' | GroupKind;
   readonly name: string | null;
 }
 
@@ -19,7 +19,15 @@ export function groupOf(said: string | undefined, isSearched = false): Group {
   const [kind = '', ...rest] = (said ?? '').split(':');
   const name = rest.join(':');
   if (kind === 'match' || (isSearched && said === undefined)) return { kind: 'match', name: null };
+  if (kind === 'each' && isKind(name)) return { kind, name };
   return (GROUP_KINDS as readonly string[]).includes(kind) && name !== '' ? { kind: kind as GroupKind, name } : { kind: 'all', name: null };
+}
+
+const isKind = (text: string): text is GroupKind => (GROUP_KINDS as readonly string[]).includes(text);
+
+/** What the groups are that stand side by side; null: it is one group. */
+export function comparedIn({ kind, name }: Group): GroupKind | null {
+  return kind === 'each' && name !== null && isKind(name) ? name : null;
 }
 
 /** The same for the address; null: what need not be said. */
@@ -40,11 +48,14 @@ export function groupNames(twin: Twin, kind: GroupKind): string[] {
 /** The hosts of a group that report something, by name and seat; `mask` is the search. */
 export function membersOf(twin: Twin, group: Group, mask: Uint8Array | null): { name: string; seat: number }[] {
   const members: { name: string; seat: number }[] = [];
+  const compared = comparedIn(group);
   for (const seat of twin.seats()) {
     const entry = twin.entries[seat];
     if (!entry || entry.isSynthetic) continue;
+    const { kind, name } = group;
     const isIn =
-      group.kind === 'all' || (group.kind === 'match' ? (mask?.[seat] ?? 1) === 1 : entry[group.kind] === group.name);
+      kind === 'all' ||
+      (kind === 'match' ? (mask?.[seat] ?? 1) === 1 : compared !== null ? Boolean(entry[compared]) : kind !== 'each' && entry[kind] === name);
     if (isIn) members.push({ name: entry.hostname, seat });
   }
   return members;
@@ -59,7 +70,9 @@ export interface Question {
 /** The question about a group; null if nobody is in it, for a question without names would be about all. */
 export function questionOf(group: Group, members: readonly string[]): Question | null {
   if (members.length === 0) return null;
+  const compared = comparedIn(group);
+  if (compared !== null) return { groupBy: compared, hostnames: [] };
   if (group.kind === 'all') return { groupBy: 'all', hostnames: [] };
-  if (members.length > NAMED_MOST && group.kind !== 'match') return { groupBy: group.kind, hostnames: [] };
+  if (members.length > NAMED_MOST && group.kind !== 'match' && group.kind !== 'each') return { groupBy: group.kind, hostnames: [] };
   return { groupBy: 'all', hostnames: members.slice(0, NAMED_MOST) };
 }

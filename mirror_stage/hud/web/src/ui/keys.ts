@@ -60,6 +60,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   everywhere('history', 'h', 'KeyH'),
   everywhere('replay', 'r', 'KeyR'),
   everywhere('wall', 'w', 'KeyW'),
+  everywhere('views', 'v', 'KeyV'),
   everywhere('menu', 'm', 'KeyM'),
   everywhere('language', 'k', 'KeyK'),
   everywhere('help', '?', 'Slash', { shift: true }),

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Histories } from '../../src/net/openapi';
-import { across, bridged, newest, ofGroup, ofHosts, ofMemory, summaryOf, summed, valueAt } from '../../src/store/history';
+import { across, bridged, newest, ofGroup, ofGroups, ofHosts, ofMemory, summaryOf, summed, valueAt } from '../../src/store/history';
 import { BEAT_MS, Rings } from '../../src/store/rings';
-import { groupOf, membersOf, NAMED_MOST, questionOf, saidOfGroup } from '../../src/store/subject';
+import { comparedIn, groupOf, membersOf, NAMED_MOST, questionOf, saidOfGroup } from '../../src/store/subject';
 import { Twin } from '../../src/store/twin';
 import { aloneIn, fileRows, lookOf, LINES_MOST, axisOf, timeTicks } from '../../src/ui/chart';
 import { host, snapshot } from './frames';
@@ -143,4 +143,22 @@ test('the sum of a group is steady although some of its hosts have no sample in 
   mean.forEach((value) => expect(Math.abs((value as number) - 40)).toBeLessThan(8));
   expect(summed(course, times, 0).mean).toEqual([40, 10, 40, 30, 40]);
   expect(summed({ ...course, mean: [null, 10, undefined, null, null] }, times, 15).mean).toEqual([null, 10, undefined, null, null]);
+});
+
+test('groups that are compared have a line each, in natural order; of many those with the most', () => {
+  const mean = (value: number) => ({ mean: [value], min: [value], max: [value], p95: [value], hosts: [2] });
+  const answer = {
+    from: '', to: '', stepSeconds: 60, resolution: 'raw', t: ['2026-11-28T12:00:00Z'], unknownHosts: [], groupBy: 'rack',
+    groups: [['R10', 5], ['R2', 50], [null, 99], ['R1', 20]].map(([group, value]) => ({ group, hosts: 2, metrics: { cpuLoad: mean(value as number) } })),
+  } as unknown as Histories;
+  expect(ofGroups(answer, 'cpuLoad', 8, 15).series.map(({ name }) => name)).toEqual(['R1', 'R2', 'R10']);
+  const two = ofGroups(answer, 'cpuLoad', 2, 15);
+  expect([two.groups, two.series.map(({ name }) => name)]).toEqual([3, ['R1', 'R2']]);
+});
+
+test('each rack by itself is said in the address, and asked for as a whole', () => {
+  const each = groupOf('each:rack');
+  expect([comparedIn(each), saidOfGroup(each), questionOf(each, ['web-1'])]).toEqual(['rack', 'each:rack', { groupBy: 'rack', hostnames: [] }]);
+  expect(groupOf('each:colour').kind).toBe('all');
+  expect(comparedIn(groupOf('rack:each'))).toBeNull();
 });

@@ -53,7 +53,7 @@ export function historyRow(metric: Charted, data: HistoryData | null, { stretch,
         to: alert.resolvedAt === null ? null : Date.parse(alert.resolvedAt) / 1000,
         severity: alert.severity,
       })),
-      limit: only?.isSum ? null : rules.limitOf(metric), // a rule judges a host, not the sum of many
+      limit: courses.some(({ course }) => course.isSum) ? null : rules.limitOf(metric), // a rule judges a host, not the sum of many
     },
   };
 }
