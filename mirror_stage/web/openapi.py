@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from http import HTTPStatus
+from typing import Any
 
+from apispec import APISpec
 from flask import Flask
-from flask_smorest import Api
+from flask_smorest import Api, Blueprint
 from marshmallow import fields
 
 from mirror_stage.core.version import VERSION
@@ -35,9 +39,36 @@ class ProblemSchema(WireSchema):
 
 
 class ProblemApi(Api):
-    """flask-smorest, but it documents problem+json and leaves errors to `answers.py`."""
+    """flask-smorest, but it documents problem+json, leaves errors to `answers.py`, and makes the document when it is first read.
+
+    The document takes about a fifth of a second, a tenth of a start, and most EGOs are never asked for it.
+    """
 
     ERROR_SCHEMA = ProblemSchema
+
+    def __init__(self, app: Flask):
+        self._waiting: deque[Blueprint] = deque()  # registered, and not in the document yet
+        self._making = threading.RLock()
+        super().__init__(app)
+
+    def register_blueprint(self, blp: Blueprint, **_options: Any) -> None:
+        """Register the routes now, and their documentation when somebody reads it."""
+        self._app.register_blueprint(blp)
+        self._waiting.append(blp)
+
+    @property
+    def spec(self) -> APISpec:
+        """The whole document."""
+        with self._making:
+            while self._waiting:
+                blp = self._waiting.popleft()
+                blp.register_views_in_doc(self, self._app, self._spec, name=blp.name, parameters=None)
+                self._spec.tag({"name": blp.name, "description": blp.description})
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: APISpec) -> None:
+        self._spec = spec
 
     def _register_error_handlers(self) -> None:
         """Do nothing: `answers.init_app` has registered them."""

@@ -23,6 +23,7 @@
 | marshmallow `Schema._hooks` | metrics/decoder.py `compile_struct` | a schema with hooks has no fast path |
 | flask-smorest `view._apidoc` | web/http.py `documented_body` | documenting a body that the view reads |
 | flask-smorest `Api._register_error_handlers`, `_register_responses` | web/openapi.py `ProblemApi` | one form of refusal |
+| flask-smorest `Api.spec`, what `Api.register_blueprint` does with it | web/openapi.py `ProblemApi` | the document is made when it is first read |
 | argparse `ArgumentParser._actions`, `_SubParsersAction` | runtime/completion.py | completing commands and options |
 | TimescaleDB `_timescaledb_catalog`, `_timescaledb_functions` | storage/timescale.py `_WATERMARK` | how far aggregates are (history/test_timescale.py) |
 
@@ -250,6 +251,34 @@ def test_flask_smorest_documents_what_a_view_carries() -> None:
     api.register_blueprint(blueprint)
     operation = api.spec.to_dict()["paths"]["/things"]["post"]
     assert "application/json" in operation["requestBody"]["content"], "flask-smorest no longer reads view._apidoc"
+
+
+def test_the_document_is_the_one_of_flask_smorest_and_is_made_when_it_is_read() -> None:
+    class Body(marshmallow.Schema):
+        name = marshmallow.fields.String(required=True)
+
+    class Eager(ProblemApi):
+        spec: Any = None
+        register_blueprint = flask_smorest.Api.register_blueprint
+
+    documents = []
+    for kind in (ProblemApi, Eager):
+        app = Flask(__name__)
+        app.config |= {"API_TITLE": "t", "API_VERSION": "1", "OPENAPI_VERSION": "3.1.0"}
+        api, blueprint = kind(app), Blueprint("things", __name__, description="All of them.")
+
+        @blueprint.route("/things/<name>", methods=["POST"])
+        @blueprint.arguments(Body)
+        @blueprint.response(201, Body)
+        def post(body: dict[str, str], name: str) -> dict[str, str]:
+            return body
+
+        api.register_blueprint(blueprint)
+        assert app.test_client().post("/things/one", json={"name": "a"}).get_json() == {"name": "a"}
+        assert kind is Eager or not api._spec.to_dict()["paths"]
+        documents.append(api.spec.to_dict())
+    assert documents[0] == documents[1]
+    assert documents[0]["tags"] == [{"name": "things", "description": "All of them."}]
 
 
 def test_flask_smorest_asks_for_handlers_and_responses_where_ego_answers() -> None:
