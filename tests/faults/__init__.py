@@ -9,13 +9,16 @@ import pytest
 
 def short_and_full(short: Any, full: Any, *, minutes: int = 30) -> list[Any]:
     """The two forms of a fault test, for `parametrize`: the short one in `make test-faults`, the full one in `make test-long`."""
-    marks = [pytest.mark.long, pytest.mark.timeout(minutes * 60)]
-    return [pytest.param(short, id="short"), pytest.param(full, id="full", marks=marks)]
+    return [pytest.param(short, id="short"), pytest.param(full, id="full", marks=_marks(minutes))]
+
+
+def _marks(minutes: int) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long, pytest.mark.timeout(minutes * 60)]
 
 
 # For slow tests of what both databases do in the same way: on PostgreSQL only in the full form.
 on_postgresql_in_full = pytest.mark.parametrize(
-    "database_settings", short_and_full("sqlite", "postgresql"), indirect=True
+    "database_settings", ["sqlite", pytest.param("postgresql", marks=_marks(30))], indirect=True
 )
 
 

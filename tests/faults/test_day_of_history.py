@@ -14,7 +14,7 @@ import pytest
 
 from mirror_stage.core.instants import SECOND, from_text
 from tests.builders import make_sample
-from tests.faults import percentile, print_figures, short_and_full
+from tests.faults import on_postgresql_in_full, percentile, print_figures, short_and_full
 from tests.faults.load import Connection, Probe
 from tests.fleet import simulated_fleet
 from tests.history.bulk import fill_history_of
@@ -32,6 +32,7 @@ OLDEST = "SELECT min(at_second) FROM host_metric_samples"
 FORMS = short_and_full((100, 0.05, 100, 6), (5_000, HOURS, RATE, 150), minutes=180)
 
 
+@on_postgresql_in_full
 @pytest.mark.parametrize("form", FORMS)
 def test_a_day_of_many_hosts_delays_no_start_and_house_keeping_keeps_pace(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], form: tuple[int, float, int, int]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.builders import make_sample
-from tests.faults import print_figures, short_and_full
+from tests.faults import on_postgresql_in_full, print_figures, short_and_full
 from tests.faults.load import Batches, Load, stored_samples
 from tests.faults.slow_database import slowed_commits
 from tests.servers import EgoServer, wait_until
@@ -21,6 +21,7 @@ RECOVERY_SECONDS = 5.0
 FILLER = {"tags": {f"tag-{number}": "x" * 30 for number in range(50)}, "cpu_per_core": [12.5] * 16}  # 2.6 kB a sample
 
 
+@on_postgresql_in_full
 @pytest.mark.parametrize("seconds", short_and_full(5, 60))
 def test_overload_is_refused_and_nothing_acknowledged_is_dropped(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], seconds: float

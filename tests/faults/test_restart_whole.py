@@ -16,7 +16,7 @@ import websocket
 
 from mirror_stage.core.instants import to_text
 from tests.builders import make_sample
-from tests.faults import print_figures, short_and_full
+from tests.faults import on_postgresql_in_full, print_figures, short_and_full
 from tests.faults.agents import claim, create, lose, report
 from tests.faults.browsers import event_of, next_event, open_browser
 from tests.servers import EgoServer, wait_until
@@ -164,6 +164,7 @@ def importing_seconds() -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
+@on_postgresql_in_full
 @pytest.mark.parametrize("size", short_and_full((150, 2), (1_000, 10)))  # hosts, restarts
 def test_a_restart_shows_everything_at_once(
     start_ego: Callable[..., EgoServer], database_settings: dict[str, str], size: tuple[int, int], slack: float

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults import percentile, print_figures, short_and_full
+from tests.faults import on_postgresql_in_full, percentile, print_figures, short_and_full
 from tests.faults.load import Connection, Probe
 from tests.fleet import simulated_fleet
 from tests.history.bulk import fill_history
@@ -20,6 +20,7 @@ KNOWN = "SELECT count(*) FROM host_metrics WHERE at IS NOT NULL"
 FORMS = short_and_full((200, 200, 6, 50_000), (5_000, 12_000, 150, 30_000_000))
 
 
+@on_postgresql_in_full
 @pytest.mark.parametrize("form", FORMS)
 def test_ego_is_back_in_seconds_after_a_stop_and_after_a_kill_under_load(
     start_ego: Callable[..., EgoServer],
