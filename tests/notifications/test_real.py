@@ -1,11 +1,9 @@
-"""A real EGO tells real receivers: hostile ones, killed in between, and nothing secret ever shows."""
+"""A real EGO tells real receivers, hostile ones too, and nothing secret ever shows. Killed in between: faults/test_told_after_a_kill.py."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,7 +92,7 @@ def test_those_that_hang_delay_nobody(hostile: tuple[EgoServer, Sink, Sink, List
     found = deliveries(ego)
     due, got = (found["good"][name] for name in ("createdAt", "endedAt"))
     seconds = float(got[17:23]) - float(due[17:23])
-    assert seconds % 60 < 3.0  # two seconds, and what a busy machine adds
+    assert seconds % 60 < 15  # it waits for two seconds, and one that hangs would have delayed it by twenty
 
     def cut_off() -> bool:
         now = deliveries(ego)
@@ -175,42 +173,3 @@ def test_the_command_line_exports_plans_applies_and_tests(
     file.write_text(file.read_text().replace('kind = "webhook"', 'kind = "pigeon"'))
     status, said = run("plan", str(file))
     assert (status, "kind" in said) == (1, True)
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a group of processes")
-def test_killed_at_any_step_it_tells_each_thing_once_or_twice_with_the_same_key(tmp_path: Path) -> None:
-    """kill -9 after the commit of the alert, while the receiver has the request, and after its answer."""
-    with sink() as receiver, running_ego(tmp_path) as ego:
-        channel(ego, "ops", kind="webhook", url=receiver.url)
-        routes(ego, {"name": "all", "channels": ["ops"]})
-
-        def again() -> None:
-            ego.kill()
-            ego.rows(
-                "UPDATE deliveries SET leased_until = 0, next_at = 0 WHERE state IN ('leased', 'retry')"
-            )  # a minute passes
-            ego.start()
-
-        ego.post_samples(make_sample("web-01", cpu_percent=95))
-        wait_until(lambda: ego.rows("SELECT 1 FROM alert_events"), 10, every=0.001, what="the alert is stored")
-        again()
-        killed = []
-
-        def answer(_number: int) -> tuple[int, dict[str, str]]:
-            if not killed:
-                killed.append(True)
-                ego.kill()
-            return 200, {}
-
-        receiver.answer = answer
-        wait_until(lambda: killed, 30, what="EGO is killed while it sends")
-        assert ego.rows("SELECT state FROM deliveries") == [("leased",)]
-        again()
-        wait_until(lambda: len(receiver.got) == 2, 20, every=0.001, what="it is sent again")
-        again()
-        wait_until(lambda: ego.rows("SELECT state FROM deliveries") == [("accepted",)], 20, what="it is accepted")
-        time.sleep(1.2)  # one more look
-        assert set(receiver.kinds) == {"opened"}
-        assert len(set(receiver.keys)) == 1
-        assert 2 <= len(receiver.got) <= 3
-        assert len(ego.rows("SELECT id FROM alert_groups")) == 1
