@@ -52,7 +52,7 @@ def test_without_a_wait_there_is_one_claim(waiters: Waiters) -> None:
 def test_a_wait_ends_without_a_command_when_its_time_is_over(waiters: Waiters) -> None:
     started = time.monotonic()
     assert waiters.serve("titan-01", 0.05, Queue().claim, always) == []
-    assert 0.04 < time.monotonic() - started < 0.5
+    assert 0.04 < time.monotonic() - started < 5
     assert len(waiters) == 0
 
 

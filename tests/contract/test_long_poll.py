@@ -15,7 +15,7 @@ import requests
 
 from tests.builders import unique_hostname
 from tests.contract.wire import act, claim, command, create, elapsed
-from tests.servers import EgoServer
+from tests.servers import PATIENCE, EgoServer
 
 
 class Poll(threading.Thread):
@@ -73,13 +73,13 @@ def test_a_poll_without_wait_is_answered_at_once(ego: EgoServer) -> None:
     for query in ({}, {"wait": 0}):
         items, seconds = elapsed(lambda query=query: claim(ego, unique_hostname(), **query))
         assert items == []
-        assert seconds < 1
+        assert seconds < PATIENCE
 
 
 def test_a_poll_without_a_command_is_answered_empty_when_its_time_is_over(ego: EgoServer) -> None:
     items, seconds = elapsed(lambda: claim(ego, unique_hostname(), wait=1.2))
     assert items == []
-    assert 1.1 < seconds < 3
+    assert 1.1 < seconds < 3 * PATIENCE
 
 
 def test_a_pending_command_is_answered_at_once(ego: EgoServer) -> None:
@@ -87,7 +87,7 @@ def test_a_pending_command_is_answered_at_once(ego: EgoServer) -> None:
     command_id = create(ego, hostname)["id"]
     items, seconds = elapsed(lambda: claim(ego, hostname, wait=20))
     assert [item["id"] for item in items] == [command_id]
-    assert seconds < 2
+    assert seconds < 2 * PATIENCE  # not 20
 
 
 def test_a_poll_that_waits_is_answered_as_soon_as_there_is_a_command(ego: EgoServer) -> None:
@@ -98,7 +98,7 @@ def test_a_poll_that_waits_is_answered_as_soon_as_there_is_a_command(ego: EgoSer
     started = time.monotonic()
     command_id = create(ego, hostname)["id"]
     assert poll.ids() == [command_id]
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 1.5 * PATIENCE  # not 20
     assert command(ego, command_id)["status"] == "running"
 
 
@@ -147,7 +147,7 @@ def test_forty_hosts_wait_at_once_and_each_gets_its_own(ego: EgoServer) -> None:
     hostnames = [unique_hostname() for _ in range(40)]
     polls = {hostname: Poll(ego, hostname, wait=25) for hostname in hostnames}
     all_wait(ego)
-    assert elapsed(lambda: ego.get("/api/health"))[1] < 2  # nobody else is held up
+    assert elapsed(lambda: ego.get("/api/health"))[1] < 2 * PATIENCE  # nobody else is held up
     with requests.Session() as session:
         created = {}
         for hostname in hostnames:
@@ -169,7 +169,7 @@ def test_a_head_that_waits_is_answered_at_once_and_claims_nothing(ego: EgoServer
     hostname = unique_hostname()
     answer, seconds = elapsed(lambda: requests.head(f"{ego.url}/api/commands/pending/{hostname}?wait=20", timeout=10))
     assert (answer.status_code, answer.content) == (200, b"")
-    assert seconds < 1
+    assert seconds < PATIENCE  # not 20
 
 
 @pytest.mark.parametrize("prefix", ["/api/commands", "/api/field/commands"])

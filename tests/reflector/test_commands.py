@@ -199,7 +199,7 @@ def test_a_long_command_delays_no_other_and_only_free_slots_are_claimed(
     for _ in range(5):
         began = time.monotonic()
         result(scripted, queue.add("true"))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10  # not 30
     queue.add("sleep 30")
     wait_until(lambda: len(scripted.of("/heartbeat")) >= 7)
     polls = len(scripted.of("/pending/"))

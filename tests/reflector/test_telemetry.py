@@ -208,7 +208,7 @@ def test_stopping_does_not_wait_for_ego_and_keeps_unacknowledged_samples(
     wait_until(lambda: len(telemetry._live) >= 2, what="samples that wait behind the batch that is under way")
     began = time.monotonic()
     telemetry.stop()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2  # EGO takes 3
     backlog = spool.oldest()
     assert backlog is not None
     kept = numbers_of(list(map(json.loads, backlog.samples)))
