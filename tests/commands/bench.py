@@ -19,6 +19,7 @@ from mirror_stage.core.signed import Recipient
 from mirror_stage.signing.service import Signer
 from mirror_stage.storage.db import Base, Storage
 from tests.builders import SetClock
+from tests.storages import create_tables
 
 OPERATOR = Actor("user", "operator", "10.0.0.2")
 AGENT = Actor(LOCAL, peer="10.0.0.10")
@@ -56,7 +57,7 @@ class CommandBench:
         self.storage = Storage(config or Config(testing=True))
         self.engine = engine or in_memory()
         self.storage.open(self.engine)
-        Base.metadata.create_all(self.engine)
+        (Base.metadata.create_all if engine else create_tables)(self.engine)
         self.policies: dict[str, str] = {}
         self.polls: dict[str, int] = {}
         self.signer = Signer(Config(testing=True), self.clock, lambda _tx, name: Recipient(name))  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from mirror_stage.notifications.domain import Delivery, Route
 from mirror_stage.notifications.service import Notifier
 from mirror_stage.storage.db import Base, Storage, engine_options
 from tests.builders import SetClock
+from tests.storages import create_tables
 
 BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}
 
@@ -61,7 +62,7 @@ class Scene:
         engine = create_engine(config.database_url, **pool, **engine_options(config))
         self.storage = Storage(config)
         self.storage.open(engine)
-        Base.metadata.create_all(engine)
+        (Base.metadata.create_all if database else create_tables)(engine)
         self.clock, self.routes, self.open = SetClock(), list(routes), dict[str, dict[Key, Alert]]()
         self.racks: dict[str, str] = {}
         self.options = options

@@ -24,11 +24,12 @@ from mirror_stage.pipeline.port import Message, Port
 from mirror_stage.pipeline.removing import Remover
 from mirror_stage.pipeline.restore import Restorer
 from mirror_stage.pipeline.saving import Saver
-from mirror_stage.storage.db import Base, Storage, engine_options
+from mirror_stage.storage.db import Storage, engine_options
 from mirror_stage.twin.audience import Audience
 from mirror_stage.twin.frames import Frames
 from mirror_stage.twin.state import Twin
 from tests.builders import SetClock, decoded
+from tests.storages import create_tables
 
 
 @dataclass
@@ -133,7 +134,7 @@ def new_bench() -> Callable[..., Bench]:
         engine = create_engine(config.database_url, poolclass=StaticPool, **engine_options(config))
         storage = Storage(config)
         storage.open(engine)
-        Base.metadata.create_all(engine)
+        create_tables(engine)
         return Bench(storage, SetClock(), **kwargs)
 
     return make
