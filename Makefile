@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 4 --dist worksteal  # more processes than cores: tests wait. But each one collects all tests and starts servers of its own
 ARGS ?=
+# Below, four processes run on two cores, because most tests wait. `loadscope` keeps tests together by their servers: tests/distribution.py.
+# `--no-loadscope-reorder`: else the files of the fewest tests are last, and these are the longest ones.
 unless_named = $(if $(filter tests/%,$(ARGS)),,$(1))  # the tests of a target, unless ARGS names some
 
 WEB := mirror_stage/hud/web
@@ -37,16 +38,16 @@ agent-wheels: .venv/.run  ## all that EGO serves to a host that enrols, in build
 	@$(BIN)/python packaging/agent_wheels.py
 
 test: .venv/.dev $(HUD)  ## the tests of what EGO, agent and simulator do
-	$(PYTEST) -m "not long" $(call unless_named,$(addprefix --ignore=tests/,ops installer faults security cluster end_to_end hud)) $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder -m "not long" $(call unless_named,$(addprefix --ignore=tests/,ops installer faults security cluster end_to_end hud)) $(ARGS)
 
 test-ops: .venv/.dev $(HUD)  ## the tests of operating them: the command line, settings, enrolling, backups, copies
-	$(PYTEST) -m "not long" $(call unless_named,tests/ops tests/installer) $(ARGS)
+	$(BIN)/pytest -n 4 --dist worksteal -m "not long" $(call unless_named,tests/ops tests/installer) $(ARGS)
 
 test-faults: .venv/.dev $(HUD)  ## the short form of the fault tests: kills, lost answers, full disks, wrong clocks, attackers
-	$(BIN)/pytest -n 4 --dist loadfile -m "not long" $(call unless_named,tests/faults tests/security tests/cluster) $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long" $(call unless_named,tests/cluster tests/faults tests/security) $(ARGS)
 
 test-e2e: .venv/.dev $(HUD)  ## tests with the installed wheel, a real server and a real browser; two at once, because a browser uses both cores
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long" $(call unless_named,tests/end_to_end tests/hud) $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(call unless_named,tests/end_to_end tests/hud) $(ARGS)
 
 test-long: .venv/.dev  ## the full form of the fault tests, and the README on bare machines; each takes minutes
 	$(BIN)/pytest -m long $(ARGS)

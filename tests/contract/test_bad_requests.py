@@ -32,13 +32,22 @@ GZIP = JSON | {"Content-Encoding": "gzip"}
 NESTED = 100_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_traceback(sqlite_ego: EgoServer, postgresql_ego: EgoServer) -> Iterator[None]:
-    """Whatever this module sends, EGO's log has no traceback afterwards."""
-    yield
-    for ego in (sqlite_ego, postgresql_ego):
+@pytest.fixture(scope="module")
+def asked() -> Iterator[dict[int, EgoServer]]:
+    """The EGOs that this module has asked, by port. Whatever it sends, their logs have no traceback afterwards."""
+    found: dict[int, EgoServer] = {}
+    yield found
+    for ego in found.values():
         assert "Traceback" not in ego.log
         assert "unexpected error" not in ego.log
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(request: pytest.FixtureRequest, asked: dict[int, EgoServer]) -> None:
+    """Note the EGO of this test. No other one is started for it."""
+    for name in {"ego", "sqlite_ego"} & set(request.fixturenames):
+        ego = request.getfixturevalue(name)
+        asked[ego.port] = ego
 
 
 # ------------------------------------------------------------------ bodies that are none

@@ -6,7 +6,7 @@ Tests of timing alone run on SQLite only, because the database does not influenc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +15,12 @@ import requests
 
 from tests.builders import make_sample, unique_hostname
 from tests.contract.clients import DeltaListener, Listener, TwinModel, delta_stream, listening
+from tests.contract.conftest import with_hosts
 from tests.contract.wire import (
     DELTA_KEYS,
     DETAIL_KEYS,
     SNAPSHOT_KEYS,
+    KeepingEgo,
     ago,
     detail,
     host_of,
@@ -28,15 +30,19 @@ from tests.contract.wire import (
     settled,
     snapshot,
 )
-from tests.servers import EgoServer, slowness, wait_until
+from tests.servers import EgoServer, running_ego, slowness, wait_until
 
 NAMESPACE = "/digital-twin"
 
 
-@pytest.fixture
-def ego(sqlite_ego: EgoServer) -> EgoServer:
-    """Frames are made of what is in memory, so one database is enough."""
-    return sqlite_ego
+@pytest.fixture(scope="module")
+def ego(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgoServer]:
+    """An EGO of this file's own: a frame holds every host, and the other files make hundreds of them.
+
+    Frames are made of what is in memory, so one database is enough.
+    """
+    with running_ego(tmp_path_factory.mktemp("ego-frames"), kind=KeepingEgo) as server:
+        yield with_hosts(server)
 
 
 def value_of(listener: DeltaListener, hostname: str, column: str) -> Any:

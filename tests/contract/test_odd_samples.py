@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders import make_sample, unique_hostname
-from tests.contract.wire import assert_problem, post
+from tests.contract.wire import assert_problem, detail, post
 from tests.servers import EgoServer
 
 # name: (the list, what an agent sends, what the host shows, how many entries are left out)
@@ -65,7 +65,7 @@ def test_an_odd_entry_costs_that_entry(ego: EgoServer, field: str, sent: Any, sh
     assert receipt["accepted"] == 2
     assert receipt["dropped"] == [{"index": 1, "field": field, "count": count}]
     name, key = SHOWN[field]
-    found = ego.get(f"/api/hosts/{hostname}x").json()["diagnostics"][name]
+    found = detail(ego, hostname + "x")["diagnostics"][name]
     assert (found if key is None or found is None else [row[key] for row in found]) == shown
 
 
