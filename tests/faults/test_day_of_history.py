@@ -27,6 +27,7 @@ HOURS = float(os.environ.get("HOURS_OF_HISTORY", "24"))
 RATE = int(os.environ.get("SAMPLES_PER_SECOND", "4500"))
 KNOWN = "SELECT count(*) FROM host_metrics WHERE at IS NOT NULL"
 OLDEST = "SELECT min(at_second) FROM host_metric_samples"
+NEWEST = "SELECT max(at_second) FROM host_metric_samples"
 
 # hosts, hours of history at one sample a second, samples a second of the load, seconds of load
 FORMS = short_and_full((100, 0.05, 100, 6), (5_000, HOURS, RATE, 150), minutes=180)
@@ -61,15 +62,18 @@ def test_a_day_of_many_hosts_delays_no_start_and_house_keeping_keeps_pace(
 
     for how in ("stopped", "killed"):
         late: list[float] = []
-        with simulated_fleet(ego, hosts=hosts, rate=rate, commands=False) as fleet, Probe(probing(ego), 0.2) as probed:
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
-                time.sleep(1)
-                late.append(seconds_behind(ego))
-            if how == "killed":
-                ego.kill()
-            else:
-                figures["stop_s"] = ego.stop()
+        began = time.time()
+        with simulated_fleet(ego, hosts=hosts, rate=rate, commands=False) as fleet:
+            wait_until(lambda began=began: ego.rows(NEWEST)[0][0] > began, 60, what="the load has begun")
+            with Probe(probing(ego), 0.2) as probed:
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    time.sleep(1)
+                    late.append(seconds_behind(ego))
+                if how == "killed":
+                    ego.kill()
+                else:
+                    figures["stop_s"] = ego.stop()
             figures[f"{how}_samples_per_s"] = fleet.end().result["samplesPerSecond"]
         figures[f"{how}_rollups_behind_s"] = max(late)
         figures[f"{how}_probe_p50_ms"] = percentile(probed.seconds, 50) * 1000

@@ -19,7 +19,7 @@ from tests.builders import make_sample
 from tests.faults import on_postgresql_in_full, print_figures, short_and_full
 from tests.faults.agents import claim, create, lose, report
 from tests.faults.browsers import event_of, next_event, open_browser
-from tests.servers import EgoServer, wait_until
+from tests.servers import EgoServer, slowness, wait_until
 
 WHOLE_SECONDS = 3.0
 BEYOND_IMPORTING_SECONDS = 1.6  # a start's limit beside the imports: 3 s in all on a machine that imports in 1.4 s
@@ -177,7 +177,7 @@ def test_a_restart_shows_everything_at_once(
     fleet.report(ego)
     fleet.report(ego)
     mixed_commands(ego)
-    slowest, computed, wrong = 0.0, 0.0, []
+    slowest, computed, fold, wrong = 0.0, 0.0, 1.0, []
     for number in range(restarts):
         fleet.report(ego)
         saved = lambda: ego.rows("SELECT count(*) FROM alerts")[0][0] >= len(ALARMING)  # noqa: E731
@@ -189,7 +189,9 @@ def test_a_restart_shows_everything_at_once(
         else:
             assert ego.stop() < WHOLE_SECONDS
         ego.start(wait=False)
+        fold = max(fold, slowness())
         look = FirstLook(ego).wait()
+        fold = max(fold, slowness())
         slowest = max(slowest, look.body_seconds, look.frame_seconds)
         computed = max(computed, ego.cpu_seconds())
         wrong += differences(before["state"], look.body) + differences(before["state"], look.frame)
@@ -215,5 +217,5 @@ def test_a_restart_shows_everything_at_once(
     assert len(look.frame["hosts"]) == len(look.body["hosts"]) == hosts + 1
     assert len(after["alerts"]) == len(ALARMING)
     importing = importing_seconds()
-    assert slowest <= (importing + BEYOND_IMPORTING_SECONDS) * slack
+    assert slowest <= (importing + BEYOND_IMPORTING_SECONDS) * slack * fold
     assert computed <= OF_IMPORTING * importing

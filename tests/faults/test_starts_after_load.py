@@ -15,9 +15,10 @@ from tests.servers import EgoServer, wait_until
 
 READY_SECONDS = 5.0
 KNOWN = "SELECT count(*) FROM host_metrics WHERE at IS NOT NULL"
+NEWEST = "SELECT max(at_second) FROM host_metric_samples"
 
 # hosts, samples a second, seconds of load, samples that are stored before
-FORMS = short_and_full((200, 200, 6, 50_000), (5_000, 12_000, 150, 30_000_000))
+FORMS = short_and_full((200, 200, 3, 50_000), (5_000, 12_000, 150, 30_000_000))
 
 
 @on_postgresql_in_full
@@ -48,8 +49,10 @@ def test_ego_is_back_in_seconds_after_a_stop_and_after_a_kill_under_load(
             connection.close()
 
     for how in ("stopped", "killed"):
+        began = time.time()
         with simulated_fleet(ego, hosts=hosts, rate=rate, commands=False) as fleet:
             wait_until(lambda: ego.rows(KNOWN)[0][0] >= hosts, 120, what="the whole fleet")
+            wait_until(lambda began=began: ego.rows(NEWEST)[0][0] > began, 60, what="the load has begun")
             with Probe(probe, every=0.2) as probed:
                 time.sleep(seconds)
             check = ego.get("/api/health/ready").json()["checks"]["history"]
