@@ -32,6 +32,8 @@ def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force:
     owner of the database's folder. Raises Invalid if the file exists and `force` is not given, or if there is nothing to
     back up; Unavailable if the database or the disk fails, or if `restore` would refuse the file.
     """
+    if file.name in {"", "-"} or (file.exists() and not file.is_file()):
+        raise Invalid(f"{file} is no regular file: name one, which is checked before it counts as a backup")
     folder = file.absolute().parent
     if not folder.is_dir():
         raise Invalid(f"there is no folder {folder}")

@@ -190,6 +190,16 @@ def test_a_backup_overwrites_nothing_by_accident(idle: EgoServer) -> None:
     assert (nowhere.returncode, "there is no folder" in nowhere.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("name", ["", "-", "folder", "pipe"])
+def test_what_is_no_regular_file_never_becomes_a_backup(name: str, idle: EgoServer) -> None:
+    """With --force the file replaces what has its name: as root that could be /dev/null."""
+    (idle.folder / "folder").mkdir()
+    os.mkfifo(idle.folder / "pipe")
+    ended = run(idle, "backup", name, "--force")
+    assert (ended.returncode, "is no regular file" in ended.stderr) == (2, True)
+    assert (idle.folder / "pipe").is_fifo()
+
+
 def test_an_older_backup_is_brought_up_to_date(idle: EgoServer) -> None:
     file = idle.folder / "ego.backup"
     refused = run(idle, "downgrade", "0001")
