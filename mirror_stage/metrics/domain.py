@@ -49,6 +49,7 @@ ALWAYS_FULL_UNDER = (
 )  # fmt: skip
 ZFS = "zfs"
 PERCENT_TELLS_FROM = 20.0
+MOST_FULL_PERCENT = 200.0  # a quota may be exceeded; a disk that says more, or less than 0, is not believed
 SAME_FREE_SPACE = 0.01  # 1 %: datasets of a pool whose free space differs by no more share it
 WRITTEN_MEANWHILE = 0.001  # of a dataset's size, between two readings: a pool that is nearly full has little free space
 # File systems that repeat another one. That one is counted; but the root of a container or a jail is its only disk.
@@ -231,13 +232,18 @@ def is_virtual(interface: str) -> bool:
 
 
 def fullest_disk_percent(disks: Sequence[Any] | None) -> float | None:
-    """The used percent of the fullest disk, without disks that are always full."""
+    """The used percent of the fullest disk, without disks that are always full or say what cannot be."""
     if disks and any(disk.fstype == ZFS for disk in disks):
         return max(disks_used_percent(disks).values(), default=None)
     fullest: float | None = None
     for disk in disks or ():
         used = disk.used_percent
-        if used is not None and (fullest is None or used > fullest) and not is_always_full(disk):
+        if (
+            used is not None
+            and 0 <= used <= MOST_FULL_PERCENT
+            and (fullest is None or used > fullest)
+            and not is_always_full(disk)
+        ):
             fullest = used
     return fullest
 
@@ -255,7 +261,7 @@ def is_always_full(disk: Any) -> bool:
 
 
 def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
-    """The used percent of each disk by its mountpoint, without disks that are always full.
+    """The used percent of each disk by its mountpoint, without disks that are always full or say what cannot be.
 
     A disk that is mounted several times appears once, with its shortest mountpoint. So do the datasets of a ZFS pool.
     """
@@ -264,7 +270,7 @@ def disks_used_percent(disks: Iterable[Any]) -> dict[str, float]:
     datasets: list[Any] = []
     for disk in disks:
         mount = disk.mountpoint
-        if disk.used_percent is None or is_always_full(disk):
+        if disk.used_percent is None or not 0 <= disk.used_percent <= MOST_FULL_PERCENT or is_always_full(disk):
             continue
         if disk.fstype == ZFS and disk.device and disk.total_bytes and disk.used_bytes is not None:
             datasets.append(disk)

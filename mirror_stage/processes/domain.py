@@ -22,7 +22,8 @@ Row = tuple[str, str | None, float | None, float | None, int]  # (name, user, CP
 def rows_of(processes: Iterable[Any]) -> list[Row]:
     """The rows to note of a sample's `top_processes`: those of one name and user together, the busiest first.
 
-    CPU is in percent of one core, memory in percent of the host's. A value that cannot be is None.
+    CPU is in percent of one core, memory in percent of the host's: at most 100, since what processes share counts in each.
+    A value that cannot be is None.
     """
     together: dict[tuple[str, str | None], tuple[float | None, float | None, int]] = {}
     for process in processes:
@@ -34,7 +35,7 @@ def rows_of(processes: Iterable[Any]) -> list[Row]:
             count + 1,
         )
     rows = [
-        (name, user, _rounded(cpu, 1), _rounded(memory, 2), count)
+        (name, user, _rounded(cpu, 1), _rounded(memory and min(memory, 100.0), 2), count)
         for (name, user), (cpu, memory, count) in together.items()
     ]
     rows.sort(key=_busiest)

@@ -106,3 +106,15 @@ def test_one_mountpoint_named_twice_is_one() -> None:
 
 def test_a_disk_without_a_figure_is_unknown() -> None:
     assert sample_with(disk("/", None)).fullest_disk_percent is None
+
+
+@pytest.mark.parametrize("percent", [-5, -0.1, 200.1, 65_535, 1e300])
+def test_a_disk_that_says_what_cannot_be_is_unknown(percent: float) -> None:
+    odd = sample_with(disk("/", percent, "/dev/sda1", total=10), disk("/srv", 40))
+    assert (odd.fullest_disk_percent, odd.disks_used_percent) == (40, {"/srv": 40})
+    pool = sample_with(disk("/tank", percent, "tank", "zfs", total=10))
+    assert (pool.fullest_disk_percent, pool.disks_used_percent) == (None, {})
+
+
+def test_a_quota_that_is_exceeded_is_full() -> None:
+    assert sample_with(disk("/home", 104.5)).fullest_disk_percent == 104.5
