@@ -7,6 +7,7 @@ application.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mirror_stage.web.refusals import Refusals
 
 DRAIN_SECONDS, DRAIN_BYTES = 5.0, 8 * 2**20
+SEND_SECONDS, SENT_PIECE = 10.0, 64 * 1024
 CONNECTIONS_OF_PEER_MAX = 5_000  # half of worker_connections; no limit for programs of this machine and trusted proxies
 WORKER_CLASSES = frozenset({"gevent", "gunicorn.workers.ggevent.GeventWorker"})  # two names of one class
 STOP_SECONDS = (
@@ -230,6 +232,7 @@ def post_worker_init(worker: Any) -> None:
     _log_greenlet_errors(worker)
     _bound_draining()
     ggevent.StreamServer = DrainedServer  # gunicorn makes its listeners after this hook
+    _bound_sending()
     files.keep_private()  # with gunicorn --preload or another server, the master may have set a weaker umask
     app = worker.wsgi
     if not isinstance(app, Flask):  # with --reload, gunicorn serves the traceback of a module that fails to import
@@ -332,6 +335,24 @@ def _bound_draining() -> None:
         return bool(drain(self, deadline or time.monotonic() + DRAIN_SECONDS, max_bytes or DRAIN_BYTES))
 
     Parser.finish_body = finish_body
+
+
+def _bound_sending() -> None:
+    """Let gunicorn send with `send`: by default it waits for ever, and with it the answer in memory, for a client that does not read."""
+
+    def write(connection: Any, answer: bytes, chunked: bool = False) -> None:
+        send(connection, b"%X\r\n%b\r\n" % (len(answer), answer) if chunked else answer)
+
+    util.write = write
+
+
+def send(connection: Any, answer: bytes) -> None:
+    """Send all of an answer. Raises BrokenPipeError if the client takes less than SENT_PIECE of it in SEND_SECONDS."""
+    rest = memoryview(answer)
+    while rest:
+        with gevent.Timeout(SEND_SECONDS, BrokenPipeError(errno.EPIPE, "the client does not read")):
+            connection.sendall(rest[:SENT_PIECE])
+        rest = rest[SENT_PIECE:]
 
 
 def _write_problem(refusals: Refusals, client: Any, status: int, reason: str, detail: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import gevent.socket
 import pytest
 import requests
 
+from mirror_stage.runtime import serving
 from tests.builders import make_sample
 from tests.contract.wire import unique_hostname
 from tests.security.raw import Answer, answer_of, ask, connect, frame, is_cut, open_websocket
@@ -279,3 +282,25 @@ def test_sessions_that_nobody_uses_are_bounded(guarded_ego: EgoServer) -> None:
 
 def _begins(ego: EgoServer) -> bool:
     return ego.get("/socket.io/?EIO=4&transport=polling").status_code == 200
+
+
+def test_an_answer_that_nobody_reads_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "SEND_SECONDS", 0.5)
+    answer = os.urandom(5_000_000)
+    here, there = gevent.socket.socketpair()
+    with here, there, pytest.raises(BrokenPipeError, match="does not read"):
+        serving.send(here, answer)
+    here, there = gevent.socket.socketpair()
+
+    def read_slowly() -> bytes:
+        parts = []
+        while part := there.recv(100_000):
+            parts.append(part)
+            gevent.sleep(0.02)
+        return b"".join(parts)
+
+    with there:
+        reader = gevent.spawn(read_slowly)
+        with here:
+            serving.send(here, answer)
+        assert reader.get() == answer
