@@ -7,9 +7,13 @@ makes a token in EGO's database, as `tokens create` does, and revokes it at its 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import socket
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.trust import Trust
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from mirror_stage.simulator.client import Client
     from mirror_stage.web.services import Services
 
+CONNECT_SECONDS = 5.0
 TOKEN_LASTS = 3_600_000  # ms; the longest command takes ten minutes
 Work = Callable[["Client"], int]
 
@@ -48,6 +53,8 @@ def ask(chosen: argparse.Namespace, role: str, work: Work) -> int:
     address, trust = _own_address(settings), _own_trust(settings)
     if not settings.has_locks:
         return _asked(address, trust, None, work)
+    if trust is None:
+        _must_be_of_ego(address, settings)
     ended: list[int] = []
 
     def with_token(ego: Services, actor: Actor) -> None:
@@ -87,6 +94,23 @@ def _own_address(settings: Config) -> str:
     name = loopback.get(settings.bind.strip("[]"), settings.bind)
     scheme = "https" if settings.has_tls else "http"
     return f"{scheme}://{f'[{name}]' if ':' in name and '[' not in name else name}:{settings.port}"
+
+
+def _must_be_of_ego(address: str, settings: Config) -> None:
+    """Raise BadSetting if another account listens at EGO's address: over plain HTTP it would get the token."""
+    from mirror_stage.access.peers import Peers
+
+    parts, folder = urlsplit(address), settings.authority_folder
+    own = {0, os.geteuid()} | ({folder.stat().st_uid} if folder.exists() else set())
+    with contextlib.suppress(OSError):  # nobody listens: the command will say so
+        with socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_SECONDS) as connection:
+            connection.sendall(b"HEAD /api/health HTTP/1.0\r\n\r\n")
+            connection.recv(1)  # now its server has accepted it, so the kernel knows whose it is
+            _, uid = Peers().opened(connection)
+        if uid is not None and uid not in own:
+            raise BadSetting(
+                f"another account (uid {uid}) listens at {address}, and would get the token: start EGO, or name it with --ego"
+            )
 
 
 def _own_trust(settings: Config) -> Trust | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirror_stage.core.bad_setting import BadSetting
+from mirror_stage.core.names import printable
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -331,5 +332,5 @@ def on_database(step: Callable[[Flask], object], *, as_owner: bool = True) -> in
 
 
 def say(line: str, status: int) -> int:
-    print(f"mirror-stage: {line}", file=sys.stderr)
+    print(printable(f"mirror-stage: {line}"), file=sys.stderr)  # it may have a text of a host, or of a receiver
     return status

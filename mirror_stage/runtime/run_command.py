@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mirror_stage.core.names import printable
 from mirror_stage.runtime import asking
 from mirror_stage.runtime.db_commands import say, tell
-from mirror_stage.runtime.steps import host
+from mirror_stage.runtime.steps import host, print_json
 
 if TYPE_CHECKING:
     from mirror_stage.simulator.client import Client
@@ -85,7 +85,7 @@ def _ended(client: Client, order: dict[str, Any], *, as_json: bool) -> int:
         return say("the command is cancelled" if answer.status < 300 else f"the command goes on: {answer.reason}", 1)
     tell("")
     if as_json:
-        print(json.dumps(command, indent=2, ensure_ascii=False))
+        print_json(command)
     else:
         _show(command)
     return 0 if command["status"] == "succeeded" else 1

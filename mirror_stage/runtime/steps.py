@@ -109,10 +109,15 @@ def _account() -> str:
         return str(os.getuid())
 
 
+def print_json(value: Any) -> None:
+    """Print a value as JSON that is safe in a terminal: it may have texts of hosts."""
+    print("\n".join(map(printable, json.dumps(value, indent=2, ensure_ascii=False).split("\n"))))
+
+
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print rows as JSON, or as a table."""
     if as_json:
-        print("\n".join(map(printable, json.dumps(rows, indent=2, ensure_ascii=False).split("\n"))))
+        print_json(rows)
         return
     if not rows:
         print("none")
