@@ -43,6 +43,7 @@ PERMISSION_BY_ROUTE: Mapping[str, str] = {
     "alerts.active": VIEW,
     "alerts.list_alerts": VIEW,
     "alerts.put_ack": OPERATE,
+    "alerts.put_acks": OPERATE,
     "notifications.put_group_ack": OPERATE,
     "alerts.delete_ack": OPERATE,
     "alert-rules.list_rules": VIEW,

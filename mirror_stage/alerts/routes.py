@@ -10,6 +10,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from mirror_stage.access.gate import actor
 from mirror_stage.alerts.rulebook import ROUTES, Entry, RuleBook, applied_on_wire, entry_on_wire, measures_on_wire
 from mirror_stage.alerts.schemas import (
+    AcksSchema,
     AlertPage,
     AlertQuery,
     AlertRuleList,
@@ -18,6 +19,7 @@ from mirror_stage.alerts.schemas import (
     AppliedRuleList,
     NamedRuleBody,
     NewAckSchema,
+    NewAcksSchema,
     NewRuleBody,
     PreviewSchema,
 )
@@ -66,6 +68,16 @@ def list_alerts(query: dict[str, Any]) -> Any:
 def put_ack(wanted: dict[str, Any], id: str) -> Any:
     """Acknowledge an active alert: somebody looks after it. It ends with the alert, a worse severity, or its time."""
     return service(AlertService).acknowledge(id, wanted["note"], wanted["until"], actor())
+
+
+@blp.post("/acknowledge")
+@blp.arguments(NewAcksSchema())
+@blp.response(200, AcksSchema)
+def put_acks(wanted: dict[str, Any]) -> Any:
+    """Acknowledge those of these alerts that are active, in one step: of a place, of a selection, of a screen."""
+    ids = list(dict.fromkeys(wanted["ids"]))
+    taken = service(AlertService).acknowledge_all(ids, wanted["note"], wanted["until"], actor())
+    return {"acknowledged": [id for id in ids if id in taken], "over": [id for id in ids if id not in taken]}
 
 
 @blp.delete("/<id>/ack")

@@ -85,6 +85,9 @@ class AlertSchema(WireSchema):
     )  # fmt: skip
 
 
+ACKS_MAX = 1_000
+
+
 class NewAckSchema(WireSchema):
     """What somebody says who acknowledges an alert. `until`: 4 hours from now, if it is left out."""
 
@@ -94,6 +97,22 @@ class NewAckSchema(WireSchema):
 
     note = Text(load_default=None, allow_none=True, validate=Length(max=500))
     until = InstantQuery(load_default=None, allow_none=True, metadata={"type": "string", "format": "date-time"})
+
+
+class NewAcksSchema(NewAckSchema):
+    """The same of several alerts at once, by their ids."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    ids = fields.List(Text(validate=Length(1, 64)), required=True, validate=Length(1, ACKS_MAX))
+
+
+class AcksSchema(WireSchema):
+    """What became of a wish to acknowledge several alerts. `over`: those that are not active."""
+
+    acknowledged = fields.List(fields.String(), required=True)
+    over = fields.List(fields.String(), required=True)
 
 
 class AlertQuery(PageQuery):

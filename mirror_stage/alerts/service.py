@@ -92,15 +92,16 @@ class AlertService:
 
     def acknowledge_all(
         self, alert_ids: Collection[str], note: str | None, until: Instant | None, actor: Actor
-    ) -> None:
-        """Acknowledge those of these alerts that are open, all at once. Raises Conflict if none is, Invalid."""
-        now = self._clock.now()
-        ends_at, found = _checked_end(until, now), [one.id for one in self.open() if one.id in alert_ids]
+    ) -> set[str]:
+        """Acknowledge those of these alerts that are open, all at once. Returns their ids. Raises Conflict if none is, Invalid."""
+        now, wanted = self._clock.now(), set(alert_ids)
+        ends_at, found = _checked_end(until, now), [one.id for one in self.open() if one.id in wanted]
         if not found:
-            raise Conflict("all of its alerts are over; there is nothing to acknowledge")
+            raise Conflict("all of these alerts are over; there is nothing to acknowledge")
         acks = [Ack(alert_id, actor.name, note, now, ends_at) for alert_id in found]
         self._storage.write(lambda tx: store.put_acks(tx, acks))
         self._tell(found[0])  # the owner looks at all of them
+        return set(found)
 
     def withdraw(self, alert_id: str, actor: Actor) -> None:
         """Acknowledge an alert no longer. Raises NotFound."""

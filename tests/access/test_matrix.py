@@ -134,6 +134,7 @@ MATRIX = {
     "POST /api/alert-rules/backtest": ADMINS,
     "POST /api/alert-rules/preview": ADMINS,
     "POST /api/alerts/<id>/ack": OPERATORS,
+    "POST /api/alerts/acknowledge": OPERATORS,
     "POST /api/alert-groups/<id>/ack": OPERATORS,
     "POST /api/agents/field": ADMINS,
     "POST /api/agents/<id>/approve": ADMINS,

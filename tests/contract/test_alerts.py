@@ -325,5 +325,10 @@ def test_an_alert_is_acknowledged_and_no_longer(ego: EgoServer) -> None:
     assert_problem(ego.post(path, json={"until": ago(-8 * 86_400)}), 400, naming="until")
     assert_problem(ego.post(path, json={"note": "x" * 501}), 400, naming="note")
     assert_problem(ego.post("/api/alerts/none/ack"), 404)
+    answer = ego.post("/api/alerts/acknowledge", json={"ids": ["none", fired["id"], fired["id"]], "note": "all of R1"})
+    assert (answer.status_code, answer.json()) == (200, {"acknowledged": [fired["id"]], "over": ["none"]})
+    assert active_alerts(ego, hostname)["cpu_load_high"]["ack"]["note"] == "all of R1"
+    assert_problem(ego.post("/api/alerts/acknowledge", json={"ids": ["none"]}), 409)
+    assert_problem(ego.post("/api/alerts/acknowledge", json={"ids": []}), 400, naming="ids")
     alert_at(ego, hostname, "cpu_load_high", cpu_load=5)
     assert_problem(ego.post(path), 409)

@@ -56,6 +56,7 @@ ROUTES = {
     ("GET", "/api/hosts/{hostname}/alert-rules"),
     ("GET", "/api/hosts/{hostname}/disks"),
     ("POST", "/api/alerts/{id}/ack"),
+    ("POST", "/api/alerts/acknowledge"),
     ("POST", "/api/alert-groups/{id}/ack"),
     ("DELETE", "/api/alerts/{id}/ack"),
     ("POST", "/api/commands"),
@@ -291,6 +292,8 @@ def test_the_answers_of_every_route_are_what_the_document_says(ego: EgoServer, d
     for alert_id, body_now in ((alert, {"note": "on it"}), (alert, {"until": "2000-01-01"}), (UNKNOWN_ID, {})):
         send("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack", json=body_now)
         delete("/api/alerts/{id}/ack", f"/api/alerts/{alert_id}/ack")
+    for acks in ({"ids": [alert, UNKNOWN_ID], "note": "on it"}, {"ids": []}, {"ids": [UNKNOWN_ID]}):
+        send("/api/alerts/acknowledge", "/api/alerts/acknowledge", json=acks)
     rule = {
         "name": unique_hostname("rule"),
         "measure": "swap",

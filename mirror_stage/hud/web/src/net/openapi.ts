@@ -824,6 +824,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alerts/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Acknowledge those of these alerts that are active, in one step: of a place, of a selection, of a screen. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewAcks"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Acks"];
+                    };
+                };
+                400: components["responses"]["BAD_REQUEST"];
+                default: components["responses"]["DEFAULT_ERROR"];
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/alert-rules": {
         parameters: {
             query?: never;
@@ -4567,6 +4609,20 @@ export interface components {
              */
             until?: string | null;
         };
+        NewAcks: {
+            /** @default null */
+            note?: string | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            until?: string | null;
+            ids: string[];
+        };
+        Acks: {
+            acknowledged: string[];
+            over: string[];
+        };
         RuleStep: {
             /** @enum {string} */
             severity: "info" | "warning" | "critical";
@@ -5806,6 +5862,8 @@ export type DiskForecast = components['schemas']['DiskForecast'];
 export type DiskForecastList = components['schemas']['DiskForecastList'];
 export type AlertPage = components['schemas']['AlertPage'];
 export type NewAck = components['schemas']['NewAck'];
+export type NewAcks = components['schemas']['NewAcks'];
+export type Acks = components['schemas']['Acks'];
 export type RuleStep = components['schemas']['RuleStep'];
 export type RuleOverride = components['schemas']['RuleOverride'];
 export type AlertRule = components['schemas']['AlertRule'];
