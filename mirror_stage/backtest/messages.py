@@ -9,7 +9,7 @@ from mirror_stage.alerts.domain import Alert, Rule
 from mirror_stage.backtest.domain import Firing
 from mirror_stage.core.instants import Instant
 from mirror_stage.notifications import grouping
-from mirror_stage.notifications.domain import OVER, Group
+from mirror_stage.notifications.domain import OVER, Group, Member, MemberKey
 
 Stretch = tuple[str, str | None, Firing]  # hostname, rack, when
 
@@ -27,7 +27,7 @@ def messages(rule: Rule, stretches: Iterable[Stretch], until: Instant, breathe: 
     sent = 0
     for rack, events in events_by_rack.items():
         events.sort(key=lambda event: (event[0], event[0] == event[2].began_at, event[1]))
-        group, look_at, n = None, grouping.FOREVER, 0
+        group, look_at, n, ended = None, grouping.FOREVER, 0, Ended()
         while n < len(events) or group is not None:
             if not breathe():
                 return None
@@ -35,7 +35,7 @@ def messages(rule: Rule, stretches: Iterable[Stretch], until: Instant, breathe: 
             if now >= until:
                 break
             if n < len(events) and events[n][0] == now:
-                group = _apply(group, rule, rack, events[n])
+                group = _apply(group, rule, rack, events[n], ended)
                 n += 1
             assert group is not None
             verdict = grouping.look(group, now)
@@ -43,11 +43,33 @@ def messages(rule: Rule, stretches: Iterable[Stretch], until: Instant, breathe: 
             sent += verdict.what == grouping.SEND
             look_at = now if verdict.what == grouping.SEND else verdict.next_look_at
             if verdict.kind == OVER:
-                group, look_at = None, grouping.FOREVER
+                group, look_at, ended = None, grouping.FOREVER, Ended()
     return sent
 
 
-def _apply(group: Group | None, rule: Rule, rack: str | None, event: tuple[Instant, str, Firing]) -> Group | None:
+class Ended:
+    """The problems of a group that have ended. They leave it until they are back, because each look goes through all that are in it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[MemberKey, Member] = {}
+        self._last: MemberKey | None = None
+
+    def take(self, group: Group, key: MemberKey, now: Instant) -> None:
+        """A problem has ended. It stays in the group until the next one ends: the group closes some time after its last end."""
+        last = None if self._last is None else group.members.get(self._last)
+        if last is not None and self._last != key and not last.is_open(now):
+            self._kept[last.key] = group.members.pop(last.key)
+        self._last = key
+
+    def give_back(self, group: Group, key: MemberKey) -> None:
+        """A problem is back, perhaps one that has ended before."""
+        if key in self._kept:
+            group.members[key] = self._kept.pop(key)
+
+
+def _apply(
+    group: Group | None, rule: Rule, rack: str | None, event: tuple[Instant, str, Firing], ended: Ended
+) -> Group | None:
     """The group after a stretch began or ended."""
     at, hostname, firing = event
     if at == firing.began_at:
@@ -63,9 +85,11 @@ def _apply(group: Group | None, rule: Rule, rack: str | None, event: tuple[Insta
             created_at=at,
             updated_at=at,
         )
+        ended.give_back(group, (hostname, rule.name, None))
         grouping.fire(group, alert)
     if at == firing.ended_at and group is not None:
         member = group.members.get((hostname, rule.name, None))
         if member is not None:
             grouping.end(member, 1, at, "value", None)
+            ended.take(group, member.key, at)
     return group

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mirror_stage.alerts.domain import RULES
 from mirror_stage.backtest.domain import Firing
-from mirror_stage.backtest.messages import messages
+from mirror_stage.backtest.messages import Ended, messages
 from mirror_stage.core.instants import HOUR, MINUTE, SECOND
 
 AT = 1_762_000_200_000
@@ -44,3 +48,17 @@ def test_a_problem_that_is_over_before_anybody_is_told_is_no_message() -> None:
 
 def test_without_time_the_number_is_unknown() -> None:
     assert messages(RULE, [stretch("a", 0, 1)], AT + HOUR, lambda: False) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 90), st.integers(0, 40)), max_size=14))
+def test_problems_that_leave_the_group_when_they_end_change_no_number(said: list[tuple[str, int, int]]) -> None:
+    """Each host has its stretches one after the other."""
+    stretches, free_from = [], dict.fromkeys("abcd", 0)
+    for host, pause, length in said:
+        begin = free_from[host] + pause
+        free_from[host] = begin + length
+        stretches.append(stretch(host, begin, begin + length))
+    found = counted(*stretches, hours=48)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Ended, "take", lambda *_: None)
+        assert counted(*stretches, hours=48) == found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 
 from mirror_stage.core.config import Config
 from mirror_stage.notifications.database_watch import DatabaseWatch
