@@ -192,7 +192,7 @@ class Cluster:
 
     def _depose(self, why: str) -> None:
         self.membership.end_ownership()
-        self._owner.is_leading = False
+        self._owner.is_leading = self._owner.is_live = False
         log.error("%s; this worker starts anew", why)
         os.kill(os.getpid(), signal.SIGTERM)  # gunicorn starts another worker in its place
 
@@ -227,12 +227,15 @@ class Cluster:
             self._owner.hear(message)
 
     def hear_early(self) -> None:
-        """Let the owner hear what has happened while it restored the twin, but nothing twice."""
+        """Let the owner hear what has happened while it restored the twin, but no sample twice."""
         while self._early:
             position, message, encoded = self._early.pop(0)
-            if position is None or order(position) > order(self._folded_to):
-                self._owner.hear(replace(message, samples=[*message.samples, *self._decoded(encoded)]))
-                gevent.sleep(0)
+            if position is not None and order(position) <= order(self._folded_to):
+                message = Message(removed=message.removed, acknowledged=message.acknowledged)
+            else:
+                message = replace(message, samples=[*message.samples, *self._decoded(encoded)])
+            self._owner.hear(message)
+            gevent.sleep(0)
         self._early = None
 
     def _note_missed(self, message: Message) -> None:
@@ -325,14 +328,15 @@ class Cluster:
         told, samples = wire.to_message(entry.body)
         message = replace(told, newcomers=self._registered(told.newcomers), removed=self._really_removed(told.removed))
         self._known.hear(message)
-        if self._early is not None:
-            self._early.append((entry.id, message, samples))
         if self._owner.is_leading:
-            decoded = self._decoded(samples)
+            is_folded = order(entry.id) <= order(self._folded_to)  # while the twin was restored
+            decoded = [] if is_folded else self._decoded(samples)
             self._known.hear(Message(samples=decoded))
             self._owner.hear(replace(message, samples=decoded))
         else:
             self._known.hear_encoded(samples)
+            if self._early is not None:
+                self._early.append((entry.id, message, samples))
 
     def _decoded(self, samples: Sequence[tuple[str, bytes]]) -> list[Sample]:
         """The samples of an entry; those that are none are left out."""
@@ -500,7 +504,8 @@ class Cluster:
             self._realtime.publish_here(namespace, event, orjson.dumps(payload))
 
     def _after_break(self) -> None:
-        """Redis answers again, or for the first time: entries may have been missed."""
+        """Redis answers again, or for the first time: entries may have been missed, and a new Redis may count from less."""
+        self._folded_to = "0-0"
         self._linked_again_at = elapsed_seconds()
         if not self.is_owner:
             self._is_following = False

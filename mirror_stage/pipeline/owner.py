@@ -82,6 +82,9 @@ class Owner:
         self._resumed_at: Instant = 0  # when this process last began to listen again
         self.started_at: Instant = clock.now()
         self.is_leading = False  # until the twin is restored; with several workers, one of them leads
+        self.is_live = (
+            False  # what follows from samples is told: they are no longer those that an owner before has judged
+        )
 
     def _new_judge(self, rules: Iterable[Rule]) -> Judge:
         judge = Judge(rules, lambda host: self.twin.limits.of(host.interval).stale_after)
@@ -143,7 +146,7 @@ class Owner:
         if not transitions:
             return
         self.open_alerts.apply(transitions)
-        self._outbox.put(transitions, self._clock.now(), is_told=not self.is_leading)
+        self._outbox.put(transitions, self._clock.now(), is_told=not (self.is_leading or self.is_live))
         self._ended_acks |= {t.alert.id: t.ack_at for t in transitions if t.ack_at is not None}
         for hostname in {t.alert.hostname for t in transitions if t.kind not in UNTOLD}:
             self.twin.set_severity(hostname, self.open_alerts.severity_of(hostname))

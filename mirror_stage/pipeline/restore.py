@@ -88,6 +88,7 @@ class Restorer:
             self._judge_first(saved_at)
             if not self._fold_stream():
                 self._replay(saved_at, now)
+        self._owner.is_live = True
         self._hear_early()
         for host in twin.hosts_by_name.values():
             self._known.adopt(host)

@@ -448,7 +448,7 @@ class _Stopper:
         if isinstance(client, Connection):
             request.scheme = "https"  # gunicorn knows only of TLS of its own
         try:
-            if self._stopped:
+            if self._stopped and request.path not in walls.HEALTH_PATHS:  # health says itself what is missing
                 util.write(client, _problem(503, "EGO is stopping; send it again", ("Retry-After", "1")))
                 raise StopIteration  # as gunicorn says that this was the last answer on a connection
             return self._answer(listener, request, client, address)

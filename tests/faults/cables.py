@@ -12,13 +12,14 @@ PIECE = 65_536
 
 
 class Cable:
-    """Passes on what comes to `port` of this machine to `target`, another port. Use it in a `with` statement."""
+    """Passes on what comes to `port` to `target`, another port of this machine. Use it in a `with` statement."""
 
-    def __init__(self, target: int):
+    def __init__(self, target: int, at: tuple[str, int] = ("127.0.0.1", 0)):
+        """`at` is the address of this end; port 0: any free one."""
         self.target = target
         self._whole = threading.Event()
         self._whole.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(at)
         self.port: int = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = []
         self.lost_bytes = 0  # that met the cut: proof that the fault was in the way
@@ -60,10 +61,14 @@ class Cable:
     def _serve(self, near: socket.socket) -> None:
         self._whole.wait()
         with contextlib.suppress(OSError):
-            far = socket.create_connection(("127.0.0.1", self.target))
+            far = self._connect()
             self._ends.append(far)
             threading.Thread(target=self._pass, args=(far, near), daemon=True).start()
             self._pass(near, far)
+
+    def _connect(self) -> socket.socket:
+        """A connection to the target. Called in a thread of its own."""
+        return socket.create_connection(("127.0.0.1", self.target))
 
     def _pass(self, come: socket.socket, go: socket.socket) -> None:
         with contextlib.suppress(OSError):
