@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.builders import make_sample
 from tests.cluster.conftest import Pair, takes
@@ -154,7 +155,7 @@ def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(machines: Pair, ne
     assert set(load.statuses) == {202}, load.statuses
     network.mend()
     mended, fold = time.monotonic(), slowness()
-    wait_until(lambda: all(machines.checks(ego)["cluster"]["ok"] for ego in machines.both), 60, what="both take part")
+    wait_until(lambda: all(map(takes_part, machines.both)), 60, what="both take part")
     wait_until(lambda: shows(owner, "after"), 20, what="it shows the twin")
     back = (time.monotonic() - mended) / fold
     assert machines.owner() is edge
@@ -169,6 +170,13 @@ def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(machines: Pair, ne
         sent_again=network.sent_again() - before,
     )  # fmt: skip
     assert took <= TAKEN_OVER_SECONDS
+
+
+def takes_part(ego: EgoServer) -> bool:
+    """Whether an EGO is well. One whose worker begins anew lets a request wait meanwhile."""
+    with contextlib.suppress(requests.RequestException):
+        return bool(Pair.checks(ego)["cluster"]["ok"])
+    return False
 
 
 def shows(ego: EgoServer, hostname: str) -> bool:
