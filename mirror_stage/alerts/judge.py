@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from mirror_stage.alerts.domain import (
-    ALERT,
-    NOTHING,
-    PATIENCE,
-    Alert,
-    Key,
-    Moment,
-    Rule,
-    Transition,
-    evaluate,
-    evaluate_minute,
-    is_meant,
-    patience_in_minutes,
-)
+from mirror_stage.alerts.domain import ALERT, PATIENCE, Alert, Key, Rule, Transition
+from mirror_stage.alerts.evaluation import NOTHING, Moment, evaluate, evaluate_minute, is_meant, patience_in_minutes
 from mirror_stage.alerts.measures import CUT_OFF, RULE_MEASURES, SILENCE
 from mirror_stage.alerts.minutes import Whole
 from mirror_stage.core.instants import SECOND, Instant

@@ -1,7 +1,7 @@
 """How a rule would have judged the minutes of a host. Pure: no Flask, no SQL, no clock.
 
 The history keeps the lowest and the highest value of each minute, not their order. So each rule is judged twice, by the
-state machine of the live rules (`alerts.domain.advance`): once as seldom open as these minutes allow, once as often.
+state machine of the live rules (`alerts.evaluation.advance`): once as seldom open as these minutes allow, once as often.
 
 - Each minute is heard as three values: the one that is far from firing, the near one, and the far one again; or the other
   way round. So it ends as calm as it can, or as bad as it can.
@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mirror_stage.alerts.domain import MISSING_SAMPLES, RESOLVE, UNKNOWN_MAX, Rule, advance, patience_in_minutes
+from mirror_stage.alerts.domain import MISSING_SAMPLES, RESOLVE, UNKNOWN_MAX, Rule
+from mirror_stage.alerts.evaluation import advance, patience_in_minutes
 from mirror_stage.core.instants import MINUTE, SECOND, Instant
 from mirror_stage.core.selector import Labels
 

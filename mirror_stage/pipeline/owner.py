@@ -7,22 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mirror_stage.alerts.causes import ISOLATED, Causes
-from mirror_stage.alerts.domain import (
-    ALERT,
-    OFFLINE,
-    PENDING,
-    Ack,
-    Alert,
-    Key,
-    Rule,
-    Transition,
-    caused,
-    evaluate_cut_off,
-    evaluate_silence,
-    heed,
-    is_meant,
-    resolve,
-)
+from mirror_stage.alerts.domain import ALERT, OFFLINE, PENDING, Ack, Alert, Key, Rule, Transition, caused, heed, resolve
+from mirror_stage.alerts.evaluation import evaluate_cut_off, evaluate_silence, is_meant
 from mirror_stage.alerts.judge import Judge
 from mirror_stage.alerts.measures import CUT_OFF, SILENCE
 from mirror_stage.alerts.minutes import Minutes, Whole

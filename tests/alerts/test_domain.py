@@ -7,19 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mirror_stage.alerts.domain import (
-    OFFLINE,
-    RULES,
-    Alert,
-    Key,
-    Step,
-    Transition,
-    evaluate,
-    evaluate_silence,
-    move,
-    resolve,
-    silent_since,
-)
+from mirror_stage.alerts.domain import OFFLINE, RULES, Alert, Key, Step, Transition, resolve, silent_since
+from mirror_stage.alerts.evaluation import evaluate, evaluate_silence, move
 from mirror_stage.alerts.measures import RULE_MEASURES, SILENCE
 from mirror_stage.core.instants import from_text
 from mirror_stage.twin.domain import Host

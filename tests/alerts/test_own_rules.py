@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror_stage.alerts.domain import HUD, NO_DATA_OF, RULES, UNKNOWN_MAX, Alert, Rule, Transition, evaluate
+from mirror_stage.alerts.domain import HUD, NO_DATA_OF, RULES, UNKNOWN_MAX, Alert, Rule, Transition
+from mirror_stage.alerts.evaluation import evaluate
 from mirror_stage.alerts.judge import Judge, applied_to, labels_of
 from mirror_stage.alerts.rules import BadRule, document_of, load, of_wire, read, rule_of
 from mirror_stage.alerts.state import OpenAlerts

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from mirror_stage.alerts.domain import RULES, Alert, Key, evaluate
+from mirror_stage.alerts.domain import RULES, Alert, Key
+from mirror_stage.alerts.evaluation import evaluate
 from mirror_stage.metrics.domain import Sample
 from mirror_stage.twin.domain import Host
 from tests.builders import make_sample

@@ -78,6 +78,7 @@ BESIDE: dict[str, tuple[set[str], set[str]]] = {
 PURE_FILES = {
     "domain",
     "cause",
+    "evaluation",
     "people",
     "tokens",
     "chain",

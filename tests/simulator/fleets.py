@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
-from mirror_stage.alerts.domain import HOST_OFFLINE, OFFLINE, RULES, Transition, evaluate, evaluate_silence, resolve
+from mirror_stage.alerts.domain import HOST_OFFLINE, OFFLINE, RULES, Transition, resolve
+from mirror_stage.alerts.evaluation import evaluate, evaluate_silence
 from mirror_stage.alerts.state import OpenAlerts
 from mirror_stage.core.instants import SECOND, Instant
 from mirror_stage.metrics.decoder import decode_batch
