@@ -16,14 +16,14 @@ from mirror_stage.views.models import SavedView
 VIEWS_MAX = 200
 
 _TABLE: Table = SavedView.__table__  # type: ignore[assignment]
-_NAME = _TABLE.c.name
+_C = _TABLE.c
 
 Row = tuple[str, str, str | None, Instant]  # name, address, who saved it, when
 
 
 def listed(tx: Connection) -> list[Row]:
     """All views, by name."""
-    return [(row.name, row.address, row.saved_by, row.saved_at) for row in tx.execute(select(_TABLE).order_by(_NAME))]
+    return [(row.name, row.address, row.saved_by, row.saved_at) for row in tx.execute(select(_TABLE).order_by(_C.name))]
 
 
 def put(tx: Connection, name: str, address: str, new_name: str, actor: Actor, now: Instant) -> bool:
@@ -34,7 +34,7 @@ def put(tx: Connection, name: str, address: str, new_name: str, actor: Actor, no
     values: dict[str, Any] = {"name": new_name, "address": address, "saved_by": actor.name, "saved_at": now}
     if new_name != name and _is_there(tx, new_name):
         raise Conflict(f"there is a view {new_name} already; choose another name, or delete that one first")
-    changed = tx.execute(update(_TABLE).where(name == _NAME).values(**values)).rowcount
+    changed = tx.execute(update(_TABLE).where(_C.name == name).values(**values)).rowcount
     if not changed:
         if new_name != name:
             raise NotFound(f"there is no view {name}; GET /api/views lists those that there are")
@@ -48,10 +48,10 @@ def put(tx: Connection, name: str, address: str, new_name: str, actor: Actor, no
 
 def remove(tx: Connection, name: str, actor: Actor, now: Instant) -> None:
     """Delete a view. Raises NotFound."""
-    if tx.execute(delete(_TABLE).where(name == _NAME)).rowcount == 0:
+    if tx.execute(delete(_TABLE).where(_C.name == name)).rowcount == 0:
         raise NotFound(f"there is no view {name}; GET /api/views lists those that there are")
     access.record(tx, actor, Event("view-deleted", name), now)
 
 
 def _is_there(tx: Connection, name: str) -> bool:
-    return tx.execute(select(_NAME).where(name == _NAME)).first() is not None
+    return tx.execute(select(_C.name).where(_C.name == name)).first() is not None
