@@ -77,8 +77,9 @@ class Minutes:
         if minute is None or minute.at != at:
             if minute is not None and minute.at < at and minute.metrics:
                 found = _whole(minute, at)
-            # Of a host that is new here nobody knows whether other samples of this minute came before.
-            metrics = () if minute is None else self.metrics
+            # Of a host that is new here nobody knows whether other samples of this minute came before. After a clock that was set back
+            # some did.
+            metrics = () if minute is None or at < minute.at else self.metrics
             minute = _UnderWay(at, metrics, [0] * len(metrics), [0] * len(metrics))
             self._by_host[sample.hostname] = minute
         for n, metric in enumerate(minute.metrics):

@@ -125,3 +125,17 @@ def test_a_rule_judges_minutes_of_what_the_history_keeps_only() -> None:
         own(measure="memoryAvailableBytes")
     with pytest.raises(BadRule, match="every must be sample or minute, not 'hour'"):
         own(every="hour")
+
+
+def test_a_minute_into_which_a_clock_was_set_back_is_not_judged_and_the_next_one_is() -> None:
+    """The history has samples of that minute from the first time. A clock that is set ahead makes no such minute."""
+    minutes = Minutes()
+    minutes.need([own(measure="loadAverage")])
+    (sample,) = decoded(make_sample("web-1"), received_at=BEGIN)
+    found = []
+    for at in (0, 1, 2, -5 + 0.5, -4, -3, 60, 61, 62):
+        sample.at, sample.load_average = BEGIN + int(at * MINUTE), 7.0
+        whole = minutes.take(sample)
+        if whole is not None:
+            found.append(((whole.at - BEGIN) // MINUTE, bool(whole.means)))
+    assert found == [(1, True), (-4, True), (-3, True), (60, True), (61, True)]
