@@ -226,8 +226,11 @@ def test_an_alert_has_the_line_of_its_metric_and_a_disk_says_when_it_is_full(hud
     disks = {"mountpoint": "/", "usedBytes": 1, "usableBytes": 2, "isKnown": True, "isSteady": True}
     days = {"earliestDays": 2.1, "likelyDays": 3.0, "latestDays": 5.5}
     with hud("#/alerts") as page:
-        row = page.get_by_role("listitem").filter(has_text="hot-01").last
+        busy = {"minute": "x", "items": [{"name": "java", "cpuPercent": 312.4}, {"name": "sshd", "cpuPercent": 0.6}]}
+        page.route("**/api/history/processes?*", lambda route: route.fulfill(json=busy))
+        row = page.locator("li[data-alert]").filter(has_text="hot-01")
         expect(row.get_by_role("img", name="Last 30 minutes: 97% to 97%")).to_be_visible()
+        expect(row).to_contain_text("busiest then: java 312%, sshd 1%")
         answer = {"hostname": "db-01", "items": [disks | days], "total": 1}
         page.route("**/api/hosts/db-01/disks", lambda route: route.fulfill(json=answer))
         page.goto(re.sub("#.*", "#/host/db-01", page.url))

@@ -453,6 +453,7 @@ export const en = {
   },
 
   alertLog: {
+    culprits: (list: string) => `busiest then: ${list}`,
     line: (least: string, most: string) => `Last 30 minutes: ${least} to ${most}`,
     groupBy: 'Group by',
     groups: { place: 'Place', none: 'None', host: 'Host', rule: 'Rule' },

@@ -452,6 +452,7 @@ export const ko: Dictionary = {
   },
 
   alertLog: {
+    culprits: (list) => `발생 당시 프로세스: ${list}`,
     line: (least, most) => `최근 30분: ${least} ~ ${most}`,
     groupBy: '그룹 기준',
     groups: { place: '위치', none: '없음', host: '호스트', rule: '규칙' },
