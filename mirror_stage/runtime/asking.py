@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -98,18 +97,18 @@ def _own_address(settings: Config) -> str:
 
 def _must_be_of_ego(address: str, settings: Config) -> None:
     """Raise BadSetting if another account listens at EGO's address: over plain HTTP it would get the token."""
-    from mirror_stage.access.peers import Peers
+    from mirror_stage.access.peers import Peers, own_uids
 
     parts, folder = urlsplit(address), settings.authority_folder
-    own = {0, os.geteuid()} | ({folder.stat().st_uid} if folder.exists() else set())
+    own = own_uids() | ({folder.stat().st_uid} if folder.exists() else set())
     with contextlib.suppress(OSError):  # nobody listens: the command will say so
         with socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_SECONDS) as connection:
-            connection.sendall(b"HEAD /api/health HTTP/1.0\r\n\r\n")
+            connection.sendall(b"HEAD /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             connection.recv(1)  # now its server has accepted it, so the kernel knows whose it is
-            _, uid = Peers().opened(connection)
-        if uid is not None and uid not in own:
+            can_tell, uid = Peers().opened(connection)
+        if can_tell and uid not in own:
             raise BadSetting(
-                f"another account (uid {uid}) listens at {address}, and would get the token: start EGO, or name it with --ego"
+                f"another account (uid {'unknown' if uid is None else uid}) listens at {address}, and would get the token: start EGO, or name it with --ego"
             )
 
 
