@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from mirror_stage.core.bad_setting import BadSetting
 from mirror_stage.core.trust import Trust
-from mirror_stage.runtime import service_settings
 from mirror_stage.runtime.db_commands import say
 from mirror_stage.runtime.steps import on_services
 from mirror_stage.simulator import command_line
@@ -45,6 +44,10 @@ def ask(chosen: argparse.Namespace, role: str, work: Work) -> int:
     if chosen.ego is not None or chosen.token_file is not None or chosen.ca is not None or chosen.pin is not None:
         chosen.ego = chosen.ego or "http://127.0.0.1:3000"
         return _asked(chosen.ego, *command_line.access_of(chosen), work)
+    from mirror_stage.runtime import (
+        service_settings,
+    )  # not in the agent's wheel, whose command line has this module, too
+
     service_settings.adopt()
     from mirror_stage.runtime.serving import read_settings
 

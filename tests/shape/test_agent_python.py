@@ -97,3 +97,16 @@ def test_the_wheel_and_the_formatter_know_the_oldest_python() -> None:
     assert DECLARED["project"]["requires-python"] == ">=3.9"
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["per-file-target-version"]
     assert set(ruff.values()) == {"py39"}
+
+
+def test_the_command_line_begins_with_what_is_in_the_wheel_alone(tmp_path: Path) -> None:
+    for source, place in DECLARED["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
+        path = ROOT / "packaging/reflector" / source
+        if place.endswith(".py") or path.is_dir():
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).symlink_to(path.resolve())
+    begin = "from mirror_stage.runtime import cli, db_commands, entry"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", begin], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
