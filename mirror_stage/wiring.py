@@ -287,7 +287,7 @@ def _pipeline(ego: Services) -> None:
         storage,
         port,
         clock,
-        find=lambda hostname: ego[TwinService].shown().host(hostname),
+        find=lambda hostname: ego[TwinService].host(hostname),
         record=saver.save if cluster is None else cluster.until_recorded,
         tell_cancelled=commands.publish_all,
     )

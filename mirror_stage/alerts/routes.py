@@ -148,7 +148,7 @@ def delete_rule(name: str) -> Response:
 def of_host(hostname: str) -> Response:
     """The alert rules that are in force for a host, with the figures that count, and why."""
     name = hostname_in_path(hostname)
-    host = service(TwinService).shown().host(name)
+    host = service(TwinService).host(name)
     if host is None:
         raise NotFound(f"there is no host {name}; GET /api/hosts lists those that there are")
     items = [applied_on_wire(one) for one in service(RuleBook).applied_to(host)]

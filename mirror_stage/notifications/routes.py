@@ -146,7 +146,7 @@ def reach() -> Response:
 def who_hears(query: dict[str, Any], hostname: str) -> Response:
     """Who hears of the alerts that a host may have, and why."""
     name = hostname_in_path(hostname)
-    host = service(TwinService).shown().host(name)
+    host = service(TwinService).host(name)
     if host is None:
         raise NotFound(f"there is no host {name}; GET /api/hosts lists those that there are")
     kinds = [one for one in kinds_of(service(RuleBook).applied_to(host)) if query["rule"] in {None, one[0]}]

@@ -49,9 +49,13 @@ class TwinService:
         """The entries of the hosts that match every filter: `status`, `rack`, `tag`, `takesCommands` and `search`."""
         return [host_entry(host) for host in self.shown().hosts() if _matches(host, query)]
 
+    def host(self, hostname: str) -> Host | None:
+        """A host as it is now; None if EGO does not know it. A host may be newer than the newest frame: then a new one is made."""
+        return self.shown().host(hostname) or self.shown(after=0).host(hostname)
+
     def host_named(self, hostname: str) -> dict[str, Any]:
         """A host with its details, as it is now. Raises NotFound for an unknown host."""
-        host = self.shown().host(hostname)
+        host = self.host(hostname)
         if host is None:
             raise NotFound(f"there is no host {hostname}; GET /api/hosts lists those that there are")
         return host_detail(host)

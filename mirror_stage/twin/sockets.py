@@ -81,9 +81,12 @@ def _resync(_message: Any = None, *_rest: Any) -> Ack:
 
 
 def _watch_host(message: Any = None, *_rest: Any) -> Ack:
-    service(TwinService).shown()  # so that a host whose first sample was acknowledged just now can be watched
     try:
-        why_not = service(Audience).watch(_sid(), _hostname(message))
+        hostname = _hostname(message)
+        service(TwinService).host(
+            hostname
+        )  # so that a host whose first sample was acknowledged just now can be watched
+        why_not = service(Audience).watch(_sid(), hostname)
     except BadField as error:
         return _refused(str(error))
     return {"ok": True} if why_not is None else _refused(why_not)

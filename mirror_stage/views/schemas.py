@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 from marshmallow import ValidationError, fields
-from marshmallow.validate import Length
+from marshmallow.validate import Length, Regexp
 
 from mirror_stage.core.names import is_printable
 from mirror_stage.web.schemas import Text, WireSchema, instant, nullable
@@ -31,15 +31,18 @@ class ViewAddress(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         address = super()._deserialize(value, attr, data, **kwargs)
-        if not address.startswith("#/") or not is_printable(address):
-            raise ValidationError("must be an address of the HUD that begins with #/")
+        if not is_printable(address):
+            raise ValidationError("may have nothing invisible")
         return address
 
 
 class ViewFields(WireSchema):
     """`name` renames the view that the path names."""
 
-    address = ViewAddress(required=True, validate=Length(max=ADDRESS_MAX))
+    address = ViewAddress(
+        required=True,
+        validate=[Length(max=ADDRESS_MAX), Regexp("^#/", error="must be an address of the HUD that begins with #/")],
+    )
     name = ViewName()
 
 

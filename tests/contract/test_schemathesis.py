@@ -20,7 +20,7 @@ INSTANTS_AGO = {"from": 3600, "to": 1, "at": 60}  # seconds
 EXAMPLES = {"sqlite": 6, "postgresql": 2}
 # No generator can find what these need, and this EGO has no TLS.
 NOT_FOUND_BY_CHANCE = {
-    "/api/history", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}",
+    "/api/history", "/api/history/processes", "/api/sessions/{id}", "/api/tls/root.pem", "/api/tokens/{id}", "/api/channels/{name}", "/api/alert-groups/{id}",
     "/api/routes", "/api/enrol-codes/{id}", "/api/selection",
     "/api/agents/{id}/approve", "/api/agents/{id}/labels", "/api/agents/{id}/revoke", "/api/agents/{id}/unlock", "/api/agents/self/rotate",
     "/api/alert-rules/{name}",
@@ -102,7 +102,10 @@ def test_generated_requests_get_documented_answers(
         known["id"] = active_alerts(ego, "titan-01")["cpu_load_high"]["id"]
     if path == "/api/alert-groups/{id}/ack":
         known["id"] = wait_until(lambda: ego.get("/api/alert-groups?open=true").json()["items"], 10)[0]["id"]
-    if path.endswith("/{name}"):
+    if path == "/api/views/{name}":
+        known["name"] = unique_hostname("view")
+        requests.put(f"{ego.url}/api/views/{known['name']}", json={"address": "#/table"}, timeout=10)
+    elif path.endswith("/{name}"):
         known["name"] = unique_hostname("rule")
         step = {"severity": "info", "fire": 99, "resolve": 98}
         ego.post(

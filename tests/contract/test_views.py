@@ -23,6 +23,13 @@ def names(ego: EgoServer) -> list[str]:
     return [one["name"] for one in ego.get("/api/views").json()["items"]]
 
 
+@pytest.fixture(autouse=True)
+def no_views(request: pytest.FixtureRequest) -> None:
+    """Other files of this suite save views, too."""
+    ego = request.getfixturevalue("ego" if "ego" in request.fixturenames else "sqlite_ego")
+    ego.rows("DELETE FROM saved_views")
+
+
 def test_a_view_is_saved_changed_renamed_and_deleted(ego: EgoServer) -> None:
     made = put(ego, "/api/views/밤 근무", json={"address": "#/table?q=cpu>80"})
     assert (made.status_code, made.json()["address"]) == (201, "#/table?q=cpu>80")
