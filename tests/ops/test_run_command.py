@@ -46,7 +46,8 @@ def end(ego: EgoServer, agent: dict[str, str], id: str, **result: Any) -> None:
 
 
 def started(ego: EgoServer, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mirror_stage.runtime.cli", "run", *words]
+    listening = ["env", "--default-signal=INT"]  # a shell's background job ignores Ctrl-C
+    command = [*listening, sys.executable, "-m", "mirror_stage.runtime.cli", "run", *words]
     environment = ego.environment | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=ego.folder, env=environment, stdout=-1, stderr=-1, text=True)
 
