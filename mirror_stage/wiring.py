@@ -330,6 +330,7 @@ def _past(ego: Services) -> None:
         clock,
         tell=lambda alert_id: ego[Port].send(Message(acknowledged=[alert_id])),
         is_here=lambda: owner.is_leading,
+        catch_up=(lambda: None) if cluster is None else cluster.refresh,
         shown=quiet.shown,
     )
     twin_service = TwinService(

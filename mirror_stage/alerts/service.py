@@ -23,7 +23,8 @@ PRUNED_AT_ONCE = 500
 class AlertService:
     """Reads the active alerts from memory, if the owner is in this process, and all alerts from the database.
 
-    `until_recorded` waits until all earlier changes are in the database. `kept` is the retention of resolved alerts.
+    `until_recorded` waits until all earlier changes are in the database, `catch_up` until the owner, if it is in this process,
+    has heard what other workers have acknowledged. `kept` is the retention of resolved alerts.
     `tell` tells the owner that an alert, given by its id, was acknowledged, or no longer is.
     `shown` adds to alerts what is worked out for each answer.
     """
@@ -39,13 +40,16 @@ class AlertService:
         tell: Callable[[str], None],
         is_here: Callable[[], bool] = lambda: True,
         shown: Callable[[Sequence[Alert]], list[Alert]] = list,
+        catch_up: Callable[[], None] = lambda: None,
     ):
         self._storage, self._open_alerts, self._until_recorded = storage, open_alerts, until_recorded
         self._kept, self._clock, self._tell, self._is_here = kept, clock, tell, is_here
-        self._shown_by = shown
+        self._shown_by, self._catch_up = shown, catch_up
 
     def active(self) -> list[Alert]:
         """The active alerts, newest first, as they are shown."""
+        if self._is_here():
+            self._catch_up()
         return self.shown(self.open())
 
     def shown(self, alerts: Sequence[Alert]) -> list[Alert]:

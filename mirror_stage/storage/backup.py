@@ -32,8 +32,9 @@ def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force:
     owner of the database's folder. Raises Invalid if the file exists and `force` is not given, or if there is nothing to
     back up; Unavailable if the database or the disk fails, or if `restore` would refuse the file.
     """
-    if file.name in {"", "-"} or (file.exists() and not file.is_file()):
-        raise Invalid(f"{file} is no regular file: name one, which is checked before it counts as a backup")
+    irregular = Invalid(f"{file} is no regular file: name one, which is checked before it counts as a backup")
+    if file.name in {"", "-"}:
+        raise irregular
     folder = file.absolute().parent
     if not folder.is_dir():
         raise Invalid(f"there is no folder {folder}")
@@ -43,7 +44,9 @@ def backup(config: Config, file: Path, known_revisions: Sequence[str], *, force:
         if config.is_postgresql:
             raise Invalid("there is nothing to back up: no EGO has used this database yet; see MIRROR_STAGE_DB_URL")
         raise Invalid(f"there is no database {config.sqlite_path.absolute()} yet; see MIRROR_STAGE_SQLITE_PATH")
-    with files.as_owner_of(folder):
+    with files.as_owner_of(folder):  # who may look into it
+        if file.exists() and not file.is_file():
+            raise irregular
         if file.exists() and not force:
             raise Invalid(f"{file} exists already; name another file, or use --force")
         try:

@@ -78,6 +78,13 @@ def hosts_of(ego: EgoServer, path: str = "/api/twin/state") -> dict[str, dict[st
     return {host["hostname"]: host for host in answer.json()["hosts"]}
 
 
+def shows(ego: EgoServer, hostname: str) -> bool:
+    """Whether an EGO shows a host. A worker that begins anew answers 503, or not at all."""
+    with contextlib.suppress(Exception):
+        return hostname in hosts_of(ego)
+    return False
+
+
 def takes(ego: EgoServer, hostname: str) -> bool:
     """Whether an EGO takes a new sample and shows it."""
     with contextlib.suppress(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import make_sample
-from tests.cluster.conftest import Pair, hosts_of, running_pair, takes
+from tests.cluster.conftest import Pair, running_pair, shows, takes
 from tests.faults import print_figures, short_and_full
 from tests.faults.cables import Cable, cables
 from tests.faults.load import Batches, Load, stored_samples
@@ -78,9 +78,7 @@ def test_an_owner_that_is_cut_off_is_replaced_and_comes_back(wired: CutPair, to:
         cable.mend()
         mended, fold = time.monotonic(), slowness()
         wait_until(lambda: all(pair.checks(ego)["cluster"]["ok"] for ego in pair.both), 40, what="both take part")
-        wait_until(
-            lambda owner=owner, number=number: f"after-{number}" in hosts_of(owner), 20, what="it shows the twin"
-        )
+        wait_until(lambda owner=owner, number=number: shows(owner, f"after-{number}"), 20, what="it shows the twin")
         back.append((time.monotonic() - mended) / fold)
         assert pair.owner() is edge
         events = "SELECT 1 FROM alert_events e JOIN alerts a ON a.id = e.alert_id WHERE hostname = ?"

@@ -84,6 +84,15 @@ def active(ego: EgoServer, hostname: str) -> list[dict[str, Any]]:
     return [alert for alert in ego.get("/api/alerts/active").json() if alert["hostname"] == hostname]
 
 
+def test_every_worker_shows_the_alert_of_an_acknowledged_sample(shared_pair: Pair) -> None:
+    """The owner first: it has to hear of the new host from the edge before it can answer."""
+    for number in range(8):
+        hostname = f"new-and-hot-{number}"
+        assert shared_pair.edge().post_samples(make_sample(hostname, cpu_percent=99)).status_code == 202
+        for ego in (shared_pair.owner(), shared_pair.edge()):
+            assert [alert["metric"] for alert in active(ego, hostname)] == ["cpu_load_high"]
+
+
 def test_each_client_hears_each_event_once(shared_pair: Pair) -> None:
     alerts = [Listener(ego, "/alerts") for ego in shared_pair.both]
     commands = [Listener(ego, "/commands") for ego in shared_pair.both]
