@@ -21,7 +21,8 @@ export class AlertLines {
     /** As texts, so that what depends on them rests while they are the same */
     const hosts = $derived([...new Set(subjects.map(([hostname]) => hostname))].slice(0, MOST_HOSTS).sort().join('\n'));
     const metrics = $derived([...new Set(subjects.map(([, metric]) => metric))].sort().join(','));
-    const to = $derived(Math.floor(world.now / 1000 / LINE_STEP_SECONDS) * LINE_STEP_SECONDS);
+    /** The end of the minute under way: what fired just now has a line at once */
+    const to = $derived((Math.floor(world.now / 1000 / LINE_STEP_SECONDS) + 1) * LINE_STEP_SECONDS);
     $effect(() => {
       if (!world.has('history') || hosts === '') return;
       const leaving = new AbortController();
