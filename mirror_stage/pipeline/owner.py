@@ -68,9 +68,7 @@ class Owner:
         self._resumed_at: Instant = 0  # when this process last began to listen again
         self.started_at: Instant = clock.now()
         self.is_leading = False  # until the twin is restored; with several workers, one of them leads
-        self.is_live = (
-            False  # what follows from samples is told: they are no longer those that an owner before has judged
-        )
+        self.is_live = False  # False while it folds samples that an owner before may have judged and told
 
     def _new_judge(self, rules: Iterable[Rule]) -> Judge:
         judge = Judge(rules, lambda host: self.twin.limits.of(host.interval).stale_after)

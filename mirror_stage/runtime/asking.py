@@ -44,9 +44,7 @@ def ask(chosen: argparse.Namespace, role: str, work: Work) -> int:
     if chosen.ego is not None or chosen.token_file is not None or chosen.ca is not None or chosen.pin is not None:
         chosen.ego = chosen.ego or "http://127.0.0.1:3000"
         return _asked(chosen.ego, *command_line.access_of(chosen), work)
-    from mirror_stage.runtime import (
-        service_settings,
-    )  # not in the agent's wheel, whose command line has this module, too
+    from mirror_stage.runtime import service_settings  # here: the agent's wheel has this module, but not that one
 
     service_settings.adopt()
     from mirror_stage.runtime.serving import read_settings

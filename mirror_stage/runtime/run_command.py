@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mirror_stage.simulator.client import Client
 
 ASKED_EVERY_SECONDS = 0.3
+RESTART_SECONDS = 60  # EGO may be away for so long while it starts again
 FINAL = {"succeeded", "failed", "timeout"}
 
 
@@ -69,12 +70,20 @@ def _ended(client: Client, order: dict[str, Any], *, as_json: bool) -> int:
             f"{order['hostname']} takes no commands now: its command_policy is off, or its agent is away; Ctrl-C cancels",
             0,
         )
+    from mirror_stage.simulator.client import Unanswered
+
     path, began = f"/api/commands/{command['id']}", time.monotonic()
+    given_up_at = began + order["expiresInSeconds"] + order["timeoutSeconds"] + RESTART_SECONDS
     try:
         while command["status"] not in FINAL:
             tell(f"{command['status']}, {time.monotonic() - began:.0f} s")
             time.sleep(ASKED_EVERY_SECONDS)
-            answer = client.get(path)
+            try:
+                answer = client.get(path)
+            except Unanswered:  # EGO may be starting again; the command goes on meanwhile
+                if time.monotonic() > given_up_at:
+                    raise
+                continue
             if answer.status == 200:
                 command = answer.json
             elif answer.status not in {429, 503}:

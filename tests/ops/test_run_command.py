@@ -105,3 +105,12 @@ def test_what_cannot_be_run_is_said(ego: EgoServer) -> None:
     assert "enrolled" in run(ego, "run --wait 5 stranger uptime", 1)
     assert "600" in run(ego, f"run --timeout 601 {HOST} uptime", 1)
     assert "does not answer" in run(ego, f"run --ego http://127.0.0.1:9 {HOST} uptime", 1)
+
+
+def test_a_restart_of_ego_loses_no_result(ego: EgoServer, agent: dict[str, str]) -> None:
+    process = started(ego, HOST, "uptime")
+    command = claimed(ego, agent)
+    ego.stop()
+    ego.start()
+    end(ego, agent, command["id"], status="succeeded", exitCode=0, stdout="up\n")
+    assert ended(process) == (0, "up\n", "")
